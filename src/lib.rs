@@ -1,1 +1,5 @@
-//! x
+//! upgrade-gate
+
+pub mod clock;
+pub mod evidence;
+pub mod time;

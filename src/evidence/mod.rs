@@ -1,0 +1,20 @@
+//! What is known, from whom, and how old it is. Pure values only.
+//!
+//! - [`ids`]: nodes, topics, clusters, releases;
+//! - [`known`]: a fact that may not be known, and why;
+//! - [`report`]: what one source said about one kind of fact;
+//! - [`facts`]: the facts themselves, in the flat form in which they are kept;
+//! - [`partitions`]: the partition table, and how two brokers' tables become one;
+//! - [`policy`]: what the user wants judged, and how strictly;
+//! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
+//! - [`snapshot`]: the newest report per source and fact at one moment.
+
+pub mod facts;
+pub mod ids;
+pub mod jmx;
+pub mod known;
+pub mod memory;
+pub mod partitions;
+pub mod policy;
+pub mod report;
+pub mod snapshot;

@@ -1,0 +1,194 @@
+//! What one source said about one kind of fact.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::facts::Facts;
+use super::ids::NodeId;
+use crate::time::Mono;
+
+/// One place evidence comes from. Printed as `kafka:1`, `jmx:101`, `bootstrap:host:9092`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceId {
+    /// An address from the configuration that has not yet said which node it is.
+    Bootstrap(String),
+    /// A node's own Kafka listener: a broker's, or a controller's where the node is only that.
+    Kafka(NodeId),
+    /// A node's JMX exporter.
+    Jmx(NodeId),
+}
+
+impl SourceId {
+    /// The node this source speaks for, when it speaks for one.
+    pub const fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Kafka(node) | Self::Jmx(node) => Some(*node),
+            Self::Bootstrap(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bootstrap(address) => write!(f, "bootstrap:{address}"),
+            Self::Kafka(node) => write!(f, "kafka:{node}"),
+            Self::Jmx(node) => write!(f, "jmx:{node}"),
+        }
+    }
+}
+
+/// The kinds of fact; one slot of the board per source and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FactKind {
+    /// The liveness connection: ApiVersions twice a second, and who answers.
+    Link,
+    /// DescribeCluster (Metadata where it does not exist).
+    Cluster,
+    /// Metadata of all topics.
+    Partitions,
+    /// ListOffsets with `replica_id = -2`: how far this node's replicas are.
+    LogEnds,
+    /// DescribeQuorum.
+    Quorum,
+    /// ListPartitionReassignments.
+    Moves,
+    /// DescribeConfigs of the node itself.
+    NodeConfigs,
+    /// DescribeConfigs of topics: their effective `min.insync.replicas`.
+    TopicConfigs,
+    /// DescribeLogDirs.
+    LogDirs,
+    /// A page of the JMX exporter.
+    Jmx,
+    /// Committed and end offsets of the named groups.
+    Groups,
+}
+
+impl FactKind {
+    /// Every kind, in the order of the table in `docs/facts.md`.
+    pub const ALL: [Self; 11] = [
+        Self::Link,
+        Self::Cluster,
+        Self::Partitions,
+        Self::LogEnds,
+        Self::Quorum,
+        Self::Moves,
+        Self::NodeConfigs,
+        Self::TopicConfigs,
+        Self::LogDirs,
+        Self::Jmx,
+        Self::Groups,
+    ];
+
+    /// The word used in the API, the docs and the logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Cluster => "cluster",
+            Self::Partitions => "partitions",
+            Self::LogEnds => "log_ends",
+            Self::Quorum => "quorum",
+            Self::Moves => "moves",
+            Self::NodeConfigs => "node_configs",
+            Self::TopicConfigs => "topic_configs",
+            Self::LogDirs => "log_dirs",
+            Self::Jmx => "jmx",
+            Self::Groups => "groups",
+        }
+    }
+}
+
+impl fmt::Display for FactKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one source said about one kind of fact, or how it failed to say it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Who was asked.
+    pub source: SourceId,
+    /// About what.
+    pub kind: FactKind,
+    /// Which connection or process life it came over; grows by one with each new one.
+    pub epoch: u64,
+    /// When we asked. **Age counts from here**: an answer may be as old as its question.
+    pub asked: Mono,
+    /// When the answer, or the failure, came. A pushed fact (connection closed) counts from here.
+    pub seen: Mono,
+    /// How often this fact is being asked for now; the longest age that still counts follows
+    /// from it (`policy::max_age`).
+    pub every: Duration,
+    /// The answer.
+    pub facts: Result<Facts, SourceFailure>,
+}
+
+/// How a source failed, and the words for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFailure {
+    /// The class, on which judging depends.
+    pub class: FailureClass,
+    /// What happened, for people, with the address in it: "connection refused by 10.0.0.1:9092".
+    pub detail: String,
+}
+
+impl SourceFailure {
+    /// A failure of this class, described.
+    pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
+        Self {
+            class,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl fmt::Display for SourceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for SourceFailure {}
+
+/// The classes of failure. Each is judged: exhaustive matches only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureClass {
+    /// The name does not resolve.
+    Resolve,
+    /// Nobody listens there (TCP refused, host or network unreachable).
+    Refused,
+    /// No TCP connection within the deadline.
+    ConnectTimeout,
+    /// An open connection was closed or reset by the other side.
+    Closed,
+    /// Connected, asked, and no answer within the deadline: frozen, or cut off.
+    Timeout,
+    /// TLS did not come about.
+    Tls,
+    /// The other side does not accept who we are.
+    Authentication,
+    /// It knows us and will not say.
+    Authorization,
+    /// It answered something that is not what the protocol says.
+    Malformed,
+    /// Kafka answered with an error code; the detail has its name.
+    Kafka(i16),
+    /// An HTTP status other than 200.
+    HttpStatus(u16),
+    /// 200, but not a metrics page of Kafka: HTML, empty, another program's.
+    NotKafkaMetrics,
+    /// The page or frame ended early.
+    Cut,
+    /// More than we are willing to read.
+    TooLarge,
+    /// The node that answers is another one than the one meant.
+    WrongNode,
+    /// The cluster that answers is another one than the one meant.
+    WrongCluster,
+    /// The broker throttles us; nothing can be said until it lets us ask again.
+    Throttled,
+    /// The node is too old, or in a mode, that has no such request.
+    Unsupported,
+}
