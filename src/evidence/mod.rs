@@ -5,6 +5,7 @@
 //! - [`report`]: what one source said about one kind of fact;
 //! - [`facts`]: the facts themselves, in the flat form in which they are kept;
 //! - [`partitions`]: the partition table, and how two brokers' tables become one;
+//! - [`merged`]: two tables made one;
 //! - [`policy`]: what the user wants judged, and how strictly;
 //! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
 //! - [`snapshot`]: the newest report per source and fact at one moment.
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod jmx;
 pub mod known;
 pub mod memory;
+pub mod merged;
 pub mod partitions;
 pub mod policy;
 pub mod report;

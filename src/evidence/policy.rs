@@ -1,1 +1,119 @@
+//! What the user wants judged, and how strictly. Made by `config`, read by the checks.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ClusterId, GroupId, NodeId, Role};
+use super::report::FactKind;
+
+/// Which kinds of source the gate relies on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// The Kafka protocol and every node's JMX exporter; the two are compared.
+    #[default]
+    #[serde(rename = "kafka+jmx")]
+    KafkaJmx,
+    /// The Kafka protocol alone.
+    #[serde(rename = "kafka")]
+    Kafka,
+    /// JMX exporters alone (brokers older than 2.8): no what-if per partition, and it says so.
+    #[serde(rename = "jmx")]
+    Jmx,
+}
+
+impl Mode {
+    /// Whether the Kafka protocol is read.
+    pub const fn kafka(self) -> bool {
+        match self {
+            Self::KafkaJmx | Self::Kafka => true,
+            Self::Jmx => false,
+        }
+    }
+
+    /// Whether JMX pages are read.
+    pub const fn jmx(self) -> bool {
+        match self {
+            Self::KafkaJmx | Self::Jmx => true,
+            Self::Kafka => false,
+        }
+    }
+
+    /// The word in the configuration and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KafkaJmx => "kafka+jmx",
+            Self::Kafka => "kafka",
+            Self::Jmx => "jmx",
+        }
+    }
+}
+
+/// Whether a class of risk closes the gate or only warns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weight {
+    /// It closes the gate.
+    Block,
+    /// It is named and changes nothing.
+    Warn,
+}
+
+/// One gate's policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// What is read.
+    pub mode: Mode,
+    /// The cluster that is meant; any other is `wrong_cluster`. Learned from the first proven
+    /// answer where it is not configured.
+    pub cluster_id: Option<ClusterId>,
+    /// Nodes that the configuration names. More are learned from the cluster.
+    pub expected: BTreeMap<NodeId, Role>,
+    /// Nodes whose JMX target is configured or made by a template; `None`: every expected node's.
+    pub jmx_nodes: Option<BTreeSet<NodeId>>,
+    /// The healthy window before opening; `None`: derived from the brokers' own settings.
+    pub window: Option<Duration>,
+    /// Risks that exist with every node up and every ISR full (RF 1 and the like).
+    pub structural: Weight,
+    /// Risks that exist because something is missing now.
+    pub degraded: Weight,
+    /// How long after a change of leadership the gate stays closed.
+    pub leadership_quiet: Duration,
+    /// Consumer groups that are watched.
+    pub groups: Vec<GroupId>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            cluster_id: None,
+            expected: BTreeMap::new(),
+            jmx_nodes: None,
+            window: None,
+            structural: Weight::Warn,
+            degraded: Weight::Block,
+            leadership_quiet: Duration::from_secs(10),
+            groups: Vec::new(),
+        }
+    }
+}
+
+/// The longest age at which a report still counts, from the interval at which the fact is asked
+/// for now (DESIGN 4.2). Intervals stretch with the cost of an answer; the ceiling keeps a
+/// stretched one from making old evidence young.
+pub fn max_age(kind: FactKind, every: Duration) -> Duration {
+    let (floor, ceiling) = match kind {
+        FactKind::Link => return Duration::from_secs(2),
+        FactKind::NodeConfigs | FactKind::TopicConfigs => return Duration::from_secs(300),
+        FactKind::Cluster | FactKind::Partitions | FactKind::LogEnds => (3, 60),
+        FactKind::Quorum => (4, 30),
+        FactKind::LogDirs => (120, 300),
+        FactKind::Jmx => (20, 300),
+        FactKind::Moves | FactKind::Groups => (20, 60),
+    };
+    every
+        .saturating_mul(4)
+        .clamp(Duration::from_secs(floor), Duration::from_secs(ceiling))
+}

@@ -1,1 +1,331 @@
+//! The newest report per source and fact at one moment, read through age.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::facts::{
+    ClusterFacts, Facts, GroupTable, LinkFacts, LogDirFacts, LogEndFacts, Moves, NodeConfigs,
+    QuorumFacts, TopicConfigs,
+};
+use super::ids::{NodeId, Role};
+use super::jmx::JmxFacts;
+use super::memory::Memory;
+use super::merged::Merged;
+use super::partitions::PartitionTable;
+use super::policy::{Policy, max_age};
+use super::report::{FactKind, Report, SourceFailure, SourceId};
+use crate::time::{Mono, Now};
+
+/// The board's content: one slot per source and kind, the newest report wins.
+pub type Reports = BTreeMap<(SourceId, FactKind), Report>;
+
+/// Why a node is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The configuration names it.
+    Configured,
+    /// It is registered with the controller, fenced or not.
+    Registered,
+    /// It is a voter.
+    Voter,
+    /// A partition is assigned to it.
+    Assigned,
+    /// It was seen before; only an audited `node retire` ends that.
+    SeenBefore,
+}
+
+/// How the cluster keeps its metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterKind {
+    /// In a quorum of controllers.
+    KRaft,
+    /// In ZooKeeper; one of the brokers is the controller.
+    ZooKeeper,
+    /// Not shown yet, or contradictory: nothing may be left out on the strength of it.
+    Unknown,
+}
+
+/// A node that has to be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// What for.
+    pub role: Role,
+    /// Why we think so.
+    pub because: BTreeSet<Origin>,
+}
+
+/// All nodes that have to be there: configuration + registered + voters + assigned + seen before.
+pub type ExpectedNodes = BTreeMap<NodeId, Expected>;
+
+/// Why there is no fresh evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absent<'a> {
+    /// Nothing has been heard at all.
+    Missing,
+    /// The newest report is too old to count.
+    Stale {
+        /// Its age.
+        age: Duration,
+        /// The age up to which it would have counted.
+        limit: Duration,
+    },
+    /// The newest report is a failure.
+    Failed(&'a SourceFailure),
+}
+
+/// Fresh facts and the report that carries them.
+#[derive(Debug)]
+pub struct Read<'a, T> {
+    /// The facts.
+    pub facts: &'a T,
+    /// Where they come from.
+    pub report: &'a Report,
+}
+
+impl<T> Clone for Read<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Read<'_, T> {}
+
+/// Fresh facts, or why there are none.
+pub type Evidence<'a, T> = Result<Read<'a, T>, Absent<'a>>;
+
+/// Everything a check may look at. Immutable; the same snapshot gives the same judgement.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    /// Number of this snapshot; grows by one with each.
+    pub generation: u64,
+    /// The moment it stands for.
+    pub now: Now,
+    /// What the user wants.
+    pub policy: &'a Policy,
+    /// What was seen before.
+    pub memory: &'a Memory,
+    /// Nodes that have to be there.
+    pub expected: ExpectedNodes,
+    /// Nodes that count as down: granted to somebody, unreachable, not registered, or fenced.
+    pub down: BTreeSet<NodeId>,
+    /// Brokers' partition tables made one.
+    pub merged: Merged<'a>,
+    reports: &'a Reports,
+}
+
+impl<'a> Snapshot<'a> {
+    /// A snapshot of the board at `now`. `granted` are nodes that leases allow to be down.
+    pub fn new(
+        generation: u64,
+        now: Now,
+        policy: &'a Policy,
+        memory: &'a Memory,
+        granted: &BTreeSet<NodeId>,
+        reports: &'a Reports,
+    ) -> Self {
+        let mut snapshot = Self {
+            generation,
+            now,
+            policy,
+            memory,
+            expected: ExpectedNodes::new(),
+            down: granted.clone(),
+            merged: Merged::default(),
+            reports,
+        };
+        let tables: Vec<_> = snapshot
+            .partitions()
+            .filter_map(|(source, table)| table.ok().map(|read| (source, &**read.facts)))
+            .collect();
+        snapshot.merged = Merged::of(&tables, &memory.epochs);
+        snapshot.expected = snapshot.find_expected();
+        let down: Vec<_> = snapshot
+            .expected
+            .keys()
+            .copied()
+            .filter(|node| snapshot.is_down(*node))
+            .collect();
+        snapshot.down.extend(down);
+        snapshot
+    }
+
+    /// The newest report of a slot, if it is fresh and not a failure.
+    pub fn fresh(&self, source: &SourceId, kind: FactKind) -> Result<&'a Report, Absent<'a>> {
+        let Some(report) = self.reports.get(&(source.clone(), kind)) else {
+            return Err(Absent::Missing);
+        };
+        let (age, limit) = (self.age(report), max_age(kind, report.every));
+        match &report.facts {
+            Err(failure) => Err(Absent::Failed(failure)),
+            Ok(_) if age > limit => Err(Absent::Stale { age, limit }),
+            Ok(_) => Ok(report),
+        }
+    }
+
+    /// The newest report of a slot, however old, failures included. For explanations only.
+    pub fn newest(&self, source: &SourceId, kind: FactKind) -> Option<&'a Report> {
+        self.reports.get(&(source.clone(), kind))
+    }
+
+    /// Every report on the board. For explanations and counts only.
+    pub fn reports(&self) -> impl Iterator<Item = &'a Report> + use<'a> {
+        self.reports.values()
+    }
+
+    /// How old a report is: from the question, not from the answer.
+    pub fn age(&self, report: &Report) -> Duration {
+        self.now.mono.since(report.asked)
+    }
+
+    /// Expected brokers.
+    pub fn brokers(&self) -> impl Iterator<Item = NodeId> {
+        self.expected
+            .iter()
+            .filter(|(_, e)| e.role.broker)
+            .map(|(node, _)| *node)
+    }
+
+    /// Expected controllers. Empty on ZooKeeper, where a broker is the controller.
+    pub fn controllers(&self) -> impl Iterator<Item = NodeId> {
+        self.expected
+            .iter()
+            .filter(|(_, e)| e.role.controller)
+            .map(|(node, _)| *node)
+    }
+
+    /// How the cluster keeps its metadata, from positive evidence only: a KRaft node supports the
+    /// feature `metadata.version` or a quorum answers; a ZooKeeper-mode broker has
+    /// `zookeeper.connect` in its configuration. Without JMX's Kafka side (mode `jmx`), a
+    /// configured controller node says it.
+    pub fn kind(&self) -> ClusterKind {
+        if !self.policy.mode.kafka() {
+            let configured = self.policy.expected.values().any(|role| role.controller);
+            return if configured {
+                ClusterKind::KRaft
+            } else {
+                ClusterKind::ZooKeeper
+            };
+        }
+        let features =
+            |read: Read<'_, LinkFacts>| read.facts.supported.contains_key("metadata.version");
+        let kraft = self.links().filter_map(|(_, read)| read.ok()).any(features)
+            || self.quorums().any(|(_, read)| read.is_ok());
+        let zookeeper = self
+            .all_node_configs()
+            .filter_map(|(_, read)| read.ok())
+            .any(|read| read.facts.text("zookeeper.connect").is_some());
+        match (kraft, zookeeper) {
+            (true, false) => ClusterKind::KRaft,
+            (false, true) => ClusterKind::ZooKeeper,
+            // Both: a migration, in which neither set of rules is enough.
+            (true, true) | (false, false) => ClusterKind::Unknown,
+        }
+    }
+
+    /// The earliest moment at which some report that is fresh now stops being so.
+    pub fn fresh_until(&self) -> Option<Mono> {
+        let fresh = self.reports.values().filter(|report| {
+            report.facts.is_ok() && self.age(report) <= max_age(report.kind, report.every)
+        });
+        fresh
+            .map(|report| report.asked.plus(max_age(report.kind, report.every)))
+            .min()
+    }
+
+    fn is_down(&self, node: NodeId) -> bool {
+        if !self.policy.mode.kafka() {
+            return self.jmx(node).is_err();
+        }
+        let broker = self
+            .expected
+            .get(&node)
+            .is_some_and(|expected| expected.role.broker);
+        self.link(node).is_err() || (broker && !self.is_in_service(node))
+    }
+
+    /// Whether every fresh DescribeCluster answer has this broker registered and unfenced. False
+    /// when nobody says anything.
+    pub fn is_in_service(&self, broker: NodeId) -> bool {
+        let mut answers = self.clusters().filter_map(|(_, read)| read.ok()).peekable();
+        answers.peek().is_some()
+            && answers.all(|read| {
+                read.facts
+                    .brokers
+                    .iter()
+                    .any(|b| b.node == broker && !b.fenced)
+            })
+    }
+
+    fn find_expected(&self) -> ExpectedNodes {
+        let mut nodes = ExpectedNodes::new();
+        let mut add = |node: NodeId, role: Role, because: Origin| {
+            let entry: &mut Expected = nodes.entry(node).or_default();
+            entry.role = entry.role.and(role);
+            entry.because.insert(because);
+        };
+        for (node, role) in &self.policy.expected {
+            add(*node, *role, Origin::Configured);
+        }
+        for (node, role) in &self.memory.known_nodes {
+            add(*node, *role, Origin::SeenBefore);
+        }
+        for read in self.clusters().filter_map(|(_, read)| read.ok()) {
+            for broker in &read.facts.brokers {
+                add(broker.node, Role::BROKER, Origin::Registered);
+            }
+        }
+        for read in self.quorums().filter_map(|(_, read)| read.ok()) {
+            for voter in &read.facts.voters {
+                add(voter.node, Role::CONTROLLER, Origin::Voter);
+            }
+        }
+        for node in self.merged.assigned() {
+            add(node, Role::BROKER, Origin::Assigned);
+        }
+        nodes
+    }
+}
+
+/// Typed reading: one pair of functions per kind of fact, one node's and everybody's.
+macro_rules! readers {
+    ($($kind:ident: $one:ident, $all:ident -> $facts:ty, $source:ident;)+) => {
+        impl<'a> Snapshot<'a> {
+            $(
+                #[doc = concat!("This node's fresh [`FactKind::", stringify!($kind), "`] report, or why there is none.")]
+                pub fn $one(&self, node: NodeId) -> Evidence<'a, $facts> {
+                    let report = self.fresh(&SourceId::$source(node), FactKind::$kind)?;
+                    match &report.facts {
+                        Ok(Facts::$kind(facts)) => Ok(Read { facts, report }),
+                        // A report in another kind's slot is a bug of ours; it proves nothing.
+                        Ok(_) => Err(Absent::Missing),
+                        Err(failure) => Err(Absent::Failed(failure)),
+                    }
+                }
+
+                #[doc = concat!("Every source that was ever asked for [`FactKind::", stringify!($kind), "`].")]
+                pub fn $all(&self) -> impl Iterator<Item = (NodeId, Evidence<'a, $facts>)> {
+                    self.reports
+                        .keys()
+                        .filter(|(_, kind)| *kind == FactKind::$kind)
+                        .filter_map(|(source, _)| source.node())
+                        .map(|node| (node, self.$one(node)))
+                }
+            )+
+        }
+    };
+}
+
+readers! {
+    Link: link, links -> LinkFacts, Kafka;
+    Cluster: cluster, clusters -> ClusterFacts, Kafka;
+    Partitions: partitions_of, partitions -> Arc<PartitionTable>, Kafka;
+    LogEnds: log_ends, all_log_ends -> Arc<LogEndFacts>, Kafka;
+    Quorum: quorum, quorums -> QuorumFacts, Kafka;
+    Moves: moves, all_moves -> Moves, Kafka;
+    NodeConfigs: node_configs, all_node_configs -> NodeConfigs, Kafka;
+    TopicConfigs: topic_configs, all_topic_configs -> Arc<TopicConfigs>, Kafka;
+    LogDirs: log_dirs, all_log_dirs -> Arc<LogDirFacts>, Kafka;
+    Jmx: jmx, pages -> Arc<JmxFacts>, Jmx;
+    Groups: groups, all_groups -> Arc<GroupTable>, Kafka;
+}
