@@ -1,0 +1,5 @@
+//! Pure judgements: from a snapshot to findings. One file per check, one row per check in
+//! [`table`], one row per reason in [`reason`].
+
+pub mod finding;
+pub mod reason;
