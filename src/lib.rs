@@ -1,6 +1,9 @@
-//! upgrade-gate
+//! `upgrade-gate` says whether the next step of a Kafka rolling upgrade is safe.
 
 pub mod checks;
 pub mod clock;
+pub mod engine;
 pub mod evidence;
+pub mod gate;
 pub mod time;
+pub mod view;

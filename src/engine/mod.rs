@@ -1,0 +1,3 @@
+//! One task per gate owns its Machine: drain the board, step, carry out effects.
+
+pub mod handle;
