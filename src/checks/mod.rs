@@ -3,3 +3,5 @@
 
 pub mod finding;
 pub mod reason;
+pub mod table;
+pub mod what_if;

@@ -273,6 +273,11 @@ impl View {
         })
     }
 
+    /// The parts, for the Machine to build on.
+    pub(super) fn into_parts(self) -> ViewParts {
+        self.parts
+    }
+
     /// What this view says at `now`.
     pub const fn at(&self, now: Mono) -> Answer<'_> {
         Answer {

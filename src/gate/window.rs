@@ -114,7 +114,7 @@ impl Chain {
                 },
                 false,
             ) => match beat.blip {
-                Some(more) if beat.at.since(at) < BLIP => {
+                Some(more) if beat.at.since(at) < BLIP && beat.signature == last.signature => {
                     nodes.extend(more);
                     Self::Paused {
                         since,
@@ -179,6 +179,15 @@ pub const fn is_transport(reason: Reason) -> bool {
             | Reason::NodeUnreachable
             | Reason::NodeFrozen
             | Reason::GateThrottled
+    )
+}
+
+/// Whether a finding with this reason follows from a node counting as down: it is subtracted
+/// from every ISR at once, before Kafka does so. What Kafka itself did shows in the signature.
+pub const fn follows_from_down(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UnderReplicated | Reason::OfflinePartitions | Reason::UnderMinIsr
     )
 }
 

@@ -1,0 +1,3 @@
+//! What to ask whom, how often, with which deadline; the answers go to the [`board`].
+
+pub mod board;
