@@ -30,6 +30,11 @@
 //!   .prove_node(node)                  Result<Identity, SourceFailure>
 //!   .cluster_id()                      Result<Known<ClusterId>, SourceFailure>
 //!   .prove_cluster(&ClusterId)         Result<Known<ClusterId>, SourceFailure>
+//! rounds, over `Connections` = BTreeMap<NodeId, Arc<Connection>>:
+//!   log_end_round(&PartitionTable, &Connections, RoundTimes)
+//!       -> BTreeMap<NodeId, Result<LogEndFacts, SourceFailure>>
+//!   group_round(&BTreeSet<GroupId>, &PartitionTable, &Connections, deadline)
+//!       -> Result<GroupTable, SourceFailure>
 //! ```
 //!
 //! Connections are shared as `Arc<Connection>`; several questions may be under way at once and
@@ -41,10 +46,13 @@ pub mod connection;
 pub mod decode;
 pub mod encode;
 pub mod errors;
+pub mod groups;
 mod identity;
+pub mod log_ends;
 pub mod questions;
 pub mod reader;
 pub mod release;
+mod rounds;
 pub mod transport;
 pub mod versions;
 mod wire;
@@ -52,5 +60,8 @@ mod wire;
 pub use address::{Address, AddressMap, BadAddress};
 pub use connection::{Answer, Connection, ConnectionSettings};
 pub use encode::{AskedPartition, Reader};
+pub use groups::group_round;
+pub use log_ends::{RoundTimes, log_end_round};
 pub use questions::{Commit, ControllersAnswer, MetadataAnswer, NODE_CONFIG_KEYS};
+pub use rounds::Connections;
 pub use transport::{BoxFuture, BoxedStream, Dial, Stream, TcpDial};

@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
     /// Hands each tagged field to `known`: its tag, and a reader over exactly its bytes.
     pub fn each_tag(
         &mut self,
-        mut known: impl FnMut(u32, Reader<'a>) -> Result<(), DecodeError>,
+        mut known: impl FnMut(u32, Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;
