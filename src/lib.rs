@@ -7,5 +7,6 @@ pub mod engine;
 pub mod evidence;
 pub mod gate;
 pub mod store;
+pub mod kafka;
 pub mod time;
 pub mod view;
