@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod evidence;
+pub mod jmx;
 pub mod time;
