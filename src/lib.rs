@@ -8,5 +8,6 @@ pub mod evidence;
 pub mod gate;
 pub mod store;
 pub mod kafka;
+pub mod jmx;
 pub mod time;
 pub mod view;

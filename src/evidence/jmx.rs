@@ -58,6 +58,14 @@ metrics! {
     BytesIn => "BytesInPerSec", "Bytes received from producers since process start (a count), all topics.";
 }
 
+impl Metric {
+    /// The metric with this name (see [`Metric::mbean`]), whatever its case: names are unique.
+    pub fn named(mbean: &str) -> Option<Self> {
+        let same = |metric: &&Self| metric.mbean().eq_ignore_ascii_case(mbean);
+        Self::ALL.iter().find(same).copied()
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.mbean())
