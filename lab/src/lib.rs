@@ -1,1 +1,32 @@
-//! lab
+//! Real Kafka clusters on loopback, for tests, proofs and people.
+//!
+//! ```text
+//! artifacts  Kafka releases and the JMX exporter from the Maven registry, cached
+//! spec       what is wanted: layout, releases, rules, time-outs, relays, ACLs
+//! ports      one free block of 500 ports per cluster;  wiring: which port is whose
+//! format     formatted log folders without a JVM per node
+//! properties server.properties, zoo.cfg, log configuration (pure text)
+//! process    children that die with the lab, even on SIGKILL
+//! node       stop, kill, freeze, thaw, start one node
+//! cluster    all of it together: Cluster::start(Spec), Drop ends everything
+//! client     the lab's own small Kafka client;  admin: topics, metadata, quorum
+//! ```
+
+pub mod admin;
+pub mod artifacts;
+pub mod client;
+pub mod cluster;
+pub mod format;
+pub mod node;
+pub mod ports;
+mod process;
+mod properties;
+pub mod release;
+pub mod spec;
+mod wiring;
+
+pub use admin::{Metadata, Partition};
+pub use cluster::{Cluster, ClusterError};
+pub use node::{Node, NodeError};
+pub use release::Release;
+pub use spec::{Layout, NodeId, Role, Rules, Spec, Timing};
