@@ -235,21 +235,25 @@ impl Cluster {
     }
 
     /// The leader of the KRaft quorum, or the ZooKeeper cluster's controller, as the first node
-    /// that answers has it; `None` while there is none.
+    /// that knows it says; `None` while nobody does.
     ///
     /// # Errors
-    /// When no node answers.
+    /// When no node answers at all.
     pub async fn active_controller(&self) -> Result<Option<NodeId>, ClusterError> {
+        let mut answered = false;
         let mut last = ClusterError::NobodyServes;
         for node in self.nodes().iter().filter(|node| node.is_alive() && !node.is_frozen()) {
             match self.controller_as_seen_by(node).await {
-                Ok(leader) => return Ok(leader),
+                Ok(Some(leader)) => return Ok(Some(leader)),
+                Ok(None) => answered = true,
                 Err(error) => last = error,
             }
         }
-        Err(last)
+        if answered { Ok(None) } else { Err(last) }
     }
 
+    /// Controllers that do not lead refuse the question (NOT_LEADER_OR_FOLLOWER in the partition,
+    /// with a leader id of 0 that means nothing); brokers pass it on to the leader.
     async fn controller_as_seen_by(&self, node: &Node) -> Result<Option<NodeId>, ClusterError> {
         if matches!(self.spec().layout, Layout::ZooKeeper { .. }) {
             let controller = self.metadata(node.id()).await?.controller;
@@ -262,8 +266,8 @@ impl Cluster {
         let answer = self.ask(node, &request, 0).await?;
         check("describe the quorum", answer.error_code, None)?;
         let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-        let leaders = partitions.map(|partition| partition.leader_id.0);
-        Ok(leaders.into_iter().find(|id| *id >= 0))
+        let leaders = partitions.filter(|partition| partition.error_code == 0);
+        Ok(leaders.map(|partition| partition.leader_id.0).find(|id| *id >= 0))
     }
 
     /// One question to one node on a fresh connection.

@@ -9,6 +9,7 @@
 //! process    children that die with the lab, even on SIGKILL
 //! node       stop, kill, freeze, thaw, start one node
 //! cluster    all of it together: Cluster::start(Spec), Drop ends everything
+//! record     pages of the real JMX exporter;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, metadata, quorum
 //! ```
 
@@ -17,10 +18,12 @@ pub mod artifacts;
 pub mod client;
 pub mod cluster;
 pub mod format;
+pub mod http;
 pub mod node;
 pub mod ports;
 mod process;
 mod properties;
+pub mod record;
 pub mod release;
 pub mod spec;
 mod wiring;

@@ -1,22 +1,21 @@
-//! `lab`
+//! `lab`: real Kafka clusters on loopback.
 
-use lab::{Cluster, Release, Spec};
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let begun = std::time::Instant::now();
-    let cluster = Cluster::start(Spec::kraft(Release::V3_9_2).quick()).await?;
-    println!("up {:?} {}", begun.elapsed(), cluster.bootstrap());
-    cluster.create_topic("orders", 60, 3, &[]).await?;
-    cluster.wait_full_isr(std::time::Duration::from_secs(30)).await?;
-    println!("full {:?} controller {:?}", begun.elapsed(), cluster.active_controller().await?);
-    let node = cluster.node(1)?;
-    node.kill()?;
-    node.wait_ended().await;
-    println!("isr full right after kill: {}", cluster.isr_full_everywhere().await);
-    let t = std::time::Instant::now();
-    node.start(None).await?;
-    cluster.wait_full_isr(std::time::Duration::from_secs(60)).await?;
-    println!("back {:?}", t.elapsed());
-    Ok(())
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli::Cli::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

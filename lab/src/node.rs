@@ -86,6 +86,11 @@ impl Node {
         self.role
     }
 
+    /// The spec of its cluster.
+    pub fn spec(&self) -> &Spec {
+        &self.shared.spec
+    }
+
     /// The release it runs, or ran last.
     pub fn release(&self) -> Release {
         lock(&self.state).release
@@ -96,9 +101,14 @@ impl Node {
         self.shared.wiring.main(self.id, self.role)
     }
 
+    /// The port of its JMX exporter, as the gate finds it.
+    pub fn jmx_port(&self) -> u16 {
+        self.shared.wiring.jmx(self.id, self.role)
+    }
+
     /// The address of its JMX exporter's page.
     pub fn jmx_url(&self) -> String {
-        format!("http://127.0.0.1:{}/metrics", self.shared.wiring.jmx(self.id, self.role))
+        format!("http://127.0.0.1:{}/metrics", self.jmx_port())
     }
 
     /// Process id while it runs.
