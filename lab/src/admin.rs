@@ -67,12 +67,17 @@ impl Metadata {
 
     /// How many partitions miss a replica or a leader.
     pub fn short(&self) -> usize {
-        self.partitions.iter().filter(|partition| !partition.is_full()).count()
+        self.partitions
+            .iter()
+            .filter(|partition| !partition.is_full())
+            .count()
     }
 
     /// The partitions of one topic.
     pub fn topic(&self, name: &str) -> impl Iterator<Item = &Partition> {
-        self.partitions.iter().filter(move |partition| partition.topic == name)
+        self.partitions
+            .iter()
+            .filter(move |partition| partition.topic == name)
     }
 }
 
@@ -89,31 +94,47 @@ impl Cluster {
         configs: &[(&str, &str)],
     ) -> Result<(), ClusterError> {
         let config = |(key, value): &(&str, &str)| {
-            CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+            CreatableTopicConfig::default()
+                .with_name(text(key))
+                .with_value(Some(text(value)))
         };
         let topic = CreatableTopic::default()
             .with_name(TopicName(text(name)))
             .with_num_partitions(partitions)
             .with_replication_factor(replication)
             .with_configs(configs.iter().map(config).collect());
-        let request =
-            CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
         let answer = self.ask(self.any_broker()?, &request, 5).await?;
         for topic in &answer.topics {
-            check("create the topic", topic.error_code, topic.error_message.as_ref())?;
+            check(
+                "create the topic",
+                topic.error_code,
+                topic.error_message.as_ref(),
+            )?;
         }
         let wanted = usize::try_from(partitions).unwrap_or(0);
-        self.until("every broker knows the topic", Duration::from_secs(30), async || {
-            for node in self.serving_brokers() {
-                let seen = self.metadata(node.id()).await?;
-                if seen.topic(name).filter(|partition| partition.leader.is_some()).count() < wanted
-                {
-                    return Ok(false);
-                }
+        let wait = Wait::new("every broker knows the topic", Duration::from_secs(30));
+        loop {
+            match self.all_know(name, wanted).await {
+                Ok(true) => return Ok(()),
+                look => wait.again(look).await?,
             }
-            Ok(true)
-        })
-        .await
+        }
+    }
+
+    async fn all_know(&self, topic: &str, wanted: usize) -> Result<bool, ClusterError> {
+        for node in self.serving_brokers() {
+            let seen = self.metadata(node.id()).await?;
+            let led = seen
+                .topic(topic)
+                .filter(|partition| partition.leader.is_some());
+            if led.count() < wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Deletes a topic.
@@ -177,7 +198,11 @@ impl Cluster {
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let answer = self.ask(self.any_broker()?, &request, 1).await?;
         for resource in &answer.responses {
-            check("alter the config", resource.error_code, resource.error_message.as_ref())?;
+            check(
+                "alter the config",
+                resource.error_code,
+                resource.error_message.as_ref(),
+            )?;
         }
         Ok(())
     }
@@ -198,7 +223,10 @@ impl Cluster {
     pub async fn isr_full_everywhere(&self) -> bool {
         let brokers: BTreeSet<NodeId> = self.brokers().map(Node::id).collect();
         for id in &brokers {
-            if !self.node(*id).is_ok_and(|node| node.is_alive() && !node.is_frozen()) {
+            if !self
+                .node(*id)
+                .is_ok_and(|node| node.is_alive() && !node.is_frozen())
+            {
                 return false;
             }
             match self.metadata(*id).await {
@@ -214,24 +242,57 @@ impl Cluster {
     /// # Errors
     /// When the deadline passes first.
     pub async fn wait_full_isr(&self, deadline: Duration) -> Result<(), ClusterError> {
-        let full = async || Ok(self.isr_full_everywhere().await);
-        self.until("every ISR is full", deadline, full).await
+        let wait = Wait::new("every ISR is full", deadline);
+        while !self.isr_full_everywhere().await {
+            wait.again(Ok(false)).await?;
+        }
+        Ok(())
     }
 
     /// Waits until every serving broker lists the broker `id`.
     ///
     /// # Errors
     /// When the deadline passes first.
-    pub async fn wait_registered(&self, id: NodeId, deadline: Duration) -> Result<(), ClusterError> {
-        self.until(&format!("broker {id} is in the metadata"), deadline, async || {
-            for node in self.serving_brokers() {
-                if !self.metadata(node.id()).await?.brokers.contains(&id) {
-                    return Ok(false);
-                }
+    pub async fn wait_registered(
+        &self,
+        id: NodeId,
+        deadline: Duration,
+    ) -> Result<(), ClusterError> {
+        self.wait_listed(id, true, deadline).await
+    }
+
+    /// Waits until no serving broker lists the broker `id`: fenced or gone.
+    ///
+    /// # Errors
+    /// When the deadline passes first.
+    pub async fn wait_fenced(&self, id: NodeId, deadline: Duration) -> Result<(), ClusterError> {
+        self.wait_listed(id, false, deadline).await
+    }
+
+    async fn wait_listed(
+        &self,
+        id: NodeId,
+        listed: bool,
+        deadline: Duration,
+    ) -> Result<(), ClusterError> {
+        let what = if listed { "in" } else { "not in" };
+        let wait = Wait::new(format!("broker {id} is {what} the metadata"), deadline);
+        loop {
+            match self.all_agree(id, listed).await {
+                Ok(true) => return Ok(()),
+                look => wait.again(look).await?,
             }
-            Ok(true)
-        })
-        .await
+        }
+    }
+
+    async fn all_agree(&self, id: NodeId, listed: bool) -> Result<bool, ClusterError> {
+        self.any_broker()?;
+        for node in self.serving_brokers() {
+            if self.metadata(node.id()).await?.brokers.contains(&id) != listed {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The leader of the KRaft quorum, or the ZooKeeper cluster's controller, as the first node
@@ -242,7 +303,11 @@ impl Cluster {
     pub async fn active_controller(&self) -> Result<Option<NodeId>, ClusterError> {
         let mut answered = false;
         let mut last = ClusterError::NobodyServes;
-        for node in self.nodes().iter().filter(|node| node.is_alive() && !node.is_frozen()) {
+        for node in self
+            .nodes()
+            .iter()
+            .filter(|node| node.is_alive() && !node.is_frozen())
+        {
             match self.controller_as_seen_by(node).await {
                 Ok(Some(leader)) => return Ok(Some(leader)),
                 Ok(None) => answered = true,
@@ -267,7 +332,9 @@ impl Cluster {
         check("describe the quorum", answer.error_code, None)?;
         let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
         let leaders = partitions.filter(|partition| partition.error_code == 0);
-        Ok(leaders.map(|partition| partition.leader_id.0).find(|id| *id >= 0))
+        Ok(leaders
+            .map(|partition| partition.leader_id.0)
+            .find(|id| *id >= 0))
     }
 
     /// One question to one node on a fresh connection.
@@ -282,34 +349,16 @@ impl Cluster {
         Ok(connection.call(request, version, ANSWER).await?)
     }
 
-    /// Looks again and again until `done` says true; its errors only count at the deadline.
-    pub(crate) async fn until(
-        &self,
-        what: &str,
-        deadline: Duration,
-        done: impl AsyncFn() -> Result<bool, ClusterError>,
-    ) -> Result<(), ClusterError> {
-        let begun = Instant::now();
-        loop {
-            let last = match done().await {
-                Ok(true) => return Ok(()),
-                Ok(false) => "not yet".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            if begun.elapsed() > deadline {
-                return Err(ClusterError::Deadline { what: what.to_owned(), deadline, last });
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
     /// Brokers that should answer.
     pub(crate) fn serving_brokers(&self) -> impl Iterator<Item = &Node> {
-        self.brokers().filter(|node| node.is_alive() && !node.is_frozen())
+        self.brokers()
+            .filter(|node| node.is_alive() && !node.is_frozen())
     }
 
     fn any_broker(&self) -> Result<&Node, ClusterError> {
-        self.serving_brokers().next().ok_or(ClusterError::NobodyServes)
+        self.serving_brokers()
+            .next()
+            .ok_or(ClusterError::NobodyServes)
     }
 
     fn lab_port(&self, node: &Node) -> u16 {
@@ -322,20 +371,68 @@ impl Cluster {
     }
 }
 
+/// Looking again and again until something is so.
+struct Wait {
+    what: String,
+    deadline: Duration,
+    begun: Instant,
+}
+
+impl Wait {
+    fn new(what: impl Into<String>, deadline: Duration) -> Self {
+        Self {
+            what: what.into(),
+            deadline,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Pauses after a look that was not good; errors of a look only count at the deadline.
+    async fn again(&self, look: Result<bool, ClusterError>) -> Result<(), ClusterError> {
+        if self.begun.elapsed() > self.deadline {
+            let (what, deadline) = (self.what.clone(), self.deadline);
+            let last = look
+                .err()
+                .map_or("not yet".to_owned(), |error| error.to_string());
+            return Err(ClusterError::Deadline {
+                what,
+                deadline,
+                last,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+        Ok(())
+    }
+}
+
 impl From<MetadataResponse> for Metadata {
     fn from(answer: MetadataResponse) -> Self {
         Self {
-            cluster_id: answer.cluster_id.map(|id| id.to_string()).unwrap_or_default(),
+            cluster_id: answer
+                .cluster_id
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
             controller: answer.controller_id.0,
-            brokers: answer.brokers.iter().map(|broker| broker.node_id.0).collect(),
+            brokers: answer
+                .brokers
+                .iter()
+                .map(|broker| broker.node_id.0)
+                .collect(),
             partitions: answer.topics.iter().flat_map(partitions).collect(),
         }
     }
 }
 
 fn partitions(topic: &MetadataResponseTopic) -> impl Iterator<Item = Partition> {
-    let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
-    topic.partitions.iter().map(move |partition| one(&name, partition))
+    let name = topic
+        .name
+        .as_ref()
+        .map(|name| name.to_string())
+        .unwrap_or_default();
+    topic
+        .partitions
+        .iter()
+        .map(move |partition| one(&name, partition))
 }
 
 fn one(topic: &str, partition: &MetadataResponsePartition) -> Partition {

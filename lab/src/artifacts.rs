@@ -17,13 +17,25 @@ const AGENT_VERSION: &str = "1.0.1";
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     #[error("start `{program}`: not found; install the Debian package {package}")]
-    MissingProgram { program: &'static str, package: &'static str },
+    MissingProgram {
+        program: &'static str,
+        package: &'static str,
+    },
     #[error("use the cache folder {path}: {source}")]
     Cache { path: PathBuf, source: io::Error },
     #[error("start `{program}`: {source}")]
-    Start { program: &'static str, source: io::Error },
-    #[error("fetch {what} by mvn ({status}); is the Maven registry reachable? Its last lines:\n{tail}")]
-    Maven { what: String, status: std::process::ExitStatus, tail: String },
+    Start {
+        program: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "fetch {what} by mvn ({status}); is the Maven registry reachable? Its last lines:\n{tail}"
+    )]
+    Maven {
+        what: String,
+        status: std::process::ExitStatus,
+        tail: String,
+    },
 }
 
 /// The folder with everything fetched.
@@ -84,7 +96,10 @@ impl Cache {
         require("java", "openjdk-17-jre-headless", "-version")?;
         let home = self.root.join("dist").join(release.to_string());
         self.fetch_into(&home, &format!("Kafka {release}"), &kafka_pom(release))?;
-        Ok(Distribution { release, libs: home.join("libs") })
+        Ok(Distribution {
+            release,
+            libs: home.join("libs"),
+        })
     }
 
     /// The JMX exporter's Java agent, fetched first when missing. Blocks.
@@ -94,7 +109,9 @@ impl Cache {
     pub fn jmx_agent(&self) -> Result<PathBuf, ArtifactError> {
         let home = self.root.join("agent").join(AGENT_VERSION);
         self.fetch_into(&home, "the JMX exporter agent", &agent_pom())?;
-        Ok(home.join("libs").join(format!("jmx_prometheus_javaagent-{AGENT_VERSION}.jar")))
+        Ok(home
+            .join("libs")
+            .join(format!("jmx_prometheus_javaagent-{AGENT_VERSION}.jar")))
     }
 
     /// Held by one process at a time, so that two labs do not build the same thing.
@@ -114,7 +131,10 @@ impl Cache {
         }
         require("mvn", "maven", "-v")?;
         tracing::info!(what, "fetching by mvn, this takes 5-20 s");
-        let cache_error = |source| ArtifactError::Cache { path: self.root.clone(), source };
+        let cache_error = |source| ArtifactError::Cache {
+            path: self.root.clone(),
+            source,
+        };
         let work = tempfile::tempdir_in(&self.root).map_err(cache_error)?;
         fs::write(work.path().join("pom.xml"), pom).map_err(cache_error)?;
         copy_dependencies(work.path(), what)?;
@@ -132,7 +152,10 @@ fn copy_dependencies(work: &Path, what: &str) -> Result<(), ArtifactError> {
         .arg(format!("-DoutputDirectory={}", work.join("libs").display()))
         .current_dir(work)
         .output()
-        .map_err(|source| ArtifactError::Start { program: "mvn", source })?;
+        .map_err(|source| ArtifactError::Start {
+            program: "mvn",
+            source,
+        })?;
     if output.status.success() {
         return Ok(());
     }
@@ -148,7 +171,11 @@ fn copy_dependencies(work: &Path, what: &str) -> Result<(), ArtifactError> {
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     let from = all.len().saturating_sub(lines);
-    all.iter().skip(from).copied().collect::<Vec<_>>().join("\n")
+    all.iter()
+        .skip(from)
+        .copied()
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn workspace_root() -> PathBuf {
@@ -156,11 +183,7 @@ fn workspace_root() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-fn require(
-    program: &'static str,
-    package: &'static str,
-    probe: &str,
-) -> Result<(), ArtifactError> {
+fn require(program: &'static str, package: &'static str, probe: &str) -> Result<(), ArtifactError> {
     match Command::new(program).arg(probe).output() {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -196,7 +219,12 @@ fn kafka_pom(release: Release) -> String {
 }
 
 fn agent_pom() -> String {
-    pom(&dependency("io.prometheus.jmx", "jmx_prometheus_javaagent", AGENT_VERSION, ""))
+    pom(&dependency(
+        "io.prometheus.jmx",
+        "jmx_prometheus_javaagent",
+        AGENT_VERSION,
+        "",
+    ))
 }
 
 fn dependency(group: &str, artifact: &str, version: &str, rest: &str) -> String {
@@ -241,6 +269,9 @@ mod tests {
     #[test]
     fn a_missing_program_names_its_package() {
         let error = require("no-such-program-here", "maven", "-v").unwrap_err();
-        assert!(error.to_string().contains("Debian package maven"), "{error}");
+        assert!(
+            error.to_string().contains("Debian package maven"),
+            "{error}"
+        );
     }
 }

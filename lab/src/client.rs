@@ -30,7 +30,11 @@ pub enum ClientError {
     #[error("understand 127.0.0.1:{port}: {why}")]
     Protocol { port: u16, why: String },
     #[error("{what}: Kafka answers error {code}{message}")]
-    Refused { what: String, code: i16, message: String },
+    Refused {
+        what: String,
+        code: i16,
+        message: String,
+    },
 }
 
 /// How to get in: nothing, or SASL PLAIN.
@@ -56,7 +60,11 @@ impl Connection {
             Ok(stream) => stream.map_err(|source| ClientError::Io { port, source })?,
             Err(_) => return Err(ClientError::Timeout { port, deadline }),
         };
-        let mut connection = Self { stream, port, next: 0 };
+        let mut connection = Self {
+            stream,
+            port,
+            next: 0,
+        };
         if let Some((user, password)) = &login.0 {
             connection.log_in(user, password, deadline).await?;
         }
@@ -88,7 +96,10 @@ impl Connection {
     ) -> Result<R::Response, ClientError> {
         match tokio::time::timeout(deadline, self.exchange(request, version)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { port: self.port, deadline }),
+            Err(_) => Err(ClientError::Timeout {
+                port: self.port,
+                deadline,
+            }),
         }
     }
 
@@ -105,7 +116,9 @@ impl Connection {
         self.stream.write_all(&frame).await.map_err(io_error)?;
 
         let length = self.stream.read_i32().await.map_err(io_error)?;
-        let length = usize::try_from(length).ok().filter(|length| (4..=MAX_FRAME).contains(length));
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| (4..=MAX_FRAME).contains(length));
         let length = length.ok_or_else(|| protocol("no length of an answer".into()))?;
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).await.map_err(io_error)?;
@@ -121,7 +134,9 @@ fn encode<R: Request>(request: &R, version: i16, id: i32) -> Result<BytesMut, St
         .with_client_id(Some(StrBytes::from_static_str("lab")));
     let mut body = BytesMut::new();
     encode_request_header_into_buffer(&mut body, &header).map_err(|error| format!("{error:#}"))?;
-    request.encode(&mut body, version).map_err(|error| format!("{error:#}"))?;
+    request
+        .encode(&mut body, version)
+        .map_err(|error| format!("{error:#}"))?;
     let length = i32::try_from(body.len()).map_err(|error| error.to_string())?;
     let mut frame = BytesMut::from(&length.to_be_bytes()[..]);
     frame.extend_from_slice(&body);
@@ -147,8 +162,14 @@ pub(crate) fn check(what: &str, code: i16, message: Option<&StrBytes>) -> Result
     if code == 0 {
         return Ok(());
     }
-    let message = message.map(|text| format!(" ({})", text.as_str())).unwrap_or_default();
-    Err(ClientError::Refused { what: what.to_owned(), code, message })
+    let message = message
+        .map(|text| format!(" ({})", text.as_str()))
+        .unwrap_or_default();
+    Err(ClientError::Refused {
+        what: what.to_owned(),
+        code,
+        message,
+    })
 }
 
 #[cfg(test)]
@@ -161,7 +182,9 @@ mod tests {
     fn answer(id: i32) -> BytesMut {
         let mut body = BytesMut::new();
         let header = ResponseHeader::default().with_correlation_id(id);
-        header.encode(&mut body, MetadataResponse::header_version(9)).unwrap();
+        header
+            .encode(&mut body, MetadataResponse::header_version(9))
+            .unwrap();
         MetadataResponse::default().encode(&mut body, 9).unwrap();
         body
     }

@@ -1,5 +1,6 @@
 //! A whole cluster: started, owned and ended together.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 use crate::artifacts::{ArtifactError, Cache, Distribution};
 use crate::client::{ClientError, Login};
 use crate::format::{FormatError, Template, random_id};
+use crate::links::{LinkError, Peer, Relays};
 use crate::node::{Node, NodeError, Shared};
 use crate::ports::{Block, PortError};
 use crate::properties::SUPER_USER;
+use crate::relay::Cut;
 use crate::release::Release;
 use crate::spec::{Layout, NodeId, Role, Spec, SpecError, ZOOKEEPER_ID};
 use crate::wiring::Wiring;
@@ -40,11 +43,29 @@ pub enum ClusterError {
     #[error("use the folder {path}: {source}")]
     Folder { path: PathBuf, source: io::Error },
     #[error("start {role} {id}: it ended ({status}); the end of its log:\n{tail}")]
-    Ended { id: NodeId, role: Role, status: String, tail: String },
+    Ended {
+        id: NodeId,
+        role: Role,
+        status: String,
+        tail: String,
+    },
     #[error("start the cluster: {last} after {waited:?}; the end of the log of node {id}:\n{tail}")]
-    NotUp { waited: Duration, last: String, id: NodeId, tail: String },
+    NotUp {
+        waited: Duration,
+        last: String,
+        id: NodeId,
+        tail: String,
+    },
     #[error("wait until {what}: not within {deadline:?} (last look: {last})")]
-    Deadline { what: String, deadline: Duration, last: String },
+    Deadline {
+        what: String,
+        deadline: Duration,
+        last: String,
+    },
+    #[error("open the relays: {source}")]
+    Relays { source: io::Error },
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error("find node {id}: this cluster has no such node")]
     UnknownNode { id: NodeId },
     #[error("ask a broker: none is running")]
@@ -60,6 +81,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     zookeeper: Option<Node>,
     pub(crate) shared: Arc<Shared>,
+    relays: Option<Relays>,
     _folder: Folder,
     _block: Block,
 }
@@ -89,7 +111,11 @@ impl Cluster {
         cluster.spawn_all(&distributions)?;
         cluster.wait_up(begun).await?;
         let shared = &cluster.shared;
-        tracing::info!(port = shared.wiring.base(), seconds = begun.elapsed().as_secs_f32(), "up");
+        tracing::info!(
+            port = shared.wiring.base(),
+            seconds = begun.elapsed().as_secs_f32(),
+            "up"
+        );
         Ok(cluster)
     }
 
@@ -99,11 +125,23 @@ impl Cluster {
         let agent = cache.jmx_agent()?;
         let distributions = Distributions::of(&cache, &spec)?;
         let block = Block::claim(&Wiring::offsets(&spec))?;
-        let wiring = Wiring::new(&spec, block.base());
+        let mut wiring = Wiring::new(&spec, block.base());
+        let opened = spec
+            .relays
+            .then(|| Relays::open(&spec, &mut wiring))
+            .transpose();
+        let relays = opened.map_err(|source| ClusterError::Relays { source })?;
         let folder = fresh_folder(cache.root(), block.base())?;
         let dir = folder.0.clone();
         let password = random_id();
-        let shared = Arc::new(Shared { cache, spec, wiring, dir, agent, password });
+        let shared = Arc::new(Shared {
+            cache,
+            spec,
+            wiring,
+            dir,
+            agent,
+            password,
+        });
 
         let node = |(id, role)| Node::new(id, role, Arc::clone(&shared));
         let nodes: Vec<Node> = shared.spec.nodes().into_iter().map(node).collect();
@@ -114,7 +152,14 @@ impl Cluster {
                 None
             }
         };
-        let cluster = Self { nodes, zookeeper, shared, _folder: folder, _block: block };
+        let cluster = Self {
+            nodes,
+            zookeeper,
+            shared,
+            relays,
+            _folder: folder,
+            _block: block,
+        };
         Ok((cluster, distributions))
     }
 
@@ -141,7 +186,12 @@ impl Cluster {
             let waited = begun.elapsed();
             if waited > START {
                 let tail = self.node(id)?.log_tail(TAIL);
-                return Err(ClusterError::NotUp { waited, last, id, tail });
+                return Err(ClusterError::NotUp {
+                    waited,
+                    last,
+                    id,
+                    tail,
+                });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -149,7 +199,9 @@ impl Cluster {
     }
 
     fn fail_if_one_ended(&self) -> Result<(), ClusterError> {
-        let ended = self.all().find_map(|node| node.exit().map(|status| (node, status)));
+        let ended = self
+            .all()
+            .find_map(|node| node.exit().map(|status| (node, status)));
         match ended {
             None => Ok(()),
             Some((node, status)) => Err(ClusterError::Ended {
@@ -192,7 +244,9 @@ impl Cluster {
     }
 
     fn addresses(&self, port: impl Fn(&Node) -> u16) -> String {
-        let all = self.brokers().map(|node| format!("127.0.0.1:{}", port(node)));
+        let all = self
+            .brokers()
+            .map(|node| format!("127.0.0.1:{}", port(node)));
         all.collect::<Vec<_>>().join(",")
     }
 
@@ -212,8 +266,13 @@ impl Cluster {
     /// `id@host:port,...` of all controllers, as the gate finds them; empty with ZooKeeper.
     pub fn controllers(&self) -> String {
         let all = self.nodes.iter().filter(|node| node.role().is_controller());
-        let address =
-            |node: &Node| format!("{}@127.0.0.1:{}", node.id(), self.shared.wiring.controller(node.id()));
+        let address = |node: &Node| {
+            format!(
+                "{}@127.0.0.1:{}",
+                node.id(),
+                self.shared.wiring.controller(node.id())
+            )
+        };
         all.map(address).collect::<Vec<_>>().join(",")
     }
 
@@ -232,7 +291,28 @@ impl Cluster {
     /// # Errors
     /// When there is no such node.
     pub fn node(&self, id: NodeId) -> Result<&Node, ClusterError> {
-        self.all().find(|node| node.id() == id).ok_or(ClusterError::UnknownNode { id })
+        self.all()
+            .find(|node| node.id() == id)
+            .ok_or(ClusterError::UnknownNode { id })
+    }
+
+    /// Cuts the link between two ends; `links` says what stops and what goes on.
+    ///
+    /// # Errors
+    /// When the cluster has no relays, or there is no such link.
+    pub fn cut(&self, a: Peer, b: Peer, how: Cut) -> Result<(), ClusterError> {
+        Ok(self
+            .relays
+            .as_ref()
+            .ok_or(LinkError::NoRelays)?
+            .cut(a, b, how)?)
+    }
+
+    /// Heals every cut link.
+    pub fn heal(&self) {
+        if let Some(relays) = &self.relays {
+            relays.heal();
+        }
     }
 
     /// The ZooKeeper server first, then the Kafka nodes.
@@ -254,8 +334,8 @@ impl Distributions {
         let mut all = BTreeMap::new();
         let own = spec.nodes().into_iter().map(|(id, _)| spec.release_of(id));
         for release in own.chain([spec.release]) {
-            if !all.contains_key(&release) {
-                all.insert(release, cache.kafka(release)?);
+            if let Entry::Vacant(place) = all.entry(release) {
+                place.insert(cache.kafka(release)?);
             }
         }
         Ok(Self(all))

@@ -23,7 +23,11 @@ pub enum FormatError {
     #[error("write the formatted folder {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
     #[error("format for Kafka {release} at level {level}: StorageTool says\n{tail}")]
-    Tool { release: String, level: String, tail: String },
+    Tool {
+        release: String,
+        level: String,
+        tail: String,
+    },
 }
 
 /// A folder that `StorageTool` has formatted, to be copied for each node.
@@ -56,7 +60,10 @@ impl Template {
         cluster_id: &str,
         node: NodeId,
     ) -> Result<(), FormatError> {
-        let failed = |source| FormatError::Write { path: data.to_owned(), source };
+        let failed = |source| FormatError::Write {
+            path: data.to_owned(),
+            source,
+        };
         copy(&self.path, data).map_err(failed)?;
         let meta = data.join(META);
         let text = fs::read_to_string(&meta).map_err(failed)?;
@@ -70,14 +77,24 @@ fn make(
     level: Option<&str>,
     path: &Path,
 ) -> Result<(), FormatError> {
-    let failed = |source| FormatError::Write { path: path.to_owned(), source };
+    let failed = |source| FormatError::Write {
+        path: path.to_owned(),
+        source,
+    };
     let work = tempfile::tempdir_in(cache.root()).map_err(failed)?;
     let data = work.path().join("data");
     let config = work.path().join("server.properties");
     fs::write(&config, scratch_config(&data)).map_err(failed)?;
     let mut command = Command::new("java");
-    command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    command.arg(distribution.class_path()).args(["kafka.tools.StorageTool", "format"]);
+    command.args([
+        "-Xmx128m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+    ]);
+    command
+        .arg(distribution.class_path())
+        .args(["kafka.tools.StorageTool", "format"]);
     command.args(["-t", &random_id(), "-c"]).arg(&config);
     if let Some(level) = level {
         command.args(["--release-version", level]);
@@ -146,11 +163,14 @@ pub(crate) fn random_id() -> String {
 }
 
 fn base64_url(bits: u128) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let letter = |index: u128| LETTERS.iter().nth((index & 63) as usize).copied().unwrap_or(b'A');
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letter = |index: u128| LETTERS.get((index & 63) as usize).copied().unwrap_or(b'A');
     // 21 groups of six bits and the last two bits, shifted up as base64 does.
     let groups = (0..21).map(|group| bits >> (122 - 6 * group));
-    groups.chain([bits << 4]).map(|index| char::from(letter(index))).collect()
+    groups
+        .chain([bits << 4])
+        .map(|index| char::from(letter(index)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -172,8 +192,14 @@ mod tests {
     fn a_copy_gets_its_own_ids_and_keeps_the_rest() {
         let text = "#comment\nversion=1\nnode.id=1\ndirectory.id=old\ncluster.id=old\n";
         let own = personal(text, "new", 7);
-        assert!(own.starts_with("#comment\nversion=1\nnode.id=7\ndirectory.id="), "{own}");
-        assert!(own.ends_with("\ncluster.id=new\n") && !own.contains("old"), "{own}");
+        assert!(
+            own.starts_with("#comment\nversion=1\nnode.id=7\ndirectory.id="),
+            "{own}"
+        );
+        assert!(
+            own.ends_with("\ncluster.id=new\n") && !own.contains("old"),
+            "{own}"
+        );
         assert!(!personal("node.id=1\n", "new", 7).contains("directory.id"));
     }
 }

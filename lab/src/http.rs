@@ -17,7 +17,10 @@ pub enum HttpError {
     #[error("read from 127.0.0.1:{port}: {source}")]
     Read { port: u16, source: hyper::Error },
     #[error("ask 127.0.0.1:{port}: {source}")]
-    Request { port: u16, source: hyper::http::Error },
+    Request {
+        port: u16,
+        source: hyper::http::Error,
+    },
     #[error("read from 127.0.0.1:{port}: status {status}")]
     Status { port: u16, status: u16 },
     #[error("read from 127.0.0.1:{port}: not within {deadline:?}")]

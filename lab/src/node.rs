@@ -75,7 +75,12 @@ impl Node {
             frozen: false,
             started: None,
         };
-        Self { id, role, shared, state: Mutex::new(state) }
+        Self {
+            id,
+            role,
+            shared,
+            state: Mutex::new(state),
+        }
     }
 
     pub fn id(&self) -> NodeId {
@@ -166,7 +171,10 @@ impl Node {
     pub async fn stop_and_wait(&self) -> Result<ExitStatus, NodeError> {
         let process = self.process()?;
         self.stop()?;
-        process.ended().await.map_err(|source| NodeError::Signal { id: self.id, source })
+        process.ended().await.map_err(|source| NodeError::Signal {
+            id: self.id,
+            source,
+        })
     }
 
     /// Waits until the process has ended by itself or by an earlier signal.
@@ -227,8 +235,10 @@ impl Node {
         self.shared.spec.check_release(release)?;
         let cache = self.shared.cache.clone();
         let fetched = tokio::task::spawn_blocking(move || cache.kafka(release)).await;
-        let distribution =
-            fetched.map_err(|error| NodeError::Start { id: self.id, source: error.into() })??;
+        let distribution = fetched.map_err(|error| NodeError::Start {
+            id: self.id,
+            source: error.into(),
+        })??;
         self.spawn(&distribution, lines.into_iter().collect())
     }
 
@@ -245,7 +255,10 @@ impl Node {
         let config = self.write_config(&state.overrides)?;
         let command = self.command(distribution, &config)?;
         let process = Process::spawn(command);
-        let process = process.map_err(|source| NodeError::Start { id: self.id, source })?;
+        let process = process.map_err(|source| NodeError::Start {
+            id: self.id,
+            source,
+        })?;
         state.process = Some(Arc::new(process));
         state.release = distribution.release;
         state.frozen = false;
@@ -285,7 +298,11 @@ impl Node {
 
         let mut command = mortal("java");
         command.args(["-Xms128m", &format!("-Xmx{}m", self.shared.spec.heap_mb)]);
-        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+        command.args([
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:-UsePerfData",
+        ]);
         command.arg("-Djava.awt.headless=true");
         command.arg(format!("{}{}", logging.option, log_config.display()));
         let main = match self.role {
@@ -298,8 +315,16 @@ impl Node {
                 "kafka.Kafka"
             }
         };
-        command.arg("-cp").arg(distribution.class_path()).arg(main).arg(config);
-        command.current_dir(self.dir()).stdin(std::process::Stdio::null()).stdout(out).stderr(err);
+        command
+            .arg("-cp")
+            .arg(distribution.class_path())
+            .arg(main)
+            .arg(config);
+        command
+            .current_dir(self.dir())
+            .stdin(std::process::Stdio::null())
+            .stdout(out)
+            .stderr(err);
         Ok(command)
     }
 
@@ -320,12 +345,17 @@ impl Node {
 
     fn process(&self) -> Result<Arc<Process>, NodeError> {
         let process = lock(&self.state).process.clone();
-        process.filter(|process| is_running(process)).ok_or(NodeError::NotRunning { id: self.id })
+        process
+            .filter(|process| is_running(process))
+            .ok_or(NodeError::NotRunning { id: self.id })
     }
 
     fn signal(&self, signal: Signal) -> Result<(), NodeError> {
         let sent = self.process()?.signal(signal);
-        sent.map_err(|source| NodeError::Signal { id: self.id, source })
+        sent.map_err(|source| NodeError::Signal {
+            id: self.id,
+            source,
+        })
     }
 }
 

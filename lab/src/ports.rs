@@ -28,7 +28,9 @@ pub const MOST_NODES: u8 = 19;
 /// Why there is no block of ports.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    #[error("find a free block of {BLOCK} ports between {FIRST} and {LAST}: end other labs (`lab down`)")]
+    #[error(
+        "find a free block of {BLOCK} ports between {FIRST} and {LAST}: end other labs (`lab down`)"
+    )]
     NoneFree,
 }
 
@@ -54,8 +56,13 @@ impl Block {
 
     fn claim_at(base: u16, offsets: &[u16]) -> Option<Self> {
         let reserved = bind(base).ok()?;
-        let free = offsets.iter().all(|offset| bind(base.saturating_add(*offset)).is_ok());
-        free.then_some(Self { base, _reserved: reserved })
+        let free = offsets
+            .iter()
+            .all(|offset| bind(base.saturating_add(*offset)).is_ok());
+        free.then_some(Self {
+            base,
+            _reserved: reserved,
+        })
     }
 
     pub fn base(&self) -> u16 {

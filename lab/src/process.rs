@@ -31,7 +31,9 @@ static SPAWNER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
         }
     };
     // Without the thread every `spawn` below fails with the closed channel's error.
-    let _ = thread::Builder::new().name("lab-spawner".into()).spawn(serve);
+    let _ = thread::Builder::new()
+        .name("lab-spawner".into())
+        .spawn(serve);
     Mutex::new(jobs)
 });
 
@@ -57,9 +59,14 @@ impl Process {
     pub(crate) fn spawn(command: Command) -> io::Result<Self> {
         let (reply, answer) = mpsc::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
-        lock(&SPAWNER).send(Job { command, reply }).map_err(|_| gone())?;
+        lock(&SPAWNER)
+            .send(Job { command, reply })
+            .map_err(|_| gone())?;
         let child = answer.recv().map_err(|_| gone())??;
-        Ok(Self { pid: child.id(), child: Mutex::new(child) })
+        Ok(Self {
+            pid: child.id(),
+            child: Mutex::new(child),
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {

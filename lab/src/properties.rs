@@ -41,7 +41,13 @@ impl NodeConfig<'_> {
             self.security(&mut all);
         }
         all.extend(self.spec.properties.clone());
-        all.extend(self.spec.node_properties.get(&self.id).cloned().unwrap_or_default());
+        all.extend(
+            self.spec
+                .node_properties
+                .get(&self.id)
+                .cloned()
+                .unwrap_or_default(),
+        );
         all.extend(self.overrides.clone());
         lines(&all)
     }
@@ -73,19 +79,35 @@ impl NodeConfig<'_> {
         if self.role.is_broker() {
             own.push((CLIENT, wiring.client_bind(id), wiring.client(id)));
             if wiring.is_split() {
-                own.push((BROKER, wiring.inter_broker_bind(id), wiring.inter_broker(id)));
+                own.push((
+                    BROKER,
+                    wiring.inter_broker_bind(id),
+                    wiring.inter_broker(id),
+                ));
                 own.push((APP, wiring.app(id), wiring.app(id)));
             }
             let between = if wiring.is_split() { BROKER } else { CLIENT };
             put(all, "inter.broker.listener.name", between);
-            put(all, "advertised.listeners", join(own.iter().map(|(name, _, port)| (*name, *port))));
+            put(
+                all,
+                "advertised.listeners",
+                join(own.iter().map(|(name, _, port)| (*name, *port))),
+            );
         }
         if self.role.is_controller() {
             let port = wiring.controller_bind(id);
             own.push((CONTROLLER, port, port));
         }
-        put(all, "listeners", join(own.iter().map(|(name, port, _)| (*name, *port))));
-        let inner = if self.spec.acl { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
+        put(
+            all,
+            "listeners",
+            join(own.iter().map(|(name, port, _)| (*name, *port))),
+        );
+        let inner = if self.spec.acl {
+            "SASL_PLAINTEXT"
+        } else {
+            "PLAINTEXT"
+        };
         let mut map = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
         if !self.is_zookeeper() {
             map += &format!(",{CONTROLLER}:{inner}");
@@ -100,10 +122,20 @@ impl NodeConfig<'_> {
             return;
         }
         let nodes = self.spec.nodes();
-        let voters = nodes.iter().filter(|(_, role)| role.is_controller()).map(|(voter, _)| {
-            format!("{voter}@127.0.0.1:{}", self.wiring.quorum_link(self.id, *voter))
-        });
-        put(all, "controller.quorum.voters", voters.collect::<Vec<_>>().join(","));
+        let voters = nodes
+            .iter()
+            .filter(|(_, role)| role.is_controller())
+            .map(|(voter, _)| {
+                format!(
+                    "{voter}@127.0.0.1:{}",
+                    self.wiring.quorum_link(self.id, *voter)
+                )
+            });
+        put(
+            all,
+            "controller.quorum.voters",
+            voters.collect::<Vec<_>>().join(","),
+        );
         put(all, "controller.listener.names", CONTROLLER);
     }
 
@@ -163,7 +195,11 @@ impl NodeConfig<'_> {
         }
         for listener in listeners {
             let listener = listener.to_lowercase();
-            put(all, &format!("listener.name.{listener}.plain.sasl.jaas.config"), &login);
+            put(
+                all,
+                &format!("listener.name.{listener}.plain.sasl.jaas.config"),
+                &login,
+            );
         }
     }
 }
@@ -225,7 +261,9 @@ fn join<'a>(listeners: impl Iterator<Item = (&'a str, u16)>) -> String {
 }
 
 fn lines(all: &Properties) -> String {
-    all.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    all.iter()
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -256,11 +294,20 @@ mod tests {
         let broker = render(&spec, 2, Role::Broker);
         assert!(has(&broker, "process.roles=broker"));
         assert!(has(&broker, "listeners=CLIENT://127.0.0.1:20002"));
-        assert!(has(&broker, "advertised.listeners=CLIENT://127.0.0.1:20002"));
+        assert!(has(
+            &broker,
+            "advertised.listeners=CLIENT://127.0.0.1:20002"
+        ));
         let voters = "101@127.0.0.1:20101,102@127.0.0.1:20102,103@127.0.0.1:20103";
         assert!(has(&broker, &format!("controller.quorum.voters={voters}")));
-        assert!(has(&broker, "num.network.threads=9"), "the spec's own lines win");
-        assert!(has(&broker, "num.io.threads=7"), "start_with_config wins over all");
+        assert!(
+            has(&broker, "num.network.threads=9"),
+            "the spec's own lines win"
+        );
+        assert!(
+            has(&broker, "num.io.threads=7"),
+            "start_with_config wins over all"
+        );
         let controller = render(&spec, 101, Role::Controller);
         assert!(has(&controller, "listeners=CONTROLLER://127.0.0.1:20101"));
         assert!(!controller.iter().any(|line| line.starts_with("advertised")));
@@ -268,7 +315,11 @@ mod tests {
 
     #[test]
     fn zookeeper_brokers_name_no_kraft_key() {
-        let lines = render(&Spec::zookeeper(Release::V2_8_2).quick().acl(), 1, Role::Broker);
+        let lines = render(
+            &Spec::zookeeper(Release::V2_8_2).quick().acl(),
+            1,
+            Role::Broker,
+        );
         assert!(has(&lines, "broker.id=1"));
         assert!(has(&lines, "zookeeper.connect=127.0.0.1:20401"));
         assert!(has(&lines, "zookeeper.session.timeout.ms=3000"));
@@ -279,11 +330,21 @@ mod tests {
     #[test]
     fn with_acls_only_the_client_listener_is_open_to_anyone() {
         let lines = render(&Spec::combined(Release::V4_3_1).acl(), 1, Role::Combined);
-        let map = "CLIENT:PLAINTEXT,BROKER:SASL_PLAINTEXT,APP:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT";
-        assert!(has(&lines, &format!("listener.security.protocol.map={map}")));
+        let map =
+            "CLIENT:PLAINTEXT,BROKER:SASL_PLAINTEXT,APP:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT";
+        assert!(has(
+            &lines,
+            &format!("listener.security.protocol.map={map}")
+        ));
         assert!(has(&lines, "super.users=User:lab"));
         assert!(has(&lines, "inter.broker.listener.name=BROKER"));
-        assert_eq!(lines.iter().filter(|line| line.contains("user_lab=\"pw\"")).count(), 3);
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| line.contains("user_lab=\"pw\""))
+                .count(),
+            3
+        );
     }
 
     #[test]
@@ -302,9 +363,18 @@ mod tests {
             overrides: &BTreeMap::new(),
         };
         let text = config.render();
-        assert!(text.contains("101@127.0.0.1:40001,102@127.0.0.1:20142"), "{text}");
+        assert!(
+            text.contains("101@127.0.0.1:40001,102@127.0.0.1:20142"),
+            "{text}"
+        );
         let advertised = "CLIENT://127.0.0.1:20001,BROKER://127.0.0.1:40002,APP://127.0.0.1:20061";
-        assert!(text.contains(&format!("advertised.listeners={advertised}\n")), "{text}");
-        assert!(text.contains("\nlisteners=CLIENT://127.0.0.1:20041,"), "{text}");
+        assert!(
+            text.contains(&format!("advertised.listeners={advertised}\n")),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nlisteners=CLIENT://127.0.0.1:20041,"),
+            "{text}"
+        );
     }
 }

@@ -51,7 +51,10 @@ pub enum RecordError {
 pub async fn record(spec: Spec, out: &Path) -> Result<usize, RecordError> {
     let folder = out.join(spec.rules.name()).join(spec.release.to_string());
     let made = fs::create_dir_all(&folder);
-    made.map_err(|source| RecordError::Write { path: folder.clone(), source })?;
+    made.map_err(|source| RecordError::Write {
+        path: folder.clone(),
+        source,
+    })?;
     let cluster = Cluster::start(spec).await?;
     cluster.create_topic("orders", 60, 3, &[]).await?;
     cluster.create_topic("single", 3, 1, &[]).await?;
@@ -82,7 +85,10 @@ pub async fn record(spec: Spec, out: &Path) -> Result<usize, RecordError> {
 /// A dedicated controller that is not the active one.
 async fn idle_controller(cluster: &Cluster) -> Result<Option<NodeId>, ClusterError> {
     let active = cluster.active_controller().await?;
-    let controllers = cluster.nodes().iter().filter(|node| node.role() == Role::Controller);
+    let controllers = cluster
+        .nodes()
+        .iter()
+        .filter(|node| node.role() == Role::Controller);
     Ok(controllers.map(Node::id).find(|id| Some(*id) != active))
 }
 
@@ -95,7 +101,10 @@ impl Recorder {
     async fn running(&mut self, node: &Node, phase: &'static str) -> Result<(), RecordError> {
         for n in 1..=2 {
             let page = http::metrics(node.jmx_port(), PAGE).await;
-            let page = page.map_err(|_| RecordError::NoPage { id: node.id(), phase })?;
+            let page = page.map_err(|_| RecordError::NoPage {
+                id: node.id(),
+                phase,
+            })?;
             self.write(&label(node), phase, n, &page)?;
         }
         Ok(())
@@ -105,15 +114,17 @@ impl Recorder {
     async fn active_controller(&mut self, node: &Node) -> Result<(), RecordError> {
         let phase = "running";
         let page = http::metrics(node.jmx_port(), PAGE).await;
-        let page = page.map_err(|_| RecordError::NoPage { id: node.id(), phase })?;
+        let page = page.map_err(|_| RecordError::NoPage {
+            id: node.id(),
+            phase,
+        })?;
         self.write(&format!("{}-active", label(node)), phase, 1, &page)
     }
 
     async fn degraded(&mut self, cluster: &Cluster, roles: &[&Node]) -> Result<(), RecordError> {
         let victim = cluster.node(2)?;
         victim.kill()?;
-        let gone = async || Ok(!cluster.metadata(1).await?.brokers.contains(&2));
-        cluster.until("the dead broker is fenced", Duration::from_secs(60), gone).await?;
+        cluster.wait_fenced(2, Duration::from_secs(60)).await?;
         for node in roles {
             self.running(node, "degraded").await?;
         }
@@ -152,16 +163,13 @@ impl Recorder {
     }
 
     fn some(&self, node: &Node, phase: &'static str, count: usize) -> Result<(), RecordError> {
-        (count > 0).then_some(()).ok_or(RecordError::NoPage { id: node.id(), phase })
+        (count > 0).then_some(()).ok_or(RecordError::NoPage {
+            id: node.id(),
+            phase,
+        })
     }
 
-    fn write(
-        &mut self,
-        role: &str,
-        phase: &str,
-        n: usize,
-        page: &[u8],
-    ) -> Result<(), RecordError> {
+    fn write(&mut self, role: &str, phase: &str, n: usize, page: &[u8]) -> Result<(), RecordError> {
         let path = self.folder.join(format!("{role}-{phase}-{n}.prom"));
         let written = fs::write(&path, page);
         written.map_err(|source| RecordError::Write { path, source })?;
@@ -180,11 +188,15 @@ fn label(node: &Node) -> String {
 
 fn produce(cluster: &Cluster, count: u32) -> Result<(), RecordError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.app_bootstrap()).set("acks", "all");
+    config
+        .set("bootstrap.servers", cluster.app_bootstrap())
+        .set("acks", "all");
     let producer: BaseProducer = config.create()?;
     for n in 0..count {
         let key = n.to_string();
-        let record = BaseRecord::to("orders").key(&key).payload("a record of forty bytes, more or less");
+        let record = BaseRecord::to("orders")
+            .key(&key)
+            .payload("a record of forty bytes, more or less");
         producer.send(record).map_err(|(error, _)| error)?;
     }
     Ok(producer.flush(Duration::from_secs(30))?)
@@ -195,9 +207,13 @@ pub fn everything() -> Vec<Spec> {
     let releases = [Release::V3_9_2, Release::V4_3_1];
     let families = [Rules::Default, Rules::Lower, Rules::Flat];
     let separate = releases.iter().flat_map(|release| {
-        families.iter().map(|rules| Spec::kraft(*release).quick().rules(*rules))
+        families
+            .iter()
+            .map(|rules| Spec::kraft(*release).quick().rules(*rules))
     });
-    let combined = releases.iter().map(|release| Spec::combined(*release).quick());
+    let combined = releases
+        .iter()
+        .map(|release| Spec::combined(*release).quick());
     let zookeeper = Spec::zookeeper(Release::V3_9_2).quick();
     separate.chain(combined).chain([zookeeper]).collect()
 }

@@ -53,11 +53,19 @@ impl Release {
     ];
 
     const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch }
+        Self {
+            major,
+            minor,
+            patch,
+        }
     }
 
     pub fn logging(self) -> Logging {
-        if self.major < 4 { Logging::Reload4j } else { Logging::Log4j2 }
+        if self.major < 4 {
+            Logging::Reload4j
+        } else {
+            Logging::Log4j2
+        }
     }
 
     /// KRaft is production-ready from 3.3; the lab needs `StorageTool` as it is from there on.
@@ -99,7 +107,9 @@ impl FromStr for Release {
         let numbers: Option<Vec<u16>> = text.split('.').map(|part| part.parse().ok()).collect();
         match numbers.as_deref() {
             Some([major, minor, patch]) => Ok(Self::new(*major, *minor, *patch)),
-            _ => Err(ReleaseError { text: text.to_owned() }),
+            _ => Err(ReleaseError {
+                text: text.to_owned(),
+            }),
         }
     }
 }

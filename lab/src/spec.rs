@@ -142,7 +142,9 @@ pub enum SpecError {
     Count { count: u8 },
     #[error("run Kafka {release} in KRaft mode: it needs 3.3 or newer")]
     NoKraft { release: Release },
-    #[error("run Kafka {release} with ZooKeeper: 4.0 and newer have no ZooKeeper mode, 3.9.2 is the last")]
+    #[error(
+        "run Kafka {release} with ZooKeeper: 4.0 and newer have no ZooKeeper mode, 3.9.2 is the last"
+    )]
     NoZooKeeper { release: Release },
     #[error("run Kafka {release}: its jars were not prepared")]
     NotPrepared { release: Release },
@@ -170,7 +172,13 @@ impl Spec {
 
     /// Three dedicated controllers and three brokers.
     pub fn kraft(release: Release) -> Self {
-        Self::new(Layout::KraftSeparate { controllers: 3, brokers: 3 }, release)
+        Self::new(
+            Layout::KraftSeparate {
+                controllers: 3,
+                brokers: 3,
+            },
+            release,
+        )
     }
 
     /// Three nodes that are broker and controller.
@@ -249,7 +257,10 @@ impl Spec {
         key: impl Into<String>,
         value: impl Into<String>,
     ) -> Self {
-        self.node_properties.entry(id).or_default().insert(key.into(), value.into());
+        self.node_properties
+            .entry(id)
+            .or_default()
+            .insert(key.into(), value.into());
         self
     }
 
@@ -257,7 +268,10 @@ impl Spec {
     pub fn nodes(&self) -> Vec<(NodeId, Role)> {
         let brokers = |count, role| (1..=NodeId::from(count)).map(move |id| (id, role));
         match self.layout {
-            Layout::KraftSeparate { controllers, brokers: count } => (101..)
+            Layout::KraftSeparate {
+                controllers,
+                brokers: count,
+            } => (101..)
                 .take(usize::from(controllers))
                 .map(|id| (id, Role::Controller))
                 .chain(brokers(count, Role::Broker))
@@ -269,7 +283,10 @@ impl Spec {
 
     /// How many nodes serve clients.
     pub fn broker_count(&self) -> usize {
-        self.nodes().iter().filter(|(_, role)| role.is_broker()).count()
+        self.nodes()
+            .iter()
+            .filter(|(_, role)| role.is_broker())
+            .count()
     }
 
     /// The release a node starts with.
@@ -279,9 +296,15 @@ impl Spec {
 
     /// The `metadata.version` to format with: a cluster can only run what its oldest node knows.
     pub(crate) fn format_level(&self) -> Option<String> {
-        let lowest = self.nodes().iter().map(|(id, _)| self.release_of(*id)).min();
+        let lowest = self
+            .nodes()
+            .iter()
+            .map(|(id, _)| self.release_of(*id))
+            .min();
         let mixed = lowest.filter(|_| !self.node_releases.is_empty());
-        self.metadata_version.clone().or_else(|| mixed.map(Release::feature_level))
+        self.metadata_version
+            .clone()
+            .or_else(|| mixed.map(Release::feature_level))
     }
 
     /// Checks that the layout and the releases fit each other.
@@ -290,11 +313,17 @@ impl Spec {
     /// The first thing that does not.
     pub fn check(&self) -> Result<(), SpecError> {
         let counts = match self.layout {
-            Layout::KraftSeparate { controllers, brokers } => [controllers, brokers],
+            Layout::KraftSeparate {
+                controllers,
+                brokers,
+            } => [controllers, brokers],
             Layout::KraftCombined { nodes } => [nodes, nodes],
             Layout::ZooKeeper { brokers } => [brokers, brokers],
         };
-        if let Some(count) = counts.into_iter().find(|count| !(1..=MOST_NODES).contains(count)) {
+        if let Some(count) = counts
+            .into_iter()
+            .find(|count| !(1..=MOST_NODES).contains(count))
+        {
             return Err(SpecError::Count { count });
         }
         let ids: BTreeSet<NodeId> = self.nodes().into_iter().map(|(id, _)| id).collect();
@@ -302,18 +331,21 @@ impl Spec {
         if let Some(id) = named.copied().find(|id| !ids.contains(id)) {
             return Err(SpecError::UnknownNode { id });
         }
-        ids.into_iter().try_for_each(|id| self.check_release(self.release_of(id)))
+        ids.into_iter()
+            .try_for_each(|id| self.check_release(self.release_of(id)))
     }
 
     /// Whether nodes of this layout can run `release`.
     pub(crate) fn check_release(&self, release: Release) -> Result<(), SpecError> {
         match self.layout {
-            Layout::KraftSeparate { .. } | Layout::KraftCombined { .. } => {
-                release.has_kraft().then_some(()).ok_or(SpecError::NoKraft { release })
-            }
-            Layout::ZooKeeper { .. } => {
-                release.has_zookeeper().then_some(()).ok_or(SpecError::NoZooKeeper { release })
-            }
+            Layout::KraftSeparate { .. } | Layout::KraftCombined { .. } => release
+                .has_kraft()
+                .then_some(())
+                .ok_or(SpecError::NoKraft { release }),
+            Layout::ZooKeeper { .. } => release
+                .has_zookeeper()
+                .then_some(())
+                .ok_or(SpecError::NoZooKeeper { release }),
         }
     }
 }
@@ -324,7 +356,12 @@ mod tests {
 
     #[test]
     fn ids_follow_the_layout() {
-        let ids = |spec: Spec| spec.nodes().into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let ids = |spec: Spec| {
+            spec.nodes()
+                .into_iter()
+                .map(|(id, _)| id)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ids(Spec::kraft(Release::V3_9_2)), [101, 102, 103, 1, 2, 3]);
         assert_eq!(ids(Spec::combined(Release::V3_9_2)), [1, 2, 3]);
         assert_eq!(ids(Spec::zookeeper(Release::V3_9_2)), [1, 2, 3]);
@@ -334,9 +371,22 @@ mod tests {
     fn layouts_refuse_releases_they_cannot_run() {
         assert!(Spec::kraft(Release::V2_8_2).check().is_err());
         assert!(Spec::zookeeper(Release::V4_0_2).check().is_err());
-        assert!(Spec::kraft(Release::V3_9_2).node_release(7, Release::V4_3_1).check().is_err());
-        assert!(Spec::kraft(Release::V3_9_2).node_release(2, Release::V4_3_1).check().is_ok());
-        let none = Layout::KraftSeparate { controllers: 0, brokers: 3 };
+        assert!(
+            Spec::kraft(Release::V3_9_2)
+                .node_release(7, Release::V4_3_1)
+                .check()
+                .is_err()
+        );
+        assert!(
+            Spec::kraft(Release::V3_9_2)
+                .node_release(2, Release::V4_3_1)
+                .check()
+                .is_ok()
+        );
+        let none = Layout::KraftSeparate {
+            controllers: 0,
+            brokers: 3,
+        };
         assert!(Spec::new(none, Release::V3_9_2).check().is_err());
     }
 
@@ -346,6 +396,9 @@ mod tests {
         assert_eq!(even.format_level(), None);
         let mixed = even.clone().node_release(1, Release::V3_9_2);
         assert_eq!(mixed.format_level().as_deref(), Some("3.9"));
-        assert_eq!(mixed.metadata_version("3.8").format_level().as_deref(), Some("3.8"));
+        assert_eq!(
+            mixed.metadata_version("3.8").format_level().as_deref(),
+            Some("3.8")
+        );
     }
 }

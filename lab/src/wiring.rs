@@ -32,7 +32,12 @@ pub(crate) struct Links {
 impl Wiring {
     pub(crate) fn new(spec: &Spec, base: u16) -> Self {
         let split = spec.relays || spec.acl;
-        Self { base, relays: spec.relays, split, links: Links::default() }
+        Self {
+            base,
+            relays: spec.relays,
+            split,
+            links: Links::default(),
+        }
     }
 
     pub(crate) fn base(&self) -> u16 {
@@ -51,7 +56,11 @@ impl Wiring {
     }
 
     fn behind_relay(&self, port: u16) -> u16 {
-        if self.relays { port.saturating_add(40) } else { port }
+        if self.relays {
+            port.saturating_add(40)
+        } else {
+            port
+        }
     }
 
     /// Where the gate finds the node's client listener.
@@ -77,7 +86,11 @@ impl Wiring {
 
     /// The listener for load and the lab itself, which no relay ever cuts.
     pub(crate) fn app(&self, id: NodeId) -> u16 {
-        if self.split { self.port(60, id) } else { self.client(id) }
+        if self.split {
+            self.port(60, id)
+        } else {
+            self.client(id)
+        }
     }
 
     /// Where the gate finds the controller listener.
@@ -93,7 +106,11 @@ impl Wiring {
     /// Where `from` finds the controller `to`.
     pub(crate) fn quorum_link(&self, from: NodeId, to: NodeId) -> u16 {
         let direct = self.controller_bind(to);
-        self.links.quorum.get(&(from, to)).copied().unwrap_or(direct)
+        self.links
+            .quorum
+            .get(&(from, to))
+            .copied()
+            .unwrap_or(direct)
     }
 
     /// Where ZooKeeper listens.
@@ -104,7 +121,11 @@ impl Wiring {
     /// Where the broker `from` finds ZooKeeper.
     pub(crate) fn zookeeper_link(&self, from: NodeId) -> u16 {
         let direct = self.zookeeper_bind();
-        self.links.quorum.get(&(from, ZOOKEEPER_ID)).copied().unwrap_or(direct)
+        self.links
+            .quorum
+            .get(&(from, ZOOKEEPER_ID))
+            .copied()
+            .unwrap_or(direct)
     }
 
     /// Where the gate finds the node's JMX exporter: 200 above its main port.
@@ -166,7 +187,10 @@ mod tests {
 
     #[test]
     fn the_largest_cluster_fits_the_block_without_a_clash() {
-        let layout = Layout::KraftSeparate { controllers: 19, brokers: 19 };
+        let layout = Layout::KraftSeparate {
+            controllers: 19,
+            brokers: 19,
+        };
         let offsets = Wiring::offsets(&Spec::new(layout, Release::V3_9_2).relays().acl());
         // Per broker: client twice, inter-broker, app, exporter twice; per controller: two and two.
         assert_eq!(offsets.len(), 19 * 6 + 19 * 4 + 1);

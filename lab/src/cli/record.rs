@@ -20,12 +20,19 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     for spec in record::everything() {
         let name = format!("{} {} {:?}", spec.rules.name(), spec.release, spec.layout);
-        if args.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+        if args
+            .only
+            .as_ref()
+            .is_some_and(|only| !name.contains(only.as_str()))
+        {
             continue;
         }
         let begun = Instant::now();
         let pages = record::record(spec, &args.out).await?;
-        println!("{name}: {pages} pages in {:.0} s", begun.elapsed().as_secs_f32());
+        println!(
+            "{name}: {pages} pages in {:.0} s",
+            begun.elapsed().as_secs_f32()
+        );
     }
     Ok(())
 }
