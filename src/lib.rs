@@ -11,3 +11,6 @@ pub mod kafka;
 pub mod jmx;
 pub mod time;
 pub mod view;
+//! x
+
+pub mod model;
