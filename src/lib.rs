@@ -6,11 +6,10 @@ pub mod collect;
 pub mod engine;
 pub mod evidence;
 pub mod gate;
-pub mod store;
-pub mod kafka;
 pub mod jmx;
+pub mod kafka;
+pub mod store;
 pub mod time;
 pub mod view;
-//! x
 
 pub mod model;
