@@ -20,7 +20,7 @@ use crate::evidence::memory::Memory;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::policy::Policy;
 use crate::evidence::report::{FactKind, Report, SourceId};
-use crate::evidence::snapshot::{Reports, Snapshot};
+use crate::evidence::snapshot::{ClusterKind, Reports, Snapshot};
 use crate::time::{Human, Mono, Now, Timestamp};
 
 /// A published view is true for this long at most, whatever its evidence: the engine has to show
@@ -349,6 +349,12 @@ impl Machine {
         view.since = self.since;
         view.transitions = self.transitions.clone();
         view.valid_until = valid_until;
+        if view.cluster.kind == ClusterKind::ZooKeeper
+            && let Some(controller) = view.cluster.controller
+        {
+            self.memory
+                .observe_zookeeper_controller(controller, now.mono);
+        }
         self.forget_deleted_topics();
         out.push(Effect::Publish(Arc::new(View::new(view))));
     }
