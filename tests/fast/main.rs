@@ -1,0 +1,4 @@
+//! Quick tests of everything that needs no cluster. One binary; a module per subject.
+
+mod architecture;
+mod packages;
