@@ -1,7 +1,45 @@
 //! Pure judgements: from a snapshot to findings. One file per check, one row per check in
 //! [`table`], one row per reason in [`reason`].
+//!
+//! What several checks need is beside them: [`needs`] (which evidence a row cannot do without),
+//! [`layout`] (partitions with their min ISR and moves), [`voters`] (the newest quorum answer),
+//! [`gauges`] (numbers of JMX pages), [`jmx_sums`] (the cluster as the pages add it up).
 
 pub mod finding;
+pub mod needs;
 pub mod reason;
 pub mod table;
 pub mod what_if;
+
+mod broker_state;
+mod controller;
+mod evidence;
+mod fetchers;
+mod gauges;
+mod groups;
+mod heartbeat;
+mod identity;
+mod jmx_sums;
+mod jmx_view;
+mod kind;
+mod layout;
+mod leadership;
+mod log_dirs;
+mod metadata;
+mod moves;
+mod nodes;
+mod partitions;
+mod progress;
+mod quorum;
+mod release;
+mod risk;
+mod topics;
+mod unclean;
+mod voters;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+mod what_if_tests;

@@ -1,34 +1,213 @@
-//! temporary
-use super::finding::Judged;
-use super::reason::Reason;
-use crate::evidence::ids::NodeId;
-use crate::evidence::snapshot::Snapshot;
+//! The closed table of checks, and the judgement of one snapshot by all of them.
+
 use std::collections::BTreeMap;
-/// row
-#[derive(Debug)]
+use std::time::Duration;
+
+use crate::evidence::ids::NodeId;
+use crate::evidence::known::{Known, Why};
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::{ClusterKind, Snapshot};
+
+use super::finding::{Finding, Judged};
+use super::needs::{Need, unmet};
+use super::reason::Reason;
+use super::{
+    broker_state, controller, evidence, fetchers, groups, heartbeat, identity, jmx_view, kind,
+    leadership, log_dirs, metadata, moves, nodes, partitions, progress, quorum, release, topics,
+    unclean, what_if,
+};
+
+#[cfg(test)]
+use super::samples::{self, Samples};
+
+/// One check.
 pub struct CheckRow {
-    /// id
+    /// Its name in the API and the docs.
     pub id: &'static str,
-    /// t
+    /// What it shows when it is proved, one line.
     pub title: &'static str,
-    /// r
+    /// What it can find. Reasons for evidence that is not there (`needs`) are not repeated.
     pub reasons: &'static [Reason],
+    /// Evidence without which it proves nothing.
+    pub needs: &'static [Need],
+    /// The check itself. Ask through [`CheckRow::judge`], which looks at `needs` first.
+    pub run: fn(&Snapshot<'_>) -> Judged,
+    /// Clusters on which it must find each of its reasons.
+    #[cfg(test)]
+    pub sample: fn() -> Samples,
 }
-/// e
-#[derive(Debug)]
-pub struct Evaluation {
-    /// rows
-    pub rows: Vec<(&'static CheckRow, Judged)>,
-    /// n
-    pub nodes: BTreeMap<NodeId, Judged>,
-    /// p
-    pub progress_proven: bool,
-}
-/// e
-pub fn evaluate(_s: &Snapshot<'_>) -> Evaluation {
-    Evaluation {
-        rows: vec![],
-        nodes: BTreeMap::new(),
-        progress_proven: false,
+
+impl CheckRow {
+    /// What it says about this snapshot. Without its evidence it is never proved.
+    pub fn judge(&self, snapshot: &Snapshot<'_>) -> Judged {
+        self.complete(snapshot, (self.run)(snapshot))
     }
+
+    fn complete(&self, snapshot: &Snapshot<'_>, judged: Judged) -> Judged {
+        let mut findings = unmet(snapshot, self.needs);
+        if findings.is_empty() {
+            return judged;
+        }
+        for finding in judged.findings() {
+            if !findings.contains(finding) {
+                findings.push(finding.clone());
+            }
+        }
+        Judged::from_findings(findings)
+    }
+}
+
+macro_rules! table {
+    ($($module:ident::$run:ident $id:literal, $title:literal, $sample:ident;)+) => {
+        /// Every check there is.
+        pub const TABLE: &[CheckRow] = &[$(CheckRow {
+            id: $id,
+            title: $title,
+            reasons: $module::REASONS,
+            needs: $module::NEEDS,
+            run: $module::$run,
+            #[cfg(test)]
+            sample: samples::$sample,
+        },)+];
+    };
+}
+
+table! {
+    evidence::run "evidence", "every source that is needed has answered in time and in full", evidence;
+    kind::run "metadata_kind", "it shows whether the cluster runs on KRaft or ZooKeeper", kind;
+    release::run "release", "every node runs a release that this gate can judge", release;
+    identity::run "identity", "every source belongs to the node and the cluster it stands for", identity;
+    nodes::run "nodes", "every expected node is registered, unfenced and answers", nodes;
+    controller::run "active_controller", "there is exactly one active controller", controller;
+    quorum::run "quorum", "every voter of the quorum is caught up", quorum;
+    partitions::run "partitions", "every partition has a leader and a full ISR", partitions;
+    topics::run "topics_visible", "every partition that brokers host can be seen", topics;
+    progress::run "replica_progress", "every in-sync follower has reached its leader's end", progress;
+    jmx_view::run "jmx_view", "the JMX pages show no trouble and agree with the protocol", jmx_view;
+    broker_state::run "broker_state", "every broker says it is running", broker_state;
+    heartbeat::run "heartbeats", "the active controller hears every broker", heartbeat;
+    metadata::run "metadata", "every node has the active controller's metadata, without errors", metadata;
+    fetchers::run "fetchers", "no broker has given up following partitions", fetchers;
+    log_dirs::run "log_dirs", "every log directory is online", log_dirs;
+    moves::run "moves", "running reassignments are known", moves;
+    leadership::run "leadership", "leadership is quiet", leadership;
+    unclean::run "unclean_elections", "no unclean election happened since the gate watches", unclean;
+    groups::run "groups", "the named groups can be read", groups;
+    what_if::run "what_if", "every expected node may stop", what_if;
+}
+
+/// Settings of the brokers from which the healthy window follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowBasis {
+    /// The largest `replica.lag.time.max.ms`; known only when every expected broker told its own.
+    pub replica_lag: Known<Duration>,
+    /// The largest session timeout of a broker: `broker.session.timeout.ms` on KRaft,
+    /// `zookeeper.session.timeout.ms` on ZooKeeper, the larger while the kind is unknown. Known
+    /// only when every expected broker told its own.
+    pub session: Known<Duration>,
+}
+
+/// What all checks say about one snapshot.
+pub struct Evaluation {
+    /// Each row of the table with its answer.
+    pub rows: Vec<(&'static CheckRow, Judged)>,
+    /// The what-if of every expected node.
+    pub nodes: BTreeMap<NodeId, Judged>,
+    /// Whether the log ends of this snapshot show that every in-sync replica has reached its
+    /// leader: only then may the window be shortened.
+    pub progress_proven: bool,
+    /// From which the window follows.
+    pub window_basis: WindowBasis,
+}
+
+impl Evaluation {
+    /// Whether every row is proved or does not apply.
+    pub fn allows_open(&self) -> bool {
+        self.rows.iter().all(|(_, judged)| judged.allows_open())
+    }
+
+    /// All findings, the most severe first, each once however many rows have it.
+    pub fn findings(&self) -> Vec<&Finding> {
+        let mut findings: Vec<&Finding> = Vec::new();
+        for finding in self.rows.iter().flat_map(|(_, judged)| judged.findings()) {
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.reason.cmp(&b.reason)));
+        findings
+    }
+}
+
+/// Judges a snapshot by every row of the table.
+pub fn evaluate(snapshot: &Snapshot<'_>) -> Evaluation {
+    let nodes = what_if::every_node(snapshot);
+    let rows: Vec<_> = TABLE
+        .iter()
+        .map(|row| {
+            // The nodes' answers are there already; walking the partitions again costs as much
+            // as all other rows together.
+            let judged = if row.id == "what_if" {
+                row.complete(snapshot, what_if::all(&nodes))
+            } else {
+                row.judge(snapshot)
+            };
+            (row, judged)
+        })
+        .collect();
+    let progress_proven = snapshot.policy.mode.kafka()
+        && rows.iter().any(|(row, judged)| row.id == "replica_progress" && judged.allows_open());
+    Evaluation {
+        rows,
+        nodes,
+        progress_proven,
+        window_basis: window_basis(snapshot),
+    }
+}
+
+fn window_basis(snapshot: &Snapshot<'_>) -> WindowBasis {
+    let session = match snapshot.kind() {
+        ClusterKind::KRaft => largest(snapshot, &["broker.session.timeout.ms"]),
+        ClusterKind::ZooKeeper => largest(snapshot, &["zookeeper.session.timeout.ms"]),
+        ClusterKind::Unknown => largest(
+            snapshot,
+            &["broker.session.timeout.ms", "zookeeper.session.timeout.ms"],
+        ),
+    };
+    WindowBasis {
+        replica_lag: largest(snapshot, &["replica.lag.time.max.ms"]),
+        session,
+    }
+}
+
+/// The largest value of these keys over all expected brokers, each of which has to tell one.
+fn largest(snapshot: &Snapshot<'_>, keys: &[&str]) -> Known<Duration> {
+    let mut largest = None;
+    let leftover = nodes::leftovers(snapshot);
+    for node in snapshot.brokers().filter(|node| !leftover.contains(node)) {
+        let read = snapshot.node_configs(node).ok();
+        let values = keys
+            .iter()
+            .filter_map(|key| read.and_then(|read| read.facts.number(key)));
+        match values.max().and_then(|millis| u64::try_from(millis).ok()) {
+            None => {
+                let keys = keys.join(" or ");
+                return Known::Failed(Why(format!("broker {node} does not tell {keys}")));
+            }
+            Some(millis) => largest = largest.max(Some(Duration::from_millis(millis))),
+        }
+    }
+    largest.map_or_else(
+        || Known::Failed(Why(String::from("no broker is known"))),
+        Known::Is,
+    )
+}
+
+/// Kinds of fact that some row needs.
+pub fn needed_kinds() -> impl Iterator<Item = FactKind> {
+    FactKind::ALL.into_iter().filter(|kind| {
+        TABLE
+            .iter()
+            .any(|row| row.needs.iter().any(|need| need.kinds().contains(kind)))
+    })
 }

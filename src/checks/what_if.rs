@@ -1,9 +1,337 @@
-//! temporary
-use super::finding::Judged;
+//! "These nodes stop now": what that does to every partition they hold and to the quorum, with
+//! everything that is down already taken away (DESIGN 4.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::evidence::ids::NodeId;
-use crate::evidence::snapshot::Snapshot;
-use std::collections::BTreeSet;
-/// w
-pub fn what_if(_s: &Snapshot<'_>, _n: &BTreeSet<NodeId>) -> Judged {
-    Judged::NotApplicable("")
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::time::Human;
+
+use super::finding::{EXAMPLES, Finding, Judged, Subject};
+use super::layout::{Held, Layout};
+use super::needs::{Need, list, unmet};
+use super::reason::{Reason, Severity};
+use super::risk::{Stop, severity};
+use super::voters;
+
+/// Evidence without which nothing can be said about any node.
+pub const NEEDS: &[Need] = &[
+    Need::Required(FactKind::Link),
+    Need::Required(FactKind::Cluster),
+    Need::Required(FactKind::Partitions),
+    Need::Required(FactKind::TopicConfigs),
+    Need::Required(FactKind::Moves),
+    Need::Required(FactKind::Quorum),
+];
+
+/// What the row can find.
+pub const REASONS: &[Reason] = &[
+    Reason::WouldGoOffline,
+    Reason::WouldLoseMinIsr,
+    Reason::WouldLeaveLastCopy,
+    Reason::WouldStopReassignment,
+    Reason::WouldLoseQuorum,
+    Reason::SingleReplica,
+    Reason::NoSpareReplica,
+    Reason::LastCopyByDesign,
+    Reason::InternalTopicAtRisk,
+    Reason::SingleVoter,
+    Reason::TwoVoters,
+    Reason::EvidenceIncomplete,
+    Reason::NoWhatIf,
+];
+
+/// The row of the table: every expected node may go.
+pub fn run(snapshot: &Snapshot<'_>) -> Judged {
+    all(&every_node(snapshot))
+}
+
+/// All nodes' answers as one.
+pub fn all(nodes: &BTreeMap<NodeId, Judged>) -> Judged {
+    let mut findings: Vec<Finding> = Vec::new();
+    for finding in nodes.values().flat_map(Judged::findings) {
+        // What every node says (no evidence, no what-if in this mode) is said once.
+        if !findings.contains(finding) {
+            findings.push(finding.clone());
+        }
+    }
+    Judged::from_findings(findings)
+}
+
+/// May these nodes stop now, all of them together?
+pub fn what_if(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
+    if let Some(limited) = limited(snapshot) {
+        return limited;
+    }
+    let subject = match (stop.first(), stop.len()) {
+        (Some(node), 1) => Subject::Node(*node),
+        (Some(_) | None, _) => Subject::Cluster,
+    };
+    let mut findings = unmet(snapshot, NEEDS);
+    findings.extend(strangers(snapshot, stop));
+    let layout = Layout::of(snapshot);
+    let mut found = Found::default();
+    for held in layout.rows(snapshot) {
+        found.weigh(snapshot, &held, stop, 0);
+    }
+    findings.extend(found.into_findings(|_| subject.clone()));
+    findings.extend(quorum(snapshot, stop, &subject));
+    Judged::from_findings(findings)
+}
+
+/// May this node stop now? For every expected node, in one pass over the partitions.
+pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
+    let nodes = snapshot.expected.keys().copied();
+    if let Some(limited) = limited(snapshot) {
+        return nodes.map(|node| (node, limited.clone())).collect();
+    }
+    let unmet = unmet(snapshot, NEEDS);
+    let layout = Layout::of(snapshot);
+    let slots: Vec<NodeId> = nodes.collect();
+    let sets: Vec<_> = slots.iter().map(|node| (*node, BTreeSet::from([*node]))).collect();
+    let mut found = Found::default();
+    for held in layout.rows(snapshot) {
+        if held.moving.is_none() && is_harmless(snapshot, &held) {
+            continue;
+        }
+        for (slot, (node, set)) in sets.iter().enumerate() {
+            if held.touches(*node) {
+                found.weigh(snapshot, &held, set, slot);
+            }
+        }
+    }
+    let mut judged: BTreeMap<NodeId, Vec<Finding>> =
+        slots.iter().map(|node| (*node, unmet.clone())).collect();
+    let of_slot = |slot: usize| slots.get(slot).map_or(Subject::Cluster, |n| Subject::Node(*n));
+    for finding in found.into_findings(of_slot) {
+        if let Subject::Node(node) = &finding.subject
+            && let Some(findings) = judged.get_mut(node)
+        {
+            findings.push(finding);
+        }
+    }
+    judged
+        .into_iter()
+        .map(|(node, mut findings)| {
+            let stop = BTreeSet::from([node]);
+            findings.extend(quorum(snapshot, &stop, &Subject::Node(node)));
+            (node, Judged::from_findings(findings))
+        })
+        .collect()
+}
+
+/// In mode `jmx` there are no partitions to look at, and it says so.
+fn limited(snapshot: &Snapshot<'_>) -> Option<Judged> {
+    (!snapshot.policy.mode.kafka()).then(|| {
+        Judged::from_findings(vec![Finding::new(
+            Reason::NoWhatIf,
+            Subject::Cluster,
+            "mode jmx reads no partitions",
+            "partitions read over the Kafka protocol",
+        )])
+    })
+}
+
+/// Nodes nobody knows: what stopping them does cannot be said.
+fn strangers(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Option<Finding> {
+    let unknown: Vec<_> = stop
+        .iter()
+        .filter(|node| !snapshot.expected.contains_key(node))
+        .copied()
+        .collect();
+    (stop.is_empty() || !unknown.is_empty()).then(|| {
+        Finding::new(
+            Reason::EvidenceIncomplete,
+            Subject::Cluster,
+            format!("no such node is known: [{}]", list(unknown)),
+            "nodes that are registered, configured or were seen before",
+        )
+    })
+}
+
+/// Whether any one replica of this partition may go without even a warning: the usual case, kept
+/// cheap.
+fn is_harmless(snapshot: &Snapshot<'_>, held: &Held<'_, '_>) -> bool {
+    held.is_full()
+        && held.min_isr.is_some()
+        && stop(held, 1, held.in_sync.saturating_sub(1))
+            .risk(snapshot.policy)
+            .is_none()
+}
+
+fn stop(held: &Held<'_, '_>, stopped: usize, left: usize) -> Stop {
+    Stop {
+        required: held.required,
+        stopped,
+        in_sync: held.in_sync,
+        left,
+        has_leader: held.row.leader.is_some(),
+        min_isr: held.min_isr,
+        internal: held.row.topic.is_internal(),
+    }
+}
+
+/// Findings by slot (one per node, or one for a whole set), reason and severity.
+#[derive(Default)]
+struct Found(BTreeMap<(usize, Reason, Severity), Seen>);
+
+#[derive(Default)]
+struct Seen {
+    count: usize,
+    examples: Vec<String>,
+    first: String,
+}
+
+impl Found {
+    /// Judges one partition under the stop of a set of nodes.
+    fn weigh(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        held: &Held<'_, '_>,
+        set: &BTreeSet<NodeId>,
+        slot: usize,
+    ) {
+        if held.moving.is_some() && set.iter().any(|node| held.touches(*node)) {
+            self.add(slot, Reason::WouldStopReassignment, Severity::Block, held, set);
+        }
+        let stopped = set.iter().filter(|node| held.counts(**node)).count();
+        if stopped == 0 {
+            return;
+        }
+        if held.min_isr.is_none() {
+            self.add(slot, Reason::EvidenceIncomplete, Severity::Unknown, held, set);
+        }
+        let copies = set.iter().filter(|node| held.is_copy(snapshot, **node));
+        let left = held.in_sync.saturating_sub(copies.count());
+        if let Some((reason, severity)) = stop(held, stopped, left).risk(snapshot.policy) {
+            self.add(slot, reason, severity, held, set);
+        }
+    }
+
+    fn add(
+        &mut self,
+        slot: usize,
+        reason: Reason,
+        severity: Severity,
+        held: &Held<'_, '_>,
+        set: &BTreeSet<NodeId>,
+    ) {
+        let seen = self.0.entry((slot, reason, severity)).or_default();
+        if seen.count == 0 {
+            seen.first = describe(held, reason, set);
+        }
+        seen.count = seen.count.saturating_add(1);
+        if seen.examples.len() < EXAMPLES {
+            seen.examples.push(held.row.name());
+        }
+    }
+
+    fn into_findings(self, subject: impl Fn(usize) -> Subject) -> Vec<Finding> {
+        let rows = self.0.into_iter();
+        rows.map(|((slot, reason, severity), seen)| {
+            let mut finding =
+                Finding::new(reason, subject(slot), seen.first, required(reason)).at(severity);
+            finding.count = seen.count;
+            finding.examples = seen.examples;
+            finding
+        })
+        .collect()
+    }
+}
+
+fn describe(held: &Held<'_, '_>, reason: Reason, set: &BTreeSet<NodeId>) -> String {
+    let row = held.row;
+    let name = row.name();
+    if reason == Reason::EvidenceIncomplete {
+        return format!("min.insync.replicas of {} is not known", row.topic.name());
+    }
+    if reason == Reason::WouldStopReassignment {
+        return format!("{name} is being moved");
+    }
+    let min = held.min_isr.map_or_else(|| String::from("unknown"), |min| min.to_string());
+    format!(
+        "{name}: replicas [{}], in sync [{}], min ISR {min}, {} copies up before [{}] stops",
+        list(row.replicas.iter().copied()),
+        list(row.isr.iter().copied()),
+        held.in_sync,
+        list(set.iter().copied()),
+    )
+}
+
+/// What would be right, per reason that this file finds.
+fn required(reason: Reason) -> &'static str {
+    if reason == Reason::WouldStopReassignment {
+        "no running reassignment on this node"
+    } else if reason == Reason::EvidenceIncomplete {
+        "min.insync.replicas of every topic the node holds"
+    } else if reason == Reason::WouldGoOffline || reason == Reason::SingleReplica {
+        "another in-sync copy"
+    } else if reason == Reason::WouldLeaveLastCopy || reason == Reason::LastCopyByDesign {
+        "two in-sync copies left"
+    } else {
+        "min.insync.replicas in-sync copies left"
+    }
+}
+
+/// A majority of *all* voters has to be caught up without the set and without what is down.
+fn quorum(
+    snapshot: &Snapshot<'_>,
+    stop: &BTreeSet<NodeId>,
+    subject: &Subject,
+) -> Option<Finding> {
+    // Where the kind is not known nothing is left out: a quorum that answers is judged.
+    if snapshot.kind() == ClusterKind::ZooKeeper {
+        return None;
+    }
+    let facts = voters::newest(snapshot)?.facts;
+    let slack = voters::slack(snapshot);
+    let ready = |node: NodeId| {
+        let voter = facts.voters.iter().find(|voter| voter.node == node);
+        let behind = voter.and_then(|voter| voters::behind(facts, voter));
+        behind.is_some_and(|behind| behind <= slack) && !snapshot.down.contains(&node)
+    };
+    let all = facts.voters.len();
+    let stopped = facts.voters.iter().filter(|v| stop.contains(&v.node)).count();
+    if stopped == 0 {
+        return None;
+    }
+    let up = facts.voters.iter().filter(|v| ready(v.node)).count();
+    let left = facts
+        .voters
+        .iter()
+        .filter(|v| ready(v.node) && !stop.contains(&v.node))
+        .count();
+    let majority = (all / 2).saturating_add(1);
+    if left >= majority {
+        return None;
+    }
+    let design = match all {
+        1 => Some(Reason::SingleVoter),
+        2 => Some(Reason::TwoVoters),
+        _ => None,
+    };
+    let structural = severity(snapshot.policy.structural);
+    let (reason, severity) = match design {
+        Some(reason) if up == all && stopped == 1 => (reason, structural),
+        Some(_) => (
+            Reason::WouldLoseQuorum,
+            severity(snapshot.policy.degraded).max(structural),
+        ),
+        None => (Reason::WouldLoseQuorum, severity(snapshot.policy.degraded)),
+    };
+    let names = list(facts.voters.iter().map(|voter| voter.node));
+    let caught_up = list(facts.voters.iter().map(|v| v.node).filter(|node| ready(*node)));
+    Some(
+        Finding::new(
+            reason,
+            subject.clone(),
+            format!(
+                "voters [{names}], caught up within {} and up: [{caught_up}]; {left} left",
+                Human(slack)
+            ),
+            format!("{majority} caught-up voters left"),
+        )
+        .at(severity),
+    )
 }

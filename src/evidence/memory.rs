@@ -32,6 +32,10 @@ pub struct Memory {
     pub epochs: BTreeMap<(TopicKeyBuf, i32), SeenLeader>,
     /// The last change of leadership.
     pub leadership: Option<LeadershipChange>,
+    /// How many partitions each broker's table had when it was last heard.
+    pub table_sizes: BTreeMap<NodeId, usize>,
+    /// When a broker's table last had more or fewer partitions than before.
+    pub partitions_changed: Option<Mono>,
     /// The last change of the active controller.
     pub controller: Option<ControllerSeen>,
     /// Unclean elections as counted when first seen in this life of each node.
@@ -100,7 +104,10 @@ impl Memory {
                     self.cluster_id.get_or_insert_with(|| id.clone());
                 }
             }
-            Facts::Partitions(table) => self.observe_leaders(table, report.seen),
+            Facts::Partitions(table) => {
+                self.observe_leaders(table, report.seen);
+                self.observe_size(&report.source, table.len(), report.seen);
+            }
             Facts::Quorum(quorum) => {
                 for voter in &quorum.voters {
                     self.know(voter.node, Role::CONTROLLER);
@@ -204,6 +211,14 @@ impl Memory {
                 at,
                 partitions: changed,
             });
+        }
+    }
+
+    fn observe_size(&mut self, source: &SourceId, partitions: usize, at: Mono) {
+        let Some(node) = source.node() else { return };
+        let before = self.table_sizes.insert(node, partitions);
+        if before.is_some_and(|before| before != partitions) {
+            self.partitions_changed = Some(at);
         }
     }
 

@@ -1,0 +1,65 @@
+//! Every broker says it is running, and none is recovering logs.
+
+use crate::evidence::jmx::Metric;
+use crate::evidence::known::Known;
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::Snapshot;
+
+use super::finding::{Finding, Judged, Subject};
+use super::gauges::{self, above_zero};
+use super::needs::Need;
+use super::reason::Reason;
+
+/// Evidence without which nothing is proved here.
+pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[Reason::BrokerNotRunning, Reason::BrokerRecovering];
+
+/// Kafka's `BrokerState.RUNNING`. 6 and 7 are a broker that stops: "at least 3" would call it
+/// running.
+const RUNNING: u64 = 3;
+
+/// Judges every broker's page. A page without the state is the `evidence` row's: absent is what
+/// a stopping broker's page looks like (reference `kafka-lab.md` 4).
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    if !snapshot.policy.mode.jmx() {
+        return Judged::NotApplicable("mode kafka reads no JMX pages");
+    }
+    let mut findings = above_zero(
+        snapshot,
+        Metric::RemainingLogsToRecover,
+        Reason::BrokerRecovering,
+        "no log left to recover",
+    );
+    for (node, role, page) in gauges::pages(snapshot) {
+        if !role.broker {
+            continue;
+        }
+        let (reason, observed) = match gauges::count(page.facts, Metric::BrokerState) {
+            Known::Is(RUNNING) => continue,
+            Known::Is(state) => (Reason::BrokerNotRunning, name(state)),
+            other @ (Known::NotExported
+            | Known::NotInRelease
+            | Known::Hidden
+            | Known::Failed(_)) => (Reason::EvidenceIncomplete, other.why()),
+        };
+        findings.push(
+            Finding::new(reason, Subject::Node(node), observed, "3 RUNNING")
+                .from_source(page.report.source.clone(), page.report.asked),
+        );
+    }
+    Judged::from_findings(findings)
+}
+
+fn name(state: u64) -> String {
+    let name = match state {
+        0 => "NOT_RUNNING",
+        1 => "STARTING",
+        2 => "RECOVERY",
+        6 => "PENDING_CONTROLLED_SHUTDOWN",
+        7 => "SHUTTING_DOWN",
+        _ => "UNKNOWN",
+    };
+    format!("{state} {name}")
+}

@@ -1,0 +1,132 @@
+//! There is exactly one active controller, and every source means the same one.
+
+use std::collections::BTreeSet;
+
+use crate::evidence::ids::NodeId;
+use crate::evidence::jmx::Metric;
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::{ClusterKind, Snapshot};
+
+use super::finding::{Finding, Judged, Subject};
+use super::gauges;
+use super::needs::{Need, list};
+use super::reason::Reason;
+use super::voters;
+
+/// Evidence without which nothing is proved here.
+pub(super) const NEEDS: &[Need] = &[
+    Need::Required(FactKind::Cluster),
+    Need::Required(FactKind::Quorum),
+    Need::Required(FactKind::Jmx),
+];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[
+    Reason::NoActiveController,
+    Reason::ManyActiveControllers,
+    Reason::SourcesDisagree,
+    Reason::MetadataKindUnknown,
+];
+
+const REQUIRED: &str = "one active controller";
+
+/// Judges what the protocol and the pages say.
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    let mut findings = Vec::new();
+    let told = if snapshot.policy.mode.kafka() {
+        match snapshot.kind() {
+            ClusterKind::KRaft => quorum_leader(snapshot, &mut findings),
+            ClusterKind::ZooKeeper => zookeeper_controller(snapshot, &mut findings),
+            ClusterKind::Unknown => {
+                findings.push(finding(
+                    Reason::MetadataKindUnknown,
+                    "where the controller is to be looked for is not known".to_owned(),
+                ));
+                quorum_leader(snapshot, &mut findings)
+            }
+        }
+    } else {
+        None
+    };
+    if snapshot.policy.mode.jmx() {
+        findings.extend(pages(snapshot, told));
+    }
+    Judged::from_findings(findings)
+}
+
+fn finding(reason: Reason, observed: String) -> Finding {
+    Finding::new(reason, Subject::Cluster, observed, REQUIRED)
+}
+
+/// KRaft: the quorum's leader. A broker's own "controller" is a random live broker.
+fn quorum_leader(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> Option<NodeId> {
+    let newest = voters::newest(snapshot)?;
+    let same_epoch = snapshot.quorums().filter_map(|(_, read)| read.ok()).filter(|read| {
+        read.facts.leader_epoch == newest.facts.leader_epoch && read.facts.leader.is_some()
+    });
+    let leaders: BTreeSet<_> = same_epoch.filter_map(|read| read.facts.leader).collect();
+    if leaders.len() > 1 {
+        let epoch = newest.facts.leader_epoch;
+        findings.push(finding(
+            Reason::SourcesDisagree,
+            format!("leaders [{}] in epoch {epoch}", list(leaders)),
+        ));
+    }
+    present(snapshot, newest.facts.leader, findings)
+}
+
+/// ZooKeeper: any broker tells the controller; all have to tell the same one.
+fn zookeeper_controller(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> Option<NodeId> {
+    let answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
+    let told: BTreeSet<Option<NodeId>> = answers.map(|read| read.facts.controller).collect();
+    let named: Vec<_> = told.iter().copied().flatten().collect();
+    if told.len() > 1 {
+        findings.push(finding(
+            Reason::SourcesDisagree,
+            format!("some brokers name [{}] as controller, not all the same", list(named)),
+        ));
+        return None;
+    }
+    present(snapshot, told.first().copied().flatten(), findings)
+}
+
+fn present(
+    snapshot: &Snapshot<'_>,
+    leader: Option<NodeId>,
+    findings: &mut Vec<Finding>,
+) -> Option<NodeId> {
+    let observed = match leader {
+        None => String::from("none is named"),
+        Some(node) if !snapshot.expected.contains_key(&node) => {
+            format!("{node} is named, which is no node known")
+        }
+        Some(node) if snapshot.down.contains(&node) => format!("{node} is named and is down"),
+        Some(node) => return Some(node),
+    };
+    findings.push(finding(Reason::NoActiveController, observed));
+    leader
+}
+
+/// The pages of those that can be the controller: exactly one says 1. Which pages have to be
+/// there is the `evidence` row's business.
+fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
+    let active: Vec<_> = gauges::counts(snapshot, Metric::ActiveControllerCount)
+        .filter(|(_, count)| *count > 0)
+        .map(|(node, _)| node)
+        .collect();
+    match (active.as_slice(), told) {
+        ([], _) => Some(finding(
+            Reason::NoActiveController,
+            String::from("no JMX page says that its node is the active controller"),
+        )),
+        ([_, _, ..], _) => Some(finding(
+            Reason::ManyActiveControllers,
+            format!("by their JMX pages [{}] are active", list(active)),
+        )),
+        ([page], Some(told)) if *page != told => Some(finding(
+            Reason::SourcesDisagree,
+            format!("{told} by the protocol, {page} by its JMX page"),
+        )),
+        ([_], Some(_) | None) => None,
+    }
+}

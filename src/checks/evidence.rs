@@ -1,0 +1,243 @@
+//! Every source that is needed has answered in time and in full.
+
+use std::collections::BTreeMap;
+
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::jmx::{JmxFacts, Metric};
+use crate::evidence::known::Known;
+use crate::evidence::report::{FactKind, SourceId};
+use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+
+use super::finding::{Finding, Judged, Subject};
+use super::gauges;
+use super::needs::{Need, absent, applies, asked, reason_of, words};
+use super::nodes::leftovers;
+use super::reason::Reason;
+
+/// It looks for itself, source by source.
+pub(super) const NEEDS: &[Need] = &[];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[
+    Reason::NoNodesKnown,
+    Reason::EvidenceMissing,
+    Reason::EvidenceStale,
+    Reason::SourceFailed,
+    Reason::EvidenceIncomplete,
+    Reason::WrongNode,
+    Reason::WrongCluster,
+    Reason::TopicsHidden,
+    Reason::GateThrottled,
+    Reason::UnsupportedRelease,
+];
+
+/// Answers of which not every node's is needed, and how many are: two brokers' tables, so that
+/// one that is behind shows.
+const SHARED: [(FactKind, usize); 5] = [
+    (FactKind::Cluster, 2),
+    (FactKind::Partitions, 2),
+    (FactKind::Quorum, 1),
+    (FactKind::Moves, 1),
+    (FactKind::TopicConfigs, 1),
+];
+
+/// What every broker's page must have.
+const OF_BROKERS: [Metric; 5] = [
+    Metric::UnderReplicatedPartitions,
+    Metric::UnderMinIsrPartitionCount,
+    Metric::BrokerState,
+    Metric::PartitionCount,
+    Metric::LeaderCount,
+];
+
+/// What every controller's page must have; on ZooKeeper every broker's.
+const OF_CONTROLLERS: [Metric; 3] = [
+    Metric::OfflinePartitionsCount,
+    Metric::ActiveControllerCount,
+    Metric::GlobalPartitionCount,
+];
+
+/// Looks for every report that is needed.
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    if snapshot.expected.is_empty() {
+        return Judged::from_findings(vec![Finding::new(
+            Reason::NoNodesKnown,
+            Subject::Cluster,
+            "no node is known",
+            "an answer from a bootstrap address, or configured nodes",
+        )]);
+    }
+    let mut gaps = Gaps::default();
+    for (source, kind) in own_answers(snapshot) {
+        if let Some(absent) = absent(snapshot, &source, kind) {
+            gaps.add(source, kind, &absent);
+        }
+    }
+    let mut findings = Vec::new();
+    for (kind, wanted) in SHARED {
+        findings.extend(shared(snapshot, kind, wanted, &mut gaps));
+    }
+    findings.extend(gaps.into_findings());
+    findings.extend(roleless(snapshot));
+    if snapshot.policy.mode.jmx() {
+        findings.extend(gauges::pages(snapshot).filter_map(|(node, role, page)| {
+            let finding = incomplete(snapshot.kind(), node, role, page.facts)?;
+            Some(finding.from_source(page.report.source.clone(), page.report.asked))
+        }));
+    }
+    Judged::from_findings(findings)
+}
+
+/// Every answer that only the node itself can give.
+fn own_answers(snapshot: &Snapshot<'_>) -> Vec<(SourceId, FactKind)> {
+    let mode = snapshot.policy.mode;
+    let leftovers = leftovers(snapshot);
+    let followers = snapshot.merged.rows.iter().filter(|row| row.replicas.len() > 1);
+    let followed: Vec<NodeId> = followers.flat_map(|row| row.replicas.iter().copied()).fold(
+        Vec::new(),
+        |mut nodes, node| {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+            nodes
+        },
+    );
+    let mut wanted = Vec::new();
+    for (node, expected) in &snapshot.expected {
+        if leftovers.contains(node) {
+            continue;
+        }
+        if mode.kafka() {
+            wanted.push((SourceId::Kafka(*node), FactKind::Link));
+        }
+        if mode.kafka() && expected.role.broker {
+            wanted.push((SourceId::Kafka(*node), FactKind::NodeConfigs));
+            wanted.push((SourceId::Kafka(*node), FactKind::LogDirs));
+            if followed.contains(node) {
+                wanted.push((SourceId::Kafka(*node), FactKind::LogEnds));
+            }
+        }
+        let scraped = snapshot.policy.jmx_nodes.as_ref();
+        if mode.jmx() && scraped.is_none_or(|nodes| nodes.contains(node)) {
+            wanted.push((SourceId::Jmx(*node), FactKind::Jmx));
+        }
+    }
+    wanted
+}
+
+/// Answers that some nodes give for all: as many as wanted, or from all brokers where there are
+/// fewer.
+fn shared(
+    snapshot: &Snapshot<'_>,
+    kind: FactKind,
+    wanted: usize,
+    gaps: &mut Gaps,
+) -> Option<Finding> {
+    if !applies(snapshot, kind) {
+        return None;
+    }
+    let wanted = wanted.min(snapshot.brokers().count().max(1));
+    let mut fresh: usize = 0;
+    let mut absents = Vec::new();
+    for source in asked(snapshot, kind) {
+        match absent(snapshot, &source, kind) {
+            None => fresh = fresh.saturating_add(1),
+            Some(absent) => absents.push((source, absent)),
+        }
+    }
+    if fresh >= wanted {
+        return None;
+    }
+    let heard = fresh.saturating_add(absents.len());
+    for (source, absent) in absents {
+        gaps.add(source, kind, &absent);
+    }
+    (heard < wanted).then(|| {
+        Finding::new(
+            Reason::EvidenceMissing,
+            Subject::Cluster,
+            format!("{kind} from {heard} nodes"),
+            format!("{kind} from {wanted} nodes"),
+        )
+    })
+}
+
+/// Gaps of one source for one reason are one finding: a dead node would make seven.
+#[derive(Default)]
+struct Gaps(BTreeMap<(SourceId, Reason), (String, Vec<FactKind>)>);
+
+impl Gaps {
+    fn add(&mut self, source: SourceId, kind: FactKind, absent: &Absent<'_>) {
+        let key = (source, reason_of(kind, absent));
+        let (_, kinds) = self
+            .0
+            .entry(key)
+            .or_insert_with(|| (words(absent), Vec::new()));
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+
+    fn into_findings(self) -> impl Iterator<Item = Finding> {
+        self.0.into_iter().map(|((source, reason), (words, kinds))| {
+            let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            let observed = format!("{}: {words}", names.join(", "));
+            let required = "a fresh answer";
+            Finding::new(reason, Subject::Source(source), observed, required).of_many(names)
+        })
+    }
+}
+
+/// Nodes of which it does not show what they are for.
+fn roleless(snapshot: &Snapshot<'_>) -> impl Iterator<Item = Finding> {
+    let nodes = snapshot.expected.iter();
+    nodes
+        .filter(|(_, expected)| !expected.role.broker && !expected.role.controller)
+        .map(|(node, _)| {
+            Finding::new(
+                Reason::EvidenceIncomplete,
+                Subject::Node(*node),
+                "neither broker nor controller as far as it shows",
+                "a role from the configuration or the cluster",
+            )
+        })
+}
+
+/// Metrics that a page of this role must have and does not.
+fn incomplete(
+    kind: ClusterKind,
+    node: NodeId,
+    role: Role,
+    page: &JmxFacts,
+) -> Option<Finding> {
+    let controls = match kind {
+        ClusterKind::KRaft | ClusterKind::Unknown => role.controller,
+        ClusterKind::ZooKeeper => role.broker,
+    };
+    let brokers = OF_BROKERS.into_iter().filter(|_| role.broker);
+    let controllers = OF_CONTROLLERS.into_iter().filter(|_| controls);
+    let gaps: Vec<_> = brokers
+        .chain(controllers)
+        .filter_map(|metric| match gauges::count(page, metric) {
+            Known::Is(_) => None,
+            other => Some(format!("{metric} {}", other.why())),
+        })
+        .collect();
+    if gaps.is_empty() && page.kafka_samples > 0 {
+        return None;
+    }
+    let observed = if page.kafka_samples == 0 {
+        String::from("a page without any metric of Kafka")
+    } else {
+        gaps.join(", ")
+    };
+    Some(
+        Finding::new(
+            Reason::EvidenceIncomplete,
+            Subject::Source(SourceId::Jmx(node)),
+            observed,
+            format!("every metric that a {} has", role.as_str()),
+        )
+        .of_many(gaps),
+    )
+}

@@ -1,0 +1,108 @@
+//! Every node has the active controller's metadata, and none failed to apply it. A broker that
+//! is cut off from the quorum answers old tables with a straight face.
+
+use std::time::Duration;
+
+use crate::evidence::facts::QuorumFacts;
+use crate::evidence::ids::NodeId;
+use crate::evidence::jmx::Metric;
+use crate::evidence::known::Known;
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::time::Human;
+
+use super::finding::{Finding, Judged, Subject};
+use super::gauges::{self, above_zero};
+use super::needs::Need;
+use super::nodes::leftovers;
+use super::reason::Reason;
+use super::voters;
+
+/// Evidence without which nothing is proved here.
+pub(super) const NEEDS: &[Need] = &[Need::AnyOf(&[FactKind::Quorum, FactKind::Jmx])];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[
+    Reason::MetadataLagging,
+    Reason::MetadataErrors,
+    Reason::EvidenceIncomplete,
+];
+
+/// Idle records come every 500 ms, so that a healthy node stays below 2 s.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Judges the quorum's observers and every page.
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    if snapshot.kind() == ClusterKind::ZooKeeper {
+        return Judged::NotApplicable("the cluster keeps its metadata in ZooKeeper");
+    }
+    let mut findings = Vec::new();
+    if let Some(quorum) = voters::newest(snapshot) {
+        let leftovers = leftovers(snapshot);
+        let brokers = snapshot.brokers().filter(|node| !leftovers.contains(node));
+        findings.extend(brokers.filter_map(|node| {
+            let finding = observer(quorum.facts, node)?;
+            Some(finding.from_source(quorum.report.source.clone(), quorum.report.asked))
+        }));
+    }
+    findings.extend(lagging_pages(snapshot));
+    let required = "no metadata error since the process started";
+    for metric in [
+        Metric::MetadataErrorCount,
+        Metric::MetadataLoadErrorCount,
+        Metric::MetadataApplyErrorCount,
+    ] {
+        findings.extend(above_zero(snapshot, metric, Reason::MetadataErrors, required));
+    }
+    Judged::from_findings(findings)
+}
+
+/// One broker as the quorum's leader sees it. An id may be listed twice, once with a directory
+/// that is gone (KIP-853): the better entry is the living one.
+fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
+    if quorum.voters.iter().any(|voter| voter.node == node) {
+        return None;
+    }
+    let entries = quorum.observers.iter().filter(|member| member.node == node);
+    let mut entries = entries.map(|member| voters::behind(quorum, member)).peekable();
+    let (reason, observed) = if entries.peek().is_none() {
+        let observed = "not among those that fetch the metadata log";
+        (Reason::EvidenceIncomplete, observed.to_owned())
+    } else {
+        match entries.flatten().min() {
+            Some(behind) if behind <= LIMIT => return None,
+            Some(behind) => (
+                Reason::MetadataLagging,
+                format!("last caught up {} before the leader", Human(behind)),
+            ),
+            None => (
+                Reason::MetadataLagging,
+                String::from("not yet seen caught up by the leader"),
+            ),
+        }
+    };
+    let required = format!("caught up within {}", Human(LIMIT));
+    Some(Finding::new(reason, Subject::Node(node), observed, required))
+}
+
+fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX);
+    let mut findings = Vec::new();
+    for (node, _, page) in gauges::pages(snapshot) {
+        let (reason, observed) = match gauges::count(page.facts, Metric::MetadataLagMs) {
+            Known::NotExported | Known::NotInRelease | Known::Hidden => continue,
+            Known::Is(lag) if lag <= limit => continue,
+            Known::Is(lag) => (
+                Reason::MetadataLagging,
+                format!("last applied record {} old", Human(Duration::from_millis(lag))),
+            ),
+            Known::Failed(why) => (Reason::EvidenceIncomplete, why.to_string()),
+        };
+        let required = format!("at most {}", Human(LIMIT));
+        findings.push(
+            Finding::new(reason, Subject::Node(node), observed, required)
+                .from_source(page.report.source.clone(), page.report.asked),
+        );
+    }
+    findings
+}

@@ -1,0 +1,187 @@
+//! What a row of the table cannot do without, and what it says when that is not there.
+
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
+use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+use crate::time::Human;
+
+use super::finding::{Finding, Subject};
+use super::reason::Reason;
+
+/// Evidence that a check needs. A kind that this mode or this cluster does not have is not
+/// needed; the check itself says then whether it applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Some source has this, fresh.
+    Required(FactKind),
+    /// Some source has one of these, fresh.
+    AnyOf(&'static [FactKind]),
+}
+
+impl Need {
+    /// The kinds it names.
+    pub fn kinds(&self) -> &[FactKind] {
+        match self {
+            Self::Required(kind) => std::slice::from_ref(kind),
+            Self::AnyOf(kinds) => kinds,
+        }
+    }
+}
+
+/// Whether this cluster in this mode has such facts at all.
+pub fn applies(snapshot: &Snapshot<'_>, kind: FactKind) -> bool {
+    let kafka = snapshot.policy.mode.kafka();
+    match kind {
+        FactKind::Link
+        | FactKind::Cluster
+        | FactKind::Partitions
+        | FactKind::Moves
+        | FactKind::NodeConfigs
+        | FactKind::LogDirs => kafka,
+        // Nothing to ask for where there is no topic; "no topic" needs its own proof (`topics`).
+        FactKind::TopicConfigs => kafka && !snapshot.merged.rows.is_empty(),
+        FactKind::LogEnds => kafka && snapshot.merged.rows.iter().any(|r| r.replicas.len() > 1),
+        FactKind::Quorum => kafka && snapshot.kind() != ClusterKind::ZooKeeper,
+        FactKind::Jmx => snapshot.policy.mode.jmx(),
+        FactKind::Groups => kafka && !snapshot.policy.groups.is_empty(),
+    }
+}
+
+/// Why a slot has no fresh facts of its kind; `None` when it has them.
+pub fn absent<'a>(
+    snapshot: &Snapshot<'a>,
+    source: &SourceId,
+    kind: FactKind,
+) -> Option<Absent<'a>> {
+    match snapshot.fresh(source, kind) {
+        Err(absent) => Some(absent),
+        Ok(report) => match &report.facts {
+            Ok(facts) if facts.kind() == kind => None,
+            // Another kind's facts in this slot are a bug of ours; they prove nothing.
+            Ok(_) => Some(Absent::Missing),
+            Err(failure) => Some(Absent::Failed(failure)),
+        },
+    }
+}
+
+/// Nodes whose own source was ever asked for this kind.
+pub(super) fn asked(snapshot: &Snapshot<'_>, kind: FactKind) -> Vec<SourceId> {
+    let of_kind = snapshot.reports().filter(|report| report.kind == kind);
+    let mut sources: Vec<_> = of_kind
+        .filter(|report| report.source.node().is_some())
+        .map(|report| report.source.clone())
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}
+
+/// One finding per need that no source meets.
+pub(super) fn unmet(snapshot: &Snapshot<'_>, needs: &[Need]) -> Vec<Finding> {
+    needs
+        .iter()
+        .filter_map(|need| unmet_one(snapshot, need))
+        .collect()
+}
+
+fn unmet_one(snapshot: &Snapshot<'_>, need: &Need) -> Option<Finding> {
+    let kinds: Vec<_> = need
+        .kinds()
+        .iter()
+        .copied()
+        .filter(|kind| applies(snapshot, *kind))
+        .collect();
+    let mut worst: Option<(SourceId, FactKind, Absent<'_>)> = None;
+    for kind in &kinds {
+        for source in asked(snapshot, *kind) {
+            let absent = absent(snapshot, &source, *kind)?;
+            if worst.as_ref().is_none_or(|(_, _, w)| rank(&absent) > rank(w)) {
+                worst = Some((source, *kind, absent));
+            }
+        }
+    }
+    let first = *kinds.first()?;
+    let (reason, subject, why) = match worst {
+        None => (Reason::EvidenceMissing, Subject::Cluster, String::from("nobody was asked yet")),
+        Some((source, kind, absent)) => (
+            reason_of(kind, &absent),
+            Subject::Source(source),
+            words(&absent),
+        ),
+    };
+    Some(Finding::new(
+        reason,
+        subject,
+        format!("no source tells {first}: {why}"),
+        format!("{first} from at least one source"),
+    ))
+}
+
+const fn rank(absent: &Absent<'_>) -> u8 {
+    match absent {
+        Absent::Missing => 0,
+        Absent::Stale { .. } => 1,
+        Absent::Failed(_) => 2,
+    }
+}
+
+/// The reason for which a slot without fresh facts does not count.
+pub(super) fn reason_of(kind: FactKind, absent: &Absent<'_>) -> Reason {
+    match absent {
+        Absent::Missing => Reason::EvidenceMissing,
+        Absent::Stale { .. } => Reason::EvidenceStale,
+        Absent::Failed(failure) => reason_of_failure(kind, failure),
+    }
+}
+
+const fn reason_of_failure(kind: FactKind, failure: &SourceFailure) -> Reason {
+    match failure.class {
+        FailureClass::WrongNode => Reason::WrongNode,
+        FailureClass::WrongCluster => Reason::WrongCluster,
+        FailureClass::Throttled => Reason::GateThrottled,
+        FailureClass::Unsupported => Reason::UnsupportedRelease,
+        FailureClass::Authorization => match kind {
+            FactKind::Partitions | FactKind::TopicConfigs | FactKind::LogDirs => {
+                Reason::TopicsHidden
+            }
+            FactKind::Link
+            | FactKind::Cluster
+            | FactKind::LogEnds
+            | FactKind::Quorum
+            | FactKind::Moves
+            | FactKind::NodeConfigs
+            | FactKind::Jmx
+            | FactKind::Groups => Reason::EvidenceIncomplete,
+        },
+        FailureClass::Resolve
+        | FailureClass::Refused
+        | FailureClass::ConnectTimeout
+        | FailureClass::Closed
+        | FailureClass::Timeout
+        | FailureClass::Tls
+        | FailureClass::Authentication
+        | FailureClass::Malformed
+        | FailureClass::Kafka(_)
+        | FailureClass::HttpStatus(_)
+        | FailureClass::NotKafkaMetrics
+        | FailureClass::Cut
+        | FailureClass::TooLarge => Reason::SourceFailed,
+    }
+}
+
+/// Why a slot has no fresh facts, for people.
+pub(super) fn words(absent: &Absent<'_>) -> String {
+    match absent {
+        Absent::Missing => String::from("nothing heard yet"),
+        Absent::Stale { age, limit } => {
+            format!("{} old, counts up to {}", Human(*age), Human(*limit))
+        }
+        Absent::Failed(failure) => failure.detail.clone(),
+    }
+}
+
+/// `1, 2, 3`.
+pub(super) fn list(nodes: impl IntoIterator<Item = NodeId>) -> String {
+    let names: Vec<_> = nodes.into_iter().map(|node| node.to_string()).collect();
+    names.join(", ")
+}

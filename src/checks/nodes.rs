@@ -1,0 +1,209 @@
+//! Every expected node is there: registered, unfenced, a voter where it has a vote, and it
+//! answers. A connection that closes is the fastest death notice there is; the survivors' tables
+//! need 9-15 s (reference `kafka-lab.md` 5).
+
+use std::collections::BTreeSet;
+
+use crate::evidence::facts::QuorumMember;
+use crate::evidence::ids::NodeId;
+use crate::evidence::jmx::Metric;
+use crate::evidence::report::{FactKind, FailureClass, SourceId};
+use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Origin, Snapshot};
+
+use super::finding::{Finding, Judged, Subject};
+use super::gauges;
+use super::needs::{Need, absent, words};
+use super::reason::{Reason, Severity};
+use super::voters;
+
+/// Evidence without which nothing is proved here.
+pub(super) const NEEDS: &[Need] = &[
+    Need::Required(FactKind::Link),
+    Need::Required(FactKind::Cluster),
+    Need::Required(FactKind::Quorum),
+];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[
+    Reason::NodeMissing,
+    Reason::NodeFenced,
+    Reason::NodeUnreachable,
+    Reason::NodeFrozen,
+    Reason::LeftoverRegistration,
+];
+
+/// Judges every expected node.
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    let mut findings = Vec::new();
+    if !snapshot.policy.mode.kafka() {
+        findings.extend(counted(snapshot));
+    }
+    let leftovers = leftovers(snapshot);
+    for (node, expected) in &snapshot.expected {
+        if leftovers.contains(node) {
+            findings.push(Finding::new(
+                Reason::LeftoverRegistration,
+                Subject::Node(*node),
+                "registered, fenced, holds nothing, never answered",
+                "no registration that nobody uses",
+            ));
+            continue;
+        }
+        findings.extend(silent(snapshot, *node));
+        if snapshot.policy.mode.kafka() {
+            findings.extend(unregistered(snapshot, *node, expected));
+            findings.extend(not_voting(snapshot, *node, expected));
+        }
+    }
+    Judged::from_findings(findings)
+}
+
+/// Fenced registrations that nothing depends on: no partition, no vote, not configured, and no
+/// word from them since the gate began to watch.
+pub(super) fn leftovers(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
+    if snapshot.merged.sources.is_empty() || !snapshot.merged.outdated.is_empty() {
+        return BTreeSet::new();
+    }
+    let needed = [Origin::Configured, Origin::Voter, Origin::Assigned];
+    let unused = snapshot.expected.iter().filter(|(node, expected)| {
+        !expected.role.controller
+            && !needed.iter().any(|origin| expected.because.contains(origin))
+            && !snapshot.memory.heard.contains(node)
+            && snapshot.link(**node).is_err()
+    });
+    unused
+        .map(|(node, _)| *node)
+        .filter(|node| registration(snapshot, *node) == Some(Registration::Fenced))
+        .collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Registration {
+    Unfenced,
+    Missing,
+    Fenced,
+}
+
+/// The worst that any fresh answer says of a broker's registration; "fenced" tells more than "not
+/// listed", which is all that releases before DescribeCluster v2 can say. `None` when nobody
+/// answers.
+fn registration(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Registration> {
+    let answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
+    answers
+        .map(|read| {
+            let broker = read.facts.brokers.iter().find(|broker| broker.node == node);
+            match broker.map(|broker| broker.fenced) {
+                None => Registration::Missing,
+                Some(true) => Registration::Fenced,
+                Some(false) => Registration::Unfenced,
+            }
+        })
+        .max()
+}
+
+fn unregistered(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> Option<Finding> {
+    if !expected.role.broker {
+        return None;
+    }
+    let (reason, observed) = match registration(snapshot, node)? {
+        Registration::Unfenced => return None,
+        Registration::Missing => (Reason::NodeMissing, "not registered with the controller"),
+        Registration::Fenced => (Reason::NodeFenced, "registered and fenced"),
+    };
+    let subject = Subject::Node(node);
+    Some(Finding::new(reason, subject, observed, "registered and unfenced"))
+}
+
+fn not_voting(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> Option<Finding> {
+    if !expected.role.controller || snapshot.kind() == ClusterKind::ZooKeeper {
+        return None;
+    }
+    let quorum = voters::newest(snapshot)?;
+    let is = |members: &[QuorumMember]| members.iter().any(|member| member.node == node);
+    if is(&quorum.facts.voters) {
+        return None;
+    }
+    let observed = if is(&quorum.facts.observers) {
+        "an observer of the quorum, without a vote"
+    } else {
+        "not among the voters"
+    };
+    Some(
+        Finding::new(Reason::NodeMissing, Subject::Node(node), observed, "a voter of the quorum")
+            .from_source(quorum.report.source.clone(), quorum.report.asked),
+    )
+}
+
+/// A node that does not accept connections, or keeps them open and says nothing.
+fn silent(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
+    let (source, kind) = if snapshot.policy.mode.kafka() {
+        (SourceId::Kafka(node), FactKind::Link)
+    } else {
+        (SourceId::Jmx(node), FactKind::Jmx)
+    };
+    let absent = absent(snapshot, &source, kind)?;
+    let reason = match &absent {
+        // Nothing heard yet is the `evidence` row's to say: it is no sign of death.
+        Absent::Missing => return None,
+        Absent::Stale { .. } => Reason::NodeFrozen,
+        Absent::Failed(failure) => of_failure(failure.class)?,
+    };
+    let finding = Finding::new(
+        reason,
+        Subject::Node(node),
+        words(&absent),
+        "an open connection that answers",
+    );
+    Some(match snapshot.newest(&source, kind) {
+        Some(report) => finding.from_source(source, report.asked),
+        None => finding,
+    })
+}
+
+/// What a failed connection says about the node; `None` where it says something about us, about
+/// the address or about the answer, which the `evidence` row names.
+const fn of_failure(class: FailureClass) -> Option<Reason> {
+    match class {
+        FailureClass::Resolve
+        | FailureClass::Refused
+        | FailureClass::ConnectTimeout
+        | FailureClass::Closed => Some(Reason::NodeUnreachable),
+        FailureClass::Timeout => Some(Reason::NodeFrozen),
+        FailureClass::Tls
+        | FailureClass::Authentication
+        | FailureClass::Authorization
+        | FailureClass::Malformed
+        | FailureClass::Kafka(_)
+        | FailureClass::HttpStatus(_)
+        | FailureClass::NotKafkaMetrics
+        | FailureClass::Cut
+        | FailureClass::TooLarge
+        | FailureClass::WrongNode
+        | FailureClass::WrongCluster
+        | FailureClass::Throttled
+        | FailureClass::Unsupported => None,
+    }
+}
+
+/// Mode `jmx`: the controllers count the registered brokers; nobody names them.
+fn counted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let brokers = u64::try_from(snapshot.brokers().count()).unwrap_or(u64::MAX);
+    let largest = |metric| gauges::counts(snapshot, metric).map(|(_, count)| count).max();
+    let Some(active) = largest(Metric::ActiveBrokerCount) else {
+        // Before KIP-748 (3.1) no node counts them: every broker's own page has to do.
+        return Vec::new();
+    };
+    let fenced = largest(Metric::FencedBrokerCount).unwrap_or_default();
+    let observed = format!("{active} brokers active, {fenced} fenced, {brokers} expected");
+    let (reason, severity) = if active < brokers && fenced > 0 {
+        (Reason::NodeFenced, Severity::Block)
+    } else if active < brokers {
+        (Reason::NodeMissing, Severity::Block)
+    } else if fenced > 0 {
+        (Reason::LeftoverRegistration, Severity::Warn)
+    } else {
+        return Vec::new();
+    };
+    let required = "every expected broker active";
+    vec![Finding::new(reason, Subject::Cluster, observed, required).at(severity)]
+}

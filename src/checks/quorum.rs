@@ -1,0 +1,80 @@
+//! Every voter of the quorum is caught up with its leader.
+
+use crate::evidence::facts::QuorumMember;
+use crate::evidence::report::FactKind;
+use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::time::Human;
+
+use super::finding::{Finding, Judged, Subject};
+use super::needs::Need;
+use super::reason::Reason;
+use super::risk::severity;
+use super::voters;
+
+/// Evidence without which nothing is proved here.
+pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Quorum)];
+
+/// What it can find.
+pub(super) const REASONS: &[Reason] = &[
+    Reason::QuorumDegraded,
+    Reason::SingleVoter,
+    Reason::TwoVoters,
+    Reason::MetadataKindUnknown,
+];
+
+/// Judges the newest answer.
+pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
+    if !snapshot.policy.mode.kafka() {
+        return Judged::NotApplicable("mode jmx does not read the quorum");
+    }
+    if snapshot.kind() == ClusterKind::ZooKeeper {
+        return Judged::NotApplicable("the cluster keeps its metadata in ZooKeeper");
+    }
+    let Some(quorum) = voters::newest(snapshot) else {
+        return Judged::from_findings(vec![Finding::new(
+            Reason::MetadataKindUnknown,
+            Subject::Cluster,
+            "no quorum answers, and no broker says that it uses ZooKeeper",
+            "a quorum, or zookeeper.connect in a broker's configuration",
+        )]);
+    };
+    let slack = voters::slack(snapshot);
+    let mut findings = Vec::new();
+    for voter in &quorum.facts.voters {
+        let observed = match voters::behind(quorum.facts, voter) {
+            Some(behind) if behind <= slack => continue,
+            Some(behind) => format!("{} behind the leader", Human(behind)),
+            None => unseen(voter),
+        };
+        let required = format!("caught up within {}", Human(slack));
+        findings.push(
+            Finding::new(
+                Reason::QuorumDegraded,
+                Subject::Node(voter.node),
+                observed,
+                required,
+            )
+            .from_source(quorum.report.source.clone(), quorum.report.asked),
+        );
+    }
+    let few = match quorum.facts.voters.len() {
+        // A quorum without voters is none: the answer is not one.
+        0 => Some((Reason::QuorumDegraded, Reason::QuorumDegraded.row().severity)),
+        1 => Some((Reason::SingleVoter, severity(snapshot.policy.structural))),
+        2 => Some((Reason::TwoVoters, severity(snapshot.policy.structural))),
+        _ => None,
+    };
+    findings.extend(few.map(|(reason, severity)| {
+        let observed = format!("{} voters", quorum.facts.voters.len());
+        Finding::new(reason, Subject::Cluster, observed, "three voters or more").at(severity)
+    }));
+    Judged::from_findings(findings)
+}
+
+fn unseen(voter: &QuorumMember) -> String {
+    if voter.log_end_offset < 0 {
+        String::from("not heard by the leader")
+    } else {
+        String::from("not yet seen caught up by a leader")
+    }
+}

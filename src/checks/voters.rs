@@ -1,0 +1,53 @@
+//! The quorum as its newest answer tells it.
+
+use std::time::Duration;
+
+use crate::evidence::facts::{QuorumFacts, QuorumMember};
+use crate::evidence::snapshot::{Read, Snapshot};
+
+/// `controller.quorum.fetch.timeout.ms` where no node's configuration says it (Kafka's default).
+const FETCH_TIMEOUT_MS: i64 = 2_000;
+
+/// The answer of the highest leader epoch; among those the one that was asked last. A leader that
+/// was cut off answers with a lower epoch.
+pub(super) fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
+    snapshot
+        .quorums()
+        .filter_map(|(_, read)| read.ok())
+        .max_by_key(|read| (read.facts.leader_epoch, read.report.asked))
+}
+
+/// How far behind the leader a voter may be and still count: twice the time after which it would
+/// itself give up waiting for the leader.
+pub(super) fn slack(snapshot: &Snapshot<'_>) -> Duration {
+    let configured = snapshot
+        .all_node_configs()
+        .filter_map(|(_, read)| read.ok())
+        .filter_map(|read| read.facts.number("controller.quorum.fetch.timeout.ms"))
+        .filter(|millis| *millis > 0)
+        .max();
+    let millis = configured.unwrap_or(FETCH_TIMEOUT_MS).saturating_mul(2);
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
+/// How long before the leader's newest word a member had last caught up. `None` while unknown:
+/// there is no leader, or the leader has not seen it caught up yet.
+///
+/// The leader reports itself with its own present time (Kafka: `LeaderState.describeQuorum`).
+pub(super) fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
+    let leader = facts.leader?;
+    if member.node == leader {
+        return Some(Duration::ZERO);
+    }
+    if member.log_end_offset < 0 {
+        return None;
+    }
+    let own = facts.voters.iter().find(|voter| voter.node == leader);
+    let newest = own.and_then(|voter| voter.last_caught_up_ms).or_else(|| {
+        let all = facts.voters.iter().chain(&facts.observers);
+        all.filter_map(|m| m.last_fetch_ms.max(m.last_caught_up_ms))
+            .max()
+    })?;
+    let lag = newest.saturating_sub(member.last_caught_up_ms?).max(0);
+    u64::try_from(lag).ok().map(Duration::from_millis)
+}
