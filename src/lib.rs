@@ -2,8 +2,10 @@
 
 pub mod checks;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod evidence;
 pub mod gate;
+pub mod telemetry;
 pub mod time;
 pub mod view;

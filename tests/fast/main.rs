@@ -1,0 +1,4 @@
+//! Fast tests from the outside.
+
+mod cli;
+mod config;
