@@ -9,6 +9,11 @@ pub mod gate;
 pub mod jmx;
 pub mod kafka;
 pub mod store;
+pub mod config;
+pub mod engine;
+pub mod evidence;
+pub mod gate;
+pub mod telemetry;
 pub mod time;
 pub mod view;
 

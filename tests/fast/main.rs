@@ -2,3 +2,7 @@
 
 mod architecture;
 mod packages;
+//! Fast tests from the outside.
+
+mod cli;
+mod config;
