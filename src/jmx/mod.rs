@@ -16,3 +16,6 @@ pub mod recognise;
 pub mod scan;
 pub mod scrape;
 pub mod template;
+
+#[cfg(test)]
+mod tests;

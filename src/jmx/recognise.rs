@@ -267,29 +267,16 @@ impl Recogniser {
                 .any(|domain| key.text().starts_with(domain.as_bytes()));
             return if kafka { Verdict::Kafka } else { Verdict::Skip };
         };
-        match (series, pass) {
-            (Series::Flat(reading), Pass::Node) => match reading {
-                Reading::PartitionShare(_) => Verdict::Kafka,
-                Reading::ProcessStartSeconds | Reading::ExporterBuild | Reading::JvmStartMillis => {
-                    Verdict::Beside(series)
-                }
-                Reading::Value(_)
-                | Reading::Share(_)
-                | Reading::Configured(_)
-                | Reading::HeartbeatAge
-                | Reading::HeartbeatAgeOf(_)
-                | Reading::RaftState
-                | Reading::RaftStateIs(_)
-                | Reading::Version
-                | Reading::AppStartMillis => Verdict::Wanted(series),
-            },
-            (Series::Named { bean, .. }, Pass::Node) if bean == PARTITION => Verdict::Kafka,
-            (Series::Named { .. } | Series::Configured(_), Pass::Node) => Verdict::Wanted(series),
-            (Series::Flat(Reading::PartitionShare(_)), Pass::Partitions) => Verdict::Wanted(series),
-            (Series::Named { bean, .. }, Pass::Partitions) if bean == PARTITION => {
-                Verdict::Wanted(series)
-            }
-            (_, Pass::Partitions) => Verdict::Skip,
+        let of_partitions = match series {
+            Series::Flat(reading) => matches!(reading, Reading::PartitionShare(_)),
+            Series::Named { bean, .. } => bean == PARTITION,
+            Series::Configured(_) => false,
+        };
+        match (pass, of_partitions) {
+            (Pass::Node, true) => Verdict::Kafka,
+            (Pass::Node, false) if beside_kafka(series) => Verdict::Beside(series),
+            (Pass::Node, false) | (Pass::Partitions, true) => Verdict::Wanted(series),
+            (Pass::Partitions, false) => Verdict::Skip,
         }
     }
 
@@ -401,6 +388,16 @@ impl Key {
     fn text(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
     }
+}
+
+/// Series of the JVM and of the exporter.
+const fn beside_kafka(series: Series) -> bool {
+    matches!(
+        series,
+        Series::Flat(
+            Reading::ProcessStartSeconds | Reading::ExporterBuild | Reading::JvmStartMillis
+        )
+    )
 }
 
 fn is_meter(key: &[u8], series: Series) -> bool {
