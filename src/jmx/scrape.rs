@@ -97,11 +97,7 @@ impl Scraper {
         })??;
         if fetched.status != 200 {
             let detail = format!("{url} answered HTTP status {}", fetched.status);
-            let class = match fetched.status {
-                401 => FailureClass::Authentication,
-                403 => FailureClass::Authorization,
-                status => FailureClass::HttpStatus(status),
-            };
+            let class = FailureClass::HttpStatus(fetched.status);
             return Err(SourceFailure::new(class, detail));
         }
         page::read(&fetched.body, format_of(&fetched), &self.recogniser).map_err(|error| {
@@ -372,8 +368,8 @@ mod tests {
             ),
             ("500 Internal Server Error", FailureClass::HttpStatus(500)),
             ("204 No Content", FailureClass::HttpStatus(204)),
-            ("401 Unauthorized", FailureClass::Authentication),
-            ("403 Forbidden", FailureClass::Authorization),
+            ("401 Unauthorized", FailureClass::HttpStatus(401)),
+            ("403 Forbidden", FailureClass::HttpStatus(403)),
         ] {
             assert_eq!(class(answer(head, "")).await, wanted, "{head}");
         }

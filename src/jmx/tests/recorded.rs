@@ -93,8 +93,8 @@ fn a_stopping_page_lacks_what_would_speak_for_health() {
     }
 }
 
-/// app-info comes last in a start and goes first in a stop; were it the start time while it is
-/// there, both would look like another restart.
+/// app-info comes seconds after the process; were it the start time as soon as it is there, every
+/// start would look like two.
 #[test]
 fn the_start_time_stays_the_same_all_through_a_start() {
     let mut starts: BTreeMap<String, Vec<(String, JmxFacts)>> = BTreeMap::new();
