@@ -31,7 +31,7 @@ fn pages(c: &mut Criterion) {
             let mut sum = 0.0;
             let all = |_: &[u8]| Verdict::Wanted(());
             let scanned = scan(black_box(&page), Format::Text, all, |(), _, value| {
-                sum += value
+                sum += value;
             });
             (scanned, sum)
         });

@@ -313,12 +313,15 @@ mod tests {
     async fn scrape(then: Then, limit: usize) -> (Result<JmxFacts, SourceFailure>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
         let port = listener.local_addr().expect("address").port();
+        let deadline = match &then {
+            Then::Hang(_) => Duration::from_millis(300),
+            Then::Send(_) | Then::Endless(_) => Duration::from_secs(20),
+        };
         let server = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.expect("connection");
             serve(stream, then).await
         });
         let target = target(&format!("http://127.0.0.1:{port}/metrics"));
-        let deadline = Duration::from_millis(1500);
         let scraped = scraper(limit).scrape(&target, deadline).await;
         if let Err(failure) = &scraped {
             assert!(

@@ -9,7 +9,7 @@ use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
 use crate::jmx::found::Found;
 use crate::jmx::page::read;
-use crate::jmx::recognise::Recogniser;
+use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
 use crate::jmx::scan::Format;
 
 const STARTED: f64 = 1.795_242e9;
@@ -230,4 +230,26 @@ fn openmetrics_without_its_end_is_cut() {
     let cut = text.strip_suffix(b"# EOF\n").expect("end");
     assert!(read(cut, Format::OpenMetrics, &recogniser).is_err());
     assert!(read(cut, Format::Text, &recogniser).is_ok());
+}
+
+#[test]
+fn a_configured_series_is_the_last_resort_and_the_only_one() {
+    let text = b"my_under_replicated{cluster=\"a\"} 5\n\
+        my_under_replicated{cluster=\"b\",topic=\"t\"} 7\n\
+        kafka_server_replicamanager_underreplicatedpartitions 0\n\
+        kafka_server_replicamanager_leadercount 21\n";
+    let read_with = |label: &str| {
+        let series = ConfiguredSeries {
+            name: String::from("my_under_replicated"),
+            labels: BTreeMap::from([(String::from("cluster"), String::from(label))]),
+        };
+        let metric = Metric::UnderReplicatedPartitions;
+        let recogniser = Recogniser::new(BTreeMap::from([(metric, series)]));
+        let facts = read(text, Format::Text, &recogniser).expect("page");
+        assert_eq!(facts.value(Metric::LeaderCount), Known::Is(21.0));
+        facts.value(metric)
+    };
+    assert_eq!(read_with("a"), Known::Is(5.0));
+    assert_eq!(read_with("b"), Known::Is(7.0));
+    assert_eq!(read_with("c"), Known::NotExported);
 }
