@@ -3,18 +3,14 @@
 pub mod checks;
 pub mod clock;
 pub mod collect;
+pub mod config;
 pub mod engine;
 pub mod evidence;
 pub mod gate;
 pub mod jmx;
 pub mod kafka;
+pub mod model;
 pub mod store;
-pub mod config;
-pub mod engine;
-pub mod evidence;
-pub mod gate;
 pub mod telemetry;
 pub mod time;
 pub mod view;
-
-pub mod model;

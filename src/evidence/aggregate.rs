@@ -193,3 +193,142 @@ impl Total {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Metric::{ActiveBrokerCount, ActiveControllerCount, FencedBrokerCount};
+    use Metric::{GlobalPartitionCount, OfflinePartitionsCount, UnderReplicatedPartitions};
+
+    fn facts(values: &[(Metric, f64)]) -> JmxFacts {
+        JmxFacts {
+            values: values.iter().copied().collect(),
+            start_time: Known::NotExported,
+            node: Known::NotExported,
+            version: Known::NotExported,
+            raft_state: Known::NotExported,
+            heartbeat_age_ms: BTreeMap::new(),
+            kafka_samples: 1,
+            bytes: 1,
+        }
+    }
+
+    fn broker(under_replicated: f64) -> JmxFacts {
+        facts(&[(UnderReplicatedPartitions, under_replicated)])
+    }
+
+    fn controller(active: f64, partitions: f64, offline: f64, brokers: f64) -> JmxFacts {
+        facts(&[
+            (ActiveControllerCount, active),
+            (GlobalPartitionCount, partitions),
+            (OfflinePartitionsCount, offline),
+            (ActiveBrokerCount, brokers),
+            (FencedBrokerCount, 3.0 - brokers),
+        ])
+    }
+
+    fn totals(role: Role, mode: Mode, pages: &[Result<&JmxFacts, &Why>]) -> ClusterTotals {
+        let pages: Vec<_> = (1..)
+            .zip(pages)
+            .map(|(id, page)| NodePage {
+                node: NodeId(id),
+                role,
+                page: *page,
+            })
+            .collect();
+        ClusterTotals::of(&pages, mode)
+    }
+
+    #[test]
+    fn brokers_are_added_up_and_one_missing_is_named_never_0() {
+        let gone = Why(String::from("connection refused"));
+        let all = totals(
+            Role::BROKER,
+            Mode::Kraft,
+            &[Ok(&broker(0.0)), Ok(&broker(2.0)), Ok(&broker(1.0))],
+        );
+        assert_eq!(all.under_replicated.complete(), Known::Is(3.0));
+        let calm = totals(Role::BROKER, Mode::Kraft, &[Ok(&broker(0.0)), Err(&gone)]);
+        let total = calm.under_replicated;
+        assert_eq!(
+            total.complete(),
+            Known::Failed(Why(String::from("node 2: connection refused")))
+        );
+        assert_eq!(total.at_least(), Some(0.0));
+        assert_eq!(total.missing, BTreeMap::from([(NodeId(2), gone)]));
+        assert_eq!(total.parts, BTreeMap::from([(NodeId(1), 0.0)]));
+        // Not exported, and NaN, are missing too.
+        assert!(matches!(calm.under_min_isr.complete(), Known::Failed(_)));
+        let nan = totals(
+            Role::BROKER,
+            Mode::Kraft,
+            &[Ok(&broker(f64::NAN)), Ok(&broker(1.0))],
+        );
+        assert!(nan.under_replicated.missing.contains_key(&NodeId(1)));
+        assert_eq!(nan.under_replicated.at_least(), Some(1.0));
+    }
+
+    #[test]
+    fn nobody_expected_proves_nothing() {
+        let none = totals(Role::BROKER, Mode::Kraft, &[]);
+        assert!(matches!(none.under_replicated.complete(), Known::Failed(_)));
+        assert_eq!(none.under_replicated.at_least(), None);
+        let only_brokers = totals(Role::BROKER, Mode::Kraft, &[Ok(&broker(0.0))]);
+        assert!(matches!(
+            only_brokers.offline_partitions.complete(),
+            Known::Failed(_)
+        ));
+        assert!(matches!(
+            only_brokers.active_controllers.complete(),
+            Known::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn a_controller_that_has_not_loaded_does_not_count() {
+        let (active, standby) = (
+            controller(1.0, 63.0, 4.0, 2.0),
+            controller(0.0, 63.0, 4.0, 2.0),
+        );
+        let fresh = controller(0.0, 0.0, 0.0, 0.0);
+        let pages = [Ok(&active), Ok(&standby), Ok(&fresh)];
+        let totals = totals(Role::CONTROLLER, Mode::Kraft, &pages);
+        assert_eq!(totals.active_controllers.complete(), Known::Is(1.0));
+        assert_eq!(totals.offline_partitions.at_least(), Some(4.0));
+        assert_eq!(totals.fenced_brokers.at_least(), Some(1.0));
+        assert_eq!(totals.active_brokers.parts.len(), 2);
+        assert!(totals.offline_partitions.missing.contains_key(&NodeId(3)));
+    }
+
+    #[test]
+    fn only_fresh_controllers_are_no_voice_at_all() {
+        let fresh = controller(0.0, 0.0, 0.0, 0.0);
+        let totals = totals(Role::COMBINED, Mode::Kraft, &[Ok(&fresh), Ok(&fresh)]);
+        assert_eq!(totals.offline_partitions.at_least(), None);
+        assert_eq!(totals.active_controllers.complete(), Known::Is(0.0));
+    }
+
+    #[test]
+    fn on_zookeeper_the_one_controller_speaks_for_all() {
+        let (active, other) = (
+            controller(1.0, 63.0, 2.0, 3.0),
+            controller(0.0, 0.0, 0.0, 0.0),
+        );
+        let healthy = totals(
+            Role::BROKER,
+            Mode::ZooKeeper,
+            &[Ok(&other), Ok(&active), Ok(&other)],
+        );
+        assert_eq!(healthy.offline_partitions.complete(), Known::Is(2.0));
+        assert_eq!(
+            healthy.partitions.parts,
+            BTreeMap::from([(NodeId(2), 63.0)])
+        );
+        assert_eq!(healthy.active_controllers.complete(), Known::Is(1.0));
+        for pages in [[Ok(&other), Ok(&other)], [Ok(&active), Ok(&active)]] {
+            let totals = totals(Role::BROKER, Mode::ZooKeeper, &pages);
+            assert_eq!(totals.offline_partitions.at_least(), None);
+            assert_eq!(totals.offline_partitions.missing.len(), 2);
+        }
+    }
+}

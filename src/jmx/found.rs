@@ -27,8 +27,9 @@ pub enum Need {
 pub const fn need(metric: Metric, role: Role, mode: Mode) -> Need {
     match (mode, role.broker, role.controller) {
         // Every ZooKeeper broker has the controller's beans and may become it.
-        (Mode::ZooKeeper, _, _) => stronger(on_broker(metric, mode), on_controller(metric, mode)),
-        (Mode::Kraft, true, true) => stronger(on_broker(metric, mode), on_controller(metric, mode)),
+        (Mode::ZooKeeper, _, _) | (Mode::Kraft, true, true) => {
+            stronger(on_broker(metric, mode), on_controller(metric, mode))
+        }
         (Mode::Kraft, true, false) => on_broker(metric, mode),
         (Mode::Kraft, false, true) => on_controller(metric, mode),
         (Mode::Kraft, false, false) => Need::Optional,
@@ -191,4 +192,49 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, metrics: &[Metric]) -> fmt::Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jmx::page::read;
+    use crate::jmx::recognise::Recogniser;
+    use crate::jmx::scan::Format;
+
+    #[test]
+    fn the_report_reads_as_one_line() {
+        let page = b"kafka_server_replicamanager_underreplicatedpartitions 0\n\
+            kafka_server_replicamanager_underminisrpartitioncount NaN\n\
+            kafka_server_replicamanager_leadercount 0\n";
+        let facts = read(page, Format::Text, &Recogniser::default()).expect("page");
+        let found = Found::compare(&facts, Role::BROKER, Mode::ZooKeeper);
+        assert_eq!(
+            found.found,
+            [Metric::UnderReplicatedPartitions, Metric::LeaderCount]
+        );
+        let text = found.to_string();
+        let start = "broker page: 2 metrics found; missing: UnderMinIsrPartitionCount, \
+            PartitionCount, OfflinePartitionsCount, ActiveControllerCount, GlobalPartitionCount; \
+            missing but optional: OfflineReplicaCount, ";
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            text.ends_with("; no start time: a restart is seen by connections only"),
+            "{text}"
+        );
+        assert!(!text.contains("current-leader"), "not on ZooKeeper: {text}");
+    }
+
+    #[test]
+    fn a_controller_owes_nothing_of_a_broker() {
+        for metric in Metric::ALL.iter().copied() {
+            let controller = need(metric, Role::CONTROLLER, Mode::Kraft);
+            let broker = need(metric, Role::BROKER, Mode::Kraft);
+            let combined = need(metric, Role::COMBINED, Mode::Kraft);
+            assert!(
+                (controller, broker) != (Need::Required, Need::Required),
+                "{metric}"
+            );
+            assert_eq!(combined, controller.min(broker), "{metric}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`scan`]: the text format, and only the wanted lines of it;
 //! - [`recognise`]: which series is which MBean, under every common rules file;
+//! - [`table`]: the wanted MBeans and the keys of their names;
 //! - [`page`]: one page to facts;
 //! - [`scrape`]: one target asked over HTTP;
 //! - [`template`]: the targets of discovered nodes from one pattern;
@@ -15,4 +16,8 @@ pub mod page;
 pub mod recognise;
 pub mod scan;
 pub mod scrape;
+pub mod table;
 pub mod template;
+
+#[cfg(test)]
+mod tests;

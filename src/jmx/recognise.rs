@@ -16,198 +16,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::scan::{Label, Verdict};
+use super::table::{DOMAINS, Form, PARTITION, ROWS, Reading, Series, generated};
 use crate::evidence::jmx::Metric;
-
-/// How the samples of a recognised series are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// The value of this metric for the whole node. A sample with a `topic` label is one topic's
-    /// and is left out.
-    Value(Metric),
-    /// One share of this metric, by log dir; the shares are added up.
-    Share(Metric),
-    /// One partition's share of this metric, with which the aggregate is replaced where it is
-    /// not exported.
-    PartitionShare(Metric),
-    /// The value of this metric from the series that the configuration names.
-    Configured(Metric),
-    /// Milliseconds since this broker's (label `broker`) last heartbeat.
-    HeartbeatAge,
-    /// The same, the broker being in the name.
-    HeartbeatAgeOf(i32),
-    /// The raft state is in a label.
-    RaftState,
-    /// The raft state is the end of the name.
-    RaftStateIs(RaftWord),
-    /// Kafka's release in the label `version`; the node id in `broker_id`, where it is there.
-    Version,
-    /// app-info's `start-time-ms`; the node id in `id` or `client-id`, where it is there.
-    AppStartMillis,
-    /// `java.lang:type=Runtime` StartTime in milliseconds: of Kafka's JVM wherever the exporter
-    /// runs.
-    JvmStartMillis,
-    /// `process_start_time_seconds`: of the process that the exporter runs in.
-    ProcessStartSeconds,
-    /// `jmx_exporter_build_info`, whose label `name` tells an agent from a standalone exporter.
-    ExporterBuild,
-}
-
-/// The states of a raft node that rules files write into names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RaftWord(usize);
-
-/// `KafkaRaftMetrics` current-state, 3.0 to 4.4: (as Kafka writes it, its letters).
-const RAFT_STATES: [(&str, &str); 10] = [
-    ("leader", "leader"),
-    ("follower", "follower"),
-    ("observer", "observer"),
-    ("candidate", "candidate"),
-    ("prospective", "prospective"),
-    ("prospective-voted", "prospectivevoted"),
-    ("voted", "voted"),
-    ("unattached", "unattached"),
-    ("unattached-voted", "unattachedvoted"),
-    ("resigned", "resigned"),
-];
-
-impl RaftWord {
-    /// The state as Kafka writes it.
-    pub fn as_str(self) -> &'static str {
-        RAFT_STATES.get(self.0).map_or("", |(word, _)| word)
-    }
-}
-
-/// Which attribute of an MBean is wanted, and so how rules files spell it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// A Yammer gauge: attribute `Value`.
-    Gauge,
-    /// A Yammer meter: attribute `Count`, cumulative. Rates of it are not wanted.
-    Meter,
-    /// An attribute of a Kafka-metrics MBean, whose name is the attribute's.
-    Attribute,
-}
-
-struct Row {
-    /// `kafka` + domain + type, letters only.
-    bean: &'static str,
-    /// MBean name or attribute, letters only.
-    name: &'static str,
-    form: Form,
-    reading: Reading,
-}
-
-const REPLICA_MANAGER: &str = "kafkaserverreplicamanager";
-const CONTROLLER: &str = "kafkacontrollerkafkacontroller";
-const LOG_MANAGER: &str = "kafkaloglogmanager";
-const FETCHER: &str = "kafkaserverreplicafetchermanager";
-const RAFT: &str = "kafkaserverraftmetrics";
-const METADATA: &str = "kafkaserverbrokermetadatametrics";
-const PARTITION: &str = "kafkaclusterpartition";
-
-const fn gauge(bean: &'static str, name: &'static str, metric: Metric) -> Row {
-    row(bean, name, Form::Gauge, Reading::Value(metric))
-}
-
-const fn meter(bean: &'static str, name: &'static str, metric: Metric) -> Row {
-    row(bean, name, Form::Meter, Reading::Value(metric))
-}
-
-const fn attribute(bean: &'static str, name: &'static str, metric: Metric) -> Row {
-    row(bean, name, Form::Attribute, Reading::Value(metric))
-}
-
-const fn row(bean: &'static str, name: &'static str, form: Form, reading: Reading) -> Row {
-    Row {
-        bean,
-        name,
-        form,
-        reading,
-    }
-}
-
-/// Every MBean that is read.
-#[rustfmt::skip]
-const ROWS: &[Row] = &[
-    gauge(REPLICA_MANAGER, "underreplicatedpartitions", Metric::UnderReplicatedPartitions),
-    gauge(REPLICA_MANAGER, "underminisrpartitioncount", Metric::UnderMinIsrPartitionCount),
-    gauge(REPLICA_MANAGER, "offlinereplicacount", Metric::OfflineReplicaCount),
-    gauge(REPLICA_MANAGER, "partitioncount", Metric::PartitionCount),
-    gauge(REPLICA_MANAGER, "leadercount", Metric::LeaderCount),
-    gauge(REPLICA_MANAGER, "reassigningpartitions", Metric::ReassigningPartitions),
-    gauge("kafkaserverkafkaserver", "brokerstate", Metric::BrokerState),
-    gauge(LOG_MANAGER, "offlinelogdirectorycount", Metric::OfflineLogDirectoryCount),
-    row(LOG_MANAGER, "remaininglogstorecover", Form::Gauge, Reading::Share(Metric::RemainingLogsToRecover)),
-    gauge(FETCHER, "failedpartitionscount", Metric::FetcherFailedPartitions),
-    gauge(FETCHER, "deadthreadcount", Metric::FetcherDeadThreads),
-    gauge(CONTROLLER, "offlinepartitionscount", Metric::OfflinePartitionsCount),
-    gauge(CONTROLLER, "activecontrollercount", Metric::ActiveControllerCount),
-    gauge(CONTROLLER, "activebrokercount", Metric::ActiveBrokerCount),
-    gauge(CONTROLLER, "fencedbrokercount", Metric::FencedBrokerCount),
-    gauge(CONTROLLER, "globalpartitioncount", Metric::GlobalPartitionCount),
-    gauge(CONTROLLER, "preferredreplicaimbalancecount", Metric::PreferredReplicaImbalanceCount),
-    gauge(CONTROLLER, "metadataerrorcount", Metric::MetadataErrorCount),
-    gauge(CONTROLLER, "lastappliedrecordlagms", Metric::MetadataLagMs),
-    row(CONTROLLER, "timesincelastheartbeatreceivedms", Form::Gauge, Reading::HeartbeatAge),
-    meter("kafkacontrollercontrollerstats", "uncleanleaderelectionspersec", Metric::UncleanLeaderElections),
-    gauge("kafkaservermetadataloader", "currentcontrollerid", Metric::CurrentControllerId),
-    meter("kafkaserverbrokertopicmetrics", "bytesinpersec", Metric::BytesIn),
-    attribute(METADATA, "lastappliedrecordlagms", Metric::MetadataLagMs),
-    attribute(METADATA, "metadataloaderrorcount", Metric::MetadataLoadErrorCount),
-    attribute(METADATA, "metadataapplyerrorcount", Metric::MetadataApplyErrorCount),
-    attribute(RAFT, "currentleader", Metric::RaftCurrentLeader),
-    attribute(RAFT, "highwatermark", Metric::RaftHighWatermark),
-    attribute(RAFT, "logendoffset", Metric::RaftLogEndOffset),
-    attribute(RAFT, "currentepoch", Metric::RaftCurrentEpoch),
-    row("kafkaserverappinfo", "starttimems", Form::Attribute, Reading::AppStartMillis),
-    row("kafkaserverappinfo", "version", Form::Attribute, Reading::Version),
-    row("javalangruntime", "starttime", Form::Attribute, Reading::JvmStartMillis),
-    row(PARTITION, "underreplicated", Form::Gauge, Reading::PartitionShare(Metric::UnderReplicatedPartitions)),
-    row(PARTITION, "underminisr", Form::Gauge, Reading::PartitionShare(Metric::UnderMinIsrPartitionCount)),
-];
-
-/// Names outside the scheme (reference 2.5): snake-cased exporters, and OpenTelemetry's two
-/// generations of Kafka rules.
-#[rustfmt::skip]
-const ALIASES: &[(&str, Reading)] = &[
-    ("processstarttimeseconds", Reading::ProcessStartSeconds),
-    ("jmxexporterbuildinfo", Reading::ExporterBuild),
-    ("kafkacontrollerofflinepartitioncount", Reading::Value(Metric::OfflinePartitionsCount)),
-    ("messagingkafkapartitionsunderreplicated", Reading::Value(Metric::UnderReplicatedPartitions)),
-    ("messagingkafkapartitionsoffline", Reading::Value(Metric::OfflinePartitionsCount)),
-    ("messagingkafkacontrollersactive", Reading::Value(Metric::ActiveControllerCount)),
-    ("messagingkafkaleaderuncleanelections", Reading::Value(Metric::UncleanLeaderElections)),
-    ("messagingkafkaleaderuncleanelectionstotal", Reading::Value(Metric::UncleanLeaderElections)),
-    ("kafkapartitionunderreplicated", Reading::Value(Metric::UnderReplicatedPartitions)),
-    ("kafkapartitionoffline", Reading::Value(Metric::OfflinePartitionsCount)),
-    ("kafkacontrolleractivecount", Reading::Value(Metric::ActiveControllerCount)),
-];
-
-/// Domains of the MBeans that brokers and controllers have. Clients and Connect have others.
-const DOMAINS: [&str; 6] = [
-    "kafkaserver",
-    "kafkacontroller",
-    "kafkacluster",
-    "kafkanetwork",
-    "kafkalog",
-    "kafkacoordinator",
-];
-
-/// What a name says about its samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Series {
-    /// All of them are this.
-    Flat(Reading),
-    /// Default form: their label `name` says which they are.
-    Named {
-        /// Domain and type.
-        bean: &'static str,
-        /// Whether the name ends in `count`; else it ends in `value`.
-        count: bool,
-    },
-    /// The series that the configuration names for this metric.
-    Configured(Metric),
-}
 
 /// What a scan of a page is after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,54 +77,45 @@ impl Recogniser {
                 .any(|domain| key.text().starts_with(domain.as_bytes()));
             return if kafka { Verdict::Kafka } else { Verdict::Skip };
         };
-        match (series, pass) {
-            (Series::Flat(reading), Pass::Node) => match reading {
-                Reading::PartitionShare(_) => Verdict::Kafka,
-                Reading::ProcessStartSeconds | Reading::ExporterBuild | Reading::JvmStartMillis => {
-                    Verdict::Beside(series)
-                }
-                Reading::Value(_)
-                | Reading::Share(_)
-                | Reading::Configured(_)
-                | Reading::HeartbeatAge
-                | Reading::HeartbeatAgeOf(_)
-                | Reading::RaftState
-                | Reading::RaftStateIs(_)
-                | Reading::Version
-                | Reading::AppStartMillis => Verdict::Wanted(series),
-            },
-            (Series::Named { bean, .. }, Pass::Node) if bean == PARTITION => Verdict::Kafka,
-            (Series::Named { .. } | Series::Configured(_), Pass::Node) => Verdict::Wanted(series),
-            (Series::Flat(Reading::PartitionShare(_)), Pass::Partitions) => Verdict::Wanted(series),
-            (Series::Named { bean, .. }, Pass::Partitions) if bean == PARTITION => {
-                Verdict::Wanted(series)
-            }
-            (_, Pass::Partitions) => Verdict::Skip,
+        let of_partitions = match series {
+            Series::Flat(reading) => matches!(reading, Reading::PartitionShare(_)),
+            Series::Named { bean, .. } => bean == PARTITION,
+            Series::Configured(_) => false,
+        };
+        match (pass, of_partitions) {
+            (Pass::Node, true) => Verdict::Kafka,
+            (Pass::Node, false) if beside_kafka(series) => Verdict::Beside(series),
+            (Pass::Node, false) | (Pass::Partitions, true) => Verdict::Wanted(series),
+            (Pass::Partitions, false) => Verdict::Skip,
         }
     }
 
     /// What one sample of a series is; `None` when it is nothing that is read.
     pub fn reading(&self, series: Series, labels: &[Label<'_>]) -> Option<Reading> {
+        let series = match series {
+            Series::Configured(metric) => {
+                let name = self.configured.get(&metric)?.name.as_str();
+                if let Some(metric) = self.chosen(name, labels) {
+                    return Some(Reading::Configured(metric));
+                }
+                self.look_up(&Key::of(name.as_bytes()))?
+            }
+            Series::Flat(_) | Series::Named { .. } => series,
+        };
         let reading = match series {
             Series::Flat(reading) => reading,
             Series::Named { bean, count } => named(bean, count, labels)?,
-            Series::Configured(metric) => {
-                let name = self.configured.get(&metric)?.name.as_str();
-                let chosen = self.configured.iter().find(|(_, series)| {
-                    series.name == name && series.labels.iter().all(|(k, v)| has(labels, k, v))
-                });
-                return match chosen {
-                    Some((metric, _)) => Some(Reading::Configured(*metric)),
-                    None => match self.look_up(&Key::of(name.as_bytes()))? {
-                        Series::Flat(reading) => Some(reading),
-                        Series::Named { bean, count } => named(bean, count, labels),
-                        Series::Configured(_) => None,
-                    }
-                    .filter(|reading| self.not_configured(*reading)),
-                };
-            }
+            Series::Configured(_) => return None,
         };
-        Some(reading).filter(|reading| self.not_configured(*reading))
+        self.not_configured(reading).then_some(reading)
+    }
+
+    /// The metric whose configured series this sample is.
+    fn chosen(&self, name: &str, labels: &[Label<'_>]) -> Option<Metric> {
+        let fits = |(_, series): &(&Metric, &ConfiguredSeries)| {
+            series.name == name && series.labels.iter().all(|(k, v)| has(labels, k, v))
+        };
+        self.configured.iter().find(fits).map(|(metric, _)| *metric)
     }
 
     fn look_up(&self, key: &Key) -> Option<Series> {
@@ -403,6 +204,16 @@ impl Key {
     }
 }
 
+/// Series of the JVM and of the exporter.
+const fn beside_kafka(series: Series) -> bool {
+    matches!(
+        series,
+        Series::Flat(
+            Reading::ProcessStartSeconds | Reading::ExporterBuild | Reading::JvmStartMillis
+        )
+    )
+}
+
 fn is_meter(key: &[u8], series: Series) -> bool {
     match series {
         Series::Named { count, .. } => count,
@@ -438,63 +249,6 @@ fn by_prefix(key: &[u8]) -> Option<Reading> {
     Some(Reading::HeartbeatAgeOf(id))
 }
 
-/// All keys that lead to a series.
-fn generated() -> Vec<(String, Series)> {
-    let mut keys = Vec::new();
-    for row in ROWS {
-        let flat = Series::Flat(row.reading);
-        match row.form {
-            Form::Gauge => {
-                keys.push((format!("{}value", row.bean), by_name(row, false)));
-                for infix in ["", "total"] {
-                    for suffix in ["", "value", "total", "valuetotal"] {
-                        keys.push((format!("{}{infix}{}{suffix}", row.bean, row.name), flat));
-                    }
-                }
-            }
-            Form::Meter => {
-                keys.push((format!("{}count", row.bean), by_name(row, true)));
-                let short = row.name.strip_suffix("persec").unwrap_or(row.name);
-                for (infix, name) in [
-                    ("", row.name),
-                    ("", short),
-                    ("total", row.name),
-                    ("total", short),
-                ] {
-                    for suffix in ["", "count", "total", "counttotal"] {
-                        keys.push((format!("{}{infix}{name}{suffix}", row.bean), flat));
-                    }
-                }
-            }
-            Form::Attribute => {
-                for suffix in ["", "value", "total", "info"] {
-                    keys.push((format!("{}{}{suffix}", row.bean, row.name), flat));
-                }
-            }
-        }
-    }
-    for bean in ["kafkaserverraftmetricscurrentstate", "kafkaserverraftstate"] {
-        for suffix in ["", "info", "total", "value"] {
-            keys.push((format!("{bean}{suffix}"), Series::Flat(Reading::RaftState)));
-        }
-        for (index, (_, word)) in RAFT_STATES.iter().enumerate() {
-            let reading = Reading::RaftStateIs(RaftWord(index));
-            keys.push((format!("{bean}{word}"), Series::Flat(reading)));
-        }
-    }
-    for (alias, reading) in ALIASES {
-        keys.push((String::from(*alias), Series::Flat(*reading)));
-    }
-    keys
-}
-
-const fn by_name(row: &Row, count: bool) -> Series {
-    Series::Named {
-        bean: row.bean,
-        count,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -515,8 +269,10 @@ mod tests {
     #[test]
     fn every_metric_has_a_row() {
         for metric in Metric::ALL {
-            let row = |row: &Row| matches!(row.reading, Reading::Value(m) | Reading::Share(m) if m == *metric);
-            assert!(ROWS.iter().any(row), "{metric}");
+            let found = ROWS.iter().any(
+                |row| matches!(row.reading, Reading::Value(m) | Reading::Share(m) if m == *metric),
+            );
+            assert!(found, "{metric}");
         }
     }
 

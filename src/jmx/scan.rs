@@ -294,3 +294,159 @@ fn quoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), &'static str> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Read = Vec<(String, Vec<(String, String)>, f64)>;
+
+    /// Reads the names that begin with `k`.
+    fn read_as(page: &str, format: Format) -> Result<(Read, Counts), Damage> {
+        let mut read = Read::new();
+        let mut names = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let counts = scan(
+            page.as_bytes(),
+            format,
+            |name| match name.first() {
+                Some(b'k') => {
+                    let index = names.len();
+                    names.push(text(name));
+                    Verdict::Wanted(index)
+                }
+                Some(b'K') => Verdict::Kafka,
+                _ => Verdict::Skip,
+            },
+            |which, labels, value| {
+                let labels = labels.iter().map(|l| (text(&l.name), text(&l.value)));
+                read.push((which.to_string(), labels.collect(), value));
+            },
+        )?;
+        for (name, _, _) in &mut read {
+            let which: usize = name.parse().expect("index");
+            name.clone_from(names.get(which).expect("name"));
+        }
+        Ok((read, counts))
+    }
+
+    fn read(page: &str) -> Result<Read, Damage> {
+        Ok(read_as(page, Format::Text)?.0)
+    }
+
+    fn one(line: &str) -> (Vec<(String, String)>, f64) {
+        let mut read = read(&format!("{line}\n")).expect(line);
+        assert_eq!(read.len(), 1, "{line}");
+        let (name, labels, value) = read.remove(0);
+        assert_eq!(name, "k", "{line}");
+        (labels, value)
+    }
+
+    #[test]
+    fn lines_in_all_their_forms() {
+        for line in [
+            "k 7",
+            "k 7.0",
+            "k\t7 1795242000123",
+            "  k   7  ",
+            "k 7\r",
+            "k{} 7",
+            "k{ } 7 1795242000.123 # {trace=\"a # } b\"} 1.0 3",
+            "k 7 # {} 1",
+            "{\"k\"} 7",
+            "{ \"k\" , } 7",
+        ] {
+            assert_eq!(one(line), (vec![], 7.0), "{line}");
+        }
+        for (line, value) in [
+            (r#"k{a="x"} 7"#, "x"),
+            (r#"k{a="x",} 7"#, "x"),
+            (r#"k { a = "x" , } 7"#, "x"),
+            (r#"{"k","a"="x"} 7"#, "x"),
+            (r#"k{a="Produce, error=X {} #"} 7"#, "Produce, error=X {} #"),
+            (r#"k{a="\"/var/kafka\""} 7"#, r#""/var/kafka""#),
+            (r#"k{a="\\n\n\d"} 7"#, "\\n\n\\d"),
+            (r#"k{a=""} 7"#, ""),
+        ] {
+            assert_eq!(one(line), (vec![("a".into(), value.into())], 7.0), "{line}");
+        }
+        for (line, value) in [
+            ("k +Inf", f64::INFINITY),
+            ("k -Inf", f64::NEG_INFINITY),
+            ("k 5.8E-169", 5.8e-169),
+            ("k 1.75E12", 1.75e12),
+            ("k -1", -1.0),
+        ] {
+            assert_eq!(one(line), (vec![], value), "{line}");
+        }
+        assert!(one("k NaN").1.is_nan());
+    }
+
+    #[test]
+    fn names_are_compared_whole() {
+        let (read, counts) = read_as(
+            "k 1\nkk 2\nk{a=\"b\"} 3\nk 4\nK 5\nx 6\nx{}\n",
+            Format::Text,
+        )
+        .expect("page");
+        let read: Vec<_> = read
+            .into_iter()
+            .map(|(name, _, value)| (name, value))
+            .collect();
+        let wanted = [("k", 1.0), ("kk", 2.0), ("k", 3.0), ("k", 4.0)];
+        assert_eq!(
+            read,
+            wanted.map(|(name, value)| (String::from(name), value))
+        );
+        assert_eq!((counts.samples, counts.kafka), (7, 5));
+    }
+
+    #[test]
+    fn damage_on_a_wanted_line_fails_the_page_with_its_number() {
+        for line in [
+            "k",
+            "k{",
+            "k{a",
+            "k{a}",
+            "k{a=1} 1",
+            "k{a=\"b\" 1",
+            "k{a=\"b} 1",
+            "k{a=\"b\\",
+            "k{a=\"b\"c=\"d\"} 1",
+            "k x",
+            "k 1 x",
+            "k 1 2 3",
+            "k{} ",
+            "{} 1",
+            "{k} 1",
+            "{\"k\" 1",
+        ] {
+            let page = format!("# HELP k x\n\nx 1\n{line}\nk 1\n");
+            let damage = read(&page).expect_err(line);
+            assert!(
+                matches!(damage, Damage::Line { line: 4, .. }),
+                "{line}: {damage}"
+            );
+        }
+        assert!(
+            read("x{{{ \"\n= 3 =\nk 1\n").is_ok(),
+            "unwanted lines are not read"
+        );
+    }
+
+    #[test]
+    fn only_a_whole_page_counts() {
+        let cut = |page: &str, format| matches!(read_as(page, format), Err(Damage::Cut { bytes }) if bytes == page.len());
+        assert!(cut("k 1\nk 2", Format::Text));
+        assert!(cut("k 1\n# TYPE", Format::Text));
+        assert!(cut("k 1\n# EOF\nk", Format::Text));
+        assert!(cut("k 1\n", Format::OpenMetrics));
+        assert!(cut("k 1\n# EOF\nk 2\n", Format::OpenMetrics));
+        for page in ["k 1\n# EOF", "k 1\n# EOF\n", "k 1\r\n# EOF\r\n"] {
+            assert!(
+                !cut(page, Format::Text) && !cut(page, Format::OpenMetrics),
+                "{page}"
+            );
+        }
+    }
+}
