@@ -53,6 +53,8 @@ pub mod questions;
 pub mod reader;
 pub mod release;
 mod rounds;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod versions;
 mod wire;
