@@ -1,10 +1,9 @@
 //! One connection: negotiation, deadlines, the death notice, and broken peers.
 
 use std::future::Future;
-use std::time::Instant;
 
 use tokio::net::TcpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::evidence::facts::ListenerKind;

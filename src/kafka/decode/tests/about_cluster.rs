@@ -24,6 +24,9 @@ use crate::kafka::decode::cluster::ClusterAnswer;
 use crate::kafka::decode::moves::MovesAnswer;
 use crate::kafka::decode::quorum::{METADATA_TOPIC, QuorumAnswer};
 
+/// Replicas, those being added, those being removed.
+type Lists = (Vec<NodeId>, Vec<NodeId>, Vec<NodeId>);
+
 /// A broker, its rack included; what a version cannot say the test blanks out.
 pub(super) fn broker() -> impl Strategy<Value = RegisteredBroker> {
     let fields = (
@@ -216,7 +219,7 @@ proptest! {
         topics in btree_map(word(), btree_map(any::<i32>(), (ids(), ids(), ids()), 0..4), 0..4),
         noise in noise(),
     ) {
-        let partition = |(index, lists): (&i32, &(Vec<NodeId>, Vec<NodeId>, Vec<NodeId>))| {
+        let partition = |(index, lists): (&i32, &Lists)| {
             OngoingPartitionReassignment::default()
                 .with_partition_index(*index)
                 .with_replicas(brokers(&lists.0))

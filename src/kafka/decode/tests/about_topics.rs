@@ -395,8 +395,10 @@ proptest! {
     }
 }
 
-/// Topic to partition to (error, offset, the consumer's metadata).
-type Commits = BTreeMap<String, BTreeMap<i32, (i16, i64, Option<String>)>>;
+/// Error, offset, the consumer's metadata.
+type CommitSpec = (i16, i64, Option<String>);
+type PartitionCommits = BTreeMap<i32, CommitSpec>;
+type Commits = BTreeMap<String, PartitionCommits>;
 
 fn commits() -> impl Strategy<Value = Commits> {
     let partition = (any::<i16>(), any::<i64>(), maybe_word());
@@ -404,23 +406,20 @@ fn commits() -> impl Strategy<Value = Commits> {
 }
 
 fn rows(commits: &Commits) -> Vec<CommitRow> {
-    let topic = |(topic, partitions): (&String, &BTreeMap<i32, (i16, i64, Option<String>)>)| {
+    let topic = |(topic, partitions): (&String, &PartitionCommits)| {
         let topic = topic.clone();
-        let row =
-            |(partition, (error, offset, _)): (&i32, &(i16, i64, Option<String>))| CommitRow {
-                topic: topic.clone(),
-                partition: *partition,
-                error: *error,
-                offset: *offset,
-            };
+        let row = |(partition, (error, offset, _)): (&i32, &CommitSpec)| CommitRow {
+            topic: topic.clone(),
+            partition: *partition,
+            error: *error,
+            offset: *offset,
+        };
         partitions.iter().map(row).collect::<Vec<_>>()
     };
     commits.iter().flat_map(topic).collect()
 }
 
-fn batched_topic(
-    (name, partitions): (&String, &BTreeMap<i32, (i16, i64, Option<String>)>),
-) -> OffsetFetchResponseTopics {
+fn batched_topic((name, partitions): (&String, &PartitionCommits)) -> OffsetFetchResponseTopics {
     let rows = partitions.iter().map(|(index, (error, offset, metadata))| {
         OffsetFetchResponsePartitions::default()
             .with_partition_index(*index)
@@ -434,9 +433,7 @@ fn batched_topic(
         .with_partitions(rows.collect())
 }
 
-fn single_topic(
-    (name, partitions): (&String, &BTreeMap<i32, (i16, i64, Option<String>)>),
-) -> OffsetFetchResponseTopic {
+fn single_topic((name, partitions): (&String, &PartitionCommits)) -> OffsetFetchResponseTopic {
     let rows = partitions.iter().map(|(index, (error, offset, metadata))| {
         OffsetFetchResponsePartition::default()
             .with_partition_index(*index)

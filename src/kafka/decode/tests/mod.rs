@@ -1,5 +1,10 @@
 //! Every decoder against the `kafka-protocol` crate's encoder over random values at every
 //! version; and every decoder on cut, mutated and hostile bytes.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that goes out of range has failed"
+)]
 
 use std::fmt::Debug;
 
