@@ -1,5 +1,6 @@
 //! `upgrade-gate` says whether the next step of a Kafka rolling upgrade is safe.
 
+pub mod app;
 pub mod checks;
 pub mod clock;
 pub mod collect;

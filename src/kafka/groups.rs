@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::answers::Commit;
 use super::connection::Connection;
 use super::encode::{AskedPartition, Reader};
-use super::questions::Commit;
 use super::rounds::{Connections, failed, join_all, leader_offsets};
 use super::transport::BoxFuture;
 use crate::evidence::facts::{GroupOffsets, GroupTable, PartitionLag};

@@ -42,6 +42,7 @@
 //! After the end every question fails at once with the reason; open a new connection.
 
 pub mod address;
+mod answers;
 pub mod connection;
 pub mod decode;
 pub mod encode;
@@ -53,15 +54,18 @@ pub mod questions;
 pub mod reader;
 pub mod release;
 mod rounds;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod versions;
 mod wire;
 
 pub use address::{Address, AddressMap, BadAddress};
+pub use answers::Commit;
 pub use connection::{Answer, Connection, ConnectionSettings};
 pub use encode::{AskedPartition, Reader};
 pub use groups::group_round;
 pub use log_ends::{RoundTimes, log_end_round};
-pub use questions::{Commit, ControllersAnswer, MetadataAnswer, NODE_CONFIG_KEYS};
+pub use questions::{ControllersAnswer, MetadataAnswer, NODE_CONFIG_KEYS};
 pub use rounds::Connections;
 pub use transport::{BoxFuture, BoxedStream, Dial, Stream, TcpDial};

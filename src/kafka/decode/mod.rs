@@ -18,3 +18,6 @@ pub mod log_dirs;
 pub mod metadata;
 pub mod moves;
 pub mod quorum;
+
+#[cfg(test)]
+mod tests;
