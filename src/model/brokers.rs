@@ -17,7 +17,11 @@ impl Cluster {
             Contact::Live { first } => {
                 let interval = self.spec.settings.heartbeat_interval.max(1);
                 let since = self.now.saturating_sub(first);
-                if self.now < first { first } else { first + since / interval * interval }
+                if self.now < first {
+                    first
+                } else {
+                    first + since / interval * interval
+                }
             }
         })
     }
@@ -26,16 +30,19 @@ impl Cluster {
         let Some(controller) = self.quorum.leader.filter(|leader| self.votes(*leader)) else {
             return false;
         };
-        let phase = self.nodes.get(&broker).is_some_and(|node| match node.broker {
-            BrokerPhase::Registered
-            | BrokerPhase::CaughtUp
-            | BrokerPhase::Running
-            | BrokerPhase::Leaving => true,
-            BrokerPhase::Off
-            | BrokerPhase::Jvm
-            | BrokerPhase::Starting
-            | BrokerPhase::Closing => false,
-        });
+        let phase = self
+            .nodes
+            .get(&broker)
+            .is_some_and(|node| match node.broker {
+                BrokerPhase::Registered
+                | BrokerPhase::CaughtUp
+                | BrokerPhase::Running
+                | BrokerPhase::Leaving => true,
+                BrokerPhase::Off
+                | BrokerPhase::Jvm
+                | BrokerPhase::Starting
+                | BrokerPhase::Closing => false,
+            });
         phase && self.linked(broker, controller)
     }
 
@@ -44,7 +51,9 @@ impl Cluster {
         let brokers: Vec<NodeId> = self.sessions.keys().copied().collect();
         for broker in brokers {
             let alive = self.can_heartbeat(broker);
-            let Some(session) = self.sessions.get(&broker).copied() else { continue };
+            let Some(session) = self.sessions.get(&broker).copied() else {
+                continue;
+            };
             match (session.contact, alive) {
                 (Contact::Live { .. }, true) | (Contact::Lost { .. }, false) => {}
                 (Contact::Live { .. }, false) => {
@@ -60,31 +69,57 @@ impl Cluster {
     }
 
     fn set_contact(&mut self, broker: NodeId, contact: Contact) {
-        let generation = self.sessions.get(&broker).map_or(0, |session| session.generation) + 1;
-        self.sessions.insert(broker, Session { contact, generation });
+        let generation = self
+            .sessions
+            .get(&broker)
+            .map_or(0, |session| session.generation)
+            + 1;
+        self.sessions.insert(
+            broker,
+            Session {
+                contact,
+                generation,
+            },
+        );
         let registered = self.image.brokers.get(&broker).is_some_and(|r| !r.fenced);
         if let (Contact::Lost { last }, true) = (contact, registered) {
             let check = self.draw(self.spec.timing.fence_check);
             let at = last + self.spec.settings.session_timeout + check;
-            self.after(at.saturating_sub(self.now), Event::SessionExpiry { broker, generation });
+            self.after(
+                at.saturating_sub(self.now),
+                Event::SessionExpiry { broker, generation },
+            );
         }
     }
 
     /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat.
     fn welcome_back(&mut self, broker: NodeId) {
         let fenced = self.image.brokers.get(&broker).is_some_and(|r| r.fenced);
-        let Some(node) = self.nodes.get(&broker) else { return };
+        let Some(node) = self.nodes.get(&broker) else {
+            return;
+        };
         if fenced && node.broker == BrokerPhase::Running {
             let run = node.run;
             let delay = self.draw(self.spec.timing.unfence);
-            self.after(delay, Event::BrokerStep { node: broker, run, to: BrokerPhase::Running });
+            self.after(
+                delay,
+                Event::BrokerStep {
+                    node: broker,
+                    run,
+                    to: BrokerPhase::Running,
+                },
+            );
         }
     }
 
     /// A controller that becomes active gives every unfenced broker a whole session
     /// (`ClusterControlManager.activate`).
     pub(super) fn begin_sessions(&mut self) {
-        let brokers = self.image.brokers.iter().filter(|(_, registration)| !registration.fenced);
+        let brokers = self
+            .image
+            .brokers
+            .iter()
+            .filter(|(_, registration)| !registration.fenced);
         let brokers: Vec<NodeId> = brokers.map(|(broker, _)| *broker).collect();
         for broker in brokers {
             self.set_contact(broker, Contact::Lost { last: self.now });
@@ -92,7 +127,10 @@ impl Cluster {
     }
 
     pub(super) fn session_expired(&mut self, broker: NodeId, generation: u64) {
-        let current = self.sessions.get(&broker).is_some_and(|s| s.generation == generation);
+        let current = self
+            .sessions
+            .get(&broker)
+            .is_some_and(|s| s.generation == generation);
         let fenced = self.image.brokers.get(&broker).is_none_or(|r| r.fenced);
         if !current || fenced {
             return;
@@ -110,7 +148,9 @@ impl Cluster {
     pub(super) fn fence(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
         self.commit(|image, _| {
-            let Some(registration) = image.brokers.get_mut(&broker) else { return 0 };
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
             registration.fenced = true;
             registration.shutting_down = false;
             1 + remove_from_isrs(image, broker, bump)
@@ -122,7 +162,9 @@ impl Cluster {
     fn begin_shutdown(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
         self.commit(|image, _| {
-            let Some(registration) = image.brokers.get_mut(&broker) else { return 0 };
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
             if registration.fenced {
                 return 0;
             }
@@ -135,7 +177,9 @@ impl Cluster {
     /// it comes into other ISRs only by fetching.
     fn unfence(&mut self, broker: NodeId) {
         self.commit(|image, _| {
-            let Some(registration) = image.brokers.get_mut(&broker) else { return 0 };
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
             if !registration.fenced {
                 return 0;
             }
@@ -155,7 +199,10 @@ impl Cluster {
         let Some(controller) = self.committing().filter(|c| self.linked(broker, *c)) else {
             return false;
         };
-        let release = self.nodes.get(&controller).map_or(self.spec.finalized, |n| n.release);
+        let release = self
+            .nodes
+            .get(&controller)
+            .map_or(self.spec.finalized, |n| n.release);
         let known = self.image.brokers.get(&broker).copied();
         let recent = self
             .last_contact(broker)
@@ -169,7 +216,11 @@ impl Cluster {
         }
         let epoch = self.metadata_end();
         self.commit(|image, _| {
-            let registration = Registration { fenced: true, shutting_down: false, epoch };
+            let registration = Registration {
+                fenced: true,
+                shutting_down: false,
+                epoch,
+            };
             image.brokers.insert(broker, registration);
             1
         });
@@ -179,7 +230,9 @@ impl Cluster {
     /// Moves a broker one step on in its start or stop.
     pub(super) fn broker_step(&mut self, id: NodeId, run: u64, to: BrokerPhase) {
         let timing = self.spec.timing.clone();
-        let Some(node) = self.nodes.get(&id).filter(|node| node.run == run) else { return };
+        let Some(node) = self.nodes.get(&id).filter(|node| node.run == run) else {
+            return;
+        };
         let again = Event::BrokerStep { node: id, run, to };
         if node.frozen {
             self.after(FROZEN_RETRY, again);
@@ -191,8 +244,15 @@ impl Cluster {
         }
         let next = match to {
             BrokerPhase::Starting if !stopping => {
-                let recovery = if node.unclean { self.draw(timing.recovery) } else { 0 };
-                Some((recovery + self.draw(timing.register), BrokerPhase::Registered))
+                let recovery = if node.unclean {
+                    self.draw(timing.recovery)
+                } else {
+                    0
+                };
+                Some((
+                    recovery + self.draw(timing.register),
+                    BrokerPhase::Registered,
+                ))
             }
             BrokerPhase::Registered if !stopping => {
                 if !node.loaded || !self.register(id) {
@@ -240,7 +300,10 @@ impl Cluster {
 
     fn run_broker(&mut self, id: NodeId, run: u64) {
         self.unfence(id);
-        let starting = self.nodes.get(&id).is_some_and(|n| n.broker == BrokerPhase::CaughtUp);
+        let starting = self
+            .nodes
+            .get(&id)
+            .is_some_and(|n| n.broker == BrokerPhase::CaughtUp);
         if starting {
             // Connections are accepted only after the broker has been unfenced
             // (`BrokerServer.startup`).
@@ -263,9 +326,19 @@ impl Cluster {
         }
         self.begin_shutdown(id);
         let timing = &self.spec.timing;
-        let closing = (timing.left.0.saturating_sub(timing.leave.1), timing.left.1 - timing.leave.1);
+        let closing = (
+            timing.left.0.saturating_sub(timing.leave.1),
+            timing.left.1 - timing.leave.1,
+        );
         let delay = self.draw(closing);
-        self.after(delay, Event::BrokerStep { node: id, run, to: BrokerPhase::Closing });
+        self.after(
+            delay,
+            Event::BrokerStep {
+                node: id,
+                run,
+                to: BrokerPhase::Closing,
+            },
+        );
     }
 
     /// The controller lets the broker go and fences it in the same heartbeat; the broker closes
@@ -278,11 +351,17 @@ impl Cluster {
         }
         if registered {
             self.fence(id);
+            self.set_contact(id, Contact::Lost { last: self.now });
         }
         let timing = &self.spec.timing;
-        let rest = (timing.exit.0.saturating_sub(timing.left.1), timing.exit.1 - timing.left.1);
+        let rest = (
+            timing.exit.0.saturating_sub(timing.left.1),
+            timing.exit.1 - timing.left.1,
+        );
         let delay = self.draw(rest);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         node.broker = BrokerPhase::Closing;
         node.life += 1;
         if node.spec.roles.controller {
@@ -305,9 +384,8 @@ impl Cluster {
                 |partition| {
                     let preferred = partition.replicas.first().copied();
                     preferred != partition.leader
-                        && preferred.is_some_and(|id| {
-                            partition.isr.contains(&id) && active(&brokers, id)
-                        })
+                        && preferred
+                            .is_some_and(|id| partition.isr.contains(&id) && active(&brokers, id))
                 },
                 |_, partition| {
                     partition.leader = partition.replicas.first().copied();
@@ -345,7 +423,9 @@ fn remove_from_isrs(image: &mut Image, broker: NodeId, bump: bool) -> i64 {
 /// The first replica of the assignment that is in the ISR and may lead; never an unclean one.
 fn elect(partition: &mut Partition, may_lead: &dyn Fn(NodeId) -> bool) {
     let order = partition.replicas.iter().copied();
-    let leader = order.clone().find(|id| partition.isr.contains(id) && may_lead(*id));
+    let leader = order
+        .clone()
+        .find(|id| partition.isr.contains(id) && may_lead(*id));
     if leader != partition.leader {
         partition.leader = leader;
         partition.leader_epoch += 1;

@@ -10,13 +10,18 @@ impl Cluster {
     /// Both processes run (frozen or not) and nothing cuts them off from each other.
     pub(super) fn linked(&self, a: NodeId, b: NodeId) -> bool {
         let alive = |id: NodeId| {
-            self.nodes.get(&id).is_some_and(|node| !node.frozen && node.alive())
+            self.nodes
+                .get(&id)
+                .is_some_and(|node| !node.frozen && node.alive())
         };
         alive(a) && alive(b) && !self.cuts.contains(&(a.min(b), a.max(b)))
     }
 
     pub(super) fn voters(&self) -> impl Iterator<Item = NodeId> {
-        self.nodes.values().filter(|node| node.spec.roles.controller).map(|node| node.spec.id)
+        self.nodes
+            .values()
+            .filter(|node| node.spec.roles.controller)
+            .map(|node| node.spec.id)
     }
 
     /// The voter takes part in the quorum.
@@ -34,21 +39,27 @@ impl Cluster {
     /// `id` and voters it can reach are a majority of all voters.
     fn has_majority(&self, id: NodeId) -> bool {
         let all = self.voters().count();
-        let with = self.voters().filter(|other| {
-            self.votes(*other) && (*other == id || self.linked(id, *other))
-        });
+        let with = self
+            .voters()
+            .filter(|other| self.votes(*other) && (*other == id || self.linked(id, *other)));
         2 * with.count() > all
     }
 
     /// The active controller, if it can commit something now.
     pub(super) fn committing(&self) -> Option<NodeId> {
-        self.quorum.leader.filter(|leader| self.votes(*leader) && self.has_majority(*leader))
+        self.quorum
+            .leader
+            .filter(|leader| self.votes(*leader) && self.has_majority(*leader))
     }
 
     /// The end of the metadata log: idle records move it on (KIP-835).
     pub(super) fn metadata_end(&self) -> i64 {
         let idle = self.now.saturating_sub(self.quorum.end_at) / IDLE_RECORD;
-        let idle = if self.quorum.leader.is_some() { idle } else { 0 };
+        let idle = if self.quorum.leader.is_some() {
+            idle
+        } else {
+            0
+        };
         self.quorum.end + i64::try_from(idle).unwrap_or(0)
     }
 
@@ -73,7 +84,10 @@ impl Cluster {
     fn settle_leader_changes(&mut self, image: &Image) {
         let mut led = Vec::new();
         for (name, index, _, partition) in image.partitions() {
-            let before = self.image.partition(name, index).map(|partition| partition.leader);
+            let before = self
+                .image
+                .partition(name, index)
+                .map(|partition| partition.leader);
             if before != Some(partition.leader) {
                 led.push((name.clone(), index));
             }
@@ -91,19 +105,30 @@ impl Cluster {
     }
 
     fn publish_to(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get(&id) else { return };
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
         if node.position != Position::Following {
             return;
         }
         let run = node.run;
         let delay = self.draw(self.spec.timing.publish);
         let image = self.image.clone();
-        self.after(delay, Event::Publish { node: id, run, image });
+        self.after(
+            delay,
+            Event::Publish {
+                node: id,
+                run,
+                image,
+            },
+        );
     }
 
     /// A node has read the log that far and publishes it to itself, if it still runs.
     pub(super) fn publish(&mut self, id: NodeId, run: u64, image: Arc<Image>) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run == run) else { return };
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run == run) else {
+            return;
+        };
         let newer = !node.loaded || image.offset > node.image.offset;
         if node.position == Position::Following && newer {
             if !node.loaded {
@@ -137,14 +162,22 @@ impl Cluster {
             let patience = self.spec.settings.quorum_fetch_timeout * 3 / 2;
             let release = self.nodes.get(&leader).map(|node| node.release);
             if release.is_some_and(|release| release >= Release::V3_7) {
-                self.after(patience, Event::Resign { epoch: self.quorum.epoch });
+                self.after(
+                    patience,
+                    Event::Resign {
+                        epoch: self.quorum.epoch,
+                    },
+                );
             }
         }
     }
 
     pub(super) fn resign(&mut self, epoch: i32) {
         let patience = self.spec.settings.quorum_fetch_timeout * 3 / 2;
-        let alone = self.quorum.alone_since.is_some_and(|since| self.now - since >= patience);
+        let alone = self
+            .quorum
+            .alone_since
+            .is_some_and(|since| self.now - since >= patience);
         if epoch == self.quorum.epoch && alone && self.quorum.leader.is_some() {
             self.lose_leader(false);
         }
@@ -155,15 +188,23 @@ impl Cluster {
         self.move_end(0);
         let old = self.quorum.leader.take();
         self.quorum.alone_since = None;
-        let timing = if handover { self.spec.timing.handover } else { self.spec.timing.election };
+        let timing = if handover {
+            self.spec.timing.handover
+        } else {
+            self.spec.timing.election
+        };
         // Voters take the leader for gone when their fetches have failed for a while; with an
         // orderly resignation they know at once (EndQuorumEpoch).
         let noticed = if handover { 0 } else { timing.0 / 3 };
-        self.after(noticed, Event::LeaderNoticed { epoch: self.quorum.epoch });
-        if let Some(node) = old.and_then(|old| self.nodes.get_mut(&old)) {
-            if !node.frozen {
-                node.leader = None;
-            }
+        self.after(
+            noticed,
+            Event::LeaderNoticed {
+                epoch: self.quorum.epoch,
+            },
+        );
+        let old = old.and_then(|old| self.nodes.get_mut(&old));
+        if let Some(node) = old.filter(|node| !node.frozen) {
+            node.leader = None;
         }
         self.plan_election(timing);
     }
@@ -172,12 +213,18 @@ impl Cluster {
         if !self.quorum.electing && self.candidates().next().is_some() {
             self.quorum.electing = true;
             let delay = self.draw(timing);
-            self.after(delay, Event::Election { epoch: self.quorum.epoch });
+            self.after(
+                delay,
+                Event::Election {
+                    epoch: self.quorum.epoch,
+                },
+            );
         }
     }
 
     fn candidates(&self) -> impl Iterator<Item = NodeId> {
-        self.voters().filter(|id| self.votes(*id) && self.has_majority(*id))
+        self.voters()
+            .filter(|id| self.votes(*id) && self.has_majority(*id))
     }
 
     pub(super) fn leader_noticed(&mut self, epoch: i32) {
@@ -202,7 +249,9 @@ impl Cluster {
             return;
         }
         let pick = usize::try_from(self.draw((0, count - 1))).unwrap_or(0);
-        let Some(winner) = candidates.get(pick).copied() else { return };
+        let Some(winner) = candidates.get(pick).copied() else {
+            return;
+        };
         self.quorum.leader = Some(winner);
         self.quorum.epoch += 1;
         self.quorum.since = self.now;
@@ -225,10 +274,14 @@ impl Cluster {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for id in ids {
             let follows = leader.is_some_and(|leader| {
-                self.votes(leader) && self.reads_metadata(id) && (id == leader || self.linked(id, leader))
+                self.votes(leader)
+                    && self.reads_metadata(id)
+                    && (id == leader || self.linked(id, leader))
             });
             let (now, end) = (self.now, self.metadata_end());
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
             match (node.position, follows) {
                 (Position::Following, true) => {}
                 (Position::Following, false) => node.position = Position::Stopped { at: now, end },
@@ -261,7 +314,9 @@ impl Cluster {
 
     pub(super) fn controller_step(&mut self, id: NodeId, run: u64, to: ControllerPhase) {
         let timing = self.spec.timing.clone();
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run == run) else { return };
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run == run) else {
+            return;
+        };
         if node.frozen {
             // A stopped process goes on where it was.
             self.after(FROZEN_RETRY, Event::ControllerStep { node: id, run, to });

@@ -11,9 +11,9 @@ impl Cluster {
     /// positive, modulo the number of partitions (`GroupCoordinator.partitionFor`).
     pub(super) fn offsets_partition(&self, group: &str) -> Option<u32> {
         let count = self.image.topics.get(OFFSETS_TOPIC)?.partitions.len();
-        let hash = group
-            .encode_utf16()
-            .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let hash = group.encode_utf16().fold(0_i32, |hash, unit| {
+            hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+        });
         let positive = u32::try_from(hash & i32::MAX).ok()?;
         positive.checked_rem(u32::try_from(count).ok()?)
     }
@@ -35,7 +35,11 @@ impl Cluster {
         if let Some(stalled) = self.stalled_groups.get(&group.name) {
             return stalled.clone();
         }
-        let count = self.image.topics.get(group.topic.as_str()).map_or(0, |t| t.partitions.len());
+        let count = self
+            .image
+            .topics
+            .get(group.topic.as_str())
+            .map_or(0, |t| t.partitions.len());
         let mut offsets = BTreeMap::new();
         for index in 0..u32::try_from(count).unwrap_or(0) {
             if let Some(log) = self.log_now(&(group.topic.as_str().into(), index)) {

@@ -129,6 +129,8 @@ impl Image {
     /// In Metadata's list of brokers.
     #[must_use]
     pub fn alive(&self, broker: NodeId) -> bool {
-        self.brokers.get(&broker).is_some_and(|registration| !registration.fenced)
+        self.brokers
+            .get(&broker)
+            .is_some_and(|registration| !registration.fenced)
     }
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::state::{
-    BrokerPhase, ControllerPhase, Event, Millis, ORIGIN, Position, Process,
-};
+use super::state::{BrokerPhase, ControllerPhase, Event, Millis, ORIGIN, Position, Process};
 use super::{Cluster, Link, Listener, NodeId, Release};
 
 /// How long a closed exporter answers with resets before it refuses (kafka-lab.md, section 4).
@@ -44,7 +42,9 @@ impl Cluster {
             if at > until {
                 break;
             }
-            let Some((_, event)) = self.queue.pop_first() else { break };
+            let Some((_, event)) = self.queue.pop_first() else {
+                break;
+            };
             self.now = self.now.max(at);
             self.settle_logs();
             self.happen(event);
@@ -127,7 +127,9 @@ impl Cluster {
     }
 
     fn exit(&mut self, id: NodeId, run: u64) {
-        let Some(node) = self.nodes.get(&id).filter(|node| node.run == run) else { return };
+        let Some(node) = self.nodes.get(&id).filter(|node| node.run == run) else {
+            return;
+        };
         if node.frozen {
             self.after(RESETS, Event::Exit { node: id, run });
             return;
@@ -140,8 +142,13 @@ impl Cluster {
 
     fn end(&mut self, id: NodeId, resets: Millis, unclean: bool) {
         let now = self.now;
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.process = Process::Ended { at: now, reset_until: now + resets };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.process = Process::Ended {
+            at: now,
+            reset_until: now + resets,
+        };
         node.life += 1;
         node.frozen = false;
         node.open = false;
@@ -165,7 +172,9 @@ impl Cluster {
         let now = self.now;
         let leave = self.draw(self.spec.timing.leave);
         let exit = self.draw(self.spec.timing.controller_exit);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         node.process = Process::Stopping { since: now };
         let run = node.run;
         if node.controller != ControllerPhase::Off && !node.spec.roles.broker {
@@ -175,7 +184,14 @@ impl Cluster {
             BrokerPhase::Off => self.after(exit, Event::Exit { node: id, run }),
             BrokerPhase::Running => {
                 node.broker = BrokerPhase::Leaving;
-                self.after(leave, Event::BrokerStep { node: id, run, to: BrokerPhase::Leaving });
+                self.after(
+                    leave,
+                    Event::BrokerStep {
+                        node: id,
+                        run,
+                        to: BrokerPhase::Leaving,
+                    },
+                );
             }
             BrokerPhase::Jvm
             | BrokerPhase::Starting
@@ -207,7 +223,9 @@ impl Cluster {
         let now = self.now;
         let exporter = self.draw(self.spec.timing.exporter);
         let boot = self.draw(self.spec.timing.boot);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         node.release = release.unwrap_or(node.release);
         node.run += 1;
         node.life += 1;
@@ -217,22 +235,45 @@ impl Cluster {
         node.loaded = false;
         node.image = std::sync::Arc::default();
         node.position = Position::Never;
-        (node.leader, node.isr_shrinks, node.isr_expands, node.elections_won) = (None, 0, 0, 0);
+        (
+            node.leader,
+            node.isr_shrinks,
+            node.isr_expands,
+            node.elections_won,
+        ) = (None, 0, 0, 0);
         let run = node.run;
         for log in self.logs.values_mut() {
             if let Some(replica) = log.replicas.get_mut(&id) {
                 replica.produced = 0;
             }
         }
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         if node.spec.roles.broker {
             node.broker = BrokerPhase::Jvm;
-            self.after(boot, Event::BrokerStep { node: id, run, to: BrokerPhase::Starting });
+            self.after(
+                boot,
+                Event::BrokerStep {
+                    node: id,
+                    run,
+                    to: BrokerPhase::Starting,
+                },
+            );
         }
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         if node.spec.roles.controller {
             node.controller = ControllerPhase::Jvm;
-            self.after(boot, Event::ControllerStep { node: id, run, to: ControllerPhase::Joined });
+            self.after(
+                boot,
+                Event::ControllerStep {
+                    node: id,
+                    run,
+                    to: ControllerPhase::Joined,
+                },
+            );
         }
     }
 
@@ -300,7 +341,11 @@ impl Cluster {
     }
 
     fn known(&self, id: NodeId) -> Result<(), OperationError> {
-        if self.nodes.contains_key(&id) { Ok(()) } else { Err(OperationError::NoNode(id)) }
+        if self.nodes.contains_key(&id) {
+            Ok(())
+        } else {
+            Err(OperationError::NoNode(id))
+        }
     }
 
     /// Every answer of the node takes this much longer from now on.
@@ -368,7 +413,9 @@ impl Cluster {
     /// refuse.
     #[must_use]
     pub fn link(&self, id: NodeId, listener: Listener) -> Link {
-        let Some(node) = self.nodes.get(&id) else { return Link::Refuses };
+        let Some(node) = self.nodes.get(&id) else {
+            return Link::Refuses;
+        };
         let open = match listener {
             Listener::Broker => {
                 node.open && matches!(node.broker, BrokerPhase::Running | BrokerPhase::Leaving)
@@ -386,6 +433,38 @@ impl Cluster {
             (true, true) => Link::Silent,
             (true, false) => Link::Accepts,
         }
+    }
+
+    /// The active controller, if one can commit now: the truth, not what nodes believe.
+    #[must_use]
+    pub fn active_controller(&self) -> Option<NodeId> {
+        self.committing()
+    }
+
+    /// The metadata that the active controller has committed: the truth, ahead of every node's
+    /// own copy.
+    #[must_use]
+    pub fn committed_image(&self) -> &super::Image {
+        &self.image
+    }
+
+    /// The spec it was made from.
+    #[must_use]
+    pub fn spec(&self) -> &super::Spec {
+        &self.spec
+    }
+
+    /// The binary that the node runs, or ran last.
+    #[must_use]
+    pub fn release(&self, id: NodeId) -> Option<Release> {
+        self.nodes.get(&id).map(|node| node.release)
+    }
+
+    /// When the node's process started, milliseconds since 1970; `None` when there is none.
+    #[must_use]
+    pub fn process_start(&self, id: NodeId) -> Option<i64> {
+        let node = self.nodes.get(&id)?;
+        node.alive().then(|| self.wall(node.started))
     }
 
     /// Changes whenever all connections to the node have ended.

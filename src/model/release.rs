@@ -39,8 +39,9 @@ pub struct Feature {
 
 impl Release {
     /// Every release the model knows, oldest first.
-    pub const ALL: [Release; 12] =
-        [V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4];
+    pub const ALL: [Release; 12] = [
+        V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4,
+    ];
 
     /// Major and minor number as people write them.
     #[must_use]
@@ -64,7 +65,9 @@ impl Release {
     /// The release named `text` ("3.9"), if the model knows it.
     #[must_use]
     pub fn named(text: &str) -> Option<Release> {
-        Release::ALL.into_iter().find(|release| release.name() == text)
+        Release::ALL
+            .into_iter()
+            .find(|release| release.name() == text)
     }
 
     /// Highest `metadata.version` this binary supports
@@ -92,9 +95,11 @@ impl Release {
     #[must_use]
     pub fn features(self) -> Vec<Feature> {
         let lowest = if self >= V4_0 { 7 } else { 1 };
-        let mut features = vec![
-            Feature { name: "metadata.version", min: lowest, max: self.metadata_version() },
-        ];
+        let mut features = vec![Feature {
+            name: "metadata.version",
+            min: lowest,
+            max: self.metadata_version(),
+        }];
         let since = [
             ("kraft.version", V3_9, 1),
             ("transaction.version", V4_0, 2),
@@ -145,7 +150,13 @@ type Steps = &'static [(Release, i16, i16)];
 const BROKER_APIS: &[(ApiKey, Steps)] = &[
     (
         ApiKey::Produce,
-        &[(V3_3, 0, 9), (V3_7, 0, 10), (V3_8, 0, 11), (V4_0, 0, 12), (V4_1, 0, 13)],
+        &[
+            (V3_3, 0, 9),
+            (V3_7, 0, 10),
+            (V3_8, 0, 11),
+            (V4_0, 0, 12),
+            (V4_1, 0, 13),
+        ],
     ),
     (
         ApiKey::Fetch,
@@ -160,20 +171,41 @@ const BROKER_APIS: &[(ApiKey, Steps)] = &[
     ),
     (
         ApiKey::ListOffsets,
-        &[(V3_3, 0, 7), (V3_5, 0, 8), (V3_9, 0, 9), (V4_0, 1, 10), (V4_2, 1, 11)],
+        &[
+            (V3_3, 0, 7),
+            (V3_5, 0, 8),
+            (V3_9, 0, 9),
+            (V4_0, 1, 10),
+            (V4_2, 1, 11),
+        ],
     ),
     (ApiKey::Metadata, &[(V3_3, 0, 12), (V4_0, 0, 13)]),
-    (ApiKey::OffsetCommit, &[(V3_3, 0, 8), (V3_7, 0, 9), (V4_0, 2, 9), (V4_2, 2, 10)]),
-    (ApiKey::OffsetFetch, &[(V3_3, 0, 8), (V3_7, 0, 9), (V4_0, 1, 9), (V4_2, 1, 10)]),
-    (ApiKey::FindCoordinator, &[(V3_3, 0, 4), (V3_8, 0, 5), (V3_9, 0, 6)]),
-    (ApiKey::JoinGroup, &[(V3_3, 0, 9), (V4_0, 2, 9), (V4_1, 0, 9)]),
+    (
+        ApiKey::OffsetCommit,
+        &[(V3_3, 0, 8), (V3_7, 0, 9), (V4_0, 2, 9), (V4_2, 2, 10)],
+    ),
+    (
+        ApiKey::OffsetFetch,
+        &[(V3_3, 0, 8), (V3_7, 0, 9), (V4_0, 1, 9), (V4_2, 1, 10)],
+    ),
+    (
+        ApiKey::FindCoordinator,
+        &[(V3_3, 0, 4), (V3_8, 0, 5), (V3_9, 0, 6)],
+    ),
+    (
+        ApiKey::JoinGroup,
+        &[(V3_3, 0, 9), (V4_0, 2, 9), (V4_1, 0, 9)],
+    ),
     (ApiKey::Heartbeat, &[(V3_3, 0, 4)]),
     (ApiKey::LeaveGroup, &[(V3_3, 0, 5)]),
     (ApiKey::SyncGroup, &[(V3_3, 0, 5)]),
     (ApiKey::DescribeGroups, &[(V3_3, 0, 5), (V4_0, 0, 6)]),
     (ApiKey::ListGroups, &[(V3_3, 0, 4), (V3_8, 0, 5)]),
     (ApiKey::SaslHandshake, &[(V3_3, 0, 1)]),
-    (ApiKey::ApiVersions, &[(V3_3, 0, 3), (V3_9, 0, 4), (V4_4, 0, 5)]),
+    (
+        ApiKey::ApiVersions,
+        &[(V3_3, 0, 3), (V3_9, 0, 4), (V4_4, 0, 5)],
+    ),
     (ApiKey::CreateTopics, &[(V3_3, 0, 7), (V4_0, 2, 7)]),
     (ApiKey::DeleteTopics, &[(V3_3, 0, 6), (V4_0, 1, 6)]),
     (ApiKey::DeleteRecords, &[(V3_3, 0, 2)]),
@@ -181,21 +213,33 @@ const BROKER_APIS: &[(ApiKey, Steps)] = &[
     (ApiKey::OffsetForLeaderEpoch, &[(V3_3, 0, 4), (V4_0, 2, 4)]),
     (ApiKey::DescribeConfigs, &[(V3_3, 0, 4), (V4_0, 1, 4)]),
     (ApiKey::AlterReplicaLogDirs, &[(V3_3, 0, 2), (V4_0, 1, 2)]),
-    (ApiKey::DescribeLogDirs, &[(V3_3, 0, 4), (V4_0, 1, 4), (V4_3, 1, 5)]),
+    (
+        ApiKey::DescribeLogDirs,
+        &[(V3_3, 0, 4), (V4_0, 1, 4), (V4_3, 1, 5)],
+    ),
     (ApiKey::SaslAuthenticate, &[(V3_3, 0, 2)]),
     (ApiKey::CreatePartitions, &[(V3_3, 0, 3)]),
     (ApiKey::DeleteGroups, &[(V3_3, 0, 2), (V4_4, 0, 3)]),
     (ApiKey::ElectLeaders, &[(V3_3, 0, 2)]),
     (ApiKey::IncrementalAlterConfigs, &[(V3_3, 0, 1)]),
-    (ApiKey::AlterPartitionReassignments, &[(V3_3, 0, 0), (V4_1, 0, 1)]),
+    (
+        ApiKey::AlterPartitionReassignments,
+        &[(V3_3, 0, 0), (V4_1, 0, 1)],
+    ),
     (ApiKey::ListPartitionReassignments, &[(V3_3, 0, 0)]),
     (ApiKey::OffsetDelete, &[(V3_3, 0, 0)]),
     (ApiKey::DescribeQuorum, &[(V3_3, 0, 1), (V3_9, 0, 2)]),
     (ApiKey::UpdateFeatures, &[(V3_3, 0, 1), (V4_0, 0, 2)]),
-    (ApiKey::DescribeCluster, &[(V3_3, 0, 0), (V3_7, 0, 1), (V4_0, 0, 2)]),
+    (
+        ApiKey::DescribeCluster,
+        &[(V3_3, 0, 0), (V3_7, 0, 1), (V4_0, 0, 2)],
+    ),
     (ApiKey::DescribeProducers, &[(V3_3, 0, 0)]),
     (ApiKey::UnregisterBroker, &[(V3_3, 0, 0)]),
-    (ApiKey::ConsumerGroupHeartbeat, &[(V3_7, 0, 0), (V4_0, 0, 1)]),
+    (
+        ApiKey::ConsumerGroupHeartbeat,
+        &[(V3_7, 0, 0), (V4_0, 0, 1)],
+    ),
     (ApiKey::ConsumerGroupDescribe, &[(V3_8, 0, 0), (V4_0, 0, 1)]),
     (ApiKey::DescribeTopicPartitions, &[(V3_8, 0, 0)]),
 ];
@@ -214,7 +258,10 @@ const CONTROLLER_APIS: &[(ApiKey, Steps)] = &[
         ],
     ),
     (ApiKey::SaslHandshake, &[(V3_3, 0, 1)]),
-    (ApiKey::ApiVersions, &[(V3_3, 0, 3), (V3_9, 0, 4), (V4_4, 0, 5)]),
+    (
+        ApiKey::ApiVersions,
+        &[(V3_3, 0, 3), (V3_9, 0, 4), (V4_4, 0, 5)],
+    ),
     (ApiKey::CreateTopics, &[(V3_3, 0, 7), (V4_0, 2, 7)]),
     (ApiKey::DeleteTopics, &[(V3_3, 0, 6), (V4_0, 1, 6)]),
     (ApiKey::DescribeConfigs, &[(V3_7, 0, 4), (V4_0, 1, 4)]),
@@ -222,16 +269,28 @@ const CONTROLLER_APIS: &[(ApiKey, Steps)] = &[
     (ApiKey::CreatePartitions, &[(V3_3, 0, 3)]),
     (ApiKey::ElectLeaders, &[(V3_3, 0, 2)]),
     (ApiKey::IncrementalAlterConfigs, &[(V3_3, 0, 1)]),
-    (ApiKey::AlterPartitionReassignments, &[(V3_3, 0, 0), (V4_1, 0, 1)]),
+    (
+        ApiKey::AlterPartitionReassignments,
+        &[(V3_3, 0, 0), (V4_1, 0, 1)],
+    ),
     (ApiKey::ListPartitionReassignments, &[(V3_3, 0, 0)]),
     (ApiKey::Vote, &[(V3_3, 0, 0), (V3_9, 0, 1), (V4_0, 0, 2)]),
     (ApiKey::BeginQuorumEpoch, &[(V3_3, 0, 0), (V3_9, 0, 1)]),
     (ApiKey::EndQuorumEpoch, &[(V3_3, 0, 0), (V3_9, 0, 1)]),
     (ApiKey::DescribeQuorum, &[(V3_3, 0, 1), (V3_9, 0, 2)]),
-    (ApiKey::AlterPartition, &[(V3_3, 0, 2), (V3_5, 0, 3), (V4_0, 2, 3)]),
+    (
+        ApiKey::AlterPartition,
+        &[(V3_3, 0, 2), (V3_5, 0, 3), (V4_0, 2, 3)],
+    ),
     (ApiKey::UpdateFeatures, &[(V3_3, 0, 1), (V4_0, 0, 2)]),
     (ApiKey::DescribeCluster, &[(V3_7, 0, 1), (V4_0, 0, 2)]),
-    (ApiKey::BrokerRegistration, &[(V3_3, 0, 0), (V3_4, 0, 1), (V3_7, 0, 3), (V3_9, 0, 4)]),
-    (ApiKey::BrokerHeartbeat, &[(V3_3, 0, 0), (V3_7, 0, 1), (V4_3, 0, 2)]),
+    (
+        ApiKey::BrokerRegistration,
+        &[(V3_3, 0, 0), (V3_4, 0, 1), (V3_7, 0, 3), (V3_9, 0, 4)],
+    ),
+    (
+        ApiKey::BrokerHeartbeat,
+        &[(V3_3, 0, 0), (V3_7, 0, 1), (V4_3, 0, 2)],
+    ),
     (ApiKey::UnregisterBroker, &[(V3_3, 0, 0)]),
 ];

@@ -46,16 +46,19 @@ impl Cluster {
     }
 
     fn fetches(&self, follower: NodeId, leader: NodeId) -> bool {
-        let phase_fetches = self.nodes.get(&follower).is_some_and(|node| match node.broker {
-            BrokerPhase::Registered
-            | BrokerPhase::CaughtUp
-            | BrokerPhase::Running
-            | BrokerPhase::Leaving => !node.frozen,
-            BrokerPhase::Off
-            | BrokerPhase::Jvm
-            | BrokerPhase::Starting
-            | BrokerPhase::Closing => false,
-        });
+        let phase_fetches = self
+            .nodes
+            .get(&follower)
+            .is_some_and(|node| match node.broker {
+                BrokerPhase::Registered
+                | BrokerPhase::CaughtUp
+                | BrokerPhase::Running
+                | BrokerPhase::Leaving => !node.frozen,
+                BrokerPhase::Off
+                | BrokerPhase::Jvm
+                | BrokerPhase::Starting
+                | BrokerPhase::Closing => false,
+            });
         phase_fetches && self.linked(follower, leader)
     }
 
@@ -78,13 +81,24 @@ impl Cluster {
     fn settle(&self, id: &PartitionId, log: &mut PartitionLog) {
         let elapsed = self.now.saturating_sub(log.at);
         log.at = self.now;
-        let Some(topic) = self.image.topics.get(&id.0) else { return };
-        let Some(partition) = self.image.partition(&id.0, id.1) else { return };
-        let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else { return };
-        let release = self.nodes.get(&leader).map_or(self.spec.finalized, |node| node.release);
+        let Some(topic) = self.image.topics.get(&id.0) else {
+            return;
+        };
+        let Some(partition) = self.image.partition(&id.0, id.1) else {
+            return;
+        };
+        let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else {
+            return;
+        };
+        let release = self
+            .nodes
+            .get(&leader)
+            .map_or(self.spec.finalized, |node| node.release);
         let accepted = partition.isr.len() >= self.min_isr(topic, partition, release);
         let rate = if accepted { log.rate } else { 0 };
-        let Some(first) = log.replicas.get_mut(&leader) else { return };
+        let Some(first) = log.replicas.get_mut(&leader) else {
+            return;
+        };
         first.end += rate * elapsed;
         first.produced += rate * elapsed;
         first.caught_up_at = self.now;
@@ -96,29 +110,51 @@ impl Cluster {
             }
             // What a dead leader had and this one lacks is cut off (KIP-101).
             replica.end = replica.end.min(end);
-            let speed = self.nodes.get(follower).map_or(0, |node| node.catch_up_rate);
+            let speed = self
+                .nodes
+                .get(follower)
+                .map_or(0, |node| node.catch_up_rate);
             let reach = replica.end.saturating_add(speed.saturating_mul(elapsed));
             replica.end = reach.min(end.saturating_sub(behind)).max(replica.end);
             if replica.end + behind >= end {
                 replica.caught_up_at = self.now;
             }
         }
-        let lowest = partition.isr.iter().filter_map(|id| log.replicas.get(id)).map(|r| r.end).min();
+        let lowest = partition
+            .isr
+            .iter()
+            .filter_map(|id| log.replicas.get(id))
+            .map(|r| r.end)
+            .min();
         log.high_watermark = log.high_watermark.max(lowest.unwrap_or(0)).min(end);
     }
 
     /// A follower may come back into the ISR: it has read up to the high watermark
     /// (`Partition.isFollowerInSync`) and is neither fenced nor shutting down (KIP-841).
     fn returning(&self, image: &Image, id: &PartitionId, partition: &Partition) -> Vec<NodeId> {
-        let Some(log) = self.logs.get(id) else { return Vec::new() };
+        let Some(log) = self.logs.get(id) else {
+            return Vec::new();
+        };
         let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else {
             return Vec::new();
         };
-        let missing = partition.replicas.iter().filter(|id| !partition.isr.contains(id));
+        let missing = partition
+            .replicas
+            .iter()
+            .filter(|id| !partition.isr.contains(id));
         missing
-            .filter(|id| image.brokers.get(id).is_some_and(|registration| registration.active()))
+            .filter(|id| {
+                image
+                    .brokers
+                    .get(id)
+                    .is_some_and(|registration| registration.active())
+            })
             .filter(|id| self.fetches(**id, leader))
-            .filter(|id| log.replicas.get(id).is_some_and(|r| r.end >= log.high_watermark))
+            .filter(|id| {
+                log.replicas
+                    .get(id)
+                    .is_some_and(|r| r.end >= log.high_watermark)
+            })
             .copied()
             .collect()
     }
@@ -191,14 +227,25 @@ impl Cluster {
         let leader = partition.leader.filter(|leader| self.serves(*leader))?;
         let log = self.logs.get(id)?;
         let mut soonest = None;
-        for follower in partition.replicas.iter().filter(|id| !partition.isr.contains(id)) {
+        for follower in partition
+            .replicas
+            .iter()
+            .filter(|id| !partition.isr.contains(id))
+        {
             let registered = self.image.brokers.get(follower).is_some_and(|r| r.active());
             if !registered || !self.fetches(*follower, leader) {
                 continue;
             }
-            let speed = self.nodes.get(follower).map_or(0, |node| node.catch_up_rate);
-            let missing = log.high_watermark.saturating_sub(log.replicas.get(follower)?.end);
-            let wait = missing.checked_div(speed.saturating_sub(log.rate)).map(|ms| ms + 1);
+            let speed = self
+                .nodes
+                .get(follower)
+                .map_or(0, |node| node.catch_up_rate);
+            let missing = log
+                .high_watermark
+                .saturating_sub(log.replicas.get(follower)?.end);
+            let wait = missing
+                .checked_div(speed.saturating_sub(log.rate))
+                .map(|ms| ms + 1);
             let wait = if missing == 0 { Some(0) } else { wait };
             soonest = match (soonest, wait) {
                 (Some(known), Some(wait)) => Some(std::cmp::min::<Millis>(known, wait)),
@@ -218,11 +265,15 @@ impl Cluster {
     /// follower whose end equals the leader's counts as caught up for ever, so idle partitions
     /// never shrink this way (`Replica.isCaughtUp`; the check runs every half of that time).
     pub(super) fn check_isrs(&mut self, leader: NodeId, run: u64) {
-        let Some(node) = self.nodes.get(&leader).filter(|node| node.run == run) else { return };
+        let Some(node) = self.nodes.get(&leader).filter(|node| node.run == run) else {
+            return;
+        };
         let frozen = node.frozen;
         let half = self.spec.settings.replica_lag_time_max / 2;
         self.after(half.max(1), Event::IsrCheck { node: leader, run });
-        let Some(controller) = self.committing() else { return };
+        let Some(controller) = self.committing() else {
+            return;
+        };
         if frozen || !self.serves(leader) || !self.linked(leader, controller) {
             return;
         }

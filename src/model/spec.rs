@@ -247,10 +247,18 @@ impl Spec {
     pub fn kraft(controllers: u16, brokers: u16, release: Release) -> Spec {
         let mut nodes = Vec::new();
         for index in 1..=i32::from(brokers) {
-            nodes.push(NodeSpec { id: index, roles: Roles::BROKER, release });
+            nodes.push(NodeSpec {
+                id: index,
+                roles: Roles::BROKER,
+                release,
+            });
         }
         for index in 1..=i32::from(controllers) {
-            nodes.push(NodeSpec { id: 100 + index, roles: Roles::CONTROLLER, release });
+            nodes.push(NodeSpec {
+                id: 100 + index,
+                roles: Roles::CONTROLLER,
+                release,
+            });
         }
         Spec::of(nodes, u32::from(brokers), release)
     }
@@ -259,7 +267,11 @@ impl Spec {
     #[must_use]
     pub fn combined(nodes: u16, release: Release) -> Spec {
         let list = (1..=i32::from(nodes))
-            .map(|id| NodeSpec { id, roles: Roles::COMBINED, release })
+            .map(|id| NodeSpec {
+                id,
+                roles: Roles::COMBINED,
+                release,
+            })
             .collect();
         Spec::of(list, u32::from(nodes), release)
     }
@@ -294,7 +306,8 @@ impl Spec {
     /// The same with these topics instead; groups on topics that are gone go too.
     #[must_use]
     pub fn topics(mut self, topics: Vec<TopicSpec>) -> Spec {
-        self.groups.retain(|group| topics.iter().any(|topic| topic.name == group.topic));
+        self.groups
+            .retain(|group| topics.iter().any(|topic| topic.name == group.topic));
         self.topics = topics;
         self
     }
@@ -313,7 +326,11 @@ impl Spec {
             let replication = usize::try_from(topic.replication).unwrap_or(usize::MAX);
             if replication == 0 || replication > brokers {
                 let (name, replication) = (topic.name.clone(), topic.replication);
-                return Err(SpecError::Replication { topic: name, replication, brokers });
+                return Err(SpecError::Replication {
+                    topic: name,
+                    replication,
+                    brokers,
+                });
             }
         }
         for group in &self.groups {
@@ -327,7 +344,12 @@ impl Spec {
 
     fn check_nodes(&self) -> Result<(), SpecError> {
         for (index, node) in self.nodes.iter().enumerate() {
-            if self.nodes.iter().skip(index + 1).any(|other| other.id == node.id) {
+            if self
+                .nodes
+                .iter()
+                .skip(index + 1)
+                .any(|other| other.id == node.id)
+            {
                 return Err(SpecError::DuplicateNode(node.id));
             }
             if !node.roles.broker && !node.roles.controller {
@@ -349,11 +371,20 @@ impl Spec {
 
 impl Roles {
     /// Broker only.
-    pub const BROKER: Roles = Roles { broker: true, controller: false };
+    pub const BROKER: Roles = Roles {
+        broker: true,
+        controller: false,
+    };
     /// Controller only.
-    pub const CONTROLLER: Roles = Roles { broker: false, controller: true };
+    pub const CONTROLLER: Roles = Roles {
+        broker: false,
+        controller: true,
+    };
     /// Both.
-    pub const COMBINED: Roles = Roles { broker: true, controller: true };
+    pub const COMBINED: Roles = Roles {
+        broker: true,
+        controller: true,
+    };
 }
 
 impl TopicSpec {
@@ -361,7 +392,14 @@ impl TopicSpec {
     #[must_use]
     pub fn new(name: &str, partitions: u32, replication: u32) -> TopicSpec {
         let name = name.to_owned();
-        TopicSpec { name, partitions, replication, min_isr: None, rate: 0, internal: false }
+        TopicSpec {
+            name,
+            partitions,
+            replication,
+            min_isr: None,
+            rate: 0,
+            internal: false,
+        }
     }
 
     /// The same with this many records per second into each partition.

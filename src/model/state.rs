@@ -87,10 +87,15 @@ pub(super) struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
     /// Ended at that moment.
-    Ended { at: Millis, reset_until: Millis },
+    Ended {
+        at: Millis,
+        reset_until: Millis,
+    },
     Alive,
     /// SIGTERM came at that moment.
-    Stopping { since: Millis },
+    Stopping {
+        since: Millis,
+    },
 }
 
 /// How far a broker's start or stop has come.
@@ -176,17 +181,47 @@ pub(super) enum Contact {
 /// Something that happens later.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    SessionExpiry { broker: NodeId, generation: u64 },
-    BrokerStep { node: NodeId, run: u64, to: BrokerPhase },
-    Open { node: NodeId, run: u64 },
-    ControllerStep { node: NodeId, run: u64, to: ControllerPhase },
-    Exit { node: NodeId, run: u64 },
-    LeaderNoticed { epoch: i32 },
-    Election { epoch: i32 },
-    Publish { node: NodeId, run: u64, image: Arc<Image> },
+    SessionExpiry {
+        broker: NodeId,
+        generation: u64,
+    },
+    BrokerStep {
+        node: NodeId,
+        run: u64,
+        to: BrokerPhase,
+    },
+    Open {
+        node: NodeId,
+        run: u64,
+    },
+    ControllerStep {
+        node: NodeId,
+        run: u64,
+        to: ControllerPhase,
+    },
+    Exit {
+        node: NodeId,
+        run: u64,
+    },
+    LeaderNoticed {
+        epoch: i32,
+    },
+    Election {
+        epoch: i32,
+    },
+    Publish {
+        node: NodeId,
+        run: u64,
+        image: Arc<Image>,
+    },
     Replicate,
-    IsrCheck { node: NodeId, run: u64 },
-    Resign { epoch: i32 },
+    IsrCheck {
+        node: NodeId,
+        run: u64,
+    },
+    Resign {
+        epoch: i32,
+    },
     Balance,
 }
 
@@ -220,8 +255,12 @@ impl Cluster {
         let mut random = Random(spec.seed);
         let image = Arc::new(first_image(&spec, &mut random));
         let nodes = first_nodes(&spec, &image, &mut random);
-        let voters: Vec<NodeId> =
-            spec.nodes.iter().filter(|node| node.roles.controller).map(|node| node.id).collect();
+        let voters: Vec<NodeId> = spec
+            .nodes
+            .iter()
+            .filter(|node| node.roles.controller)
+            .map(|node| node.id)
+            .collect();
         let pick = usize::try_from(random.next()).unwrap_or(0) % voters.len().max(1);
         let quorum = Quorum {
             leader: voters.get(pick).copied(),
@@ -255,13 +294,23 @@ impl Cluster {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         let (leader, epoch) = (self.quorum.leader, self.quorum.epoch);
         for id in ids {
-            let first = ORIGIN - self.random.between((0, self.spec.settings.heartbeat_interval - 1));
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            let first = ORIGIN
+                - self
+                    .random
+                    .between((0, self.spec.settings.heartbeat_interval - 1));
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
             (node.leader, node.epoch) = (leader, epoch);
             let (broker, run) = (node.spec.roles.broker, node.run);
             if broker {
-                self.sessions
-                    .insert(id, Session { contact: Contact::Live { first }, generation: 0 });
+                self.sessions.insert(
+                    id,
+                    Session {
+                        contact: Contact::Live { first },
+                        generation: 0,
+                    },
+                );
                 self.queue_isr_check(id, run);
             }
         }
@@ -281,9 +330,15 @@ impl Cluster {
     /// The effective `min.insync.replicas`: from 3.7 on at most the number of replicas
     /// (kafka-jmx-metrics.md, section 3.2).
     pub(super) fn min_isr(&self, topic: &Topic, partition: &Partition, release: Release) -> usize {
-        let configured = topic.min_isr.unwrap_or(self.spec.settings.min_insync_replicas);
+        let configured = topic
+            .min_isr
+            .unwrap_or(self.spec.settings.min_insync_replicas);
         let configured = usize::try_from(configured).unwrap_or(usize::MAX);
-        if release >= Release::V3_7 { configured.min(partition.replicas.len()) } else { configured }
+        if release >= Release::V3_7 {
+            configured.min(partition.replicas.len())
+        } else {
+            configured
+        }
     }
 
     /// Wall time of an internal moment, milliseconds since 1970.
@@ -294,28 +349,51 @@ impl Cluster {
 }
 
 fn first_image(spec: &Spec, random: &mut Random) -> Image {
-    let mut image = Image { offset: 10_000, ..Image::default() };
-    let mut brokers: Vec<NodeId> =
-        spec.nodes.iter().filter(|node| node.roles.broker).map(|node| node.id).collect();
+    let mut image = Image {
+        offset: 10_000,
+        ..Image::default()
+    };
+    let mut brokers: Vec<NodeId> = spec
+        .nodes
+        .iter()
+        .filter(|node| node.roles.broker)
+        .map(|node| node.id)
+        .collect();
     brokers.sort_unstable();
     for (epoch, broker) in (100..).zip(&brokers) {
-        let registration = Registration { fenced: false, shutting_down: false, epoch };
+        let registration = Registration {
+            fenced: false,
+            shutting_down: false,
+            epoch,
+        };
         image.brokers.insert(*broker, registration);
     }
     let count = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
     let mut topics = spec.topics.clone();
     if spec.settings.offsets_partitions > 0 {
-        let mut offsets =
-            TopicSpec::new(OFFSETS_TOPIC, spec.settings.offsets_partitions, count.min(3));
+        let mut offsets = TopicSpec::new(
+            OFFSETS_TOPIC,
+            spec.settings.offsets_partitions,
+            count.min(3),
+        );
         offsets.internal = true;
         topics.push(offsets);
     }
     for topic in &topics {
         let id = Uuid::from_u64_pair(random.next(), random.next());
-        let partitions = (0..topic.partitions).map(|index| place(topic, index, &brokers)).collect();
+        let partitions = (0..topic.partitions)
+            .map(|index| place(topic, index, &brokers))
+            .collect();
         let internal = topic.internal;
-        let topic_image = Topic { id, internal, min_isr: topic.min_isr, partitions };
-        image.topics.insert(Arc::from(topic.name.as_str()), Arc::new(topic_image));
+        let topic_image = Topic {
+            id,
+            internal,
+            min_isr: topic.min_isr,
+            partitions,
+        };
+        image
+            .topics
+            .insert(Arc::from(topic.name.as_str()), Arc::new(topic_image));
     }
     image
 }
@@ -354,9 +432,16 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
     for node in &spec.nodes {
         let roles = node.roles;
         let started = ORIGIN - random.between((600_000, 1_200_000));
-        let broker = if roles.broker { BrokerPhase::Running } else { BrokerPhase::Off };
-        let controller =
-            if roles.controller { ControllerPhase::Running } else { ControllerPhase::Off };
+        let broker = if roles.broker {
+            BrokerPhase::Running
+        } else {
+            BrokerPhase::Off
+        };
+        let controller = if roles.controller {
+            ControllerPhase::Running
+        } else {
+            ControllerPhase::Off
+        };
         let entry = Node {
             release: node.release,
             spec: node.clone(),
@@ -405,12 +490,25 @@ fn default_ports(node: &NodeSpec) -> BTreeMap<Listener, u16> {
 fn first_logs(spec: &Spec, image: &Image) -> BTreeMap<PartitionId, PartitionLog> {
     let mut logs = BTreeMap::new();
     for (name, index, _, partition) in image.partitions() {
-        let rate = spec.topics.iter().find(|topic| topic.name == **name).map_or(0, |t| t.rate);
+        let rate = spec
+            .topics
+            .iter()
+            .find(|topic| topic.name == **name)
+            .map_or(0, |t| t.rate);
         let end = 1_000_000 * u64::from(1 + index);
-        let replica = ReplicaLog { end, caught_up_at: ORIGIN, produced: 0 };
+        let replica = ReplicaLog {
+            end,
+            caught_up_at: ORIGIN,
+            produced: 0,
+        };
         let replicas = partition.replicas.iter().map(|id| (*id, replica)).collect();
-        let log =
-            PartitionLog { rate, at: ORIGIN, high_watermark: end, led_since: 0, replicas };
+        let log = PartitionLog {
+            rate,
+            at: ORIGIN,
+            high_watermark: end,
+            led_since: 0,
+            replicas,
+        };
         logs.insert((name.clone(), index), log);
     }
     logs

@@ -38,7 +38,9 @@ impl Cluster {
     /// from the start of the JVM to its end, whatever Kafka does.
     #[must_use]
     pub fn jmx_link(&self, id: NodeId) -> Link {
-        let Some(node) = self.nodes.get(&id) else { return Link::Refuses };
+        let Some(node) = self.nodes.get(&id) else {
+            return Link::Refuses;
+        };
         match node.process {
             Process::Ended { reset_until, .. } if self.now < reset_until => Link::Accepts,
             Process::Ended { .. } => Link::Refuses,
@@ -53,14 +55,20 @@ impl Cluster {
     /// One scrape of `/metrics` of the node's exporter.
     #[must_use]
     pub fn jmx_page(&self, id: NodeId) -> Page {
-        let Some(node) = self.nodes.get(&id) else { return Page::Refused };
+        let Some(node) = self.nodes.get(&id) else {
+            return Page::Refused;
+        };
         match (self.jmx_link(id), node.process) {
             (Link::Refuses, _) => Page::Refused,
             (Link::Silent, _) => Page::Silent,
             (Link::Accepts, Process::Ended { .. }) => Page::Reset,
             (Link::Accepts, Process::Alive | Process::Stopping { .. }) => {
                 let body = self.page(node);
-                Page::Text { status: 200, content_type: CONTENT_TYPE, body }
+                Page::Text {
+                    status: 200,
+                    content_type: CONTENT_TYPE,
+                    body,
+                }
             }
         }
     }
@@ -118,14 +126,24 @@ impl Cluster {
         for name in ["FailedPartitionsCount", "DeadThreadCount"] {
             lines.gauge(fetcher, name, &[("clientId", "Replica")], 0.0);
         }
-        lines.gauge(fetcher, "MaxLag", &[("clientId", "Replica")], self.max_lag(node.spec.id));
+        lines.gauge(
+            fetcher,
+            "MaxLag",
+            &[("clientId", "Replica")],
+            self.max_lag(node.spec.id),
+        );
         let topics = ("kafka.server", "BrokerTopicMetrics");
         lines.meter(topics, "BytesInPerSec", self.bytes_in(node.spec.id));
         lines.meter(topics, "FailedProduceRequestsPerSec", 0.0);
         let idle = ("kafka.server", "KafkaRequestHandlerPool");
         lines.percent(idle, "RequestHandlerAvgIdlePercent", 0.97);
         let lag = self.applied_lag(node);
-        lines.plain("kafka.server", "broker-metadata-metrics", "last-applied-record-lag-ms", lag);
+        lines.plain(
+            "kafka.server",
+            "broker-metadata-metrics",
+            "last-applied-record-lag-ms",
+            lag,
+        );
         let applied = if node.loaded { node.image.offset } else { -1 };
         let applied = number(applied);
         let name = "last-applied-record-offset";
@@ -153,7 +171,12 @@ impl Cluster {
             single.push((name.clone(), index, flags));
         }
         let bean = ("kafka.server", "ReplicaManager");
-        lines.gauge(bean, "UnderReplicatedPartitions", &[], counts.under_replicated);
+        lines.gauge(
+            bean,
+            "UnderReplicatedPartitions",
+            &[],
+            counts.under_replicated,
+        );
         lines.gauge(bean, "UnderMinIsrPartitionCount", &[], counts.under_min_isr);
         lines.gauge(bean, "AtMinIsrPartitionCount", &[], counts.at_min_isr);
         lines.gauge(bean, "LeaderCount", &[], counts.leaders);
@@ -166,7 +189,12 @@ impl Cluster {
         for (topic, index, flags) in single {
             let index = index.to_string();
             let labels = [("partition", index.as_str()), ("topic", topic.as_ref())];
-            lines.gauge(bean, "UnderReplicated", &labels, flag(flags.under_replicated));
+            lines.gauge(
+                bean,
+                "UnderReplicated",
+                &labels,
+                flag(flags.under_replicated),
+            );
             lines.gauge(bean, "UnderMinIsr", &labels, flag(flags.under_min_isr));
             lines.gauge(bean, "AtMinIsr", &labels, flag(flags.at_min_isr));
         }
@@ -194,19 +222,43 @@ impl Cluster {
             partitions().filter(|p| p.leader.is_some() && p.leader != p.replicas.first().copied());
         lines.gauge(bean, "ActiveControllerCount", &[], flag(active));
         lines.gauge(bean, "OfflinePartitionsCount", &[], size(offline));
-        lines.gauge(bean, "ActiveBrokerCount", &[], size(image.brokers.len() - fenced));
+        lines.gauge(
+            bean,
+            "ActiveBrokerCount",
+            &[],
+            size(image.brokers.len() - fenced),
+        );
         lines.gauge(bean, "FencedBrokerCount", &[], size(fenced));
-        lines.gauge(bean, "PreferredReplicaImbalanceCount", &[], size(unpreferred.count()));
-        lines.gauge(bean, "GlobalPartitionCount", &[], size(partitions().count()));
+        lines.gauge(
+            bean,
+            "PreferredReplicaImbalanceCount",
+            &[],
+            size(unpreferred.count()),
+        );
+        lines.gauge(
+            bean,
+            "GlobalPartitionCount",
+            &[],
+            size(partitions().count()),
+        );
         lines.gauge(bean, "GlobalTopicCount", &[], size(image.topics.len()));
         lines.gauge(bean, "MetadataErrorCount", &[], 0.0);
         lines.gauge(bean, "LastAppliedRecordLagMs", &[], self.applied_lag(node));
         if node.release >= Release::V3_6 {
-            lines.gauge(bean, "NewActiveControllersCount", &[], count(node.elections_won));
+            lines.gauge(
+                bean,
+                "NewActiveControllersCount",
+                &[],
+                count(node.elections_won),
+            );
         }
         if node.release >= Release::V3_9 {
             let stats = ("kafka.controller", "ControllerStats");
-            lines.meter(stats, "UncleanLeaderElectionsPerSec", count(node.unclean_elections));
+            lines.meter(
+                stats,
+                "UncleanLeaderElectionsPerSec",
+                count(node.unclean_elections),
+            );
         }
         lines.meter(("kafka.server", "BrokerTopicMetrics"), "BytesInPerSec", 0.0);
         if node.release >= Release::V4_1 {
@@ -234,7 +286,12 @@ impl Cluster {
             if active {
                 let last = self.last_contact(*broker).unwrap_or(0).min(self.now);
                 let since = (self.now - last).min(self.spec.settings.session_timeout);
-                lines.gauge(bean, "TimeSinceLastHeartbeatReceivedMs", &labels, count(since));
+                lines.gauge(
+                    bean,
+                    "TimeSinceLastHeartbeatReceivedMs",
+                    &labels,
+                    count(since),
+                );
             }
         }
         if active {
@@ -253,7 +310,12 @@ impl Cluster {
         };
         let watermark = if leader.is_some() { own_end } else { -1 };
         let raft = "raft-metrics";
-        lines.plain("kafka.server", raft, "current-leader", f64::from(leader.unwrap_or(-1)));
+        lines.plain(
+            "kafka.server",
+            raft,
+            "current-leader",
+            f64::from(leader.unwrap_or(-1)),
+        );
         lines.plain("kafka.server", raft, "current-epoch", f64::from(node.epoch));
         lines.plain("kafka.server", raft, "log-end-offset", number(own_end));
         lines.plain("kafka.server", raft, "high-watermark", number(watermark));
@@ -272,7 +334,11 @@ impl Cluster {
             let leader = f64::from(leader.unwrap_or(-1));
             lines.gauge(loader, "CurrentControllerId", &[], leader);
             // 7 (3.3-IV3, the lowest of KRaft in production) until the log has been read.
-            let level = if node.loaded { self.spec.finalized.metadata_version() } else { 7 };
+            let level = if node.loaded {
+                self.spec.finalized.metadata_version()
+            } else {
+                7
+            };
             lines.gauge(loader, "CurrentMetadataVersion", &[], f64::from(level));
         }
     }
@@ -293,19 +359,23 @@ impl Cluster {
 
     fn bytes_in(&self, id: NodeId) -> f64 {
         let logs = self.logs.keys().filter_map(|key| self.log_now(key));
-        let produced: u64 =
-            logs.filter_map(|log| log.replicas.get(&id).map(|replica| replica.produced)).sum();
+        let produced: u64 = logs
+            .filter_map(|log| log.replicas.get(&id).map(|replica| replica.produced))
+            .sum();
         count(produced / 1_000 * RECORD_BYTES)
     }
 
     /// Records that the partition furthest behind lacks; only followers that fetch count.
     fn max_lag(&self, id: NodeId) -> f64 {
-        let behind = self.image.partitions().filter_map(|(name, index, _, partition)| {
-            let leader = partition.leader.filter(|leader| *leader != id)?;
-            let log = self.log_now(&(name.clone(), index))?;
-            let end = log.replicas.get(&leader)?.end;
-            Some(end.saturating_sub(log.replicas.get(&id)?.end) / 1_000)
-        });
+        let behind = self
+            .image
+            .partitions()
+            .filter_map(|(name, index, _, partition)| {
+                let leader = partition.leader.filter(|leader| *leader != id)?;
+                let log = self.log_now(&(name.clone(), index))?;
+                let end = log.replicas.get(&leader)?.end;
+                Some(end.saturating_sub(log.replicas.get(&id)?.end) / 1_000)
+            });
         count(behind.max().unwrap_or(0))
     }
 }

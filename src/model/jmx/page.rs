@@ -17,15 +17,33 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(family: Family) -> Lines {
-        Lines { family, kinds: BTreeMap::new() }
+        Lines {
+            family,
+            kinds: BTreeMap::new(),
+        }
     }
 
     /// What the agent itself and the JVM export.
     pub(super) fn process(&mut self, started_ms: i64, up_ms: u64) {
-        self.put("process_start_time_seconds", "gauge", &[], started_ms as f64 / 1_000.0);
-        self.put("process_cpu_seconds_total", "counter", &[], up_ms as f64 / 20_000.0);
+        self.put(
+            "process_start_time_seconds",
+            "gauge",
+            &[],
+            started_ms as f64 / 1_000.0,
+        );
+        self.put(
+            "process_cpu_seconds_total",
+            "counter",
+            &[],
+            up_ms as f64 / 20_000.0,
+        );
         self.put("jvm_threads_current", "gauge", &[], 96.0);
-        self.put("jvm_memory_used_bytes", "gauge", &[("area", "heap")], 187_432_960.0);
+        self.put(
+            "jvm_memory_used_bytes",
+            "gauge",
+            &[("area", "heap")],
+            187_432_960.0,
+        );
         self.put("jmx_scrape_error", "gauge", &[], 0.0);
         self.put("jmx_scrape_duration_seconds", "gauge", &[], 0.007);
         let info = [("name", "jmx_prometheus_javaagent"), ("version", "1.0.1")];
@@ -38,7 +56,12 @@ impl Lines {
             Family::Default => {
                 let mut labels = labels.to_vec();
                 labels.push(("name", name));
-                self.put(&format!("{}_Value", mangled(bean)), "untyped", &labels, value);
+                self.put(
+                    &format!("{}_Value", mangled(bean)),
+                    "untyped",
+                    &labels,
+                    value,
+                );
             }
             Family::Flat => {
                 let metric = format!("{}_{name}", mangled(bean)).to_lowercase();
@@ -107,7 +130,12 @@ impl Lines {
         match self.family {
             Family::Default => {
                 let id = id.to_string();
-                self.put("kafka_server_app_info_StartTimeMs", "untyped", &[("id", &id)], value);
+                self.put(
+                    "kafka_server_app_info_StartTimeMs",
+                    "untyped",
+                    &[("id", &id)],
+                    value,
+                );
                 self.put("kafka_server_app_info_start_time_ms", "untyped", &[], value);
             }
             Family::Flat => {
@@ -117,8 +145,10 @@ impl Lines {
     }
 
     fn put_lower(&mut self, name: &str, kind: &'static str, labels: &[(&str, &str)], value: f64) {
-        let lower: Vec<(String, &str)> =
-            labels.iter().map(|(label, value)| (label.to_lowercase(), *value)).collect();
+        let lower: Vec<(String, &str)> = labels
+            .iter()
+            .map(|(label, value)| (label.to_lowercase(), *value))
+            .collect();
         let labels: Vec<(&str, &str)> = lower.iter().map(|(l, v)| (l.as_str(), *v)).collect();
         self.put(name, kind, &labels, value);
     }
@@ -127,12 +157,21 @@ impl Lines {
         // The exporter sorts labels from 1.0 on.
         let mut labels = labels.to_vec();
         labels.sort_unstable();
-        let list: Vec<String> =
-            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
-        let braces =
-            if list.is_empty() { String::new() } else { format!("{{{}}}", list.join(",")) };
+        let list: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+            .collect();
+        let braces = if list.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", list.join(","))
+        };
         let line = format!("{name}{braces} {}", java_double(value));
-        self.kinds.entry(name.to_owned()).or_insert((kind, Vec::new())).1.push(line);
+        self.kinds
+            .entry(name.to_owned())
+            .or_insert((kind, Vec::new()))
+            .1
+            .push(line);
     }
 
     pub(super) fn text(self) -> String {
@@ -155,7 +194,10 @@ fn mangled(bean: Bean) -> String {
 }
 
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 /// `Double.toString`: a point always, an exponent from ten million on.

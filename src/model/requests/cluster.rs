@@ -15,7 +15,11 @@ pub(super) fn answer(
     at: &At<'_>,
     request: DescribeClusterRequest,
 ) -> Reply<DescribeClusterResponse> {
-    let asked = if at.version >= 1 { request.endpoint_type } else { BROKERS };
+    let asked = if at.version >= 1 {
+        request.endpoint_type
+    } else {
+        BROKERS
+    };
     let own = match at.listener {
         Listener::Broker => BROKERS,
         Listener::Controller => CONTROLLERS,
@@ -71,11 +75,17 @@ fn brokers(
         }
         list.push(entry);
     }
-    response.with_controller_id(BrokerId(some_broker(at, &alive))).with_brokers(list)
+    response
+        .with_controller_id(BrokerId(some_broker(at, &alive)))
+        .with_brokers(list)
 }
 
 fn controllers(at: &At<'_>, response: DescribeClusterResponse) -> DescribeClusterResponse {
-    let list = at.cluster.voters().map(|id| entry(at, id, Listener::Controller)).collect();
+    let list = at
+        .cluster
+        .voters()
+        .map(|id| entry(at, id, Listener::Controller))
+        .collect();
     let leader = BrokerId(at.node.leader.unwrap_or(-1));
     response.with_controller_id(leader).with_brokers(list)
 }

@@ -32,7 +32,11 @@ pub(super) fn answer(
     at: &At<'_>,
     request: DescribeConfigsRequest,
 ) -> Reply<DescribeConfigsResponse> {
-    let results = request.resources.into_iter().map(|resource| one(at, resource)).collect();
+    let results = request
+        .resources
+        .into_iter()
+        .map(|resource| one(at, resource))
+        .collect();
     Reply::Is(DescribeConfigsResponse::default().with_results(results))
 }
 
@@ -40,19 +44,23 @@ fn one(at: &At<'_>, resource: DescribeConfigsResource) -> DescribeConfigsResult 
     let entries = match resource.resource_type {
         BROKER => broker(at, &resource.resource_name),
         TOPIC => topic(at, &resource.resource_name),
-        other => Err((code::INVALID_REQUEST, format!("Unsupported resource type: {other}"))),
+        other => Err((
+            code::INVALID_REQUEST,
+            format!("Unsupported resource type: {other}"),
+        )),
     };
     let keys = resource.configuration_keys;
     let result = DescribeConfigsResult::default()
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name);
     match entries {
-        Err((error, message)) => {
-            result.with_error_code(error).with_error_message(Some(text(message)))
-        }
+        Err((error, message)) => result
+            .with_error_code(error)
+            .with_error_message(Some(text(message))),
         Ok(entries) => {
             let wanted = |name: &str| {
-                keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
+                keys.as_ref()
+                    .is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
             };
             let configs = entries
                 .into_iter()
@@ -83,17 +91,49 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
     }
     let settings = &at.cluster.spec.settings;
     let set = |name, value: u64, default: u64| {
-        let source = if value == default { Source::Default } else { Source::Static };
-        Entry { name, value: value.to_string(), source }
+        let source = if value == default {
+            Source::Default
+        } else {
+            Source::Static
+        };
+        Entry {
+            name,
+            value: value.to_string(),
+            source,
+        }
     };
     let mut entries = vec![
-        Entry { name: "node.id", value: id.to_string(), source: Source::Static },
-        Entry { name: "broker.id", value: id.to_string(), source: Source::Default },
+        Entry {
+            name: "node.id",
+            value: id.to_string(),
+            source: Source::Static,
+        },
+        Entry {
+            name: "broker.id",
+            value: id.to_string(),
+            source: Source::Default,
+        },
         set("broker.session.timeout.ms", settings.session_timeout, 9_000),
-        set("broker.heartbeat.interval.ms", settings.heartbeat_interval, 2_000),
-        set("replica.lag.time.max.ms", settings.replica_lag_time_max, 30_000),
-        set("controller.quorum.fetch.timeout.ms", settings.quorum_fetch_timeout, 2_000),
-        set("min.insync.replicas", u64::from(settings.min_insync_replicas), 1),
+        set(
+            "broker.heartbeat.interval.ms",
+            settings.heartbeat_interval,
+            2_000,
+        ),
+        set(
+            "replica.lag.time.max.ms",
+            settings.replica_lag_time_max,
+            30_000,
+        ),
+        set(
+            "controller.quorum.fetch.timeout.ms",
+            settings.quorum_fetch_timeout,
+            2_000,
+        ),
+        set(
+            "min.insync.replicas",
+            u64::from(settings.min_insync_replicas),
+            1,
+        ),
         Entry {
             name: "unclean.leader.election.enable",
             value: "false".to_owned(),
@@ -106,7 +146,11 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
         // means nothing (rust-stack-measured.md, section 2.2).
         let version = format!("{}-IV{}", at.node.release, newest_iv(at.node.release));
         let name = "inter.broker.protocol.version";
-        entries.push(Entry { name, value: version, source: Source::Default });
+        entries.push(Entry {
+            name,
+            value: version,
+            source: Source::Default,
+        });
         entries.push(set("zookeeper.session.timeout.ms", 18_000, 18_000));
     }
     Ok(entries)
@@ -116,14 +160,22 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
 fn quorum_voters(at: &At<'_>) -> Entry {
     let name = "controller.quorum.voters";
     if at.cluster.spec.dynamic_quorum {
-        return Entry { name, value: String::new(), source: Source::Default };
+        return Entry {
+            name,
+            value: String::new(),
+            source: Source::Default,
+        };
     }
     let voters = at.cluster.voters().map(|id| {
         let (host, port) = at.cluster.address(id, Listener::Controller);
         format!("{id}@{}:{port}", host.as_str())
     });
     let value = voters.collect::<Vec<_>>().join(",");
-    Entry { name, value, source: Source::Static }
+    Entry {
+        name,
+        value,
+        source: Source::Static,
+    }
 }
 
 /// The number behind `-IV` of a release's newest metadata version
@@ -147,14 +199,25 @@ fn topic(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
     };
     let own = topic.min_isr;
     let min_isr = own.unwrap_or(at.cluster.spec.settings.min_insync_replicas);
-    let inherited =
-        if at.cluster.spec.settings.min_insync_replicas == 1 { Source::Default } else { Source::Static };
-    let off = |name| Entry { name, value: String::new(), source: Source::Default };
+    let inherited = if at.cluster.spec.settings.min_insync_replicas == 1 {
+        Source::Default
+    } else {
+        Source::Static
+    };
+    let off = |name| Entry {
+        name,
+        value: String::new(),
+        source: Source::Default,
+    };
     Ok(vec![
         Entry {
             name: "min.insync.replicas",
             value: min_isr.to_string(),
-            source: if own.is_some() { Source::Topic } else { inherited },
+            source: if own.is_some() {
+                Source::Topic
+            } else {
+                inherited
+            },
         },
         Entry {
             name: "unclean.leader.election.enable",

@@ -15,10 +15,7 @@ use super::{At, Reply, code, text};
 use crate::model::state::OFFSETS_TOPIC;
 use crate::model::{Listener, NodeId};
 
-pub(super) fn find(
-    at: &At<'_>,
-    request: FindCoordinatorRequest,
-) -> Reply<FindCoordinatorResponse> {
+pub(super) fn find(at: &At<'_>, request: FindCoordinatorRequest) -> Reply<FindCoordinatorResponse> {
     if at.version >= 4 {
         let list = request.coordinator_keys.into_iter().map(|key| {
             let (error, node, host, port) = coordinator(at, &key);
@@ -63,7 +60,10 @@ pub(super) fn fetch(at: &At<'_>, request: OffsetFetchRequest) -> Reply<OffsetFet
         let groups = request.groups.into_iter().map(|group| {
             let name = group.group_id.0.to_string();
             let topics = group.topics.map(|topics| {
-                topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect::<Vec<_>>()
+                topics
+                    .into_iter()
+                    .map(|t| (t.name, t.partition_indexes))
+                    .collect::<Vec<_>>()
             });
             let (error, topics) = offsets(at, &name, topics);
             let topics = topics.into_iter().map(|(name, partitions)| {
@@ -84,7 +84,10 @@ pub(super) fn fetch(at: &At<'_>, request: OffsetFetchRequest) -> Reply<OffsetFet
         return Reply::Is(OffsetFetchResponse::default().with_groups(groups.collect()));
     }
     let topics = request.topics.map(|topics| {
-        topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect::<Vec<_>>()
+        topics
+            .into_iter()
+            .map(|t| (t.name, t.partition_indexes))
+            .collect::<Vec<_>>()
     });
     let (error, topics) = offsets(at, &request.group_id.0, topics);
     let topics = topics.into_iter().map(|(name, partitions)| {
@@ -120,13 +123,15 @@ fn offsets(at: &At<'_>, name: &str, wanted: Wanted) -> (i16, Offsets) {
         Some(_) => {}
     }
     let group = at.cluster.group(name);
-    let committed = group.map(|group| at.cluster.committed(group)).unwrap_or_default();
+    let committed = group
+        .map(|group| at.cluster.committed(group))
+        .unwrap_or_default();
     let topic = group.map(|group| group.topic.as_str());
     match wanted {
         None => {
-            let all = committed.iter().filter_map(|(index, offset)| {
-                Some((i32::try_from(*index).ok()?, *offset))
-            });
+            let all = committed
+                .iter()
+                .filter_map(|(index, offset)| Some((i32::try_from(*index).ok()?, *offset)));
             let list = topic.map(|topic| (TopicName(text(topic)), all.collect()));
             (code::NONE, list.into_iter().collect())
         }
@@ -134,7 +139,9 @@ fn offsets(at: &At<'_>, name: &str, wanted: Wanted) -> (i16, Offsets) {
             let list = topics.into_iter().map(|(name, indexes)| {
                 let own = topic == Some(name.0.as_str());
                 let offsets = indexes.into_iter().map(|index| {
-                    let known = u32::try_from(index).ok().and_then(|index| committed.get(&index));
+                    let known = u32::try_from(index)
+                        .ok()
+                        .and_then(|index| committed.get(&index));
                     (index, known.filter(|_| own).copied().unwrap_or(-1))
                 });
                 let offsets = offsets.collect();

@@ -13,7 +13,12 @@ use crate::model::{Image, Listener, NodeId, Partition, Topic};
 
 pub(super) fn answer(at: &At<'_>, request: MetadataRequest) -> Reply<MetadataResponse> {
     let image = &at.node.image;
-    let alive: Vec<NodeId> = image.brokers.keys().copied().filter(|id| image.alive(*id)).collect();
+    let alive: Vec<NodeId> = image
+        .brokers
+        .keys()
+        .copied()
+        .filter(|id| image.alive(*id))
+        .collect();
     let brokers = alive.iter().map(|id| {
         let (host, port) = at.cluster.address(*id, Listener::Broker);
         MetadataResponseBroker::default()
@@ -52,16 +57,24 @@ fn topics(
         Some(list) if !all(at.version, &list) => list,
         Some(_) | None => {
             let every = image.topics.iter();
-            return every.map(|(name, topic)| describe(at, image, name, topic)).collect();
+            return every
+                .map(|(name, topic)| describe(at, image, name, topic))
+                .collect();
         }
     };
-    wanted.into_iter().map(|topic| one(at, image, topic)).collect()
+    wanted
+        .into_iter()
+        .map(|topic| one(at, image, topic))
+        .collect()
 }
 
 fn one(at: &At<'_>, image: &Image, wanted: MetadataRequestTopic) -> MetadataResponseTopic {
     let found = match &wanted.name {
         Some(name) => image.topics.get_key_value(name.0.as_str()),
-        None => image.topics.iter().find(|(_, topic)| topic.id == wanted.topic_id),
+        None => image
+            .topics
+            .iter()
+            .find(|(_, topic)| topic.id == wanted.topic_id),
     };
     if let Some((name, topic)) = found {
         return describe(at, image, name, topic);
@@ -84,7 +97,8 @@ fn one(at: &At<'_>, image: &Image, wanted: MetadataRequestTopic) -> MetadataResp
 
 fn describe(at: &At<'_>, image: &Image, name: &Arc<str>, topic: &Topic) -> MetadataResponseTopic {
     let partitions = (0..).zip(&topic.partitions);
-    let partitions = partitions.map(|(index, partition)| one_partition(at, image, index, partition));
+    let partitions =
+        partitions.map(|(index, partition)| one_partition(at, image, index, partition));
     let mut response = MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(name.as_ref()))))
         .with_partitions(partitions.collect());
@@ -106,9 +120,17 @@ fn one_partition(
     let ids = |list: &[NodeId]| list.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
     // A leader that is not among the alive brokers is no leader for a client.
     let leader = partition.leader.filter(|leader| image.alive(*leader));
-    let error = if leader.is_some() { code::NONE } else { code::LEADER_NOT_AVAILABLE };
-    let offline: Vec<NodeId> =
-        partition.replicas.iter().copied().filter(|id| !image.alive(*id)).collect();
+    let error = if leader.is_some() {
+        code::NONE
+    } else {
+        code::LEADER_NOT_AVAILABLE
+    };
+    let offline: Vec<NodeId> = partition
+        .replicas
+        .iter()
+        .copied()
+        .filter(|id| !image.alive(*id))
+        .collect();
     let mut response = MetadataResponsePartition::default()
         .with_error_code(error)
         .with_partition_index(index)

@@ -69,7 +69,9 @@ impl Cluster {
             Link::Silent => return Answer::Silent,
             Link::Accepts => {}
         }
-        let Some(node) = self.nodes.get(&node) else { return Answer::CloseConnection };
+        let Some(node) = self.nodes.get(&node) else {
+            return Answer::CloseConnection;
+        };
         // Key, version, correlation id and the length of the client id.
         if request.len() > FRAME_LIMIT || request.len() < 10 {
             return Answer::CloseConnection;
@@ -79,10 +81,9 @@ impl Cluster {
             Answer::Reply(bytes) if node.latency > 0 => {
                 Answer::Delay(Duration::from_millis(node.latency), bytes)
             }
-            Answer::Reply(_)
-            | Answer::Delay(_, _)
-            | Answer::CloseConnection
-            | Answer::Silent => answer,
+            Answer::Reply(_) | Answer::Delay(_, _) | Answer::CloseConnection | Answer::Silent => {
+                answer
+            }
         }
     }
 
@@ -90,9 +91,20 @@ impl Cluster {
         let mut start = body.clone();
         let (key, version) = (start.get_i16(), start.get_i16());
         let correlation = start.get_i32();
-        let range = node.release.apis(listener).into_iter().find(|(api, _, _)| *api == key);
-        let Some((_, min, max)) = range else { return Answer::CloseConnection };
-        let at = At { cluster: self, node, listener, version };
+        let range = node
+            .release
+            .apis(listener)
+            .into_iter()
+            .find(|(api, _, _)| *api == key);
+        let Some((_, min, max)) = range else {
+            return Answer::CloseConnection;
+        };
+        let at = At {
+            cluster: self,
+            node,
+            listener,
+            version,
+        };
         let known = ApiKey::try_from(key).ok();
         if known == Some(ApiKey::ApiVersions) {
             return versions::answer(&at, correlation, min, max);
@@ -100,7 +112,9 @@ impl Cluster {
         if !(min..=max).contains(&version) {
             return Answer::CloseConnection;
         }
-        let Some(known) = known else { return Answer::CloseConnection };
+        let Some(known) = known else {
+            return Answer::CloseConnection;
+        };
         if RequestHeader::decode(&mut body, known.request_header_version(version)).is_err() {
             return Answer::CloseConnection;
         }
@@ -112,12 +126,11 @@ impl Cluster {
             ApiKey::DescribeQuorum => {
                 at.answer::<DescribeQuorumRequest>(correlation, body, quorum::answer)
             }
-            ApiKey::ListPartitionReassignments => at
-                .answer::<ListPartitionReassignmentsRequest>(
-                    correlation,
-                    body,
-                    quorum::reassignments,
-                ),
+            ApiKey::ListPartitionReassignments => at.answer::<ListPartitionReassignmentsRequest>(
+                correlation,
+                body,
+                quorum::reassignments,
+            ),
             ApiKey::DescribeConfigs => {
                 at.answer::<DescribeConfigsRequest>(correlation, body, configs::answer)
             }
@@ -141,8 +154,14 @@ impl Cluster {
 
     /// The address that others learn for a node's listener.
     fn address(&self, node: NodeId, listener: Listener) -> (StrBytes, i32) {
-        let port = self.nodes.get(&node).and_then(|node| node.ports.get(&listener));
-        (StrBytes::from_static_str("127.0.0.1"), port.map_or(-1, |port| i32::from(*port)))
+        let port = self
+            .nodes
+            .get(&node)
+            .and_then(|node| node.ports.get(&listener));
+        (
+            StrBytes::from_static_str("127.0.0.1"),
+            port.map_or(-1, |port| i32::from(*port)),
+        )
     }
 }
 

@@ -58,12 +58,19 @@ fn offset(
     let id = at.node.spec.id;
     let index =
         u32::try_from(wanted.partition_index).map_err(|_| code::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let partition =
-        at.node.image.partition(topic, index).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = at
+        .node
+        .image
+        .partition(topic, index)
+        .ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
     if !partition.replicas.contains(&id) {
         return Err(code::NOT_LEADER_OR_FOLLOWER);
     }
-    let asked = if at.version >= 4 { wanted.current_leader_epoch } else { -1 };
+    let asked = if at.version >= 4 {
+        wanted.current_leader_epoch
+    } else {
+        -1
+    };
     if asked >= 0 && asked < partition.leader_epoch {
         return Err(code::FENCED_LEADER_EPOCH);
     }
@@ -73,9 +80,23 @@ fn offset(
     if !debugging && partition.leader != Some(id) {
         return Err(code::NOT_LEADER_OR_FOLLOWER);
     }
-    let log = at.cluster.log_now(&(topic.into(), index)).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let log = at
+        .cluster
+        .log_now(&(topic.into(), index))
+        .ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
     let replica = log.replicas.get(&id).ok_or(code::NOT_LEADER_OR_FOLLOWER)?;
-    let end = if debugging { replica.end } else { log.high_watermark.min(replica.end) };
-    let offset = if wanted.timestamp == EARLIEST { 0 } else { end / 1_000 };
-    Ok((i64::try_from(offset).unwrap_or(i64::MAX), partition.leader_epoch))
+    let end = if debugging {
+        replica.end
+    } else {
+        log.high_watermark.min(replica.end)
+    };
+    let offset = if wanted.timestamp == EARLIEST {
+        0
+    } else {
+        end / 1_000
+    };
+    Ok((
+        i64::try_from(offset).unwrap_or(i64::MAX),
+        partition.leader_epoch,
+    ))
 }

@@ -26,7 +26,10 @@ const OBSERVER_SESSION: Millis = 300_000;
 pub(super) fn answer(at: &At<'_>, request: DescribeQuorumRequest) -> Reply<DescribeQuorumResponse> {
     let named = request.topics.iter().any(|topic| {
         topic.topic_name.0.as_str() == METADATA_TOPIC
-            && topic.partitions.iter().any(|partition| partition.partition_index == 0)
+            && topic
+                .partitions
+                .iter()
+                .any(|partition| partition.partition_index == 0)
     });
     if !named {
         return Reply::Is(refused(code::UNKNOWN_TOPIC_OR_PARTITION));
@@ -55,7 +58,10 @@ fn refused(error: i16) -> DescribeQuorumResponse {
 fn quorum(at: &At<'_>, leader: NodeId) -> DescribeQuorumResponse {
     let cluster = at.cluster;
     let end = cluster.metadata_end();
-    let voters = cluster.voters().map(|id| replica(at, id, leader, end)).collect();
+    let voters = cluster
+        .voters()
+        .map(|id| replica(at, id, leader, end))
+        .collect();
     let observers = cluster.nodes.values().filter(|node| {
         let recent = match node.position {
             Position::Never => false,
@@ -64,7 +70,9 @@ fn quorum(at: &At<'_>, leader: NodeId) -> DescribeQuorumResponse {
         };
         !node.spec.roles.controller && recent
     });
-    let observers = observers.map(|node| replica(at, node.spec.id, leader, end)).collect();
+    let observers = observers
+        .map(|node| replica(at, node.spec.id, leader, end))
+        .collect();
     let partition = PartitionData::default()
         .with_leader_id(BrokerId(leader))
         .with_leader_epoch(cluster.quorum.epoch)
@@ -84,12 +92,17 @@ fn node(cluster: &Cluster, id: NodeId) -> QuorumNode {
         .with_name(StrBytes::from_static_str("CONTROLLER"))
         .with_host(host)
         .with_port(u16::try_from(port).unwrap_or(0));
-    QuorumNode::default().with_node_id(BrokerId(id)).with_listeners(vec![listener])
+    QuorumNode::default()
+        .with_node_id(BrokerId(id))
+        .with_listeners(vec![listener])
 }
 
 fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
     let cluster = at.cluster;
-    let position = cluster.nodes.get(&id).map_or(Position::Never, |node| node.position);
+    let position = cluster
+        .nodes
+        .get(&id)
+        .map_or(Position::Never, |node| node.position);
     let (log_end, fetched, caught_up) = if id == leader {
         let now = cluster.wall(cluster.now);
         (end, now, now)
@@ -109,7 +122,9 @@ fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
         .with_replica_id(BrokerId(id))
         .with_log_end_offset(log_end);
     if at.version >= 1 {
-        state = state.with_last_fetch_timestamp(fetched).with_last_caught_up_timestamp(caught_up);
+        state = state
+            .with_last_fetch_timestamp(fetched)
+            .with_last_caught_up_timestamp(caught_up);
     }
     if at.version >= 2 {
         state = state.with_replica_directory_id(cluster.directory(id));

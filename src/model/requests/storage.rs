@@ -29,14 +29,21 @@ pub(super) fn answer(
         if !wanted {
             continue;
         }
-        let Some(log) = at.cluster.log_now(&(name.clone(), *index)) else { continue };
-        let Some(replica) = log.replicas.get(&id) else { continue };
+        let Some(log) = at.cluster.log_now(&(name.clone(), *index)) else {
+            continue;
+        };
+        let Some(replica) = log.replicas.get(&id) else {
+            continue;
+        };
         let size = replica.end / 1_000 * RECORD_BYTES;
         let partition = DescribeLogDirsPartition::default()
             .with_partition_index(number)
             .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX))
             .with_offset_lag(0);
-        match topics.last_mut().filter(|topic| topic.name.0.as_str() == name.as_ref()) {
+        match topics
+            .last_mut()
+            .filter(|topic| topic.name.0.as_str() == name.as_ref())
+        {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(
                 DescribeLogDirsTopic::default()
@@ -49,7 +56,9 @@ pub(super) fn answer(
         .with_log_dir(text(format!("/var/lib/kafka/data-{id}")))
         .with_topics(topics);
     if at.version >= 4 {
-        result = result.with_total_bytes(DISK_BYTES).with_usable_bytes(DISK_BYTES / 2);
+        result = result
+            .with_total_bytes(DISK_BYTES)
+            .with_usable_bytes(DISK_BYTES / 2);
     }
     Reply::Is(DescribeLogDirsResponse::default().with_results(vec![result]))
 }

@@ -14,7 +14,10 @@ use crate::model::Answer;
 pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answer {
     let codec = ApiVersionsResponse::VERSIONS;
     if !(min..=max.min(codec.max)).contains(&at.version) {
-        let own = ApiVersion::default().with_api_key(18).with_min_version(min).with_max_version(max);
+        let own = ApiVersion::default()
+            .with_api_key(18)
+            .with_min_version(min)
+            .with_max_version(max);
         let refused = ApiVersionsResponse::default()
             .with_error_code(code::UNSUPPORTED_VERSION)
             .with_api_keys(vec![own]);
@@ -22,7 +25,10 @@ pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answe
     }
     let apis = at.node.release.apis(at.listener);
     let keys = apis.into_iter().map(|(key, min, max)| {
-        ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max)
+        ApiVersion::default()
+            .with_api_key(key)
+            .with_min_version(min)
+            .with_max_version(max)
     });
     let mut response = ApiVersionsResponse::default().with_api_keys(keys.collect());
     if at.version >= 3 {
@@ -57,8 +63,11 @@ fn with_features(at: &At<'_>, response: ApiVersionsResponse) -> ApiVersionsRespo
         }
     }
     // Before the node has published metadata nothing is finalized for it: epoch -1.
-    let (levels, epoch) =
-        if at.node.loaded { (levels, at.node.image.offset) } else { (Vec::new(), -1) };
+    let (levels, epoch) = if at.node.loaded {
+        (levels, at.node.image.offset)
+    } else {
+        (Vec::new(), -1)
+    };
     response
         .with_supported_features(supported)
         .with_finalized_features(levels)
