@@ -2,6 +2,7 @@
 //! `kafka-protocol`, pages are read line by line.
 
 mod controllers;
+mod faults;
 mod protocol;
 mod replicas;
 mod served;
