@@ -88,7 +88,8 @@ impl Cluster {
                 self.finish_moves();
             }
             Event::IsrCheck { node, run } => self.check_isrs(node, run),
-            Event::Resign { epoch } => self.resign(epoch),
+            Event::Missed { epoch } => self.missed(epoch),
+            Event::Resign { node, epoch } => self.resign(node, epoch),
             Event::Balance => {
                 self.after(self.spec.settings.balance_interval, Event::Balance);
                 self.balance();

@@ -222,7 +222,12 @@ pub(super) enum Event {
         node: NodeId,
         run: u64,
     },
+    /// Voters miss a leader that has lost its majority.
+    Missed {
+        epoch: i32,
+    },
     Resign {
+        node: NodeId,
         epoch: i32,
     },
     Balance,

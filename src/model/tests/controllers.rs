@@ -206,3 +206,45 @@ fn broker_only_nodes_have_no_controller_beans_and_controllers_no_replica_manager
     );
     assert!(page(&cluster, 1).contains_key("kafka_server_raft_metrics_current_leader"));
 }
+
+#[test]
+fn an_active_controller_cut_off_from_the_others_is_one_of_two_for_a_moment() {
+    let mut cluster = three(Release::V3_9, 6);
+    cluster.advance(secs(5.0));
+    let old = cluster.active_controller().unwrap();
+    let others = [101, 102, 103].into_iter().filter(|id| *id != old);
+    for other in others.chain([1, 2, 3]) {
+        cluster.cut(old, other).unwrap();
+    }
+    assert_eq!(cluster.active_controller(), None);
+    let two = until(&mut cluster, 8.0, |cluster| sum_active(cluster) == 2.0);
+    assert!((7.0..8.0).contains(&two), "{two}");
+    let stale = ask(&cluster, old, Listener::Controller, &quorum_request(), 2);
+    let partition = &stale.topics[0].partitions[0];
+    assert_eq!((partition.leader_id.0, partition.leader_epoch), (old, 4));
+    let silent = partition
+        .current_voters
+        .iter()
+        .filter(|voter| voter.replica_id.0 != old);
+    let now = cluster.spec.start_wall_ms + 7_000;
+    assert!(
+        silent
+            .into_iter()
+            .all(|voter| voter.last_fetch_timestamp < now - 1_500)
+    );
+    let one = until(&mut cluster, 9.0, |cluster| sum_active(cluster) == 1.0);
+    assert!((7.9..8.2).contains(&one), "{one}");
+    let new = cluster.active_controller().unwrap();
+    assert_ne!(new, old);
+    // The brokers went on with the new one.
+    cluster.advance(secs(30.0));
+    assert_eq!(lacking(&cluster, 1), (0, 0));
+    for other in [1, 2, 3, 101, 102, 103] {
+        cluster.mend(old, other).unwrap();
+    }
+    cluster.advance(secs(31.0));
+    let quorum = ask(&cluster, 1, Listener::Broker, &quorum_request(), 2);
+    let voters = &quorum.topics[0].partitions[0].current_voters;
+    let ends: Vec<_> = voters.iter().map(|voter| voter.log_end_offset).collect();
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+}
