@@ -351,6 +351,7 @@ impl Cluster {
         }
         if registered {
             self.fence(id);
+            self.set_contact(id, Contact::Lost { last: self.now });
         }
         let timing = &self.spec.timing;
         let rest = (

@@ -157,29 +157,59 @@ impl Cluster {
             self.quorum.alone_since = None;
         } else if self.quorum.alone_since.is_none() {
             self.quorum.alone_since = Some(self.now);
-            // Check-quorum: a leader without a majority of fetches resigns after 1.5 fetch
-            // timeouts, from 3.7 on (KAFKA-15489).
-            let patience = self.spec.settings.quorum_fetch_timeout * 3 / 2;
-            let release = self.nodes.get(&leader).map(|node| node.release);
-            if release.is_some_and(|release| release >= Release::V3_7) {
-                self.after(
-                    patience,
-                    Event::Resign {
-                        epoch: self.quorum.epoch,
-                    },
-                );
-            }
+            self.leave_alone(leader);
         }
     }
 
-    pub(super) fn resign(&mut self, epoch: i32) {
-        let patience = self.spec.settings.quorum_fetch_timeout * 3 / 2;
-        let alone = self
-            .quorum
-            .alone_since
-            .is_some_and(|since| self.now - since >= patience);
-        if epoch == self.quorum.epoch && alone && self.quorum.leader.is_some() {
-            self.lose_leader(false);
+    /// A leader that cannot reach a majority: the others miss it after a fetch timeout and elect
+    /// another if they are a majority without it, while it goes on believing in itself.
+    /// Check-quorum lets it resign after one and a half fetch timeouts, from 3.7 on
+    /// (KAFKA-15489); before, it believes until it hears of the new one.
+    fn leave_alone(&mut self, leader: NodeId) {
+        let epoch = self.quorum.epoch;
+        let timeout = self.spec.settings.quorum_fetch_timeout;
+        self.after(timeout, Event::Missed { epoch });
+        let release = self.nodes.get(&leader).map(|node| node.release);
+        if release.is_some_and(|release| release >= Release::V3_7) {
+            let resign = Event::Resign {
+                node: leader,
+                epoch,
+            };
+            self.after(timeout * 3 / 2, resign);
+        }
+    }
+
+    fn alone_for(&self, patience: Millis) -> bool {
+        let since = self.quorum.alone_since;
+        self.quorum.leader.is_some() && since.is_some_and(|since| self.now - since >= patience)
+    }
+
+    pub(super) fn missed(&mut self, epoch: i32) {
+        let timeout = self.spec.settings.quorum_fetch_timeout;
+        let others = self.candidates().next().is_some();
+        if epoch != self.quorum.epoch || !self.alone_for(timeout) || !others {
+            return;
+        }
+        self.move_end(0);
+        self.quorum.leader = None;
+        self.quorum.alone_since = None;
+        self.leader_noticed(epoch);
+        self.plan_election(self.spec.timing.handover);
+    }
+
+    pub(super) fn resign(&mut self, id: NodeId, epoch: i32) {
+        let timeout = self.spec.settings.quorum_fetch_timeout;
+        if epoch == self.quorum.epoch && self.quorum.leader == Some(id) {
+            if self.alone_for(timeout * 3 / 2) {
+                self.lose_leader(false);
+            }
+            return;
+        }
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.epoch == epoch && node.leader == Some(id) && !node.frozen {
+            node.leader = None;
         }
     }
 
@@ -202,10 +232,9 @@ impl Cluster {
                 epoch: self.quorum.epoch,
             },
         );
-        if let Some(node) = old.and_then(|old| self.nodes.get_mut(&old)) {
-            if !node.frozen {
-                node.leader = None;
-            }
+        let old = old.and_then(|old| self.nodes.get_mut(&old));
+        if let Some(node) = old.filter(|node| !node.frozen) {
+            node.leader = None;
         }
         self.plan_election(timing);
     }
@@ -233,7 +262,9 @@ impl Cluster {
             return;
         }
         for node in self.nodes.values_mut() {
-            if node.alive() && !node.frozen {
+            // One that is cut off believes in itself until it resigns.
+            let believes = node.leader == Some(node.spec.id);
+            if node.alive() && !node.frozen && !believes {
                 node.leader = None;
             }
         }

@@ -126,6 +126,23 @@ impl Image {
         changed
     }
 
+    /// Applies `change` to one partition; answers 1 if it exists.
+    pub(super) fn change_one(
+        &mut self,
+        topic: &str,
+        index: u32,
+        change: impl FnOnce(&mut Partition),
+    ) -> i64 {
+        let topic = self.topics.get_mut(topic).map(Arc::make_mut);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(index)) else {
+            return 0;
+        };
+        change(partition);
+        partition.partition_epoch += 1;
+        1
+    }
+
     /// In Metadata's list of brokers.
     #[must_use]
     pub fn alive(&self, broker: NodeId) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::state::{BrokerPhase, ControllerPhase, Event, Millis, ORIGIN, Position, Process};
-use super::{Cluster, Link, Listener, NodeId, Release};
+use super::{Cluster, Listener, NodeId, Release};
 
 /// How long a closed exporter answers with resets before it refuses (kafka-lab.md, section 4).
 const RESETS: Millis = 150;
@@ -19,6 +19,9 @@ pub enum OperationError {
     /// It is in another state.
     #[error("node {0} is {1}: wait, or use another operation")]
     Node(NodeId, &'static str),
+    /// The quorum has no leader that can commit.
+    #[error("no controller can commit a change now: wait for an election")]
+    NoController,
     /// No such topic or group.
     #[error("the cluster has no {0} named {1}: use one of the spec's names")]
     NoName(&'static str, String),
@@ -80,9 +83,13 @@ impl Cluster {
             Event::LeaderNoticed { epoch } => self.leader_noticed(epoch),
             Event::Election { epoch } => self.elect_controller(epoch),
             Event::Publish { node, run, image } => self.publish(node, run, image),
-            Event::Replicate => self.expand_isrs(),
+            Event::Replicate => {
+                self.expand_isrs();
+                self.finish_moves();
+            }
             Event::IsrCheck { node, run } => self.check_isrs(node, run),
-            Event::Resign { epoch } => self.resign(epoch),
+            Event::Missed { epoch } => self.missed(epoch),
+            Event::Resign { node, epoch } => self.resign(node, epoch),
             Event::Balance => {
                 self.after(self.spec.settings.balance_interval, Event::Balance);
                 self.balance();
@@ -98,7 +105,7 @@ impl Cluster {
         self.plan_replication();
     }
 
-    fn operate(&mut self, change: impl FnOnce(&mut Cluster)) {
+    pub(super) fn operate(&mut self, change: impl FnOnce(&mut Cluster)) {
         self.settle_logs();
         change(self);
         self.refresh();
@@ -340,7 +347,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn known(&self, id: NodeId) -> Result<(), OperationError> {
+    pub(super) fn known(&self, id: NodeId) -> Result<(), OperationError> {
         if self.nodes.contains_key(&id) {
             Ok(())
         } else {
@@ -407,37 +414,5 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
         node.ports.insert(listener, port);
         Ok(())
-    }
-
-    /// What a new connection to that listener meets. Listeners that the node does not have
-    /// refuse.
-    #[must_use]
-    pub fn link(&self, id: NodeId, listener: Listener) -> Link {
-        let Some(node) = self.nodes.get(&id) else {
-            return Link::Refuses;
-        };
-        let open = match listener {
-            Listener::Broker => {
-                node.open && matches!(node.broker, BrokerPhase::Running | BrokerPhase::Leaving)
-            }
-            Listener::Controller => match node.controller {
-                ControllerPhase::Off | ControllerPhase::Jvm => false,
-                ControllerPhase::Joined
-                | ControllerPhase::Loading
-                | ControllerPhase::Running
-                | ControllerPhase::Leaving => true,
-            },
-        };
-        match (open && node.alive(), node.frozen) {
-            (false, _) => Link::Refuses,
-            (true, true) => Link::Silent,
-            (true, false) => Link::Accepts,
-        }
-    }
-
-    /// Changes whenever all connections to the node have ended.
-    #[must_use]
-    pub fn life(&self, id: NodeId) -> u64 {
-        self.nodes.get(&id).map_or(0, |node| node.life)
     }
 }

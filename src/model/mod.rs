@@ -11,8 +11,8 @@
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
 //! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
-//! registration, fencing and controlled shutdown, `replication` the logs and ISRs, `life` events
-//! and operations, `requests` the wire protocol, `jmx` the exporter's pages. Every operation
+//! registration, fencing and controlled shutdown, `replication` the logs and ISRs, `moves`
+//! reassignments, `life` events and operations, `faults` exporters that lie, `requests` the wire protocol, `jmx` the exporter's pages. Every operation
 //! first settles the logs, then changes something, then lets all consequences follow
 //! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
 //! only part with I/O: it puts a cluster behind real TCP and HTTP.
@@ -21,21 +21,26 @@
 
 mod brokers;
 mod controllers;
+mod faults;
 mod groups;
 mod image;
 mod jmx;
 mod life;
+mod moves;
+mod outside;
 mod release;
 mod replication;
 mod requests;
 pub mod serve;
 mod spec;
+mod start;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+pub use self::faults::Fault;
 pub use self::image::{Image, Partition, PartitionId, Registration, Topic};
 pub use self::jmx::Page;
 pub use self::life::OperationError;

@@ -129,13 +129,20 @@ impl Cluster {
         log.high_watermark = log.high_watermark.max(lowest.unwrap_or(0)).min(end);
     }
 
+    /// The partition's leader, if it serves and can have ISR changes committed.
+    fn leader_in_touch(&self, partition: &Partition) -> Option<NodeId> {
+        let controller = self.committing()?;
+        let leader = partition.leader.filter(|leader| self.serves(*leader))?;
+        (leader == controller || self.linked(leader, controller)).then_some(leader)
+    }
+
     /// A follower may come back into the ISR: it has read up to the high watermark
     /// (`Partition.isFollowerInSync`) and is neither fenced nor shutting down (KIP-841).
     fn returning(&self, image: &Image, id: &PartitionId, partition: &Partition) -> Vec<NodeId> {
         let Some(log) = self.logs.get(id) else {
             return Vec::new();
         };
-        let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else {
+        let Some(leader) = self.leader_in_touch(partition) else {
             return Vec::new();
         };
         let missing = partition
@@ -224,7 +231,7 @@ impl Cluster {
     }
 
     fn catch_up_time(&self, id: &PartitionId, partition: &Partition) -> Option<Millis> {
-        let leader = partition.leader.filter(|leader| self.serves(*leader))?;
+        let leader = self.leader_in_touch(partition)?;
         let log = self.logs.get(id)?;
         let mut soonest = None;
         for follower in partition

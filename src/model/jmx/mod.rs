@@ -6,7 +6,7 @@ mod page;
 
 use super::image::{Image, Partition};
 use super::state::{BrokerPhase, ControllerPhase, Millis, Node, ORIGIN, Position, Process};
-use super::{Cluster, Link, NodeId, Release};
+use super::{Cluster, Fault, Link, NodeId, Release};
 use page::Lines;
 
 /// What a scrape of a node's exporter meets.
@@ -30,6 +30,14 @@ pub enum Page {
 }
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+fn text(status: u16, body: String) -> Page {
+    Page::Text {
+        status,
+        content_type: CONTENT_TYPE,
+        body,
+    }
+}
+
 /// Bytes of one record.
 const RECORD_BYTES: u64 = 100;
 
@@ -45,6 +53,11 @@ impl Cluster {
             Process::Ended { reset_until, .. } if self.now < reset_until => Link::Accepts,
             Process::Ended { .. } => Link::Refuses,
             Process::Alive | Process::Stopping { .. } if self.now < node.exporter_at => {
+                Link::Refuses
+            }
+            Process::Alive | Process::Stopping { .. }
+                if node.exporter_fault == Some(Fault::Dead) =>
+            {
                 Link::Refuses
             }
             Process::Alive | Process::Stopping { .. } if node.frozen => Link::Silent,
@@ -63,13 +76,47 @@ impl Cluster {
             (Link::Silent, _) => Page::Silent,
             (Link::Accepts, Process::Ended { .. }) => Page::Reset,
             (Link::Accepts, Process::Alive | Process::Stopping { .. }) => {
-                let body = self.page(node);
+                match node.exporter_fault {
+                    None => text(200, self.page(node)),
+                    Some(fault) => self.faulty_page(node, fault),
+                }
+            }
+        }
+    }
+
+    fn faulty_page(&self, node: &Node, fault: Fault) -> Page {
+        match fault {
+            Fault::Dead => Page::Refused,
+            Fault::Hangs => Page::Silent,
+            Fault::Html => {
+                let body = "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>".to_owned();
                 Page::Text {
                     status: 200,
-                    content_type: CONTENT_TYPE,
+                    content_type: "text/html",
                     body,
                 }
             }
+            Fault::Empty => text(200, String::new()),
+            Fault::Error => text(500, String::new()),
+            Fault::Cut => {
+                // The page is ASCII, so every byte is a boundary; a line break would be no cut.
+                let whole = self.page(node);
+                let half = whole.get(..whole.len() / 2).unwrap_or_default();
+                text(200, half.trim_end().to_owned())
+            }
+            Fault::NotANumber => {
+                let page = self.page(node);
+                let lines = page.lines().map(|line| match line.rsplit_once(' ') {
+                    Some((series, _)) if !line.starts_with('#') => format!("{series} NaN\n"),
+                    Some(_) | None => format!("{line}\n"),
+                });
+                text(200, lines.collect())
+            }
+            Fault::Stale => text(200, node.old_page.clone()),
+            Fault::Of(other) => match self.nodes.get(&other).filter(|other| other.alive()) {
+                Some(other) => text(200, self.page(other)),
+                None => Page::Refused,
+            },
         }
     }
 

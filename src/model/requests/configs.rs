@@ -13,6 +13,7 @@ use crate::model::{Listener, Release};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const NO_THROTTLE: u64 = i64::MAX.unsigned_abs();
 
 /// Where a value comes from (`DescribeConfigsResponse.ConfigSource`).
 #[derive(Clone, Copy)]
@@ -129,6 +130,17 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
             settings.quorum_fetch_timeout,
             2_000,
         ),
+        // No throttle is the biggest long.
+        set(
+            "leader.replication.throttled.rate",
+            NO_THROTTLE,
+            NO_THROTTLE,
+        ),
+        set(
+            "follower.replication.throttled.rate",
+            NO_THROTTLE,
+            NO_THROTTLE,
+        ),
         set(
             "min.insync.replicas",
             u64::from(settings.min_insync_replicas),
@@ -193,6 +205,10 @@ fn newest_iv(release: Release) -> u8 {
 }
 
 fn topic(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
+    if at.cluster.topics_hidden {
+        let message = "Topic authorization failed.".to_owned();
+        return Err((code::TOPIC_AUTHORIZATION_FAILED, message));
+    }
     let Some(topic) = at.node.image.topics.get(name) else {
         let message = "This server does not host this topic-partition.".to_owned();
         return Err((code::UNKNOWN_TOPIC_OR_PARTITION, message));

@@ -55,6 +55,7 @@ fn topics(
     let all = |version: i16, list: &[MetadataRequestTopic]| version == 0 && list.is_empty();
     let wanted = match wanted {
         Some(list) if !all(at.version, &list) => list,
+        Some(_) | None if at.cluster.topics_hidden => return Vec::new(),
         Some(_) | None => {
             let every = image.topics.iter();
             return every
@@ -76,10 +77,11 @@ fn one(at: &At<'_>, image: &Image, wanted: MetadataRequestTopic) -> MetadataResp
             .iter()
             .find(|(_, topic)| topic.id == wanted.topic_id),
     };
-    if let Some((name, topic)) = found {
+    if let Some((name, topic)) = found.filter(|_| !at.cluster.topics_hidden) {
         return describe(at, image, name, topic);
     }
     let error = match wanted.name {
+        Some(_) if at.cluster.topics_hidden => code::TOPIC_AUTHORIZATION_FAILED,
         Some(_) => code::UNKNOWN_TOPIC_OR_PARTITION,
         None => code::UNKNOWN_TOPIC_ID,
     };

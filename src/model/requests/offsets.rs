@@ -55,6 +55,9 @@ fn offset(
     wanted: &ListOffsetsPartition,
     debugging: bool,
 ) -> Result<(i64, i32), i16> {
+    if at.cluster.topics_hidden {
+        return Err(code::TOPIC_AUTHORIZATION_FAILED);
+    }
     let id = at.node.spec.id;
     let index =
         u32::try_from(wanted.partition_index).map_err(|_| code::UNKNOWN_TOPIC_OR_PARTITION)?;

@@ -34,14 +34,40 @@ pub(super) fn answer(at: &At<'_>, request: DescribeQuorumRequest) -> Reply<Descr
     if !named {
         return Reply::Is(refused(code::UNKNOWN_TOPIC_OR_PARTITION));
     }
-    match (at.listener, at.controller()) {
-        (Listener::Broker, None) => Reply::Waits,
-        (Listener::Broker, Some(leader)) => Reply::Is(quorum(at, leader)),
-        (Listener::Controller, Some(leader)) if leader == at.node.spec.id => {
-            Reply::Is(quorum(at, leader))
+    let own = at.node.spec.id;
+    let reply = match (at.listener, at.controller()) {
+        (Listener::Broker, None) => return Reply::Waits,
+        (Listener::Broker, Some(leader)) => quorum(at, leader),
+        (Listener::Controller, _) if at.node.leader != Some(own) => {
+            refused(code::NOT_LEADER_OR_FOLLOWER)
         }
-        (Listener::Controller, _) => Reply::Is(refused(code::NOT_LEADER_OR_FOLLOWER)),
-    }
+        (Listener::Controller, _) if at.cluster.quorum.leader == Some(own) => quorum(at, own),
+        (Listener::Controller, _) => alone(at),
+    };
+    Reply::Is(reply)
+}
+
+/// What a leader that has been replaced and does not know it yet answers: itself, and voters that
+/// stopped fetching.
+fn alone(at: &At<'_>) -> DescribeQuorumResponse {
+    let (stopped, end) = match at.node.position {
+        Position::Stopped { at, end } => (at, end),
+        Position::Never | Position::Following => (at.cluster.now, at.node.image.offset),
+    };
+    // The others had missed it for a fetch timeout by then.
+    let last = stopped.saturating_sub(at.cluster.spec.settings.quorum_fetch_timeout);
+    let (now, then) = (at.cluster.wall(at.cluster.now), at.cluster.wall(last));
+    let own = at.node.spec.id;
+    let voters = at.cluster.voters().map(|id| {
+        let seen = if id == own { now } else { then };
+        state(at, id, end, seen)
+    });
+    let partition = PartitionData::default()
+        .with_leader_id(BrokerId(own))
+        .with_leader_epoch(at.node.epoch)
+        .with_high_watermark(end)
+        .with_current_voters(voters.collect());
+    wrap(partition)
 }
 
 fn wrap(partition: PartitionData) -> DescribeQuorumResponse {
@@ -103,31 +129,33 @@ fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
         .nodes
         .get(&id)
         .map_or(Position::Never, |node| node.position);
-    let (log_end, fetched, caught_up) = if id == leader {
-        let now = cluster.wall(cluster.now);
-        (end, now, now)
-    } else {
-        match position {
-            Position::Never => (-1, -1, -1),
-            Position::Following => {
-                // A follower with nothing to read asks every 500 ms; idle records come as often.
-                let phase = u64::try_from(id).unwrap_or(0) * 137;
-                let last = cluster.wall(cluster.now.saturating_sub((cluster.now + phase) % 500));
-                (end, last, last)
-            }
-            Position::Stopped { at, end } => (end, cluster.wall(at), cluster.wall(at)),
+    if id == leader {
+        return state(at, id, end, cluster.wall(cluster.now));
+    }
+    match position {
+        Position::Never => state(at, id, -1, -1),
+        Position::Following => {
+            // A follower with nothing to read asks every 500 ms; idle records come as often.
+            let phase = u64::try_from(id).unwrap_or(0) * 137;
+            let last = cluster.now.saturating_sub((cluster.now + phase) % 500);
+            state(at, id, end, cluster.wall(last))
         }
-    };
+        Position::Stopped { at: last, end } => state(at, id, end, cluster.wall(last)),
+    }
+}
+
+/// One voter or observer that fetched last, and was caught up, at `seen`.
+fn state(at: &At<'_>, id: NodeId, end: i64, seen: i64) -> ReplicaState {
     let mut state = ReplicaState::default()
         .with_replica_id(BrokerId(id))
-        .with_log_end_offset(log_end);
+        .with_log_end_offset(end);
     if at.version >= 1 {
         state = state
-            .with_last_fetch_timestamp(fetched)
-            .with_last_caught_up_timestamp(caught_up);
+            .with_last_fetch_timestamp(seen)
+            .with_last_caught_up_timestamp(seen);
     }
     if at.version >= 2 {
-        state = state.with_replica_directory_id(cluster.directory(id));
+        state = state.with_replica_directory_id(at.cluster.directory(id));
     }
     state
 }
