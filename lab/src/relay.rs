@@ -163,45 +163,47 @@ async fn forward(
     if server.write_all(&head).await.is_err() {
         return reset(&client);
     }
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let there = pump(from_client, to_server, peer, cuts.clone());
-    let back = pump(from_server, to_client, peer, cuts);
-    tokio::join!(there, back);
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let there = pump(&mut from_client, &mut to_server, peer, cuts.clone());
+    let back = pump(&mut from_server, &mut to_client, peer, cuts);
+    if tokio::try_join!(there, back).is_err() {
+        reset(from_client.as_ref());
+        reset(from_server.as_ref());
+        // Dropping a write half sends a FIN, which would come before the reset.
+        to_client.forget();
+        to_server.forget();
+    }
 }
+
+/// A direction that ends with a reset of the whole connection.
+struct Broken;
 
 /// Copies one direction until its end, and stands still while the link is cut.
 async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     peer: Option<NodeId>,
     mut cuts: watch::Receiver<Cuts>,
-) {
+) -> Result<(), Broken> {
     let mut buffer = vec![0; 64 * 1024];
+    let mut orders = cuts.clone();
     loop {
-        let mut watch = cuts.clone();
         let read = tokio::select! {
             biased;
-            _ = reset_ordered(&mut watch, peer) => None,
-            read = from.read(&mut buffer) => Some(read),
+            () = reset_ordered(&mut orders, peer) => return Err(Broken),
+            read = from.read(&mut buffer) => read,
         };
         // What was read while the link was being cut waits for the heal like everything after it.
-        if read.is_none() || !passable(&mut cuts, peer).await {
-            reset(from.as_ref());
-            return reset(to.as_ref());
+        if !passable(&mut cuts, peer).await {
+            return Err(Broken);
         }
-        let chunk = match read {
-            Some(Ok(length)) => buffer.get(..length).unwrap_or_default(),
-            Some(Err(_)) | None => return reset(to.as_ref()),
-        };
+        let chunk = buffer.get(..read.map_err(|_| Broken)?).ok_or(Broken)?;
         if chunk.is_empty() {
             // The other direction goes on: Kafka never half-closes, but that is not ours to say.
-            let _ = to.shutdown().await;
-            return;
+            return to.shutdown().await.map_err(|_| Broken);
         }
-        if to.write_all(chunk).await.is_err() {
-            return reset(from.as_ref());
-        }
+        to.write_all(chunk).await.map_err(|_| Broken)?;
     }
 }
 
