@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use lab::artifacts::Cache;
 use lab::{Cut, Peer, Release};
 
-use self::protocol::{Answer, Order, Place, Status};
+use self::protocol::{Answer, Order, Place, Status, View};
 
 /// Real Kafka clusters on loopback: start, stop, kill, freeze, cut, load.
 #[derive(Debug, Parser)]
@@ -21,7 +21,7 @@ use self::protocol::{Answer, Order, Place, Status};
 pub struct Cli {
     /// Which lab, where several run side by side
     #[arg(long, global = true, default_value = "lab")]
-    name: String,
+    lab: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,14 +90,14 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<()> {
-        let name = self.name;
+        let lab = self.lab;
         let order = match self.command {
-            Command::Up(args) => return up::run(&name, args).await,
-            Command::Load(args) => return load::run(&name, args).await,
+            Command::Up(args) => return up::run(&lab, args).await,
+            Command::Load(args) => return load::run(&lab, args).await,
             Command::Fetch { releases } => return fetch(releases).await,
             Command::Record(args) => return record::run(args).await,
-            Command::Status { json } => return status(&name, json).await,
-            Command::Down => return down(&name).await,
+            Command::Status { json } => return status(&lab, json).await,
+            Command::Down => return down(&lab).await,
             Command::Stop { node } => Order::Stop { node },
             Command::Kill { node } => Order::Kill { node },
             Command::Freeze { node } => Order::Freeze { node },
@@ -129,7 +129,7 @@ impl Cli {
                 config,
             },
         };
-        protocol::ask(&name, &order).await.map(|_| ())
+        protocol::ask(&lab, &order).await.map(|_| ())
     }
 }
 
@@ -208,14 +208,25 @@ fn table(status: &Status) -> String {
     let controller = status
         .active_controller
         .map_or("none".to_owned(), |id| id.to_string());
-    let partitions = match status.partitions {
-        Some((all, short)) => format!("{all}, {short} of them miss a replica or a leader"),
-        None => "unknown, no broker answers".to_owned(),
-    };
-    text + &format!(
-        "active controller: {controller}\npartitions: {partitions}\nbootstrap: {}\n",
+    let _ = writeln!(
+        text,
+        "active controller: {controller}\nbootstrap: {}",
         status.bootstrap
-    )
+    );
+    for (id, view) in &status.views {
+        let line = match view {
+            None => "does not answer".to_owned(),
+            Some(View {
+                brokers,
+                partitions,
+                short,
+            }) => format!(
+                "sees brokers {brokers:?}, {partitions} partitions, {short} without leader or full ISR"
+            ),
+        };
+        let _ = writeln!(text, "broker {id} {line}");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -76,8 +76,17 @@ pub struct Status {
     pub jmx_template: String,
     pub nodes: Vec<NodeStatus>,
     pub active_controller: Option<NodeId>,
-    /// Partitions, and how many of them miss a replica or a leader; `None`: no broker answers.
-    pub partitions: Option<(usize, usize)>,
+    /// What each running broker sees; `None`: it does not answer.
+    pub views: Vec<(NodeId, Option<View>)>,
+}
+
+/// The cluster as one broker has it; one that is cut off sees an old one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct View {
+    pub brokers: Vec<NodeId>,
+    pub partitions: usize,
+    /// Partitions that miss a replica in the ISR or have no leader.
+    pub short: usize,
 }
 
 /// One node.

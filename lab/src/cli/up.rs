@@ -1,6 +1,6 @@
 //! `lab up`: owns the cluster, in the foreground, and does what other `lab` calls ask.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use lab::{Cluster, Layout, Node, Release, Rules, Spec, Timing};
 
-use super::protocol::{self, Answer, NodeStatus, Order, Place, Status};
+use super::protocol::{self, Answer, NodeStatus, Order, Place, Status, View};
 
 /// What cluster.
 #[derive(Debug, clap::Args)]
@@ -127,6 +127,7 @@ pub async fn run(name: &str, args: Args) -> anyhow::Result<()> {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted.context("accept on the lab's socket")?;
+                while talks.try_join_next().is_some() {}
                 let (cluster, state) = (Arc::clone(&cluster), place.state.clone());
                 talks.spawn(talk(stream, cluster, Arc::clone(&down), state));
             }
@@ -167,18 +168,16 @@ async fn end_signal() -> anyhow::Result<()> {
     }
 }
 
-async fn talk(
-    mut stream: UnixStream,
-    cluster: Arc<Cluster>,
-    down: Arc<Notify>,
-    state: std::path::PathBuf,
-) {
-    let answer = match protocol::receive::<Order>(&mut stream).await {
-        Ok(order) => obey(&cluster, order, &down).await,
-        Err(error) => Answer::Failed {
-            why: format!("{error:#}"),
-        },
+async fn talk(mut stream: UnixStream, cluster: Arc<Cluster>, down: Arc<Notify>, state: PathBuf) {
+    let order = protocol::receive::<Order>(&mut stream).await;
+    let ends = matches!(order, Ok(Order::Down));
+    let answer = match order {
+        Ok(order) => carry_out(&cluster, order).await,
+        Err(error) => Err(error),
     };
+    let answer = answer.unwrap_or_else(|error| Answer::Failed {
+        why: format!("{error:#}"),
+    });
     if let Err(error) = write_state(&state, &cluster).await {
         tracing::warn!("failed to {error:#}");
     }
@@ -186,18 +185,13 @@ async fn talk(
     if let Ok(line) = protocol::line(&answer) {
         let _ = protocol::send(&mut stream, line).await;
     }
-}
-
-async fn obey(cluster: &Cluster, order: Order, down: &Notify) -> Answer {
-    match carry_out(cluster, order, down).await {
-        Ok(answer) => answer,
-        Err(error) => Answer::Failed {
-            why: format!("{error:#}"),
-        },
+    // Only now: the end of the lab ends this task too.
+    if ends {
+        down.notify_one();
     }
 }
 
-async fn carry_out(cluster: &Cluster, order: Order, down: &Notify) -> anyhow::Result<Answer> {
+async fn carry_out(cluster: &Cluster, order: Order) -> anyhow::Result<Answer> {
     match order {
         Order::Status => return Ok(Answer::Status(Box::new(status(cluster).await))),
         Order::Access => {
@@ -234,26 +228,29 @@ async fn carry_out(cluster: &Cluster, order: Order, down: &Notify) -> anyhow::Re
                 .create_topic(&name, partitions, replication, &pairs)
                 .await?;
         }
-        Order::Down => down.notify_one(),
+        Order::Down => {}
     }
     Ok(Answer::Done)
 }
 
 async fn status(cluster: &Cluster) -> Status {
     let active_controller = cluster.active_controller().await.ok().flatten();
-    let mut partitions = None;
+    let mut views = Vec::new();
     for node in cluster
         .brokers()
         .filter(|node| node.is_alive() && !node.is_frozen())
     {
-        if let Ok(seen) = cluster.metadata(node.id()).await {
-            partitions = Some((seen.partitions.len(), seen.short()));
-            break;
-        }
+        let seen = cluster.metadata(node.id()).await.ok();
+        let view = seen.map(|seen| View {
+            partitions: seen.partitions.len(),
+            short: seen.short(),
+            brokers: seen.brokers.into_iter().collect(),
+        });
+        views.push((node.id(), view));
     }
     Status {
         active_controller,
-        partitions,
+        views,
         ..still(cluster)
     }
 }
@@ -270,7 +267,7 @@ fn still(cluster: &Cluster) -> Status {
         jmx_template: cluster.jmx_template().to_owned(),
         nodes: cluster.nodes().iter().map(node_status).collect(),
         active_controller: None,
-        partitions: None,
+        views: Vec::new(),
     }
 }
 
