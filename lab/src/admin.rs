@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::incremental_alter_configs_request::{
@@ -12,8 +15,9 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse, TopicName,
+    AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse,
+    TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use serde::{Deserialize, Serialize};
@@ -202,6 +206,38 @@ impl Cluster {
                 "alter the config",
                 resource.error_code,
                 resource.error_message.as_ref(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Moves one partition to these brokers; returns once Kafka has accepted it.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn reassign(
+        &self,
+        topic: &str,
+        partition: i32,
+        replicas: &[NodeId],
+    ) -> Result<(), ClusterError> {
+        let replicas = replicas.iter().copied().map(BrokerId).collect();
+        let partition = ReassignablePartition::default()
+            .with_partition_index(partition)
+            .with_replicas(Some(replicas));
+        let topic = ReassignableTopic::default()
+            .with_name(TopicName(text(topic)))
+            .with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
+        let answer = self.ask(self.any_broker()?, &request, 0).await?;
+        check("reassign", answer.error_code, answer.error_message.as_ref())?;
+        for one in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            check(
+                "reassign the partition",
+                one.error_code,
+                one.error_message.as_ref(),
             )?;
         }
         Ok(())

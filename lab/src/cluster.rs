@@ -1,6 +1,5 @@
 //! A whole cluster: started, owned and ended together.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::archive;
 use crate::artifacts::{ArtifactError, Cache, Distribution};
 use crate::client::{ClientError, Login};
 use crate::format::{FormatError, Template, random_id};
@@ -66,6 +66,8 @@ pub enum ClusterError {
     Relays { source: io::Error },
     #[error(transparent)]
     Link(#[from] LinkError),
+    #[error("run {class}: it says\n{tail}")]
+    Tool { class: String, tail: String },
     #[error("find node {id}: this cluster has no such node")]
     UnknownNode { id: NodeId },
     #[error("ask a broker: none is running")]
@@ -105,22 +107,31 @@ impl Cluster {
     /// up; then the end of its log is in the error.
     pub async fn start(spec: Spec) -> Result<Self, ClusterError> {
         spec.check()?;
-        let prepared = tokio::task::spawn_blocking(move || Self::prepare(spec)).await??;
+        let cache = Cache::open()?;
+        for release in spec.releases() {
+            archive::ensure(&cache, release).await;
+        }
+        Self::start_now(spec, None).await
+    }
+
+    /// As [`Cluster::start`], for the making of a class archive.
+    pub(crate) async fn start_training(spec: Spec, draft: PathBuf) -> Result<Self, ClusterError> {
+        Self::start_now(spec, Some(draft)).await
+    }
+
+    async fn start_now(spec: Spec, draft: Option<PathBuf>) -> Result<Self, ClusterError> {
+        let prepared = tokio::task::spawn_blocking(move || Self::prepare(spec, draft)).await??;
         let (cluster, distributions) = prepared;
         let begun = Instant::now();
         cluster.spawn_all(&distributions)?;
         cluster.wait_up(begun).await?;
-        let shared = &cluster.shared;
-        tracing::info!(
-            port = shared.wiring.base(),
-            seconds = begun.elapsed().as_secs_f32(),
-            "up"
-        );
+        let seconds = begun.elapsed().as_secs_f32();
+        tracing::info!(port = cluster.base_port(), seconds, "up");
         Ok(cluster)
     }
 
     /// Everything before the first process: artifacts, ports, folders, formatted logs. Blocks.
-    fn prepare(spec: Spec) -> Result<(Self, Distributions), ClusterError> {
+    fn prepare(spec: Spec, draft: Option<PathBuf>) -> Result<(Self, Distributions), ClusterError> {
         let cache = Cache::open()?;
         let agent = cache.jmx_agent()?;
         let distributions = Distributions::of(&cache, &spec)?;
@@ -141,6 +152,7 @@ impl Cluster {
             dir,
             agent,
             password,
+            draft,
         });
 
         let node = |(id, role)| Node::new(id, role, Arc::clone(&shared));
@@ -332,11 +344,8 @@ struct Distributions(BTreeMap<Release, Distribution>);
 impl Distributions {
     fn of(cache: &Cache, spec: &Spec) -> Result<Self, ClusterError> {
         let mut all = BTreeMap::new();
-        let own = spec.nodes().into_iter().map(|(id, _)| spec.release_of(id));
-        for release in own.chain([spec.release]) {
-            if let Entry::Vacant(place) = all.entry(release) {
-                place.insert(cache.kafka(release)?);
-            }
+        for release in spec.releases() {
+            all.insert(release, cache.kafka(release)?);
         }
         Ok(Self(all))
     }

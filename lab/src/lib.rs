@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! artifacts  Kafka releases and the JMX exporter from the Maven registry, cached
+//! archive    class archives: nodes start faster
 //! spec       what is wanted: layout, releases, rules, time-outs, relays, ACLs
 //! ports      one free block of 500 ports per cluster;  wiring: which port is whose
 //! format     formatted log folders without a JVM per node
@@ -9,6 +10,7 @@
 //! process    children that die with the lab, even on SIGKILL
 //! node       stop, kill, freeze, thaw, start one node
 //! cluster    all of it together: Cluster::start(Spec), Drop ends everything
+//! tools      Kafka's own command-line tools
 //! load       a producer and consumers that account for every record
 //! relay      TCP relays that can be cut;  links: which there are, and what each cut means
 //! record     pages of the real JMX exporter;  http: one GET
@@ -16,6 +18,7 @@
 //! ```
 
 pub mod admin;
+mod archive;
 pub mod artifacts;
 pub mod client;
 pub mod cluster;
@@ -31,6 +34,7 @@ pub mod record;
 pub mod relay;
 pub mod release;
 pub mod spec;
+pub mod tools;
 mod wiring;
 
 pub use admin::{Metadata, Partition};

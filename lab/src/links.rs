@@ -7,12 +7,15 @@
 //! | `Node(a)`, `Node(b)` | replication between the two brokers in both directions, votes and fetches between two controllers, broker to controller | both reach everyone else |
 //!
 //! Kafka has one inter-broker address per broker, not one per pair: a broker's peers share one
-//! relay, which tells them apart by the client id of the first request on a connection
-//! (`broker-N-...`). A connection that names no broker is never cut by a pair.
-//! Controllers are found by each node through its own `controller.quorum.voters`, so those links
-//! have a relay per pair. The gate learns that list from a broker's config: with relays on, give
-//! it the controllers by `Cluster::controllers` instead, or a cut of that broker's link to the
-//! quorum cuts the gate's link to the controllers too.
+//! relay, which tells them apart by the client id of the first request on a connection. A
+//! connection that names no node is never cut by a pair.
+//! Each node finds the controllers through its own `controller.quorum.voters`, so those links have
+//! a relay per pair. From 3.9 on the leader also tells its own advertised address to whoever
+//! fetches (KIP-853), and raft goes there: that is the relay the gate uses too, and again the
+//! client id tells who it is.
+//! The gate may learn controllers from a broker's `controller.quorum.voters`: a cut of that
+//! broker's link to the quorum then cuts the gate's link to the controllers too. Give it
+//! `Cluster::controllers` instead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,8 +91,10 @@ impl From<Peer> for String {
 /// All relays of one cluster.
 #[derive(Debug)]
 pub(crate) struct Relays {
-    /// Node -> client listener, controller listener, exporter.
+    /// Node -> client listener and exporter.
     gate: BTreeMap<NodeId, Vec<Relay>>,
+    /// Controller -> its listener as the gate and (from 3.9) raft find it.
+    controllers: BTreeMap<NodeId, Relay>,
     /// (from, to) -> link to a controller or to ZooKeeper.
     quorum: BTreeMap<(NodeId, NodeId), Relay>,
     inter_broker: BTreeMap<NodeId, Relay>,
@@ -102,6 +107,7 @@ impl Relays {
         let hub = Hub::start()?;
         let mut relays = Self {
             gate: BTreeMap::new(),
+            controllers: BTreeMap::new(),
             quorum: BTreeMap::new(),
             inter_broker: BTreeMap::new(),
             hub,
@@ -132,7 +138,9 @@ impl Relays {
             pairs.push((wiring.client(id), wiring.client_bind(id)));
         }
         if role.is_controller() {
-            pairs.push((wiring.controller(id), wiring.controller_bind(id)));
+            let (port, upstream) = (wiring.controller(id), wiring.controller_bind(id));
+            self.controllers
+                .insert(id, self.hub.relay(port, upstream, true)?);
         }
         let open = |(port, upstream)| self.hub.relay(port, upstream, false);
         let relays = pairs.into_iter().map(open).collect::<io::Result<_>>()?;
@@ -175,21 +183,24 @@ impl Relays {
     }
 
     fn cut_gate(&self, id: NodeId, how: Cut) -> bool {
-        let relays = self.gate.get(&id);
-        relays
-            .into_iter()
-            .flatten()
-            .for_each(|relay| relay.cut(how));
-        relays.is_some()
+        let gate = self.gate.get(&id);
+        let relays = gate.into_iter().flatten().chain(self.controllers.get(&id));
+        relays.for_each(|relay| relay.cut(None, how));
+        gate.is_some()
     }
 
     fn cut_quorum(&self, how: Cut, wanted: impl Fn(NodeId, NodeId) -> bool) -> bool {
+        let pairs = self
+            .quorum
+            .iter()
+            .filter(|((from, to), _)| wanted(*from, *to));
         let mut found = false;
-        for ((from, to), relay) in &self.quorum {
-            if wanted(*from, *to) {
-                relay.cut(how);
-                found = true;
+        for ((from, to), relay) in pairs {
+            relay.cut(None, how);
+            if let Some(advertised) = self.controllers.get(to) {
+                advertised.cut(Some(*from), how);
             }
+            found = true;
         }
         found
     }
@@ -199,14 +210,18 @@ impl Relays {
         let (Some(to_one), Some(to_other)) = relays else {
             return false;
         };
-        to_one.cut_from(other, how);
-        to_other.cut_from(one, how);
+        to_one.cut(Some(other), how);
+        to_other.cut(Some(one), how);
         true
     }
 
     /// Heals every link.
     pub(crate) fn heal(&self) {
-        let gate = self.gate.values().flatten();
+        let gate = self
+            .gate
+            .values()
+            .flatten()
+            .chain(self.controllers.values());
         gate.chain(self.quorum.values())
             .chain(self.inter_broker.values())
             .for_each(Relay::heal);
@@ -246,7 +261,8 @@ mod tests {
         // Six nodes to three controllers, but not a controller to itself.
         assert_eq!(relays.quorum.len(), 6 * 3 - 3);
         assert_eq!(relays.inter_broker.len(), 3);
-        assert_eq!(relays.gate.values().map(Vec::len).sum::<usize>(), 12);
+        assert_eq!(relays.gate.values().map(Vec::len).sum::<usize>(), 6 + 3);
+        assert_eq!(relays.controllers.len(), 3);
         assert_ne!(wiring.quorum_link(1, 101), wiring.quorum_link(2, 101));
         assert_eq!(wiring.quorum_link(101, 101), wiring.controller_bind(101));
         let (_block, wiring, relays) = open(&Spec::zookeeper(Release::V3_9_2).relays());

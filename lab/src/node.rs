@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::archive;
 use crate::artifacts::{ArtifactError, Cache, Distribution, tail};
 use crate::process::{Process, lock, mortal};
 use crate::properties::{self, NodeConfig};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) agent: PathBuf,
     pub(crate) password: String,
+    /// Where nodes leave a class archive when they end.
+    pub(crate) draft: Option<PathBuf>,
 }
 
 /// One Kafka node (or the ZooKeeper server). All methods take `&self` and may be called from
@@ -252,7 +255,7 @@ impl Node {
             return Err(NodeError::Running { id: self.id });
         }
         state.overrides.extend(lines);
-        let config = self.write_config(&state.overrides)?;
+        let config = self.write_config(distribution.release, &state.overrides)?;
         let command = self.command(distribution, &config)?;
         let process = Process::spawn(command);
         let process = process.map_err(|source| NodeError::Start {
@@ -266,7 +269,11 @@ impl Node {
         Ok(())
     }
 
-    fn write_config(&self, overrides: &BTreeMap<String, String>) -> Result<PathBuf, NodeError> {
+    fn write_config(
+        &self,
+        release: Release,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, NodeError> {
         let data = self.data();
         let shared = &self.shared;
         let text = match self.role {
@@ -278,6 +285,7 @@ impl Node {
                 wiring: &shared.wiring,
                 id: self.id,
                 role: self.role,
+                release,
                 data: &data,
                 password: &shared.password,
                 overrides,
@@ -304,6 +312,14 @@ impl Node {
             "-XX:-UsePerfData",
         ]);
         command.arg("-Djava.awt.headless=true");
+        match &self.shared.draft {
+            Some(draft) if self.role.is_broker() => {
+                command.arg(format!("-XX:ArchiveClassesAtExit={}", draft.display()));
+            }
+            Some(_) | None => {
+                command.args(archive::option(&self.shared.cache, distribution));
+            }
+        }
         command.arg(format!("{}{}", logging.option, log_config.display()));
         let main = match self.role {
             Role::ZooKeeper => "org.apache.zookeeper.server.quorum.QuorumPeerMain",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::release::Logging;
+use crate::release::{Logging, Release};
 use crate::spec::{Layout, NodeId, Role, Spec, Timing};
 use crate::wiring::{APP, BROKER, CLIENT, CONTROLLER, Wiring};
 
@@ -18,6 +18,7 @@ pub(crate) struct NodeConfig<'a> {
     pub(crate) wiring: &'a Wiring,
     pub(crate) id: NodeId,
     pub(crate) role: Role,
+    pub(crate) release: Release,
     /// The folder for logs (data).
     pub(crate) data: &'a Path,
     /// Password of [`SUPER_USER`]; used with ACLs only.
@@ -74,45 +75,46 @@ impl NodeConfig<'_> {
 
     fn listeners(&self, all: &mut Properties) {
         let (id, wiring) = (self.id, self.wiring);
-        // Listener name, real port, advertised port.
-        let mut own: Vec<(&str, u16, u16)> = Vec::new();
+        let mut bound = Vec::new();
+        let mut advertised = Vec::new();
         if self.role.is_broker() {
-            own.push((CLIENT, wiring.client_bind(id), wiring.client(id)));
+            bound.push((CLIENT, wiring.client_bind(id)));
+            advertised.push((CLIENT, wiring.client(id)));
             if wiring.is_split() {
-                own.push((
-                    BROKER,
-                    wiring.inter_broker_bind(id),
-                    wiring.inter_broker(id),
-                ));
-                own.push((APP, wiring.app(id), wiring.app(id)));
+                bound.push((BROKER, wiring.inter_broker_bind(id)));
+                bound.push((APP, wiring.app(id)));
+                advertised.push((BROKER, wiring.inter_broker(id)));
+                advertised.push((APP, wiring.app(id)));
             }
             let between = if wiring.is_split() { BROKER } else { CLIENT };
             put(all, "inter.broker.listener.name", between);
-            put(
-                all,
-                "advertised.listeners",
-                join(own.iter().map(|(name, _, port)| (*name, *port))),
-            );
         }
         if self.role.is_controller() {
-            let port = wiring.controller_bind(id);
-            own.push((CONTROLLER, port, port));
+            bound.push((CONTROLLER, wiring.controller_bind(id)));
+            // Before 3.9 a controller's listener must not be advertised; nobody would look, either.
+            if self.spec.relays && self.release.tells_voter_endpoints() {
+                advertised.push((CONTROLLER, wiring.controller(id)));
+            }
         }
-        put(
-            all,
-            "listeners",
-            join(own.iter().map(|(name, port, _)| (*name, *port))),
-        );
+        put(all, "listeners", join(&bound));
+        if !advertised.is_empty() {
+            put(all, "advertised.listeners", join(&advertised));
+        }
+        put(all, "listener.security.protocol.map", self.protocols());
+    }
+
+    fn protocols(&self) -> String {
         let inner = if self.spec.acl {
             "SASL_PLAINTEXT"
         } else {
             "PLAINTEXT"
         };
-        let mut map = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
-        if !self.is_zookeeper() {
-            map += &format!(",{CONTROLLER}:{inner}");
+        let brokers = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
+        if self.is_zookeeper() {
+            brokers
+        } else {
+            format!("{brokers},{CONTROLLER}:{inner}")
         }
-        put(all, "listener.security.protocol.map", map);
     }
 
     fn quorum(&self, all: &mut Properties) {
@@ -255,8 +257,10 @@ fn put(all: &mut Properties, key: &str, value: impl ToString) {
     all.insert(key.to_owned(), value.to_string());
 }
 
-fn join<'a>(listeners: impl Iterator<Item = (&'a str, u16)>) -> String {
-    let all = listeners.map(|(name, port)| format!("{name}://127.0.0.1:{port}"));
+fn join(listeners: &[(&str, u16)]) -> String {
+    let all = listeners
+        .iter()
+        .map(|(name, port)| format!("{name}://127.0.0.1:{port}"));
     all.collect::<Vec<_>>().join(",")
 }
 
@@ -269,7 +273,6 @@ fn lines(all: &Properties) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Release;
 
     fn render(spec: &Spec, id: NodeId, role: Role) -> Vec<String> {
         let config = NodeConfig {
@@ -277,6 +280,7 @@ mod tests {
             wiring: &Wiring::new(spec, 20_000),
             id,
             role,
+            release: spec.release,
             data: Path::new("/d"),
             password: "pw",
             overrides: &BTreeMap::from([("num.io.threads".into(), "7".into())]),
@@ -358,6 +362,7 @@ mod tests {
             wiring: &wiring,
             id: 1,
             role: Role::Broker,
+            release: spec.release,
             data: Path::new("/d"),
             password: "",
             overrides: &BTreeMap::new(),

@@ -91,34 +91,19 @@ pub(crate) struct Relay {
     cuts: watch::Sender<Cuts>,
 }
 
-/// What is cut at one relay.
-#[derive(Clone, Debug, Default)]
-struct Cuts {
-    all: Option<Cut>,
-    from: BTreeMap<NodeId, Cut>,
-}
-
-impl Cuts {
-    fn of(&self, peer: Option<NodeId>) -> Option<Cut> {
-        self.all
-            .or_else(|| peer.and_then(|id| self.from.get(&id).copied()))
-    }
-}
+/// What is cut at one relay, by who has opened the connection; `None`: anyone who is no node, and
+/// everyone at a relay that does not identify.
+type Cuts = BTreeMap<Option<NodeId>, Cut>;
 
 impl Relay {
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Cuts everything through this relay.
-    pub(crate) fn cut(&self, how: Cut) {
-        self.cuts.send_modify(|cuts| cuts.all = Some(how));
-    }
-
-    /// Cuts the connections that this node has opened.
-    pub(crate) fn cut_from(&self, peer: NodeId, how: Cut) {
+    /// Cuts the connections that `peer` has opened.
+    pub(crate) fn cut(&self, peer: Option<NodeId>, how: Cut) {
         self.cuts.send_modify(|cuts| {
-            cuts.from.insert(peer, how);
+            cuts.insert(peer, how);
         });
     }
 
@@ -211,19 +196,19 @@ async fn pump(
 async fn passable(cuts: &mut watch::Receiver<Cuts>, peer: Option<NodeId>) -> bool {
     // The relay itself is gone: the cluster ends.
     let Ok(cuts) = cuts
-        .wait_for(|cuts| cuts.of(peer) != Some(Cut::BlackHole))
+        .wait_for(|cuts| cuts.get(&peer) != Some(&Cut::BlackHole))
         .await
     else {
         return false;
     };
-    cuts.of(peer).is_none()
+    !cuts.contains_key(&peer)
 }
 
 /// Returns once the link is to be reset.
 async fn reset_ordered(cuts: &mut watch::Receiver<Cuts>, peer: Option<NodeId>) {
     // An error means that the relay is gone, and its connections with it.
     let _ = cuts
-        .wait_for(|cuts| cuts.of(peer) == Some(Cut::Reset))
+        .wait_for(|cuts| cuts.get(&peer) == Some(&Cut::Reset))
         .await;
 }
 
@@ -277,12 +262,17 @@ fn client_id(head: &[u8]) -> Head {
     }
 }
 
-/// The node behind a client id. Replica fetchers are `broker-1-fetcher-0`, in ZooKeeper mode the
-/// controller is its bare id (ReplicaFetcherBlockingSend / BrokerBlockingSender, ControllerChannelManager).
+/// The node behind a client id: `broker-1-fetcher-0` (replica fetcher), `raft-client-1` (quorum),
+/// `1` (broker to controller, and in ZooKeeper mode controller to broker).
 fn node_of(client_id: &str) -> Option<NodeId> {
-    let rest = client_id.strip_prefix("broker-").unwrap_or(client_id);
-    let digits = rest.split('-').next()?;
-    digits.parse().ok()
+    let broker = client_id
+        .strip_prefix("broker-")
+        .and_then(|rest| rest.split('-').next());
+    broker
+        .or_else(|| client_id.strip_prefix("raft-client-"))
+        .unwrap_or(client_id)
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -299,6 +289,7 @@ mod tests {
         assert_eq!(client_id(&head), Head::Id("broker-7-fetcher-0".into()));
         assert_eq!(node_of("broker-7-fetcher-0"), Some(7));
         assert_eq!(node_of("3"), Some(3));
+        assert_eq!(node_of("raft-client-101"), Some(101));
         assert_eq!(node_of("rdkafka"), None);
         // A null client id has the length -1.
         let null = [0, 0, 0, 30, 0, 18, 0, 3, 0, 0, 0, 1, 0xff, 0xff];
@@ -334,7 +325,7 @@ mod tests {
             .await
             .unwrap();
         assert!(answers(&mut old).await);
-        relay.cut(Cut::BlackHole);
+        relay.cut(None, Cut::BlackHole);
         assert!(!answers(&mut old).await);
         let mut new = TcpStream::connect(("127.0.0.1", relay.port()))
             .await
@@ -353,7 +344,7 @@ mod tests {
             .await
             .unwrap();
         assert!(answers(&mut old).await);
-        relay.cut(Cut::Reset);
+        relay.cut(None, Cut::Reset);
         let error = old.read(&mut [0; 1]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let mut new = TcpStream::connect(("127.0.0.1", relay.port()))
@@ -371,7 +362,7 @@ mod tests {
     async fn only_the_named_peer_is_cut() {
         let hub = Hub::start().unwrap();
         let relay = hub.relay(0, echo().await, true).unwrap();
-        relay.cut_from(7, Cut::BlackHole);
+        relay.cut(Some(7), Cut::BlackHole);
         let hello = |id: &str| {
             let mut head = vec![0, 0, 0, 30, 0, 18, 0, 3, 0, 0, 0, 1, 0, id.len() as u8];
             head.extend_from_slice(id.as_bytes());

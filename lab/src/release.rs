@@ -78,6 +78,12 @@ impl Release {
         self.major < 4
     }
 
+    /// From 3.9 the quorum's leader tells its advertised address to those who fetch (KIP-853), and
+    /// controllers may have `advertised.listeners`.
+    pub fn tells_voter_endpoints(self) -> bool {
+        (self.major, self.minor) >= (3, 9)
+    }
+
     /// 4.4.0 was published without `kafka-tools` and `kafka-tools-api` (measured).
     pub fn has_tools(self) -> bool {
         (self.major, self.minor) < (4, 4)

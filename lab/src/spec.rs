@@ -294,6 +294,12 @@ impl Spec {
         self.node_releases.get(&id).copied().unwrap_or(self.release)
     }
 
+    /// Every release in use (ZooKeeper itself runs from `release`).
+    pub(crate) fn releases(&self) -> BTreeSet<Release> {
+        let own = self.nodes().into_iter().map(|(id, _)| self.release_of(id));
+        own.chain([self.release]).collect()
+    }
+
     /// The `metadata.version` to format with: a cluster can only run what its oldest node knows.
     pub(crate) fn format_level(&self) -> Option<String> {
         let lowest = self
