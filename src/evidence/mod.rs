@@ -19,4 +19,6 @@ pub mod merged;
 pub mod partitions;
 pub mod policy;
 pub mod report;
+#[cfg(test)]
+pub mod scene;
 pub mod snapshot;
