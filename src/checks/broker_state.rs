@@ -14,7 +14,11 @@ use super::reason::Reason;
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
 
 /// What it can find.
-pub(super) const REASONS: &[Reason] = &[Reason::BrokerNotRunning, Reason::BrokerRecovering];
+pub(super) const REASONS: &[Reason] = &[
+    Reason::BrokerNotRunning,
+    Reason::BrokerRecovering,
+    Reason::EvidenceIncomplete,
+];
 
 /// Kafka's `BrokerState.RUNNING`. 6 and 7 are a broker that stops: "at least 3" would call it
 /// running.

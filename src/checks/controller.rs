@@ -61,9 +61,12 @@ fn finding(reason: Reason, observed: String) -> Finding {
 /// KRaft: the quorum's leader. A broker's own "controller" is a random live broker.
 fn quorum_leader(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> Option<NodeId> {
     let newest = voters::newest(snapshot)?;
-    let same_epoch = snapshot.quorums().filter_map(|(_, read)| read.ok()).filter(|read| {
-        read.facts.leader_epoch == newest.facts.leader_epoch && read.facts.leader.is_some()
-    });
+    let same_epoch = snapshot
+        .quorums()
+        .filter_map(|(_, read)| read.ok())
+        .filter(|read| {
+            read.facts.leader_epoch == newest.facts.leader_epoch && read.facts.leader.is_some()
+        });
     let leaders: BTreeSet<_> = same_epoch.filter_map(|read| read.facts.leader).collect();
     if leaders.len() > 1 {
         let epoch = newest.facts.leader_epoch;
@@ -83,7 +86,10 @@ fn zookeeper_controller(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) ->
     if told.len() > 1 {
         findings.push(finding(
             Reason::SourcesDisagree,
-            format!("some brokers name [{}] as controller, not all the same", list(named)),
+            format!(
+                "some brokers name [{}] as controller, not all the same",
+                list(named)
+            ),
         ));
         return None;
     }

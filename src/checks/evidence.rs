@@ -92,7 +92,11 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 fn own_answers(snapshot: &Snapshot<'_>) -> Vec<(SourceId, FactKind)> {
     let mode = snapshot.policy.mode;
     let leftovers = leftovers(snapshot);
-    let followers = snapshot.merged.rows.iter().filter(|row| row.replicas.len() > 1);
+    let followers = snapshot
+        .merged
+        .rows
+        .iter()
+        .filter(|row| row.replicas.len() > 1);
     let followed: Vec<NodeId> = followers.flat_map(|row| row.replicas.iter().copied()).fold(
         Vec::new(),
         |mut nodes, node| {
@@ -179,12 +183,14 @@ impl Gaps {
     }
 
     fn into_findings(self) -> impl Iterator<Item = Finding> {
-        self.0.into_iter().map(|((source, reason), (words, kinds))| {
-            let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-            let observed = format!("{}: {words}", names.join(", "));
-            let required = "a fresh answer";
-            Finding::new(reason, Subject::Source(source), observed, required).of_many(names)
-        })
+        self.0
+            .into_iter()
+            .map(|((source, reason), (words, kinds))| {
+                let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+                let observed = format!("{}: {words}", names.join(", "));
+                let required = "a fresh answer";
+                Finding::new(reason, Subject::Source(source), observed, required).of_many(names)
+            })
     }
 }
 
@@ -204,12 +210,7 @@ fn roleless(snapshot: &Snapshot<'_>) -> impl Iterator<Item = Finding> {
 }
 
 /// Metrics that a page of this role must have and does not.
-fn incomplete(
-    kind: ClusterKind,
-    node: NodeId,
-    role: Role,
-    page: &JmxFacts,
-) -> Option<Finding> {
+fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> Option<Finding> {
     let controls = match kind {
         ClusterKind::KRaft | ClusterKind::Unknown => role.controller,
         ClusterKind::ZooKeeper => role.broker,

@@ -13,7 +13,7 @@ use super::reason::Reason;
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
 
 /// What it can find.
-pub(super) const REASONS: &[Reason] = &[Reason::FetcherFailed];
+pub(super) const REASONS: &[Reason] = &[Reason::FetcherFailed, Reason::EvidenceIncomplete];
 
 /// Judges every page that has the counts.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {

@@ -67,9 +67,12 @@ pub(super) fn above_zero(
             Known::Is(count) => {
                 Finding::new(reason, subject, format!("{metric} {count}"), required)
             }
-            Known::Failed(why) => {
-                Finding::new(Reason::EvidenceIncomplete, subject, why.to_string(), "a count")
-            }
+            Known::Failed(why) => Finding::new(
+                Reason::EvidenceIncomplete,
+                subject,
+                why.to_string(),
+                "a count",
+            ),
         };
         findings.push(finding.from_source(page.report.source.clone(), page.report.asked));
     }

@@ -37,11 +37,18 @@ fn judge(snapshot: &Snapshot<'_>, group: &GroupId) -> Option<Finding> {
         .collect();
     let subject = || Subject::Group(group.clone());
     let unknown = |why: String| {
-        Some(Finding::new(Reason::GroupUnknown, subject(), why, "its committed and end offsets"))
+        Some(Finding::new(
+            Reason::GroupUnknown,
+            subject(),
+            why,
+            "its committed and end offsets",
+        ))
     };
     // Brokers other than its coordinator do not know it: one answer with offsets is enough.
     let Some(partitions) = told.iter().find_map(|told| {
-        told.partitions.value().filter(|partitions| !partitions.is_empty())
+        told.partitions
+            .value()
+            .filter(|partitions| !partitions.is_empty())
     }) else {
         return unknown(match told.first().map(|told| told.partitions.why()) {
             None => String::from("no broker has told of it"),
@@ -49,7 +56,10 @@ fn judge(snapshot: &Snapshot<'_>, group: &GroupId) -> Option<Finding> {
             Some(why) => why,
         });
     };
-    if let Some(gap) = partitions.iter().find(|partition| partition.lag().is_none()) {
+    if let Some(gap) = partitions
+        .iter()
+        .find(|partition| partition.lag().is_none())
+    {
         return unknown(format!(
             "{}-{}: {}{}",
             gap.topic,

@@ -17,7 +17,7 @@ use super::voters;
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
 
 /// What it can find.
-pub(super) const REASONS: &[Reason] = &[Reason::HeartbeatLate];
+pub(super) const REASONS: &[Reason] = &[Reason::HeartbeatLate, Reason::EvidenceIncomplete];
 
 /// `broker.heartbeat.interval.ms` where the broker's configuration is not known.
 const INTERVAL_MS: f64 = 2_000.0;
@@ -48,9 +48,11 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
                 continue;
             }
             let finding = late(snapshot, *broker, *age);
-            findings.extend(finding.map(|finding| {
-                finding.from_source(page.report.source.clone(), page.report.asked)
-            }));
+            findings.extend(
+                finding.map(|finding| {
+                    finding.from_source(page.report.source.clone(), page.report.asked)
+                }),
+            );
         }
     }
     if !told {
@@ -68,10 +70,20 @@ fn late(snapshot: &Snapshot<'_>, broker: NodeId, age: f64) -> Option<Finding> {
     }
     if age > limit {
         let observed = format!("last heartbeat {age:.0} ms ago");
-        return Some(Finding::new(Reason::HeartbeatLate, subject, observed, required));
+        return Some(Finding::new(
+            Reason::HeartbeatLate,
+            subject,
+            observed,
+            required,
+        ));
     }
     let observed = "the age of the last heartbeat is not a number";
-    Some(Finding::new(Reason::EvidenceIncomplete, subject, observed, required))
+    Some(Finding::new(
+        Reason::EvidenceIncomplete,
+        subject,
+        observed,
+        required,
+    ))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]

@@ -51,7 +51,11 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 /// Every answer has to name the cluster that is meant: the configured one, else the one that was
 /// learned first.
 fn clusters(snapshot: &Snapshot<'_>) -> Vec<Finding> {
-    let meant = snapshot.policy.cluster_id.as_ref().or(snapshot.memory.cluster_id.as_ref());
+    let meant = snapshot
+        .policy
+        .cluster_id
+        .as_ref()
+        .or(snapshot.memory.cluster_id.as_ref());
     let answers = || snapshot.clusters().filter_map(|(_, read)| read.ok());
     let meant = meant.or_else(|| answers().find_map(|read| read.facts.cluster_id.value()));
     let mut findings = Vec::new();
@@ -62,9 +66,10 @@ fn clusters(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             other @ (Known::NotInRelease
             | Known::NotExported
             | Known::Hidden
-            | Known::Failed(_)) => {
-                (Reason::EvidenceIncomplete, format!("cluster id: {}", other.why()))
-            }
+            | Known::Failed(_)) => (
+                Reason::EvidenceIncomplete,
+                format!("cluster id: {}", other.why()),
+            ),
         };
         let required = meant.map_or_else(|| String::from("a cluster id"), ToString::to_string);
         let source = read.report.source.clone();
@@ -98,7 +103,10 @@ fn links(snapshot: &Snapshot<'_>, proven_pages: &BTreeSet<NodeId>) -> Vec<Findin
             Finding::new(
                 Reason::IdentityUnproven,
                 Subject::Source(source.clone()),
-                format!("{} does not show that it is node {node}: {why}", read.facts.address),
+                format!(
+                    "{} does not show that it is node {node}: {why}",
+                    read.facts.address
+                ),
                 "an answer that only the node itself gives",
             )
             .at(severity)
@@ -125,8 +133,12 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
             )),
             Known::NotInRelease | Known::NotExported | Known::Hidden | Known::Failed(_) => {
                 let told = (
-                    gauges::count(page.facts, Metric::PartitionCount).value().copied(),
-                    gauges::count(page.facts, Metric::LeaderCount).value().copied(),
+                    gauges::count(page.facts, Metric::PartitionCount)
+                        .value()
+                        .copied(),
+                    gauges::count(page.facts, Metric::LeaderCount)
+                        .value()
+                        .copied(),
                 );
                 let (Some(hosted), Some(led)) = told else {
                     unproven.push(node);
@@ -212,9 +224,18 @@ enum Fit {
 }
 
 fn fit(layout: &BTreeMap<NodeId, Counts>, node: NodeId, told: Counts) -> Fit {
-    let fitting = || layout.iter().filter(|(_, counts)| **counts == told).map(|(n, _)| *n);
+    let fitting = || {
+        layout
+            .iter()
+            .filter(|(_, counts)| **counts == told)
+            .map(|(n, _)| *n)
+    };
     if fitting().any(|n| n == node) {
-        return if fitting().count() == 1 { Fit::Alone } else { Fit::WithOthers };
+        return if fitting().count() == 1 {
+            Fit::Alone
+        } else {
+            Fit::WithOthers
+        };
     }
     fitting().next().map_or(Fit::Nobody, Fit::Other)
 }

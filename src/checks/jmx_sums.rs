@@ -27,8 +27,7 @@ pub(super) fn sum_over_brokers(snapshot: &Snapshot<'_>, metric: Metric) -> Told 
 pub(super) fn worst_over_controllers(snapshot: &Snapshot<'_>, metric: Metric) -> Told {
     let mut told = Told::default();
     for (node, role, page) in gauges::pages(snapshot) {
-        let above_zero =
-            |metric| matches!(gauges::count(page.facts, metric), Known::Is(1..));
+        let above_zero = |metric| matches!(gauges::count(page.facts, metric), Known::Is(1..));
         let counts = match snapshot.kind() {
             ClusterKind::KRaft => role.controller && above_zero(Metric::GlobalPartitionCount),
             ClusterKind::ZooKeeper => above_zero(Metric::ActiveControllerCount),

@@ -52,7 +52,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     let by_design = under_by_design(snapshot);
     findings.extend(trouble(&under_min, Reason::UnderMinIsr, by_design));
     if offline.value.is_none() {
-        findings.extend(unloaded(snapshot));
+        findings.push(unloaded(snapshot));
     }
     if snapshot.policy.mode.kafka() {
         findings.extend(partitions_differ(snapshot));
@@ -86,21 +86,23 @@ fn under_by_design(snapshot: &Snapshot<'_>) -> u64 {
 
 /// No controller has loaded metadata. In a cluster without any partition that is all there is to
 /// say.
-fn unloaded(snapshot: &Snapshot<'_>) -> Option<Finding> {
+fn unloaded(snapshot: &Snapshot<'_>) -> Finding {
     let hosted = sum_over_brokers(snapshot, Metric::PartitionCount);
     let subject = Subject::Cluster;
     let required = "offline partitions counted by a controller that has loaded them";
     let controllers = worst_of_all(snapshot, Metric::GlobalPartitionCount);
     if hosted.value == Some(0) && controllers == Some(0) && snapshot.merged.rows.is_empty() {
         let observed = "no partition anywhere by the JMX pages";
-        return Some(Finding::new(Reason::NoPartitions, subject, observed, required));
+        return Finding::new(Reason::NoPartitions, subject, observed, required);
     }
     let observed = "no controller's page that has loaded metadata counts offline partitions";
-    Some(Finding::new(Reason::EvidenceIncomplete, subject, observed, required))
+    Finding::new(Reason::EvidenceIncomplete, subject, observed, required)
 }
 
 fn worst_of_all(snapshot: &Snapshot<'_>, metric: Metric) -> Option<u64> {
-    gauges::counts(snapshot, metric).map(|(_, count)| count).max()
+    gauges::counts(snapshot, metric)
+        .map(|(_, count)| count)
+        .max()
 }
 
 /// Whether nothing has changed in the layout of partitions for a while before `asked`, so that
@@ -109,16 +111,16 @@ pub(super) fn is_quiet(snapshot: &Snapshot<'_>, asked: Mono) -> bool {
     let memory = snapshot.memory;
     let leadership = memory.leadership.map(|change| change.at);
     let last = leadership.max(memory.partitions_changed);
-    last.is_none_or(|last| {
-        snapshot.now.mono.since(last) >= QUIET && asked.since(last) >= SETTLED
-    })
+    last.is_none_or(|last| snapshot.now.mono.since(last) >= QUIET && asked.since(last) >= SETTLED)
 }
 
 fn partitions_differ(snapshot: &Snapshot<'_>) -> Option<Finding> {
     let told = worst_over_controllers(snapshot, Metric::GlobalPartitionCount);
     let pages = told.value?;
     let rows = u64::try_from(snapshot.merged.rows.len()).unwrap_or(u64::MAX);
-    let asked = gauges::pages(snapshot).map(|(_, _, page)| page.report.asked).min()?;
+    let asked = gauges::pages(snapshot)
+        .map(|(_, _, page)| page.report.asked)
+        .min()?;
     if pages == rows || !is_quiet(snapshot, asked) {
         return None;
     }

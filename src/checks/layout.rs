@@ -38,7 +38,10 @@ impl<'a> Layout<'a> {
     /// move anybody tells of.
     pub(super) fn of(snapshot: &Snapshot<'a>) -> Self {
         let mut min_isr = BTreeMap::new();
-        for read in snapshot.all_topic_configs().filter_map(|(_, read)| read.ok()) {
+        for read in snapshot
+            .all_topic_configs()
+            .filter_map(|(_, read)| read.ok())
+        {
             for (topic, value) in &read.facts.min_insync_replicas {
                 let known = min_isr.entry(topic.as_str()).or_insert(*value);
                 *known = (*known).max(*value);
@@ -53,7 +56,10 @@ impl<'a> Layout<'a> {
         let brokers: Vec<_> = snapshot.brokers().collect();
         let capped = !brokers.is_empty()
             && brokers.iter().all(|node| {
-                let floor = snapshot.link(*node).ok().and_then(|r| r.facts.release.floor());
+                let floor = snapshot
+                    .link(*node)
+                    .ok()
+                    .and_then(|r| r.facts.release.floor());
                 floor.is_some_and(|floor| floor >= CAPPED_SINCE)
             });
         Self {
@@ -131,9 +137,7 @@ impl Held<'_, '_> {
     pub(super) fn touches(&self, node: NodeId) -> bool {
         self.row.replicas.contains(&node)
             || self.moving.is_some_and(|m| {
-                m.replicas.contains(&node)
-                    || m.adding.contains(&node)
-                    || m.removing.contains(&node)
+                m.replicas.contains(&node) || m.adding.contains(&node) || m.removing.contains(&node)
             })
     }
 
@@ -192,7 +196,9 @@ impl<'m, 'a> Look<'_, 'm, 'a> {
             Some(last) if last.0 == topic => last,
             Some(_) | None => {
                 let topics = &self.names.topics;
-                let at = topics.binary_search_by(|(name, _, _)| name.cmp(&topic)).ok()?;
+                let at = topics
+                    .binary_search_by(|(name, _, _)| name.cmp(&topic))
+                    .ok()?;
                 *topics.get(at)?
             }
         };

@@ -13,15 +13,22 @@ use super::reason::Reason;
 pub(super) const NEEDS: &[Need] = &[Need::AnyOf(&[FactKind::LogDirs, FactKind::Jmx])];
 
 /// What it can find.
-pub(super) const REASONS: &[Reason] = &[Reason::LogDirFailed];
+pub(super) const REASONS: &[Reason] = &[Reason::LogDirFailed, Reason::EvidenceIncomplete];
 
 /// Judges what brokers say of their directories, over the protocol and on their pages.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     let mut findings = Vec::new();
     for (node, read) in snapshot.all_log_dirs() {
         let Ok(read) = read else { continue };
-        let failed: Vec<_> = read.facts.dirs.iter().filter(|dir| dir.error != 0).collect();
-        let Some(first) = failed.first() else { continue };
+        let failed: Vec<_> = read
+            .facts
+            .dirs
+            .iter()
+            .filter(|dir| dir.error != 0)
+            .collect();
+        let Some(first) = failed.first() else {
+            continue;
+        };
         findings.push(
             Finding::new(
                 Reason::LogDirFailed,
@@ -34,9 +41,17 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         );
     }
     let reason = Reason::LogDirFailed;
-    let metrics = [Metric::OfflineLogDirectoryCount, Metric::OfflineReplicaCount];
+    let metrics = [
+        Metric::OfflineLogDirectoryCount,
+        Metric::OfflineReplicaCount,
+    ];
     for metric in metrics {
-        findings.extend(above_zero(snapshot, metric, reason, "every log directory online"));
+        findings.extend(above_zero(
+            snapshot,
+            metric,
+            reason,
+            "every log directory online",
+        ));
     }
     Judged::from_findings(findings)
 }

@@ -52,7 +52,12 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         Metric::MetadataLoadErrorCount,
         Metric::MetadataApplyErrorCount,
     ] {
-        findings.extend(above_zero(snapshot, metric, Reason::MetadataErrors, required));
+        findings.extend(above_zero(
+            snapshot,
+            metric,
+            Reason::MetadataErrors,
+            required,
+        ));
     }
     Judged::from_findings(findings)
 }
@@ -64,7 +69,9 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
         return None;
     }
     let entries = quorum.observers.iter().filter(|member| member.node == node);
-    let mut entries = entries.map(|member| voters::behind(quorum, member)).peekable();
+    let mut entries = entries
+        .map(|member| voters::behind(quorum, member))
+        .peekable();
     let (reason, observed) = if entries.peek().is_none() {
         let observed = "not among those that fetch the metadata log";
         (Reason::EvidenceIncomplete, observed.to_owned())
@@ -82,7 +89,12 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
         }
     };
     let required = format!("caught up within {}", Human(LIMIT));
-    Some(Finding::new(reason, Subject::Node(node), observed, required))
+    Some(Finding::new(
+        reason,
+        Subject::Node(node),
+        observed,
+        required,
+    ))
 }
 
 fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
@@ -94,7 +106,10 @@ fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             Known::Is(lag) if lag <= limit => continue,
             Known::Is(lag) => (
                 Reason::MetadataLagging,
-                format!("last applied record {} old", Human(Duration::from_millis(lag))),
+                format!(
+                    "last applied record {} old",
+                    Human(Duration::from_millis(lag))
+                ),
             ),
             Known::Failed(why) => (Reason::EvidenceIncomplete, why.to_string()),
         };

@@ -95,14 +95,21 @@ fn unmet_one(snapshot: &Snapshot<'_>, need: &Need) -> Option<Finding> {
     for kind in &kinds {
         for source in asked(snapshot, *kind) {
             let absent = absent(snapshot, &source, *kind)?;
-            if worst.as_ref().is_none_or(|(_, _, w)| rank(&absent) > rank(w)) {
+            if worst
+                .as_ref()
+                .is_none_or(|(_, _, w)| rank(&absent) > rank(w))
+            {
                 worst = Some((source, *kind, absent));
             }
         }
     }
     let first = *kinds.first()?;
     let (reason, subject, why) = match worst {
-        None => (Reason::EvidenceMissing, Subject::Cluster, String::from("nobody was asked yet")),
+        None => (
+            Reason::EvidenceMissing,
+            Subject::Cluster,
+            String::from("nobody was asked yet"),
+        ),
         Some((source, kind, absent)) => (
             reason_of(kind, &absent),
             Subject::Source(source),

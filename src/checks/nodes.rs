@@ -67,7 +67,9 @@ pub(super) fn leftovers(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
     let needed = [Origin::Configured, Origin::Voter, Origin::Assigned];
     let unused = snapshot.expected.iter().filter(|(node, expected)| {
         !expected.role.controller
-            && !needed.iter().any(|origin| expected.because.contains(origin))
+            && !needed
+                .iter()
+                .any(|origin| expected.because.contains(origin))
             && !snapshot.memory.heard.contains(node)
             && snapshot.link(**node).is_err()
     });
@@ -111,7 +113,12 @@ fn unregistered(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> O
         Registration::Fenced => (Reason::NodeFenced, "registered and fenced"),
     };
     let subject = Subject::Node(node);
-    Some(Finding::new(reason, subject, observed, "registered and unfenced"))
+    Some(Finding::new(
+        reason,
+        subject,
+        observed,
+        "registered and unfenced",
+    ))
 }
 
 fn not_voting(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> Option<Finding> {
@@ -129,8 +136,13 @@ fn not_voting(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> Opt
         "not among the voters"
     };
     Some(
-        Finding::new(Reason::NodeMissing, Subject::Node(node), observed, "a voter of the quorum")
-            .from_source(quorum.report.source.clone(), quorum.report.asked),
+        Finding::new(
+            Reason::NodeMissing,
+            Subject::Node(node),
+            observed,
+            "a voter of the quorum",
+        )
+        .from_source(quorum.report.source.clone(), quorum.report.asked),
     )
 }
 
@@ -188,7 +200,11 @@ const fn of_failure(class: FailureClass) -> Option<Reason> {
 /// Mode `jmx`: the controllers count the registered brokers; nobody names them.
 fn counted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let brokers = u64::try_from(snapshot.brokers().count()).unwrap_or(u64::MAX);
-    let largest = |metric| gauges::counts(snapshot, metric).map(|(_, count)| count).max();
+    let largest = |metric| {
+        gauges::counts(snapshot, metric)
+            .map(|(_, count)| count)
+            .max()
+    };
     let Some(active) = largest(Metric::ActiveBrokerCount) else {
         // Before KIP-748 (3.1) no node counts them: every broker's own page has to do.
         return Vec::new();

@@ -55,7 +55,10 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     for (topic, index) in &snapshot.merged.outdated {
         found.add(Reason::EvidenceStale, Severity::Unknown, || {
             let name = format!("{}-{index}", topic.name());
-            (format!("{name} is told with an epoch older than one already seen"), name)
+            (
+                format!("{name} is told with an epoch older than one already seen"),
+                name,
+            )
         });
     }
     errors(snapshot, &mut found);
@@ -64,26 +67,46 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 
 /// Leader, ISR and min ISR of one partition.
 fn health(snapshot: &Snapshot<'_>, held: &Held<'_, '_>, found: &mut Found) {
-    let leader_down = held.row.leader.is_some_and(|leader| snapshot.down.contains(&leader));
+    let leader_down = held
+        .row
+        .leader
+        .is_some_and(|leader| snapshot.down.contains(&leader));
     match held.row.leader {
         None => found.about(held, Reason::OfflinePartitions, "no leader"),
         Some(_) if leader_down => {
-            found.about(held, Reason::OfflinePartitions, "its leader is a node that is down");
+            found.about(
+                held,
+                Reason::OfflinePartitions,
+                "its leader is a node that is down",
+            );
         }
         Some(_) => {}
     }
     if held.in_sync < held.required {
-        found.about(held, Reason::UnderReplicated, "not every replica is in sync and up");
+        found.about(
+            held,
+            Reason::UnderReplicated,
+            "not every replica is in sync and up",
+        );
     }
     match held.min_isr {
-        None => found.about(held, Reason::EvidenceIncomplete, "min.insync.replicas not known"),
+        None => found.about(
+            held,
+            Reason::EvidenceIncomplete,
+            "min.insync.replicas not known",
+        ),
         Some(min) if held.in_sync >= min => {}
         // Fewer replicas than min ISR (possible before 3.7): nothing is missing, writes with
         // acks=all never work. A risk by design, named as such.
         Some(_) if held.is_full() => found.add(
             Reason::NoSpareReplica,
             severity(snapshot.policy.structural),
-            || (describe(held, "fewer replicas than min ISR"), held.row.name()),
+            || {
+                (
+                    describe(held, "fewer replicas than min ISR"),
+                    held.row.name(),
+                )
+            },
         ),
         Some(_) => found.about(held, Reason::UnderMinIsr, "fewer in sync than min ISR"),
     }
@@ -93,7 +116,11 @@ fn health(snapshot: &Snapshot<'_>, held: &Held<'_, '_>, found: &mut Found) {
 fn agreement(snapshot: &Snapshot<'_>, held: &Held<'_, '_>, found: &mut Found) {
     let reason = Reason::SourcesDisagree;
     if !held.row.agreed {
-        found.about(held, reason, "brokers differ in leader or replicas at the same epoch");
+        found.about(
+            held,
+            reason,
+            "brokers differ in leader or replicas at the same epoch",
+        );
     }
     // A topic that is being made or deleted differs for a moment; until both tables have it, or
     // neither, nothing vouches for it.
@@ -123,7 +150,10 @@ fn topic_error(node: NodeId, topic: Topic<'_>, found: &mut Found) {
     };
     found.add(reason, reason.row().severity, || {
         let (name, error) = (topic.name(), topic.error());
-        (format!("broker {node} answers Kafka error {error} for {name}"), name.to_owned())
+        (
+            format!("broker {node} answers Kafka error {error} for {name}"),
+            name.to_owned(),
+        )
     });
 }
 
@@ -137,7 +167,10 @@ fn partition_error(node: NodeId, topic: Topic<'_>, partition: &Partition<'_>, fo
     found.add(reason, reason.row().severity, || {
         let name = format!("{}-{}", topic.name(), partition.index);
         let error = partition.error;
-        (format!("broker {node} answers Kafka error {error} for {name}"), name)
+        (
+            format!("broker {node} answers Kafka error {error} for {name}"),
+            name,
+        )
     });
 }
 
@@ -189,7 +222,9 @@ impl Found {
 
 fn describe(held: &Held<'_, '_>, what: &str) -> String {
     let row = held.row;
-    let leader = row.leader.map_or_else(|| String::from("none"), |node| node.to_string());
+    let leader = row
+        .leader
+        .map_or_else(|| String::from("none"), |node| node.to_string());
     format!(
         "{}: {what} (leader {leader}, replicas [{}], ISR [{}], {} of them up)",
         row.name(),

@@ -28,7 +28,12 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if !snapshot.policy.mode.kafka() {
         return Judged::NotApplicable("mode jmx reads no log ends");
     }
-    if snapshot.merged.rows.iter().all(|row| row.replicas.len() < 2) {
+    if snapshot
+        .merged
+        .rows
+        .iter()
+        .all(|row| row.replicas.len() < 2)
+    {
         return Judged::NotApplicable("no partition has a second replica");
     }
     let layout = Layout::of(snapshot);
@@ -70,10 +75,12 @@ fn reached(snapshot: &Snapshot<'_>, held: &[Held<'_, '_>]) -> Vec<usize> {
             // Two words of one follower are not two followers.
             let again = last.replace(at) == Some(at);
             let follows = held.get(at).is_some_and(|held| is_follower(held, node));
-            if follows && !again && end.caught_up() == Some(true) {
-                if let Some(count) = reached.get_mut(at) {
-                    *count = count.saturating_add(1);
-                }
+            if follows
+                && !again
+                && end.caught_up() == Some(true)
+                && let Some(count) = reached.get_mut(at)
+            {
+                *count = count.saturating_add(1);
             }
         }
     }

@@ -59,7 +59,10 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     }
     let few = match quorum.facts.voters.len() {
         // A quorum without voters is none: the answer is not one.
-        0 => Some((Reason::QuorumDegraded, Reason::QuorumDegraded.row().severity)),
+        0 => Some((
+            Reason::QuorumDegraded,
+            Reason::QuorumDegraded.row().severity,
+        )),
         1 => Some((Reason::SingleVoter, severity(snapshot.policy.structural))),
         2 => Some((Reason::TwoVoters, severity(snapshot.policy.structural))),
         _ => None,

@@ -77,7 +77,7 @@ table! {
     kind::run "metadata_kind", "it shows whether the cluster runs on KRaft or ZooKeeper", kind;
     release::run "release", "every node runs a release that this gate can judge", release;
     identity::run "identity", "every source belongs to the node and the cluster it stands for", identity;
-    nodes::run "nodes", "every expected node is registered, unfenced and answers", nodes;
+    nodes::run "nodes", "every expected node is registered, unfenced and answers", nodes_row;
     controller::run "active_controller", "there is exactly one active controller", controller;
     quorum::run "quorum", "every voter of the quorum is caught up", quorum;
     partitions::run "partitions", "every partition has a leader and a full ISR", partitions;
@@ -156,7 +156,9 @@ pub fn evaluate(snapshot: &Snapshot<'_>) -> Evaluation {
         })
         .collect();
     let progress_proven = snapshot.policy.mode.kafka()
-        && rows.iter().any(|(row, judged)| row.id == "replica_progress" && judged.allows_open());
+        && rows
+            .iter()
+            .any(|(row, judged)| row.id == "replica_progress" && judged.allows_open());
     Evaluation {
         rows,
         nodes,

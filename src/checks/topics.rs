@@ -55,12 +55,16 @@ fn hidden_on(
 ) -> Option<Finding> {
     let subject = Subject::Node(node);
     let required = "every hosted partition in Metadata";
-    let from = |finding: Finding| {
-        finding.from_source(read.report.source.clone(), read.report.asked)
-    };
+    let from =
+        |finding: Finding| finding.from_source(read.report.source.clone(), read.report.asked);
     if !read.facts.readable {
         let observed = "its log directories are not shown to us";
-        return Some(from(Finding::new(Reason::TopicsHidden, subject, observed, required)));
+        return Some(from(Finding::new(
+            Reason::TopicsHidden,
+            subject,
+            observed,
+            required,
+        )));
     }
     let mut count: usize = 0;
     let mut examples = Vec::new();
@@ -86,12 +90,14 @@ fn hidden_on(
 
 /// Topics whose configuration nobody describes to us, though we see them.
 fn undescribed(snapshot: &Snapshot<'_>) -> Option<Finding> {
-    let answers = || snapshot.all_topic_configs().filter_map(|(_, read)| read.ok());
+    let answers = || {
+        snapshot
+            .all_topic_configs()
+            .filter_map(|(_, read)| read.ok())
+    };
     let mut hidden: Vec<_> = answers()
         .flat_map(|read| read.facts.hidden.iter())
-        .filter(|topic| {
-            !answers().any(|read| read.facts.min_insync_replicas.contains_key(*topic))
-        })
+        .filter(|topic| !answers().any(|read| read.facts.min_insync_replicas.contains_key(*topic)))
         .cloned()
         .collect();
     hidden.sort_unstable();
@@ -110,7 +116,10 @@ fn undescribed(snapshot: &Snapshot<'_>) -> Option<Finding> {
 /// No topic at all: proven only by every expected broker's empty log directories.
 fn empty(snapshot: &Snapshot<'_>) -> Finding {
     let leftovers = leftovers(snapshot);
-    let mut brokers = snapshot.brokers().filter(|node| !leftovers.contains(node)).peekable();
+    let mut brokers = snapshot
+        .brokers()
+        .filter(|node| !leftovers.contains(node))
+        .peekable();
     let some = brokers.peek().is_some();
     let unproven = brokers.find(|node| {
         let shown = snapshot.log_dirs(*node);

@@ -14,7 +14,7 @@ use super::reason::Reason;
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
 
 /// What it can find.
-pub(super) const REASONS: &[Reason] = &[Reason::UncleanElection];
+pub(super) const REASONS: &[Reason] = &[Reason::UncleanElection, Reason::EvidenceIncomplete];
 
 /// Compares each page's count with the one first seen in this life of the node. KRaft exports it
 /// from 3.9 on (reference `kafka-jmx-metrics.md` 3.2): a page without it says nothing.
@@ -27,9 +27,12 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         let subject = Subject::Node(node);
         let finding = match page.facts.value(Metric::UncleanLeaderElections) {
             Known::NotExported | Known::NotInRelease | Known::Hidden => continue,
-            Known::Failed(why) => {
-                Finding::new(Reason::EvidenceIncomplete, subject, why.to_string(), "a count")
-            }
+            Known::Failed(why) => Finding::new(
+                Reason::EvidenceIncomplete,
+                subject,
+                why.to_string(),
+                "a count",
+            ),
             Known::Is(count) => {
                 let first = snapshot.memory.unclean.get(&node).copied().unwrap_or(count);
                 if count <= first {

@@ -89,7 +89,10 @@ pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
     let unmet = unmet(snapshot, NEEDS);
     let layout = Layout::of(snapshot);
     let slots: Vec<NodeId> = nodes.collect();
-    let sets: Vec<_> = slots.iter().map(|node| (*node, BTreeSet::from([*node]))).collect();
+    let sets: Vec<_> = slots
+        .iter()
+        .map(|node| (*node, BTreeSet::from([*node])))
+        .collect();
     let mut found = Found::default();
     for held in layout.rows(snapshot) {
         if held.moving.is_none() && is_harmless(snapshot, &held) {
@@ -103,7 +106,11 @@ pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
     }
     let mut judged: BTreeMap<NodeId, Vec<Finding>> =
         slots.iter().map(|node| (*node, unmet.clone())).collect();
-    let of_slot = |slot: usize| slots.get(slot).map_or(Subject::Cluster, |n| Subject::Node(*n));
+    let of_slot = |slot: usize| {
+        slots
+            .get(slot)
+            .map_or(Subject::Cluster, |n| Subject::Node(*n))
+    };
     for finding in found.into_findings(of_slot) {
         if let Subject::Node(node) = &finding.subject
             && let Some(findings) = judged.get_mut(node)
@@ -193,14 +200,26 @@ impl Found {
         slot: usize,
     ) {
         if held.moving.is_some() && set.iter().any(|node| held.touches(*node)) {
-            self.add(slot, Reason::WouldStopReassignment, Severity::Block, held, set);
+            self.add(
+                slot,
+                Reason::WouldStopReassignment,
+                Severity::Block,
+                held,
+                set,
+            );
         }
         let stopped = set.iter().filter(|node| held.counts(**node)).count();
         if stopped == 0 {
             return;
         }
         if held.min_isr.is_none() {
-            self.add(slot, Reason::EvidenceIncomplete, Severity::Unknown, held, set);
+            self.add(
+                slot,
+                Reason::EvidenceIncomplete,
+                Severity::Unknown,
+                held,
+                set,
+            );
         }
         let copies = set.iter().filter(|node| held.is_copy(snapshot, **node));
         let left = held.in_sync.saturating_sub(copies.count());
@@ -249,7 +268,9 @@ fn describe(held: &Held<'_, '_>, reason: Reason, set: &BTreeSet<NodeId>) -> Stri
     if reason == Reason::WouldStopReassignment {
         return format!("{name} is being moved");
     }
-    let min = held.min_isr.map_or_else(|| String::from("unknown"), |min| min.to_string());
+    let min = held
+        .min_isr
+        .map_or_else(|| String::from("unknown"), |min| min.to_string());
     format!(
         "{name}: replicas [{}], in sync [{}], min ISR {min}, {} copies up before [{}] stops",
         list(row.replicas.iter().copied()),
@@ -275,11 +296,7 @@ fn required(reason: Reason) -> &'static str {
 }
 
 /// A majority of *all* voters has to be caught up without the set and without what is down.
-fn quorum(
-    snapshot: &Snapshot<'_>,
-    stop: &BTreeSet<NodeId>,
-    subject: &Subject,
-) -> Option<Finding> {
+fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -> Option<Finding> {
     // Where the kind is not known nothing is left out: a quorum that answers is judged.
     if snapshot.kind() == ClusterKind::ZooKeeper {
         return None;
@@ -292,7 +309,11 @@ fn quorum(
         behind.is_some_and(|behind| behind <= slack) && !snapshot.down.contains(&node)
     };
     let all = facts.voters.len();
-    let stopped = facts.voters.iter().filter(|v| stop.contains(&v.node)).count();
+    let stopped = facts
+        .voters
+        .iter()
+        .filter(|v| stop.contains(&v.node))
+        .count();
     if stopped == 0 {
         return None;
     }
@@ -321,7 +342,13 @@ fn quorum(
         None => (Reason::WouldLoseQuorum, severity(snapshot.policy.degraded)),
     };
     let names = list(facts.voters.iter().map(|voter| voter.node));
-    let caught_up = list(facts.voters.iter().map(|v| v.node).filter(|node| ready(*node)));
+    let caught_up = list(
+        facts
+            .voters
+            .iter()
+            .map(|v| v.node)
+            .filter(|node| ready(*node)),
+    );
     Some(
         Finding::new(
             reason,

@@ -21,4 +21,6 @@ pub mod merged;
 pub mod partitions;
 pub mod policy;
 pub mod report;
+#[cfg(test)]
+pub mod scene;
 pub mod snapshot;

@@ -1,0 +1,262 @@
+//! The tests that every row of the table must pass, made from its `needs` and `sample`.
+
+use std::collections::BTreeSet;
+
+use crate::evidence::report::{FactKind, FailureClass};
+use crate::evidence::scene::{Scene, node};
+
+use super::finding::Judged;
+use super::needs::{Need, applies};
+use super::reason::{Reason, Severity};
+use super::table::{CheckRow, TABLE, evaluate, needed_kinds};
+
+/// Reasons that only the Machine gives: they are about the gate, or about time.
+const OF_THE_MACHINE: &[Reason] = &[
+    Reason::WarmingUp,
+    Reason::ClockJumped,
+    Reason::Settling,
+    Reason::Hold,
+    Reason::EngineFailed,
+    Reason::ViewExpired,
+    Reason::StoreUnavailable,
+    Reason::NodeRestarted,
+];
+
+fn judge(row: &CheckRow, scene: &Scene) -> Judged {
+    scene.snapshot(|snapshot| row.judge(snapshot))
+}
+
+fn reasons(judged: &Judged) -> BTreeSet<Reason> {
+    judged
+        .findings()
+        .iter()
+        .map(|finding| finding.reason)
+        .collect()
+}
+
+#[test]
+fn a_healthy_cluster_is_proved() {
+    for row in TABLE {
+        let mut proved = false;
+        for scene in (row.sample)().healthy {
+            let judged = judge(row, &scene);
+            assert!(judged.allows_open(), "{}: {judged:#?}", row.id);
+            proved |= matches!(judged, Judged::Proved { .. });
+        }
+        assert!(proved, "{} is never proved", row.id);
+    }
+}
+
+#[test]
+fn each_reason_of_a_row_is_found_on_its_sample_and_no_other_is() {
+    for row in TABLE {
+        let mut found = BTreeSet::new();
+        for (reason, scene) in (row.sample)().bad {
+            let judged = judge(row, &scene);
+            let seen = reasons(&judged);
+            assert!(
+                seen.contains(&reason),
+                "{}: no {reason} in {judged:#?}",
+                row.id
+            );
+            found.extend(seen);
+        }
+        let declared: BTreeSet<_> = row.reasons.iter().copied().collect();
+        assert_eq!(
+            declared.len(),
+            row.reasons.len(),
+            "{} declares one twice",
+            row.id
+        );
+        let of_needs = BTreeSet::from([
+            Reason::EvidenceMissing,
+            Reason::EvidenceStale,
+            Reason::SourceFailed,
+        ]);
+        let undeclared: Vec<_> = found.difference(&declared).collect();
+        assert!(
+            undeclared.iter().all(|reason| of_needs.contains(reason)),
+            "{} finds {undeclared:?}",
+            row.id
+        );
+        let never: Vec<_> = declared.difference(&found).collect();
+        assert!(never.is_empty(), "{} never finds {never:?}", row.id);
+    }
+}
+
+#[test]
+fn every_reason_is_some_rows_or_the_machines() {
+    let mut of_rows: BTreeSet<Reason> = BTreeSet::new();
+    for row in TABLE {
+        of_rows.extend(row.reasons);
+    }
+    for reason in Reason::ALL {
+        let of_machine = OF_THE_MACHINE.contains(reason);
+        assert!(of_rows.contains(reason) != of_machine, "{reason}");
+    }
+}
+
+/// Tries a row on its healthy clusters with the kinds of one need spoiled everywhere.
+fn without(row: &CheckRow, need: &Need, spoil: impl Fn(&mut Scene, FactKind)) {
+    let mut tried = 0;
+    for scene in (row.sample)().healthy {
+        let kinds: Vec<_> = scene.snapshot(|snapshot| {
+            let kinds = need.kinds().iter().copied();
+            kinds.filter(|kind| applies(snapshot, *kind)).collect()
+        });
+        if kinds.is_empty() {
+            continue;
+        }
+        let mut scene = scene;
+        for kind in &kinds {
+            spoil(&mut scene, *kind);
+        }
+        // Without partitions some kinds are not asked for; the row needs the partitions then.
+        let judged = judge(row, &scene);
+        assert!(
+            !judged.allows_open(),
+            "{} without {kinds:?}: {judged:#?}",
+            row.id
+        );
+        tried += 1;
+    }
+    assert!(tried > 0, "{}: {need:?} is needed on no sample", row.id);
+}
+
+#[test]
+fn without_its_evidence_no_row_allows_open() {
+    for row in TABLE {
+        for need in row.needs {
+            without(row, need, Scene::remove);
+        }
+    }
+}
+
+#[test]
+fn on_stale_evidence_no_row_allows_open() {
+    for row in TABLE {
+        for need in row.needs {
+            without(row, need, Scene::make_stale);
+        }
+    }
+}
+
+#[test]
+fn on_failed_sources_no_row_allows_open() {
+    for row in TABLE {
+        for need in row.needs {
+            without(row, need, |scene, kind| {
+                scene.fail_all(kind, FailureClass::Malformed)
+            });
+        }
+    }
+}
+
+#[test]
+fn where_sources_disagree_no_row_allows_open() {
+    for row in TABLE {
+        for scene in (row.sample)().disagree {
+            let judged = judge(row, &scene);
+            assert!(!judged.allows_open(), "{}: {judged:#?}", row.id);
+        }
+    }
+}
+
+#[test]
+fn a_healthy_cluster_allows_open_as_a_whole() {
+    for scene in [
+        Scene::healthy_kraft(),
+        Scene::healthy_combined(),
+        Scene::healthy_zookeeper(),
+        Scene::healthy_jmx(),
+        Scene::healthy_kafka(),
+    ] {
+        scene.snapshot(|snapshot| {
+            let evaluation = evaluate(snapshot);
+            assert!(evaluation.allows_open(), "{:#?}", evaluation.findings());
+            assert_eq!(evaluation.nodes.len(), snapshot.expected.len());
+            assert_eq!(evaluation.progress_proven, snapshot.policy.mode.kafka());
+        });
+    }
+}
+
+#[test]
+fn whatever_kind_goes_missing_stale_or_wrong_the_whole_does_not_open() {
+    let scenes = [
+        Scene::healthy_kraft(),
+        Scene::healthy_combined(),
+        Scene::healthy_zookeeper(),
+        Scene::healthy_jmx(),
+        Scene::healthy_kafka(),
+    ];
+    let spoils: [fn(&mut Scene, FactKind); 3] = [
+        |scene, kind| scene.remove(kind),
+        |scene, kind| scene.make_stale(kind),
+        |scene, kind| scene.fail_all(kind, FailureClass::Throttled),
+    ];
+    for healthy in scenes {
+        for kind in needed_kinds() {
+            if healthy.sources(kind).is_empty() {
+                continue;
+            }
+            for spoil in spoils {
+                let mut scene = healthy.clone();
+                spoil(&mut scene, kind);
+                let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+                assert!(!opens, "{kind} in {:?}", scene.policy.mode);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_one_source_that_goes_silent_keeps_the_whole_from_opening() {
+    for healthy in [
+        Scene::healthy_kraft(),
+        Scene::healthy_zookeeper(),
+        Scene::healthy_jmx(),
+    ] {
+        for slot in healthy.reports.keys() {
+            let mut scene = healthy.clone();
+            scene.reports.remove(slot);
+            let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+            assert!(!opens, "without {} of {}", slot.1, slot.0);
+        }
+    }
+}
+
+#[test]
+fn a_killed_broker_is_named_at_once() {
+    let mut scene = Scene::healthy_kraft();
+    scene.kill(2);
+    scene.snapshot(|snapshot| {
+        let evaluation = evaluate(snapshot);
+        let findings = evaluation.findings();
+        let first = findings.first().map(|finding| finding.severity);
+        assert_eq!(first, Some(Severity::Block));
+        let seen: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
+        for reason in [
+            Reason::NodeUnreachable,
+            Reason::UnderReplicated,
+            Reason::OfflinePartitions,
+            Reason::WouldLoseMinIsr,
+        ] {
+            assert!(seen.contains(&reason), "{reason}");
+        }
+        for id in [1, 3] {
+            assert!(!evaluation.nodes[&node(id)].allows_open(), "node {id}");
+        }
+        // It is gone already: stopping it takes nothing more away. The other rows keep the gate.
+        assert!(evaluation.nodes[&node(2)].allows_open());
+    });
+}
+
+#[test]
+fn a_leftover_registration_only_warns() {
+    let mut scene = Scene::healthy_kraft();
+    super::samples::leftover(&mut scene);
+    scene.snapshot(|snapshot| {
+        let evaluation = evaluate(snapshot);
+        assert!(evaluation.allows_open(), "{:#?}", evaluation.findings());
+    });
+}

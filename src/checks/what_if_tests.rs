@@ -1,0 +1,596 @@
+//! The what-if against its truth table, against a naive reading of DESIGN 4.4, and its laws.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use crate::evidence::facts::Move;
+use crate::evidence::ids::{NodeId, Release, Version};
+use crate::evidence::policy::Weight;
+use crate::evidence::report::FactKind;
+use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, node, nodes, set};
+
+use super::reason::{Reason, Severity};
+use super::samples::{moving, one_topic};
+use super::what_if::{every_node, what_if};
+
+/// What stopping these nodes finds: reasons with their severities.
+fn found(scene: &Scene, stop: &[i32]) -> BTreeMap<Reason, Severity> {
+    scene.snapshot(|snapshot| {
+        let judged = what_if(snapshot, &set(stop));
+        let findings = judged.findings();
+        findings
+            .iter()
+            .map(|finding| (finding.reason, finding.severity))
+            .collect()
+    })
+}
+
+fn only(reason: Reason, severity: Severity) -> BTreeMap<Reason, Severity> {
+    BTreeMap::from([(reason, severity)])
+}
+
+fn nothing() -> BTreeMap<Reason, Severity> {
+    BTreeMap::new()
+}
+
+#[test]
+fn with_everything_up_risks_are_by_design_and_warn() {
+    let cases = [
+        (1, &[1][..], Some(Reason::SingleReplica)),
+        (2, &[1], Some(Reason::SingleReplica)),
+        (1, &[1, 2], Some(Reason::LastCopyByDesign)),
+        (2, &[1, 2], Some(Reason::NoSpareReplica)),
+        (1, &[1, 2, 3], None),
+        (2, &[1, 2, 3], None),
+        (3, &[1, 2, 3], Some(Reason::NoSpareReplica)),
+    ];
+    for (min_isr, replicas, reason) in cases {
+        let scene = one_topic("t", min_isr, replicas);
+        let expected = reason.map_or_else(nothing, |reason| only(reason, Severity::Warn));
+        assert_eq!(
+            found(&scene, &[1]),
+            expected,
+            "RF {} m {min_isr}",
+            replicas.len()
+        );
+        if !replicas.contains(&3) {
+            assert_eq!(found(&scene, &[3]), nothing(), "a node that holds nothing");
+        }
+    }
+}
+
+#[test]
+fn with_one_replica_missing_risks_are_degraded_and_block() {
+    let cases = [
+        (1, &[1, 2][..], Reason::WouldGoOffline),
+        (2, &[1, 2], Reason::WouldGoOffline),
+        (1, &[1, 2, 3], Reason::WouldLeaveLastCopy),
+        (2, &[1, 2, 3], Reason::WouldLoseMinIsr),
+        (3, &[1, 2, 3], Reason::WouldLoseMinIsr),
+    ];
+    for (min_isr, replicas, reason) in cases {
+        let name = format!("RF {} m {min_isr}", replicas.len());
+        let expected = only(reason, Severity::Block);
+        let mut out_of_isr = one_topic("t", min_isr, replicas);
+        out_of_isr.order(0, |p| p.isr.retain(|id| *id != 2));
+        assert_eq!(found(&out_of_isr, &[1]), expected, "{name}, out of the ISR");
+        // A killed broker stays in the ISR for nine seconds.
+        let mut killed = one_topic("t", min_isr, replicas);
+        killed.kill(2);
+        assert_eq!(found(&killed, &[1]), expected, "{name}, killed");
+        let mut granted = one_topic("t", min_isr, replicas);
+        granted.granted = set(&[2]);
+        assert_eq!(
+            found(&granted, &[1]),
+            expected,
+            "{name}, granted to somebody"
+        );
+        let mut offline = one_topic("t", min_isr, replicas);
+        offline.order(0, |p| p.offline = vec![2]);
+        assert_eq!(
+            found(&offline, &[1]),
+            expected,
+            "{name}, on a failed log dir"
+        );
+    }
+}
+
+#[test]
+fn no_leader_is_offline_whatever_the_isr_says() {
+    let mut scene = one_topic("t", 2, &[1, 2, 3]);
+    scene.order(0, |p| p.leader = None);
+    assert_eq!(
+        found(&scene, &[2]),
+        only(Reason::WouldGoOffline, Severity::Block)
+    );
+}
+
+#[test]
+fn the_policy_turns_either_class() {
+    let mut structural = one_topic("t", 1, &[1]);
+    structural.policy.structural = Weight::Block;
+    assert_eq!(
+        found(&structural, &[1]),
+        only(Reason::SingleReplica, Severity::Block)
+    );
+    let mut degraded = one_topic("t", 2, &[1, 2, 3]);
+    degraded.order(0, |p| p.isr = vec![1, 3]);
+    degraded.policy.degraded = Weight::Warn;
+    assert_eq!(
+        found(&degraded, &[1]),
+        only(Reason::WouldLoseMinIsr, Severity::Warn)
+    );
+    // What blocks with everything up does not get lighter when something is missing.
+    let mut both = one_topic("t", 1, &[1, 2]);
+    both.policy.structural = Weight::Block;
+    both.policy.degraded = Weight::Warn;
+    both.order(0, |p| p.isr = vec![1]);
+    assert_eq!(
+        found(&both, &[1]),
+        only(Reason::WouldGoOffline, Severity::Block)
+    );
+}
+
+#[test]
+fn kafkas_own_topics_have_their_own_code() {
+    for replicas in [&[1][..], &[1, 2]] {
+        let scene = one_topic("__transaction_state", 2, replicas);
+        let expected = only(Reason::InternalTopicAtRisk, Severity::Warn);
+        assert_eq!(found(&scene, &[1]), expected);
+    }
+}
+
+#[test]
+fn min_isr_is_capped_only_when_every_broker_is_3_7() {
+    // RF 2 with min ISR 3: capped to 2 either way it has no spare; RF 2, ISR 2, one more down
+    // is another matter. RF 1, min ISR 2 shows the difference in the partitions row.
+    let release = |scene: &mut Scene, minor| {
+        scene.link(2, |link| {
+            link.release = Release::Is(Version { major: 3, minor })
+        });
+    };
+    let mut old = one_topic("t", 4, &[1, 2, 3]);
+    release(&mut old, 6);
+    assert_eq!(
+        found(&old, &[1]),
+        only(Reason::NoSpareReplica, Severity::Warn)
+    );
+    let judged = |scene: &Scene| {
+        scene.snapshot(|snapshot| {
+            let judged = super::partitions::run(snapshot);
+            judged
+                .findings()
+                .iter()
+                .map(|finding| finding.reason)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(judged(&old), [Reason::NoSpareReplica]);
+    release(&mut old, 7);
+    assert!(judged(&old).is_empty());
+    old.link(3, |link| link.release = Release::Unknown);
+    assert_eq!(judged(&old), [Reason::NoSpareReplica]);
+}
+
+#[test]
+fn a_move_stops_the_nodes_it_touches_and_adding_replicas_do_not_count() {
+    let topics = vec![SceneTopic::new("orders", 2, &[&[1, 2, 3, 4], &[1, 2, 3]])];
+    let mut scene = Scene::with(&[1, 2, 3, 4, 5], &[101, 102, 103], topics);
+    moving(&mut scene);
+    let stopped = only(Reason::WouldStopReassignment, Severity::Block);
+    for id in [1, 2, 3, 4] {
+        assert_eq!(found(&scene, &[id]), stopped, "node {id}");
+    }
+    assert_eq!(found(&scene, &[5]), nothing());
+    // Broker 4 is in the ISR and is just being added: it is no copy to rely on.
+    scene.order(0, |p| p.isr = vec![1, 2, 4]);
+    let found = found(&scene, &[1]);
+    assert_eq!(found.get(&Reason::WouldLoseMinIsr), Some(&Severity::Block));
+}
+
+#[test]
+fn two_replicas_at_once_are_never_by_design() {
+    let scene = one_topic("t", 2, &[1, 2, 3]);
+    assert_eq!(
+        found(&scene, &[1, 2]),
+        only(Reason::WouldLoseMinIsr, Severity::Block)
+    );
+    assert_eq!(
+        found(&scene, &[1, 2, 3]),
+        only(Reason::WouldGoOffline, Severity::Block)
+    );
+    let two = one_topic("t", 2, &[1, 2]);
+    assert_eq!(
+        found(&two, &[1, 2]),
+        only(Reason::WouldGoOffline, Severity::Block)
+    );
+    assert_eq!(
+        found(&two, &[1, 3]),
+        only(Reason::NoSpareReplica, Severity::Warn)
+    );
+}
+
+#[test]
+fn unknown_min_isr_and_unknown_nodes_are_unknown() {
+    let mut scene = one_topic("t", 2, &[1, 2, 3]);
+    scene.topic_configs(1, |configs| configs.min_insync_replicas.clear());
+    let unknown = only(Reason::EvidenceIncomplete, Severity::Unknown);
+    assert_eq!(found(&scene, &[1]), unknown);
+    let healthy = one_topic("t", 2, &[1, 2, 3]);
+    assert_eq!(found(&healthy, &[9]), unknown);
+    assert_eq!(found(&healthy, &[]), unknown);
+}
+
+#[test]
+fn without_evidence_no_node_may_go() {
+    for kind in [
+        FactKind::Link,
+        FactKind::Cluster,
+        FactKind::Partitions,
+        FactKind::TopicConfigs,
+        FactKind::Moves,
+        FactKind::Quorum,
+    ] {
+        let mut scene = Scene::healthy_kraft();
+        scene.remove(kind);
+        scene.snapshot(|snapshot| {
+            for (id, judged) in every_node(snapshot) {
+                assert!(!judged.allows_open(), "node {id} without {kind}");
+                assert!(!what_if(snapshot, &BTreeSet::from([id])).allows_open());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_majority_of_all_voters_has_to_be_left() {
+    let lose = || only(Reason::WouldLoseQuorum, Severity::Block);
+    let cluster = |voters: &[i32], down: &[i32]| {
+        let topics = vec![SceneTopic::new("t", 2, &[&[1, 2, 3]])];
+        let mut scene = Scene::with(&[1, 2, 3], voters, topics);
+        for id in down {
+            scene.kill(*id);
+        }
+        scene
+    };
+    let single = only(Reason::SingleVoter, Severity::Warn);
+    let two = only(Reason::TwoVoters, Severity::Warn);
+    assert_eq!(found(&cluster(&[101], &[]), &[101]), single);
+    assert_eq!(found(&cluster(&[101, 102], &[]), &[101]), two);
+    assert_eq!(found(&cluster(&[101, 102], &[102]), &[101]), lose());
+    assert_eq!(found(&cluster(&[101, 102], &[]), &[101, 102]), lose());
+    assert_eq!(found(&cluster(&[101, 102, 103], &[]), &[101]), nothing());
+    assert_eq!(found(&cluster(&[101, 102, 103], &[102]), &[101]), lose());
+    assert_eq!(found(&cluster(&[101, 102, 103], &[102]), &[1]), nothing());
+    assert_eq!(found(&cluster(&[101, 102, 103], &[]), &[101, 103]), lose());
+    assert_eq!(
+        found(&cluster(&[101, 102, 103, 104], &[]), &[104]),
+        nothing()
+    );
+    assert_eq!(
+        found(&cluster(&[101, 102, 103, 104], &[101]), &[104]),
+        lose()
+    );
+    let five = [101, 102, 103, 104, 105];
+    assert_eq!(found(&cluster(&five, &[102]), &[101]), nothing());
+    assert_eq!(found(&cluster(&five, &[102, 103]), &[101]), lose());
+}
+
+#[test]
+fn a_voter_that_is_behind_is_no_voter() {
+    let mut scene = Scene::healthy_kraft();
+    scene.quorum(1, |quorum| {
+        quorum.voters[2].last_caught_up_ms = Some(1_699_999_995_000)
+    });
+    let lose = only(Reason::WouldLoseQuorum, Severity::Block);
+    assert_eq!(found(&scene, &[102]), lose);
+    scene.quorum(1, |quorum| quorum.leader = None);
+    assert_eq!(found(&scene, &[103]), lose);
+}
+
+#[test]
+fn a_combined_node_has_to_pass_both() {
+    let mut scene = Scene::healthy_combined();
+    assert_eq!(found(&scene, &[2]), nothing());
+    scene.kill(3);
+    let found = found(&scene, &[2]);
+    assert!(found.contains_key(&Reason::WouldLoseQuorum), "{found:?}");
+    assert!(found.contains_key(&Reason::WouldLoseMinIsr), "{found:?}");
+}
+
+#[test]
+fn zookeeper_has_no_quorum_part() {
+    let scene = Scene::healthy_zookeeper();
+    assert_eq!(found(&scene, &[1]), nothing());
+}
+
+#[test]
+fn fifty_thousand_partitions_take_milliseconds() {
+    let all: Vec<Vec<i32>> = (0..50_000)
+        .map(|n| (0..3).map(|r| (n + r) % 9 + 1).collect())
+        .collect();
+    let lists: Vec<&[i32]> = all.iter().map(Vec::as_slice).collect();
+    let topics = lists
+        .chunks(50)
+        .enumerate()
+        .map(|(at, chunk)| SceneTopic::new(&format!("t{at}"), 2, chunk))
+        .collect();
+    let brokers: Vec<i32> = (1..=9).collect();
+    let mut scene = Scene::with(&brokers, &[101, 102, 103], topics);
+    for killed in [false, true] {
+        if killed {
+            scene.kill(5);
+        }
+        scene.snapshot(|snapshot| {
+            #[expect(clippy::disallowed_methods, reason = "a stopwatch in a test")]
+            let start = Instant::now();
+            let nodes = every_node(snapshot);
+            let took = start.elapsed();
+            assert_eq!(nodes.len(), 12);
+            eprintln!("every_node, 50,000 partitions, one killed: {killed}: {took:?}");
+            assert!(took.as_millis() < 1_000, "{took:?}");
+            #[expect(clippy::disallowed_methods, reason = "a stopwatch in a test")]
+            let start = Instant::now();
+            let evaluation = super::table::evaluate(snapshot);
+            eprintln!("evaluate: {:?}", start.elapsed());
+            assert_eq!(evaluation.allows_open(), !killed);
+        });
+    }
+}
+
+// Properties.
+
+fn partition() -> impl Strategy<Value = ScenePartition> {
+    let replicas = prop::sample::subsequence((1..=5).collect::<Vec<i32>>(), 1..=4);
+    (
+        replicas.prop_shuffle(),
+        any::<[bool; 4]>(),
+        any::<[bool; 4]>(),
+        0..10,
+    )
+        .prop_map(|(replicas, isr, offline, leader)| {
+            let pick = |keep: &dyn Fn(usize) -> bool| -> Vec<i32> {
+                let kept = replicas.iter().enumerate().filter(|(at, _)| keep(*at));
+                kept.map(|(_, id)| *id).collect()
+            };
+            let isr = pick(&|at| isr[at] || at == 0);
+            let offline = pick(&|at| at > 0 && offline[at] && offline[0]);
+            let leader = if leader == 0 {
+                None
+            } else {
+                isr.first().copied()
+            };
+            ScenePartition {
+                leader,
+                epoch: 5,
+                replicas,
+                isr,
+                offline,
+            }
+        })
+}
+
+#[derive(Clone, Debug)]
+struct World {
+    topics: Vec<(i32, Vec<ScenePartition>, bool)>,
+    voters: usize,
+    behind: BTreeSet<usize>,
+    granted: BTreeSet<i32>,
+    adding: bool,
+    weights: (bool, bool),
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let topics = prop::collection::vec(
+        (
+            1..4,
+            prop::collection::vec(partition(), 1..4),
+            any::<bool>(),
+        ),
+        1..4,
+    );
+    (
+        topics,
+        1_usize..6,
+        prop::collection::btree_set(1_usize..6, 0..2),
+        prop::collection::btree_set(1..6, 0..2),
+        any::<bool>(),
+        any::<(bool, bool)>(),
+    )
+        .prop_map(|(topics, voters, behind, granted, adding, weights)| World {
+            topics,
+            voters,
+            behind,
+            granted,
+            adding,
+            weights,
+        })
+}
+
+fn scene_of(world: &World) -> Scene {
+    let topics = (0..)
+        .zip(&world.topics)
+        .map(|(at, (min_isr, partitions, internal))| SceneTopic {
+            name: format!("{}t{at}", if *internal { "__" } else { "" }),
+            min_isr: *min_isr,
+            internal: *internal,
+            partitions: partitions.clone(),
+        });
+    let voters: Vec<i32> = (101..).take(world.voters).collect();
+    let mut scene = Scene::with(&[1, 2, 3, 4, 5], &voters, topics.collect());
+    scene.granted = world.granted.iter().map(|id| NodeId(*id)).collect();
+    scene.quorum(1, |quorum| {
+        for at in &world.behind {
+            if let Some(voter) = quorum.voters.get_mut(*at) {
+                voter.last_caught_up_ms = Some(1_699_999_000_000);
+            }
+        }
+    });
+    if world.adding {
+        let topic = scene.topics[0].name.clone();
+        let replicas = nodes(&scene.topics[0].partitions[0].replicas);
+        let adding = replicas.last().copied().into_iter().collect();
+        scene.moves(1, |moves| {
+            moves.list.push(Move {
+                topic,
+                partition: 0,
+                replicas,
+                adding,
+                removing: Vec::new(),
+            });
+        });
+    }
+    let weight = |block: bool| if block { Weight::Block } else { Weight::Warn };
+    scene.policy.structural = weight(world.weights.0);
+    scene.policy.degraded = weight(world.weights.1);
+    scene
+}
+
+/// DESIGN 4.4 read word by word, with sets, one partition and one node at a time.
+fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
+    let severity = |weight| match weight {
+        Weight::Block => Severity::Block,
+        Weight::Warn => Severity::Warn,
+    };
+    let structural = severity(scene.policy.structural);
+    let degraded = severity(scene.policy.degraded);
+    let moves = scene.snapshot(|snapshot| snapshot.moves(node(1)).unwrap().facts.list.clone());
+    let mut found = BTreeMap::new();
+    let mut add = |reason, severity| *found.entry((reason, severity)).or_insert(0) += 1;
+    for topic in &scene.topics {
+        for (index, p) in (0..).zip(&topic.partitions) {
+            let moving = moves
+                .iter()
+                .find(|m| m.topic == topic.name && m.partition == index);
+            if moving.is_some() && p.replicas.contains(&stop.0) {
+                add(Reason::WouldStopReassignment, Severity::Block);
+            }
+            let adding = moving.map_or(Vec::new(), |m| m.adding.clone());
+            let all: BTreeSet<NodeId> = nodes(&p.replicas).into_iter().collect();
+            let required: BTreeSet<NodeId> = all
+                .iter()
+                .filter(|id| !adding.contains(id))
+                .copied()
+                .collect();
+            if !required.contains(&stop) {
+                continue;
+            }
+            let now: BTreeSet<NodeId> = nodes(&p.isr)
+                .into_iter()
+                .filter(|id| required.contains(id) && !scene.granted.contains(id))
+                .filter(|id| !p.offline.contains(&id.0))
+                .collect();
+            let left: BTreeSet<NodeId> = now.iter().filter(|id| **id != stop).copied().collect();
+            let min = usize::try_from(topic.min_isr).unwrap().min(all.len());
+            let full = now == required && p.leader.is_some();
+            let spare = required.len() - 1;
+            let design = if topic.internal && (spare == 0 || spare < min) {
+                Some(Reason::InternalTopicAtRisk)
+            } else if spare == 0 {
+                Some(Reason::SingleReplica)
+            } else if spare < min {
+                Some(Reason::NoSpareReplica)
+            } else if spare == 1 {
+                Some(Reason::LastCopyByDesign)
+            } else {
+                None
+            };
+            if full {
+                if let Some(reason) = design {
+                    add(reason, structural);
+                }
+                continue;
+            }
+            let severity = if design.is_some() {
+                degraded.max(structural)
+            } else {
+                degraded
+            };
+            if left.is_empty() || p.leader.is_none() {
+                add(Reason::WouldGoOffline, severity);
+            } else if left.len() < min {
+                add(Reason::WouldLoseMinIsr, severity);
+            } else if left.len() == 1 && required.len() > 1 {
+                add(Reason::WouldLeaveLastCopy, severity);
+            }
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_pass_finds_what_the_naive_reading_finds(world in world()) {
+        let scene = scene_of(&world);
+        scene.snapshot(|snapshot| {
+            let quorum = [Reason::WouldLoseQuorum, Reason::SingleVoter, Reason::TwoVoters];
+            for (id, judged) in every_node(snapshot) {
+                let seen: BTreeMap<_, _> = judged
+                    .findings()
+                    .iter()
+                    .filter(|finding| !quorum.contains(&finding.reason))
+                    .map(|finding| ((finding.reason, finding.severity), finding.count))
+                    .collect();
+                assert_eq!(seen, naive(&scene, id), "node {id}");
+                let alone = what_if(snapshot, &BTreeSet::from([id]));
+                assert_eq!(alone.allows_open(), judged.allows_open());
+                assert_eq!(alone.findings().len(), judged.findings().len());
+            }
+        });
+    }
+
+    #[test]
+    fn one_more_node_down_never_opens_a_closed_what_if(
+        world in world(),
+        down in 1_i32..6,
+        controller in any::<bool>(),
+        stop in prop::collection::btree_set(prop::sample::select(vec![1, 2, 3, 4, 5, 101, 102]), 1..4),
+    ) {
+        let scene = scene_of(&world);
+        let stop: Vec<i32> = stop
+            .into_iter()
+            .filter(|id| *id < 101 || usize::try_from(*id - 100).unwrap() <= world.voters)
+            .collect();
+        prop_assume!(!stop.is_empty());
+        let down = if controller { 101 } else { down };
+        let mut worse = scene.clone();
+        worse.granted.insert(NodeId(down));
+        let opens = |scene: &Scene| {
+            scene.snapshot(|snapshot| what_if(snapshot, &set(&stop)).allows_open())
+        };
+        prop_assert!(opens(&scene) || !opens(&worse));
+    }
+
+    #[test]
+    fn stopping_one_more_node_never_opens_a_closed_what_if(
+        world in world(),
+        stop in prop::collection::btree_set(1_i32..6, 1..3),
+        more in 1_i32..6,
+    ) {
+        let scene = scene_of(&world);
+        let few: Vec<i32> = stop.iter().copied().collect();
+        let many: Vec<i32> = stop.iter().copied().chain([more]).collect();
+        let opens = |stop: &[i32]| {
+            scene.snapshot(|snapshot| what_if(snapshot, &set(stop)).allows_open())
+        };
+        prop_assert!(opens(&few) || !opens(&many));
+    }
+}
+
+#[test]
+fn a_set_is_named_as_a_whole() {
+    let scene = one_topic("t", 2, &[1, 2, 3]);
+    scene.snapshot(|snapshot| {
+        let judged = what_if(snapshot, &set(&[1, 2]));
+        let subjects: Vec<_> = judged
+            .findings()
+            .iter()
+            .map(|finding| finding.subject.to_string())
+            .collect();
+        assert_eq!(subjects, ["cluster"]);
+    });
+}
