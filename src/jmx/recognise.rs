@@ -174,6 +174,28 @@ fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
         .map(u8::to_ascii_lowercase)
 }
 
+/// Each byte as [`letters`] makes it; 0 for those that it leaves out.
+const LETTERS: [u8; 256] = letters_by_byte();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "runs at compile time, where it would be an error"
+)]
+const fn letters_by_byte() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte = match byte.checked_add(1) {
+            Some(next) => next,
+            None => return table,
+        };
+    }
+}
+
 /// A metric name by its letters, at most 128 of them; no generated key is that long.
 struct Key {
     text: [u8; 128],
@@ -192,9 +214,14 @@ impl Key {
         };
         let mut text = [0; 128];
         let mut len = 0_usize;
-        for (slot, byte) in text.iter_mut().zip(letters(name)) {
-            *slot = byte;
-            len = len.saturating_add(1);
+        // Without a branch per byte: this runs for every name of a page.
+        for byte in name {
+            let letter = LETTERS.get(usize::from(*byte)).copied().unwrap_or(0);
+            let Some(slot) = text.get_mut(len) else {
+                break;
+            };
+            *slot = letter;
+            len = len.saturating_add(usize::from(letter != 0));
         }
         Self { text, len, rates }
     }
@@ -274,6 +301,14 @@ mod tests {
             );
             assert!(found, "{metric}");
         }
+    }
+
+    #[test]
+    fn keys_are_made_of_letters() {
+        let name: Vec<u8> = (0..=255).collect();
+        let key = Key::of(&name);
+        assert_eq!(key.text(), letters(&name).collect::<Vec<_>>());
+        assert_eq!(Key::of(&[b'x'; 300]).text().len(), 128);
     }
 
     fn flat(name: &str) -> Option<Reading> {

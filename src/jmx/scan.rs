@@ -91,15 +91,15 @@ pub fn scan<'p, V: Copy>(
     for newline in memchr_iter(b'\n', page) {
         let line = page.get(start..newline).unwrap_or_default();
         let at = std::mem::replace(&mut start, newline.saturating_add(1));
+        if line.first() == Some(&b'#') {
+            eof = is_eof(line);
+            continue;
+        }
         let rest = if let Some(rest) = after_name(line, last.0) {
             rest
         } else {
             match Line::of(line) {
-                Line::Blank => continue,
-                Line::Comment => {
-                    eof = is_eof(line);
-                    continue;
-                }
+                Line::Empty => continue,
                 Line::Named { name, rest } => {
                     last = (name, judge(name));
                     rest
@@ -148,13 +148,10 @@ fn after_name<'p>(line: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
 
 /// A line that does not begin with the name before.
 enum Line<'p> {
-    Blank,
-    Comment,
+    /// Blank, or a comment after blanks.
+    Empty,
     /// `name{labels} value` or `name value`.
-    Named {
-        name: &'p [u8],
-        rest: &'p [u8],
-    },
+    Named { name: &'p [u8], rest: &'p [u8] },
     /// `{"name",labels} value`, with which names outside `[a-zA-Z0-9_:]` are written.
     Quoted(&'p [u8]),
 }
@@ -163,8 +160,7 @@ impl<'p> Line<'p> {
     fn of(line: &'p [u8]) -> Self {
         let line = line.trim_ascii();
         match line.first() {
-            None => Self::Blank,
-            Some(b'#') => Self::Comment,
+            None | Some(b'#') => Self::Empty,
             Some(b'{') => Self::Quoted(line),
             Some(_) => {
                 let end = memchr3(b'{', b' ', b'\t', line).unwrap_or(line.len());
@@ -176,7 +172,7 @@ impl<'p> Line<'p> {
 }
 
 fn is_eof(line: &[u8]) -> bool {
-    line.trim_ascii_end() == b"# EOF"
+    line.strip_suffix(b"\r").unwrap_or(line) == b"# EOF"
 }
 
 /// The damage with its line number, which is counted only now.
