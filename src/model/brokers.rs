@@ -328,7 +328,7 @@ impl Cluster {
         let timing = &self.spec.timing;
         let closing = (
             timing.left.0.saturating_sub(timing.leave.1),
-            timing.left.1 - timing.leave.1,
+            timing.left.1.saturating_sub(timing.leave.1),
         );
         let delay = self.draw(closing);
         self.after(
@@ -356,7 +356,7 @@ impl Cluster {
         let timing = &self.spec.timing;
         let rest = (
             timing.exit.0.saturating_sub(timing.left.1),
-            timing.exit.1 - timing.left.1,
+            timing.exit.1.saturating_sub(timing.left.1),
         );
         let delay = self.draw(rest);
         let Some(node) = self.nodes.get_mut(&id) else {

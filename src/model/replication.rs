@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::image::{Image, Partition, PartitionId};
+use super::image::{Partition, PartitionId};
 use super::state::{BrokerPhase, Event, Millis};
 use super::{Cluster, NodeId};
 
@@ -104,29 +104,35 @@ impl Cluster {
         first.caught_up_at = self.now;
         let end = first.end;
         let behind = rate * self.spec.timing.fetch_lag;
+        let mut lowest = end;
         for (follower, replica) in &mut log.replicas {
-            if *follower == leader || !self.fetches(*follower, leader) {
-                continue;
+            let member = partition.isr.contains(follower);
+            if *follower != leader && self.fetches(*follower, leader) {
+                // What a dead leader had and this one lacks is cut off (KIP-101).
+                replica.end = replica.end.min(end);
+                let speed = self
+                    .nodes
+                    .get(follower)
+                    .map_or(0, |node| node.catch_up_rate);
+                let reach = replica.end.saturating_add(speed.saturating_mul(elapsed));
+                replica.end = reach.min(end.saturating_sub(behind)).max(replica.end);
+                if replica.end + behind >= end {
+                    replica.caught_up_at = self.now;
+                }
             }
-            // What a dead leader had and this one lacks is cut off (KIP-101).
-            replica.end = replica.end.min(end);
-            let speed = self
-                .nodes
-                .get(follower)
-                .map_or(0, |node| node.catch_up_rate);
-            let reach = replica.end.saturating_add(speed.saturating_mul(elapsed));
-            replica.end = reach.min(end.saturating_sub(behind)).max(replica.end);
-            if replica.end + behind >= end {
-                replica.caught_up_at = self.now;
+            // The high watermark also waits for a caught-up replica that may join the ISR, so
+            // that one on a busy partition can (`Partition.shouldWaitForReplicaToJoinIsr`).
+            let joining = replica.caught_up_at == self.now && self.in_service(*follower);
+            if member || joining {
+                lowest = lowest.min(replica.end);
             }
         }
-        let lowest = partition
-            .isr
-            .iter()
-            .filter_map(|id| log.replicas.get(id))
-            .map(|r| r.end)
-            .min();
-        log.high_watermark = log.high_watermark.max(lowest.unwrap_or(0)).min(end);
+        log.high_watermark = log.high_watermark.max(lowest);
+    }
+
+    fn in_service(&self, broker: NodeId) -> bool {
+        let registration = self.image.brokers.get(&broker);
+        registration.is_some_and(|registration| registration.active())
     }
 
     /// The partition's leader, if it serves and can have ISR changes committed.
@@ -138,7 +144,7 @@ impl Cluster {
 
     /// A follower may come back into the ISR: it has read up to the high watermark
     /// (`Partition.isFollowerInSync`) and is neither fenced nor shutting down (KIP-841).
-    fn returning(&self, image: &Image, id: &PartitionId, partition: &Partition) -> Vec<NodeId> {
+    fn returning(&self, id: &PartitionId, partition: &Partition) -> Vec<NodeId> {
         let Some(log) = self.logs.get(id) else {
             return Vec::new();
         };
@@ -150,12 +156,7 @@ impl Cluster {
             .iter()
             .filter(|id| !partition.isr.contains(id));
         missing
-            .filter(|id| {
-                image
-                    .brokers
-                    .get(id)
-                    .is_some_and(|registration| registration.active())
-            })
+            .filter(|id| self.in_service(**id))
             .filter(|id| self.fetches(**id, leader))
             .filter(|id| {
                 log.replicas
@@ -176,7 +177,7 @@ impl Cluster {
         for (name, index, _, partition) in self.image.partitions() {
             if partition.isr.len() < partition.replicas.len() {
                 let id = (name.clone(), index);
-                let back = self.returning(&self.image, &id, partition);
+                let back = self.returning(&id, partition);
                 if !back.is_empty() {
                     grown.push((id, back));
                 }

@@ -66,7 +66,7 @@ impl Cluster {
             let first = ORIGIN
                 - self
                     .random
-                    .between((0, self.spec.settings.heartbeat_interval - 1));
+                    .between((0, self.spec.settings.heartbeat_interval.saturating_sub(1)));
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };

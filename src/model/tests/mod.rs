@@ -1,6 +1,7 @@
 //! Tests of the model from outside: requests are encoded and responses decoded with
 //! `kafka-protocol`, pages are read line by line.
 
+mod chaos;
 mod controllers;
 mod faults;
 mod protocol;

@@ -241,5 +241,5 @@ fn minutes_of_trouble_take_milliseconds() {
         cluster.advance(secs(300.0));
         assert_eq!(lacking(&cluster, 2).0, 0);
     }
-    assert!(start.elapsed() < secs(4.0), "{:?}", start.elapsed());
+    assert!(start.elapsed() < secs(10.0), "{:?}", start.elapsed());
 }
