@@ -1,6 +1,7 @@
 //! `upgrade-gate` says whether the next step of a Kafka rolling upgrade is safe.
 
 pub mod checks;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -25,7 +25,7 @@ fn load(path: &str) -> Settings {
 }
 
 /// Text of a golden file; written anew where `UPDATE_GOLDEN` is set.
-fn golden(path: &Path, now: &str) {
+pub(crate) fn golden(path: &Path, now: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(path, now).unwrap();
     }
