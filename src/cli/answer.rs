@@ -122,6 +122,10 @@ pub fn read(asked: &Asked, raw: &Raw) -> Verdict {
 /// The body, when status, header, body and question fit together.
 fn consistent(asked: &Asked, raw: &Raw, header: &str) -> Result<Body, String> {
     let body: Body = serde_json::from_slice(&raw.body).map_err(|error| {
+        if raw.status >= 500 && header == State::Unknown.as_str() {
+            // The gate's server itself: too busy, or stopping.
+            return format!("HTTP {}: {}", raw.status, detail(&raw.body));
+        }
         format!(
             "HTTP {} with a body that is no verdict: {error}",
             raw.status
@@ -276,6 +280,18 @@ mod tests {
         let mut kept = raw(200, Some("open"), &good);
         kept.cached = true;
         assert_eq!(read(&asked(&[]), &kept).exit(), Exit::Unknown);
+    }
+
+    #[test]
+    fn a_server_that_is_too_busy_is_quoted() {
+        let problem = raw(
+            503,
+            Some("unknown"),
+            "{\"open\":false,\"detail\":\"ask again\"}",
+        );
+        let verdict = read(&asked(&[]), &problem);
+        assert_eq!(verdict.exit(), Exit::Unknown);
+        assert!(matches!(verdict, Verdict::Contradicts(why) if why == "HTTP 503: ask again"));
     }
 
     #[test]

@@ -39,7 +39,8 @@ struct Plan {
 
 #[derive(Debug, Deserialize)]
 struct Node {
-    node: i32,
+    #[serde(rename = "node")]
+    id: i32,
     may_stop: State,
     #[serde(default)]
     role: String,
@@ -65,7 +66,7 @@ impl PlanArgs {
                 let exit = Verdict::Says(body.state, body).exit();
                 match raw {
                     Ok(raw) if self.ask.json => {
-                        data(&format!("{}\n", String::from_utf8_lossy(&raw.body)))?
+                        data(&format!("{}\n", String::from_utf8_lossy(&raw.body)))?;
                     }
                     Ok(_) | Err(_) if self.ask.quiet => {}
                     Ok(_) | Err(_) => plan.print()?,
@@ -94,9 +95,7 @@ impl PlanArgs {
         if plan.gate != self.ask.gate.as_str() || raw.cached {
             return Err(contradicts("another gate answers, or a cache"));
         }
-        if plan.open != (plan.state == State::Open)
-            || header.is_some_and(|h| h != plan.state.as_str())
-        {
+        if plan.open != (plan.state == State::Open) || header != Some(plan.state.as_str()) {
             return Err(contradicts("state, open and header differ"));
         }
         Ok(plan)
@@ -125,7 +124,7 @@ impl Plan {
                 .collect();
             let line = format!(
                 "{:>6} {:<10} {:<8} {:<8} {}",
-                node.node,
+                node.id,
                 node.role,
                 node.release,
                 node.may_stop.as_str(),

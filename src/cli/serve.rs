@@ -117,3 +117,75 @@ fn flag(name: &str, path: &[&str], text: Option<&String>) -> Option<Flag> {
         text: text.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::evidence::policy::Mode;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn parse(args: &str) -> ServeArgs {
+        let args = std::iter::once("serve").chain(args.split_whitespace());
+        Line::try_parse_from(args).unwrap().serve
+    }
+
+    fn of_flags(args: &ServeArgs) -> Result<Loaded, ConfigError> {
+        Sources {
+            flags: args.flags(),
+            ..Sources::default()
+        }
+        .load()
+    }
+
+    #[test]
+    fn two_flags_are_enough() {
+        let args = parse("--bootstrap a:9092,b:9092 --jmx {host}:{port+200}");
+        assert!(args.gate.is_given());
+        let loaded = of_flags(&args).unwrap();
+        let (name, gate) = loaded.settings.gates.iter().next().unwrap();
+        assert_eq!((loaded.settings.gates.len(), name.as_str()), (1, "default"));
+        assert_eq!(gate.policy.mode, Mode::KafkaJmx);
+        assert_eq!(gate.kafka.as_ref().unwrap().bootstrap.len(), 2);
+        let template = gate.jmx.as_ref().unwrap().template.clone().unwrap();
+        assert_eq!(template, "http://{host}:{port+200}/metrics");
+    }
+
+    #[test]
+    fn every_flag_reaches_its_key() {
+        let args = parse(
+            "--bootstrap a:1 --mode kafka --window 2s --gate eu --listen :1,127.0.0.1:2 \
+             --data-dir /d --log-filter warn --log-format json",
+        );
+        let loaded = of_flags(&args).unwrap();
+        let settings = loaded.settings;
+        let (name, gate) = settings.gates.iter().next().unwrap();
+        assert_eq!(name.as_str(), "eu");
+        assert_eq!(gate.policy.window, Some(std::time::Duration::from_secs(2)));
+        assert!(gate.jmx.is_none());
+        assert_eq!(settings.listen.len(), 2);
+        assert_eq!(settings.data_dir.unwrap().to_str(), Some("/d"));
+        assert_eq!(settings.log.filter, "warn");
+        let origins = loaded
+            .effective
+            .iter()
+            .map(|(_, _, origin)| origin.to_string());
+        assert_eq!(origins.filter(|origin| origin.starts_with("--")).count(), 7);
+    }
+
+    #[test]
+    fn a_bad_flag_is_named() {
+        let error = of_flags(&parse("--bootstrap a --jmx {host}:1 --log-format xml")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("[--bootstrap]") && text.contains("[--log-format]"),
+            "{text}"
+        );
+    }
+}

@@ -28,7 +28,7 @@ pub struct WaitArgs {
 /// How long the gate may keep one request. Reasons that change meanwhile are seen at its end.
 const LONG_POLL: u64 = 10;
 /// How much longer than that an answer may take.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(10);
 /// The shortest time between two questions.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest time between two questions to a gate that cannot be reached.

@@ -64,7 +64,7 @@ pub struct JmxTemplate(pub String);
 impl Leaf for String {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.is_empty() || text.chars().any(char::is_control) {
+        if text.is_empty() || text.contains(|c: char| c.is_control() || c == '\u{fffd}') {
             return Err(Self::from("wants text that is not empty, on one line"));
         }
         Ok(Self::from(text))

@@ -10,6 +10,7 @@
 //!   as a commented file and as a JSON schema.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::value::Value;
@@ -65,11 +66,12 @@ pub struct Loaded {
 impl Sources {
     /// This file and this process's environment.
     pub fn of_process(file: Option<&Path>) -> Self {
-        let text = |part: std::ffi::OsString| part.into_string().ok();
+        // What is no UTF-8 keeps a replacement character, which no key takes.
+        let text = |part: OsString| part.to_string_lossy().into_owned();
         Self {
             file: file.map(Path::to_path_buf),
             env: std::env::vars_os()
-                .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+                .map(|(name, value)| (text(name), text(value)))
                 .collect(),
             flags: Vec::new(),
         }
@@ -92,7 +94,7 @@ impl Sources {
         let mut walked = walk::walk(&figment, &merged.unwrap_or_default());
         let settings = build::build(&mut walked, &gates);
         // Without the file that was meant, what is missing elsewhere says nothing.
-        let file_failed = self.file.is_some() && !figment.metadata().any(|m| is_file(m));
+        let file_failed = self.file.is_some() && !figment.metadata().any(is_file);
         if !file_failed {
             problems.append(&mut walked.problems);
         }

@@ -1,4 +1,7 @@
-//! Fast tests from the outside.
+//! Everything that is tested from outside the library, in one binary and in seconds.
 
+// `cfg(test)` tells clippy that helpers outside `#[test]` functions are tests too.
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod config;
