@@ -50,7 +50,8 @@ impl GateClient {
         within: Duration,
     ) -> Result<Raw, String> {
         let url = self.url(gate, what, query)?;
-        let response = self.http.get(url).timeout(within).send().await;
+        let request = self.http.get(url).header("accept", "application/json");
+        let response = request.timeout(within).send().await;
         let response = response.map_err(|error| chain(&error))?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let many = response

@@ -138,11 +138,14 @@ impl Builder<'_> {
                 "contradicts mode: jmx, in which Kafka itself is not read",
             );
         }
+        let address_map = self.address_map();
+        let what = "two nodes cannot share an address";
+        self.each_once("kafka.address_map", &address_map.nodes, what);
         let controllers = self.controllers(nodes)?;
         Some(KafkaSettings {
             bootstrap,
             client_id: self.get("kafka.client_id")?,
-            address_map: self.address_map(),
+            address_map,
             controllers,
         })
     }

@@ -117,6 +117,7 @@ mod tests {
         let path = vec![String::from("token")];
         let effective = Effective::of(BTreeMap::from([(path, entry)]));
         assert_eq!(effective.to_yaml(), "token: \"<secret>\"  # default\n");
+        assert!(!format!("{effective:?}").contains("canary"));
         assert!(
             effective
                 .iter()

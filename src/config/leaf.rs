@@ -215,7 +215,7 @@ impl Leaf for NodeId {
         let canonical = |id: &i32| *id >= 0 && id.to_string() == text;
         let id = text.parse().ok().filter(canonical);
         id.map(Self)
-            .ok_or_else(|| String::from("wants a node id: a whole number from 0"))
+            .ok_or_else(|| String::from("wants a node id: a whole number, without leading zeros"))
     }
 }
 

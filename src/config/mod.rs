@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::value::Value;
@@ -33,7 +34,7 @@ mod suggest;
 mod walk;
 
 /// What a configuration is made of, from weak to strong; the defaults are below all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// A YAML, JSON or TOML (`.toml`) file.
     pub file: Option<PathBuf>,
@@ -41,6 +42,18 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// What flags set.
     pub flags: Vec<Flag>,
+}
+
+/// Without values of the environment: they may be secret.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("env", &names)
+            .field("flags", &self.flags)
+            .finish()
+    }
 }
 
 /// One value set by a flag.
@@ -72,6 +85,7 @@ impl Sources {
             file: file.map(Path::to_path_buf),
             env: std::env::vars_os()
                 .map(|(name, value)| (text(name), text(value)))
+                .filter(|(name, _)| name.starts_with(layers::ENV_PREFIX))
                 .collect(),
             flags: Vec::new(),
         }

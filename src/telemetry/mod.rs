@@ -93,7 +93,7 @@ mod tests {
             "info",
             "off",
             "warn,upgrade_gate::kafka=debug",
-            "WARN, hyper=trace",
+            "WARN,hyper=trace",
         ] {
             assert!(filter(good).is_ok(), "{good}");
         }
