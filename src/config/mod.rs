@@ -6,7 +6,7 @@
 //! - `layers`: defaults, file, environment and flags in one shape;
 //! - `walk`: the visit of the merged value; `build`: the settings and their contradictions;
 //! - [`settings`]: the typed settings;
-//! - [`effective`]: every value with where it came from; [`reference`] and [`schema`]: the table
+//! - [`effective`]: every value with where it came from; [`mod@reference`] and [`schema`]: the table
 //!   as a commented file and as a JSON schema.
 
 use std::collections::BTreeSet;
