@@ -103,7 +103,7 @@ impl Builder<'_> {
         let policy = Policy {
             mode,
             cluster_id: self.get::<ClusterId>("cluster_id"),
-            expected: nodes.clone(),
+            expected: expected(nodes, kafka.as_ref()),
             jmx_nodes,
             window: self.get::<Duration>("policy.window"),
             structural: self.get::<Weight>("policy.structural")?,
@@ -114,7 +114,6 @@ impl Builder<'_> {
         Some(GateSettings {
             kafka: kafka.filter(|_| mode.kafka()),
             jmx: jmx.filter(|_| mode.jmx()),
-            nodes,
             policy,
         })
     }
@@ -139,11 +138,14 @@ impl Builder<'_> {
                 "contradicts mode: jmx, in which Kafka itself is not read",
             );
         }
+        let address_map = self.address_map();
+        let what = "two nodes cannot share an address";
+        self.each_once("kafka.address_map", &address_map.nodes, what);
         let controllers = self.controllers(nodes)?;
         Some(KafkaSettings {
             bootstrap,
             client_id: self.get("kafka.client_id")?,
-            address_map: self.address_map(),
+            address_map,
             controllers,
         })
     }
@@ -218,6 +220,23 @@ impl Builder<'_> {
                 .collect(),
         })
     }
+}
+
+/// The nodes that the configuration names, with their roles.
+fn expected(
+    mut nodes: BTreeMap<NodeId, Role>,
+    kafka: Option<&KafkaSettings>,
+) -> BTreeMap<NodeId, Role> {
+    match kafka.map(|kafka| &kafka.controllers) {
+        Some(Controllers::At(controllers)) => {
+            for node in controllers.keys() {
+                let role = nodes.entry(*node).or_default();
+                *role = role.and(Role::CONTROLLER);
+            }
+        }
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => {}
+    }
+    nodes
 }
 
 /// A metric by its MBean name.

@@ -21,11 +21,13 @@ impl Effective {
     pub(super) fn of(entries: BTreeMap<Path, Entry>) -> Self {
         let mut values: Vec<_> = entries.into_iter().collect();
         let place = |entry: &Entry| KEYS.iter().position(|key| std::ptr::eq(key, entry.key));
-        // Sections must stay together: first the gate, then the key's place in the table.
-        values.sort_by_key(|(path, entry)| {
+        // Sections must stay together: first the gate, then the key's place in the table. Node
+        // ids by number.
+        values.sort_by_cached_key(|(path, entry)| {
             let top = path.first().is_some_and(|first| first == "gates");
             let gate = path.get(1).filter(|_| top).cloned();
-            (gate, place(entry), path.clone())
+            let number = path.last().and_then(|name| name.parse::<i32>().ok());
+            (gate, place(entry), number, path.clone())
         });
         Self { values }
     }
@@ -115,6 +117,7 @@ mod tests {
         let path = vec![String::from("token")];
         let effective = Effective::of(BTreeMap::from([(path, entry)]));
         assert_eq!(effective.to_yaml(), "token: \"<secret>\"  # default\n");
+        assert!(!format!("{effective:?}").contains("canary"));
         assert!(
             effective
                 .iter()

@@ -202,7 +202,7 @@ pub(super) fn say_duration(duration: Duration) -> String {
     ];
     match units
         .iter()
-        .find(|(unit, _)| millis >= *unit && millis % unit == 0)
+        .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
     {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),
@@ -213,7 +213,7 @@ fn say_bytes(size: Bytes) -> String {
     let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units
         .iter()
-        .find(|(unit, _)| size.0 >= *unit && size.0 % unit == 0)
+        .find(|(unit, _)| size.0 >= *unit && size.0.is_multiple_of(*unit))
     {
         Some((unit, name)) => format!("{}{name}", size.0 / unit),
         None => format!("{}B", size.0),
@@ -286,7 +286,7 @@ keys! {
     "listen", Kind::List(&Kind::Listen), Preset::Is("0.0.0.0:10190"), restart,
         "Where HTTP is served. ':10190' is every IPv4 address, '[::]:10190' IPv6 and IPv4.";
     "data_dir", Kind::Path, Preset::Absent("/var/lib/upgrade-gate"), restart,
-        "Folder of the state that survives restarts. Without it the gate keeps nothing.";
+        "Folder for state that survives restarts. This release keeps none yet.";
     "reload_enabled", Kind::Bool, Preset::Is("false"), restart,
         "Whether POST /-/reload reads this file again.";
     "log.format", Kind::Word(&["text", "json"]), Preset::Is("text"), restart,
@@ -386,5 +386,18 @@ mod tests {
             Kind::Size(MIB, 1024 * MIB).unit(),
             "a size from 1MiB to 1GiB"
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}", shaped in "[-0-9a-z{}:=+.,\"\\[\\]]{0,20}") {
+            for key in KEYS {
+                for text in [&text, &shaped] {
+                    if let Err(what) = key.check(text) {
+                        proptest::prop_assert!(!what.is_empty());
+                    }
+                }
+            }
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Format for Toml {
 }
 
 /// One layer: what one source sets.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Layer {
     origin: Origin,
     dict: Dict,

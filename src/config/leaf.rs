@@ -64,7 +64,7 @@ pub struct JmxTemplate(pub String);
 impl Leaf for String {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.is_empty() || text.chars().any(char::is_control) {
+        if text.is_empty() || text.contains(|c: char| c.is_control() || c == '\u{fffd}') {
             return Err(Self::from("wants text that is not empty, on one line"));
         }
         Ok(Self::from(text))
@@ -215,7 +215,7 @@ impl Leaf for NodeId {
         let canonical = |id: &i32| *id >= 0 && id.to_string() == text;
         let id = text.parse().ok().filter(canonical);
         id.map(Self)
-            .ok_or_else(|| String::from("wants a node id: a whole number from 0"))
+            .ok_or_else(|| String::from("wants a node id: a whole number, without leading zeros"))
     }
 }
 

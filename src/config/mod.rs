@@ -6,10 +6,12 @@
 //! - `layers`: defaults, file, environment and flags in one shape;
 //! - `walk`: the visit of the merged value; `build`: the settings and their contradictions;
 //! - [`settings`]: the typed settings;
-//! - [`effective`]: every value with where it came from; [`reference`] and [`schema`]: the table
+//! - [`effective`]: every value with where it came from; [`mod@reference`] and [`schema`]: the table
 //!   as a commented file and as a JSON schema.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::value::Value;
@@ -32,7 +34,7 @@ mod suggest;
 mod walk;
 
 /// What a configuration is made of, from weak to strong; the defaults are below all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// A YAML, JSON or TOML (`.toml`) file.
     pub file: Option<PathBuf>,
@@ -40,6 +42,18 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// What flags set.
     pub flags: Vec<Flag>,
+}
+
+/// Without values of the environment: they may be secret.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("env", &names)
+            .field("flags", &self.flags)
+            .finish()
+    }
 }
 
 /// One value set by a flag.
@@ -65,11 +79,13 @@ pub struct Loaded {
 impl Sources {
     /// This file and this process's environment.
     pub fn of_process(file: Option<&Path>) -> Self {
-        let text = |part: std::ffi::OsString| part.into_string().ok();
+        // What is no UTF-8 keeps a replacement character, which no key takes.
+        let text = |part: OsString| part.to_string_lossy().into_owned();
         Self {
             file: file.map(Path::to_path_buf),
             env: std::env::vars_os()
-                .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+                .map(|(name, value)| (text(name), text(value)))
+                .filter(|(name, _)| name.starts_with(layers::ENV_PREFIX))
                 .collect(),
             flags: Vec::new(),
         }
@@ -92,7 +108,7 @@ impl Sources {
         let mut walked = walk::walk(&figment, &merged.unwrap_or_default());
         let settings = build::build(&mut walked, &gates);
         // Without the file that was meant, what is missing elsewhere says nothing.
-        let file_failed = self.file.is_some() && !figment.metadata().any(|m| is_file(m));
+        let file_failed = self.file.is_some() && !figment.metadata().any(is_file);
         if !file_failed {
             problems.append(&mut walked.problems);
         }

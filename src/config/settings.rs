@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::leaf::{HostPort, Series};
-use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
@@ -69,9 +69,9 @@ pub struct GateSettings {
     pub kafka: Option<KafkaSettings>,
     /// How JMX exporters are read; `None` in mode `kafka`.
     pub jmx: Option<JmxSettings>,
-    /// Nodes that have to be there. The same as [`Policy::expected`].
-    pub nodes: BTreeMap<NodeId, Role>,
-    /// What is judged, and how strictly.
+
+    /// What is judged, and how strictly. [`Policy::expected`] has the nodes of `nodes` and of
+    /// `kafka.controllers`.
     pub policy: Policy,
 }
 

@@ -1,6 +1,7 @@
 //! Our walk over the merged value. It visits everything, so that all problems are told at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use figment::Figment;
 use figment::value::{Dict, Tag, Value};
@@ -13,12 +14,22 @@ use super::suggest;
 pub(super) type Path = Vec<String>;
 
 /// One value of its key's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: &'static Key,
     /// One text; of a list: its elements.
     pub(super) texts: Vec<String>,
     pub(super) origin: Origin,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Entry");
+        if !self.key.secret {
+            out.field("texts", &self.texts);
+        }
+        out.field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// What a walk brings home.

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -15,6 +15,11 @@ pub enum TelemetryError {
     /// The filter is no filter.
     #[error("log filter: {0}")]
     Filter(#[from] ParseError),
+    /// A word that is no level. `EnvFilter` would take it for a module and log nothing else.
+    #[error(
+        "log filter: {0:?} is no level; use error, warn, info, debug, trace, off or module=level"
+    )]
+    NoLevel(String),
     /// Logging was set up before.
     #[error("logging is set up already: {0}")]
     Twice(#[from] TryInitError),
@@ -42,9 +47,18 @@ impl LogHandle {
 /// Reads a filter as the configuration writes it: `info`, `warn,upgrade_gate::kafka=debug`.
 ///
 /// # Errors
-/// It does not parse.
-pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(text)
+/// It does not parse, or has a bare word that is no level.
+pub fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let bare = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.contains(['=', '[']));
+    for word in bare {
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(TelemetryError::NoLevel(String::from(word)));
+        }
+    }
+    Ok(EnvFilter::builder().parse(text)?)
 }
 
 /// Sets up logging for the whole process. To be called once, by a program, not a library.
@@ -65,4 +79,42 @@ pub fn start(settings: &LogSettings) -> Result<LogHandle, TelemetryError> {
         .with(lines)
         .try_init()?;
     Ok(LogHandle { filter: handle })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, enabled};
+
+    use super::*;
+
+    #[test]
+    fn filters_are_strict() {
+        for good in [
+            "info",
+            "off",
+            "warn,upgrade_gate::kafka=debug",
+            "WARN,hyper=trace",
+        ] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "info,", "kafka", "a=b=c"] {
+            assert!(filter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_filter_of_a_running_process_changes() {
+        let settings = LogSettings {
+            format: LogFormat::Json,
+            filter: String::from("error"),
+        };
+        let handle = start(&settings).unwrap();
+        assert!(!enabled!(Level::DEBUG));
+        handle.set("debug").unwrap();
+        assert!(enabled!(Level::DEBUG));
+        assert!(handle.set("inof").is_err());
+        assert!(enabled!(Level::DEBUG));
+        handle.set("off").unwrap();
+        assert!(matches!(start(&settings), Err(TelemetryError::Twice(_))));
+    }
 }

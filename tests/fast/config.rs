@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use upgrade_gate::config::settings::{Controllers, Settings};
 use upgrade_gate::config::{Flag, Sources, reference, schema};
+use upgrade_gate::evidence::ids::{NodeId, Role};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +26,7 @@ fn load(path: &str) -> Settings {
 }
 
 /// Text of a golden file; written anew where `UPDATE_GOLDEN` is set.
-fn golden(path: &Path, now: &str) {
+pub(crate) fn golden(path: &Path, now: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(path, now).unwrap();
     }
@@ -45,7 +46,7 @@ fn the_reference_is_what_the_table_says() {
 fn the_committed_files_load() {
     let example = load("config/example.yaml");
     let gate = example.gates.values().next().unwrap();
-    assert_eq!(gate.nodes.len(), 6);
+    assert_eq!(gate.policy.expected.len(), 6);
     assert_eq!(gate.policy.jmx_nodes, None);
     let jmx = gate.jmx.as_ref().unwrap();
     assert_eq!(jmx.template.as_deref(), Some("http://{host}:7071/metrics"));
@@ -63,7 +64,7 @@ fn bad_files_are_told_what_is_wrong() {
     let mut files: Vec<_> = fs::read_dir(root().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.ends_with(".txt"))
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end != "txt"))
         .collect();
     files.sort();
     assert!(files.len() >= 20, "{files:?}");
@@ -151,8 +152,7 @@ fn flags_win_over_environment_over_file_and_each_is_named() {
 
 #[test]
 fn names_with_dots_and_capitals_are_reached_from_the_environment() {
-    let mut sources = Sources::default();
-    sources.flags = vec![
+    let flags = vec![
         flag(
             "--bootstrap",
             &["gates", "Prod-eu.1", "kafka", "bootstrap"],
@@ -164,6 +164,10 @@ fn names_with_dots_and_capitals_are_reached_from_the_environment() {
             "{host}:1",
         ),
     ];
+    let mut sources = Sources {
+        flags,
+        ..Sources::default()
+    };
     sources.env = env(&[
         ("UPGRADE_GATE_GATES__PROD_EU_1__POLICY__WINDOW", "20s"),
         (
@@ -213,6 +217,21 @@ fn values_of_the_environment_are_never_repeated() {
 }
 
 #[test]
+fn controllers_that_are_named_are_expected() {
+    let mut sources = file("config/example.yaml");
+    let path = ["gates", "default", "kafka", "controllers", "104"];
+    sources.flags = vec![flag("--x", &path, "c:9093")];
+    let settings = sources.load().unwrap().settings;
+    let gate = settings.gates.values().next().unwrap();
+    let role = gate.policy.expected.get(&NodeId(104)).copied();
+    assert_eq!(role, Some(Role::CONTROLLER));
+    let Controllers::At(at) = &gate.kafka.as_ref().unwrap().controllers else {
+        panic!("controllers were given");
+    };
+    assert_eq!(at.len(), 1);
+}
+
+#[test]
 fn toml_means_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.toml");
@@ -220,7 +239,17 @@ fn toml_means_the_same() {
                 jmx.template = '{host}:1'\n[gates.default.nodes]\n1 = 'broker'\n";
     fs::write(&path, text).unwrap();
     let settings = load(path.to_str().unwrap());
-    assert_eq!(settings.gates.values().next().unwrap().nodes.len(), 1);
+    assert_eq!(
+        settings
+            .gates
+            .values()
+            .next()
+            .unwrap()
+            .policy
+            .expected
+            .len(),
+        1
+    );
 }
 
 #[test]

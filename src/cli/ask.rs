@@ -1,0 +1,102 @@
+//! What `check`, `wait` and `plan` have in common: whom to ask, and how to print.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Url;
+
+use super::answer::{Asked, Raw, Verdict, read};
+use super::client::{GateClient, parse_url};
+use crate::config::leaf::Leaf;
+use crate::evidence::ids::NodeId;
+use crate::gate::state::GateName;
+
+/// Whom to ask, and how to print.
+#[derive(Clone, Debug, Args)]
+pub struct AskArgs {
+    /// Where the gate's server is
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "UPGRADE_GATE_URL",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "http://127.0.0.1:10190", value_parser = parse_url)]
+    pub url: Url,
+    /// Which of its gates
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "UPGRADE_GATE_GATE",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "default", value_parser = gate_name)]
+    pub gate: GateName,
+    /// Print the gate's answer as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
+    /// Print nothing: the exit code says it
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// The nodes that would stop.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeArgs {
+    /// May these nodes be stopped together? Without it: may any one node be stopped?
+    #[arg(long = "node", value_name = "ID", value_delimiter = ',', value_parser = NodeId::parse)]
+    pub nodes: Vec<NodeId>,
+}
+
+impl AskArgs {
+    /// The question.
+    pub fn asked(&self, nodes: &NodeArgs) -> Asked {
+        Asked {
+            gate: self.gate.clone(),
+            nodes: nodes.nodes.iter().copied().collect(),
+        }
+    }
+
+    /// The client.
+    pub fn client(&self) -> anyhow::Result<GateClient> {
+        GateClient::new(self.url.clone())
+    }
+}
+
+/// Asks once. `wait`: whole seconds that the gate may keep the request until it opens.
+pub async fn ask(
+    client: &GateClient,
+    asked: &Asked,
+    wait: u64,
+    within: Duration,
+) -> (Verdict, Option<Raw>) {
+    let mut query = Vec::new();
+    if !asked.nodes.is_empty() {
+        query.push(("node", list(&asked.nodes)));
+    }
+    if wait > 0 {
+        query.push(("wait", format!("{wait}s")));
+    }
+    match client
+        .get(asked.gate.as_str(), "check", &query, within)
+        .await
+    {
+        Ok(raw) => (read(asked, &raw), Some(raw)),
+        Err(why) => (Verdict::Unreachable(why), None),
+    }
+}
+
+fn list(nodes: &BTreeSet<NodeId>) -> String {
+    let ids: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+    ids.join(",")
+}
+
+fn gate_name(text: &str) -> Result<GateName, String> {
+    GateName::try_from(String::from(text)).map_err(|error| error.to_string())
+}
+
+/// A duration as the configuration writes it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    Duration::parse(text)
+}

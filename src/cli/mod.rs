@@ -1,0 +1,73 @@
+//! The command line: one file per command. `anyhow` stays in here.
+//!
+//! Every command ends with one of the codes of [`Exit`]; the verdict goes to standard output, the
+//! reasons and everything else to standard error.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub mod answer;
+pub mod ask;
+pub mod check;
+pub mod client;
+pub mod config;
+pub mod out;
+pub mod plan;
+pub mod print;
+pub mod serve;
+pub mod wait;
+
+pub use out::Exit;
+
+/// Says whether the next step of a Kafka rolling upgrade is safe.
+#[derive(Debug, Parser)]
+#[command(name = "upgrade-gate", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 open, 1 closed, 2 usage or configuration, 3 unknown, 4 gate not reached or not authorised.
+Every code but 0 means: do not go on.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask a gate once: may the next node be stopped?
+    Check(check::CheckArgs),
+    /// Ask a gate until it opens or the time is over
+    Wait(wait::WaitArgs),
+    /// Show for every node whether it may be stopped now, and a good order
+    Plan(plan::PlanArgs),
+    /// Check, show or describe the configuration
+    Config(config::ConfigArgs),
+}
+
+/// The file that is named on the command line or in the environment.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FileArg {
+    /// Configuration file: YAML, JSON or TOML
+    #[arg(
+        value_name = "FILE",
+        env = "UPGRADE_GATE_CONFIG",
+        hide_env_values = true
+    )]
+    pub file: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub async fn run(self) -> Exit {
+        let done = match self.command {
+            Command::Check(args) => args.run().await,
+            Command::Wait(args) => args.run().await,
+            Command::Plan(args) => args.run().await,
+            Command::Config(args) => args.run(),
+        };
+        done.unwrap_or_else(|error| out::failed(&error))
+    }
+}
