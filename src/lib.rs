@@ -5,5 +5,7 @@ pub mod clock;
 pub mod engine;
 pub mod evidence;
 pub mod gate;
+pub mod metrics;
+pub mod server;
 pub mod time;
 pub mod view;

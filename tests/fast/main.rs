@@ -1,0 +1,7 @@
+//! Everything that is tested from outside the library, in one binary and in seconds.
+
+mod callers;
+mod http;
+mod metrics;
+mod promtool;
+mod served;
