@@ -14,5 +14,7 @@ pub mod kafka;
 pub mod model;
 pub mod store;
 pub mod telemetry;
+pub mod metrics;
+pub mod server;
 pub mod time;
 pub mod view;

@@ -9,3 +9,10 @@ mod cli;
 #[cfg(test)]
 mod config;
 mod packages;
+//! Everything that is tested from outside the library, in one binary and in seconds.
+
+mod callers;
+mod http;
+mod metrics;
+mod promtool;
+mod served;

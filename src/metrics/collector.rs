@@ -1,0 +1,582 @@
+//! The one collector: every family of the page, read from the views at the scrape.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+
+use super::counters::Counters;
+use super::process::Usage;
+use super::{BuildInfo, Gates};
+use crate::checks::reason::{Reason, Severity};
+use crate::clock::Clock;
+use crate::gate::state::State;
+use crate::gate::view::{Answer, FactsView, ReasonView};
+use crate::time::Timestamp;
+
+/// Reads the views when a scrape comes.
+#[derive(Debug)]
+pub(super) struct Views {
+    pub(super) gates: Gates,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) build: BuildInfo,
+    pub(super) started: Timestamp,
+}
+
+impl Collector for Views {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gates = self.gates.load();
+        let views: Vec<_> = gates.values().map(|g| g.published().load()).collect();
+        let now = self.clock.now().mono;
+        let gates = views
+            .iter()
+            .map(|view| {
+                let answer = view.at(now);
+                Gate {
+                    name: view.gate().as_str(),
+                    answer,
+                    reasons: answer.reasons(),
+                }
+            })
+            .collect();
+        let mut page = Page { encoder, gates };
+        page.verdict()?;
+        page.counted(&self.counters)?;
+        page.sources()?;
+        page.nodes()?;
+        page.facts()?;
+        self.whole_process(&mut page)
+    }
+}
+
+/// One gate as of this scrape.
+struct Gate<'a> {
+    name: &'a str,
+    answer: Answer<'a>,
+    reasons: Vec<ReasonView>,
+}
+
+impl Gate<'_> {
+    fn codes(&self, wanted: impl Fn(Severity) -> bool) -> BTreeSet<Reason> {
+        self.reasons
+            .iter()
+            .filter(|reason| wanted(reason.severity))
+            .map(|reason| reason.reason)
+            .collect()
+    }
+
+    /// The distinct reasons that keep the gate from being open.
+    fn against(&self) -> BTreeSet<Reason> {
+        self.codes(|severity| severity != Severity::Warn)
+    }
+
+    fn warnings(&self) -> BTreeSet<Reason> {
+        self.codes(|severity| severity == Severity::Warn)
+    }
+}
+
+/// The page while it is being written.
+struct Page<'e, 'a> {
+    encoder: DescriptorEncoder<'e>,
+    gates: Vec<Gate<'a>>,
+}
+
+/// A sample's value: whole numbers stay whole on the page.
+#[derive(Clone, Copy)]
+enum Value {
+    Whole(u64),
+    Signed(i64),
+    Real(f64),
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self::Whole(u64::from(yes))
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::Whole(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Signed(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
+/// One family, and the gate whose samples are being written; no gate for the process's own.
+struct Family<'m, 'g> {
+    metric: MetricEncoder<'m>,
+    kind: MetricType,
+    gate: Option<&'g str>,
+}
+
+impl Family<'_, '_> {
+    /// Writes one sample. A number that is none (NaN, infinite) is not written.
+    fn put(&mut self, more: &[(&str, &str)], value: impl Into<Value>) -> fmt::Result {
+        let value = value.into();
+        if matches!(value, Value::Real(number) if !number.is_finite()) {
+            return Ok(());
+        }
+        let gate = self.gate.map(|name| ("gate", name));
+        let labels: Vec<(&str, &str)> = gate.into_iter().chain(more.iter().copied()).collect();
+        if labels.is_empty() {
+            return write(&mut self.metric, self.kind, value);
+        }
+        write(&mut self.metric.encode_family(&labels)?, self.kind, value)
+    }
+}
+
+fn write(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt::Result {
+    let counter = matches!(kind, MetricType::Counter);
+    match value {
+        Value::Whole(n) if counter => metric.encode_counter::<[(&str, &str); 0], _, u64>(&n, None),
+        Value::Real(n) if counter => metric.encode_counter::<[(&str, &str); 0], _, f64>(&n, None),
+        Value::Whole(n) => metric.encode_gauge(&n),
+        Value::Signed(n) => metric.encode_gauge(&n),
+        Value::Real(n) => metric.encode_gauge(&n),
+    }
+}
+
+impl<'a> Page<'_, 'a> {
+    /// One family over all gates.
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        mut samples: impl FnMut(&Gate<'a>, &mut Family<'_, 'a>) -> fmt::Result,
+    ) -> fmt::Result {
+        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
+        let mut family = Family {
+            metric,
+            kind,
+            gate: None,
+        };
+        for gate in &self.gates {
+            family.gate = Some(gate.name);
+            samples(gate, &mut family)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl FnMut(&Gate<'a>, &mut Family<'_, 'a>) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge, samples)
+    }
+
+    /// One gauge per gate; no series where there is no value.
+    fn gauge<V: Into<Value>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Gate<'a>) -> Option<V>,
+    ) -> fmt::Result {
+        self.gauges(name, help, |gate, family| match value(gate) {
+            Some(value) => family.put(&[], value),
+            None => Ok(()),
+        })
+    }
+
+    /// One number of the process.
+    fn single(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        labels: &[(&str, &str)],
+        value: Option<Value>,
+    ) -> fmt::Result {
+        let Some(value) = value else { return Ok(()) };
+        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
+        let mut family = Family {
+            metric,
+            kind,
+            gate: None,
+        };
+        family.put(labels, value)
+    }
+
+    fn verdict(&mut self) -> fmt::Result {
+        self.gauge(
+            "upgrade_gate_open",
+            "Whether the next node may be stopped: 1 only when this is proven now.",
+            |gate| Some(gate.answer.state() == State::Open),
+        )?;
+        self.gauges(
+            "upgrade_gate_state",
+            "The verdict; exactly one state is 1.",
+            |gate, family| {
+                State::ALL.into_iter().try_for_each(|state| {
+                    let is = gate.answer.state() == state;
+                    family.put(&[("state", state.as_str())], is)
+                })
+            },
+        )?;
+        self.gauges(
+            "upgrade_gate_reason",
+            "Which reasons keep the gate from being open; every code there is, 0 or 1.",
+            |gate, family| dense(family, &gate.against()),
+        )?;
+        self.gauges(
+            "upgrade_gate_warning",
+            "Which reasons are given only as warnings; every code there is, 0 or 1.",
+            |gate, family| dense(family, &gate.warnings()),
+        )?;
+        self.gauge(
+            "upgrade_gate_blocking_reasons",
+            "How many different reasons keep the gate from being open.",
+            |gate| Some(gate.against().len()),
+        )?;
+        self.gauge(
+            "upgrade_gate_last_evaluation_timestamp_seconds",
+            "When the newest judgement was made.",
+            |gate| Some(gate.answer.evaluated().wall.as_seconds()),
+        )?;
+        self.gauge(
+            "upgrade_gate_last_transition_timestamp_seconds",
+            "When the verdict last changed.",
+            |gate| Some(gate.answer.since().as_seconds()),
+        )?;
+        self.gauge(
+            "upgrade_gate_window_required_seconds",
+            "How long the cluster has to be healthy before the gate opens.",
+            |gate| {
+                let parts = gate.answer.parts()?;
+                Some(parts.window.required.as_secs_f64())
+            },
+        )?;
+        self.gauge(
+            "upgrade_gate_window_healthy_seconds",
+            "For how long it has been healthy; no series while something is wrong.",
+            |gate| Some(gate.answer.parts()?.window.healthy_for?.as_secs_f64()),
+        )
+    }
+
+    fn counted(&mut self, counters: &Counters) -> fmt::Result {
+        self.family(
+            "upgrade_gate_transitions",
+            "How often each state was entered since the process began.",
+            MetricType::Counter,
+            |gate, family| {
+                let transitions = &gate.answer.last_known().transitions;
+                State::ALL.into_iter().try_for_each(|state| {
+                    let count = transitions.get(&state).copied().unwrap_or(0);
+                    family.put(&[("to", state.as_str())], count)
+                })
+            },
+        )?;
+        self.family(
+            "upgrade_gate_decisions",
+            "Answers of check given to callers.",
+            MetricType::Counter,
+            |gate, family| {
+                let decisions = counters.decisions(&gate.answer.last_known().gate);
+                State::ALL.into_iter().try_for_each(|state| {
+                    family.put(&[("state", state.as_str())], decisions.of(state))
+                })
+            },
+        )?;
+        self.gauge(
+            "upgrade_gate_evaluation_duration_seconds",
+            "How long the newest judgement took.",
+            |gate| {
+                let took = counters.evaluation(&gate.answer.last_known().gate)?;
+                Some(took.as_secs_f64())
+            },
+        )
+    }
+
+    fn sources(&mut self) -> fmt::Result {
+        self.gauges(
+            "upgrade_gate_source_up",
+            "Whether every fact a source was asked for is in date.",
+            |gate, family| {
+                let sources = gate.answer.parts().map(|parts| &parts.sources);
+                sources.into_iter().flatten().try_for_each(|source| {
+                    family.put(&[("source", &source.source.to_string())], source.up)
+                })
+            },
+        )?;
+        self.gauges(
+            "upgrade_gate_source_last_success_timestamp_seconds",
+            "When a source last answered anything; no series before it did.",
+            |gate, family| {
+                let sources = &gate.answer.last_known().sources;
+                sources.iter().try_for_each(|source| {
+                    source.last_success.map_or(Ok(()), |at| {
+                        let name = source.source.to_string();
+                        family.put(&[("source", &name)], at.as_seconds())
+                    })
+                })
+            },
+        )
+    }
+
+    fn nodes(&mut self) -> fmt::Result {
+        self.gauges(
+            "upgrade_gate_node_info",
+            "Every expected node, with its role and the release last seen.",
+            |gate, family| {
+                let nodes = &gate.answer.last_known().nodes;
+                nodes.iter().try_for_each(|node| {
+                    let labels = [
+                        ("node", &*node.node.to_string()),
+                        ("role", node.role.as_str()),
+                        ("release", &*node.release.to_string()),
+                    ];
+                    family.put(&labels, true)
+                })
+            },
+        )?;
+        self.gauges(
+            "upgrade_gate_node_may_stop",
+            "Whether this node may be stopped: 1 only when this is proven now.",
+            |gate, family| {
+                let nodes = &gate.answer.last_known().nodes;
+                nodes.iter().try_for_each(|node| {
+                    let verdict = gate.answer.node(node.node);
+                    let may = verdict.is_some_and(|verdict| verdict.state == State::Open);
+                    family.put(&[("node", &node.node.to_string())], may)
+                })
+            },
+        )?;
+        self.per_node(
+            "upgrade_gate_node_down",
+            "Whether this node counts as down.",
+            |node| node.down.into(),
+        )?;
+        self.per_node(
+            "upgrade_gate_node_active_controller",
+            "Whether this node is the active controller.",
+            |node| node.active_controller.into(),
+        )?;
+        self.per_node(
+            "upgrade_gate_node_leaders",
+            "Partitions this node leads.",
+            |node| node.leads.into(),
+        )?;
+        self.per_node(
+            "upgrade_gate_node_replicas",
+            "Replicas this node holds.",
+            |node| node.replicas.into(),
+        )
+    }
+
+    /// One gauge per expected node, while the view is true.
+    fn per_node(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&crate::gate::view::NodeView) -> Value,
+    ) -> fmt::Result {
+        self.gauges(name, help, |gate, family| {
+            let nodes = gate.answer.parts().map(|parts| &parts.nodes);
+            nodes
+                .into_iter()
+                .flatten()
+                .try_for_each(|node| family.put(&[("node", &node.node.to_string())], value(node)))
+        })
+    }
+
+    fn facts(&mut self) -> fmt::Result {
+        for (name, help, fact) in FACTS {
+            self.gauge(name, help, |gate| fact(&gate.answer.parts()?.facts))?;
+        }
+        self.gauge(
+            "upgrade_gate_metadata_version_level",
+            "The finalized level of metadata.version.",
+            |gate| gate.answer.parts()?.cluster.metadata_version.map(i64::from),
+        )?;
+        self.gauges(
+            "upgrade_gate_group_lag",
+            "Records a named group is behind, over all partitions with a commit.",
+            |gate, family| {
+                let groups = gate.answer.parts().map(|parts| &parts.groups);
+                groups.into_iter().flatten().try_for_each(|group| {
+                    let labels = [("group", group.group.0.as_str())];
+                    group.lag.map_or(Ok(()), |lag| family.put(&labels, lag))
+                })
+            },
+        )
+    }
+}
+
+/// Every code of the closed list, 1 where it is given.
+fn dense(family: &mut Family<'_, '_>, given: &BTreeSet<Reason>) -> fmt::Result {
+    Reason::ALL
+        .iter()
+        .try_for_each(|reason| family.put(&[("reason", reason.code())], given.contains(reason)))
+}
+
+type Fact = (&'static str, &'static str, fn(&FactsView) -> Option<Value>);
+
+/// The facts that feed the dashboard, so that one scrape is enough.
+const FACTS: [Fact; 8] = [
+    (
+        "upgrade_gate_partitions",
+        "Partitions of the cluster, by metadata.",
+        |facts| facts.partitions.map(Value::from),
+    ),
+    (
+        "upgrade_gate_under_replicated_partitions",
+        "Partitions with a short ISR, by metadata.",
+        |facts| facts.under_replicated.map(Value::from),
+    ),
+    (
+        "upgrade_gate_under_min_isr_partitions",
+        "Partitions with an ISR below min.insync.replicas, by metadata.",
+        |facts| facts.under_min_isr.map(Value::from),
+    ),
+    (
+        "upgrade_gate_offline_partitions",
+        "Partitions without a leader, by metadata.",
+        |facts| facts.offline.map(Value::from),
+    ),
+    (
+        "upgrade_gate_reassigning_partitions",
+        "Partitions being reassigned.",
+        |facts| facts.reassigning.map(Value::from),
+    ),
+    (
+        "upgrade_gate_jmx_under_replicated_partitions",
+        "UnderReplicatedPartitions summed over brokers, when every broker says it.",
+        |facts| facts.jmx_under_replicated.map(Value::from),
+    ),
+    (
+        "upgrade_gate_jmx_active_controllers",
+        "ActiveControllerCount summed over controllers, when every controller says it.",
+        |facts| facts.jmx_active_controllers.map(Value::from),
+    ),
+    (
+        "upgrade_gate_jmx_offline_partitions",
+        "The largest OfflinePartitionsCount of the controllers that have loaded.",
+        |facts| facts.jmx_offline.map(Value::from),
+    ),
+];
+
+impl Views {
+    fn whole_process(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let mut single = |name: &str, help: &str, kind, value: Option<Value>| {
+            page.single(name, help, kind, &[], value)
+        };
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        let reload = &self.counters.reload;
+        single(
+            "upgrade_gate_config_last_reload_successful",
+            "Whether the newest attempt to load the configuration succeeded.",
+            gauge,
+            Some(reload.last_successful().into()),
+        )?;
+        single(
+            "upgrade_gate_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded.",
+            gauge,
+            reload.last_success().map(|at| at.as_seconds().into()),
+        )?;
+        let http = &self.counters.http;
+        let load = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed).into());
+        for (name, help, kind, number) in [
+            (
+                "upgrade_gate_http_connections",
+                "Open HTTP connections.",
+                gauge,
+                &http.connections,
+            ),
+            (
+                "upgrade_gate_http_connections_limit",
+                "How many HTTP connections may be open at once.",
+                gauge,
+                &http.connections_limit,
+            ),
+            (
+                "upgrade_gate_http_connections_refused",
+                "Connections told 503 because the limit was reached.",
+                counter,
+                &http.connections_refused,
+            ),
+            (
+                "upgrade_gate_http_waiters",
+                "Requests that wait for a gate to open.",
+                gauge,
+                &http.waiters,
+            ),
+            (
+                "upgrade_gate_http_waiters_limit",
+                "How many requests may wait at once.",
+                gauge,
+                &http.waiters_limit,
+            ),
+            (
+                "upgrade_gate_http_waiters_refused",
+                "Requests answered at once instead of waiting because the limit was reached.",
+                counter,
+                &http.waiters_refused,
+            ),
+        ] {
+            single(name, help, kind, load(number))?;
+        }
+        let usage = Usage::read();
+        single(
+            "process_start_time_seconds",
+            "When the process started.",
+            gauge,
+            Some(self.started.as_seconds().into()),
+        )?;
+        single(
+            "process_cpu_seconds",
+            "User and system CPU time spent.",
+            counter,
+            Some(usage.cpu_seconds.into()),
+        )?;
+        for (name, help, number) in [
+            (
+                "process_resident_memory_bytes",
+                "Resident memory.",
+                usage.resident_bytes,
+            ),
+            ("process_open_fds", "Open file descriptors.", usage.open_fds),
+            (
+                "process_max_fds",
+                "How many file descriptors may be open.",
+                usage.max_fds,
+            ),
+        ] {
+            single(name, help, gauge, number.map(Value::from))?;
+        }
+        page.single(
+            "upgrade_gate_build_info",
+            "Which program this is; always 1.",
+            MetricType::Gauge,
+            &[
+                ("version", self.build.version),
+                ("revision", self.build.revision),
+            ],
+            Some(Value::Whole(1)),
+        )
+    }
+}

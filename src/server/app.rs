@@ -1,0 +1,271 @@
+//! One request, one answer.
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::accept::prefer;
+use super::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use super::check::Rendered;
+use super::problem::Problem;
+use super::readiness::Readiness;
+use super::reply::{Content, Reply, problem};
+use super::route::{Route, route};
+use super::verdict::Verdict;
+use super::{Limits, Shape, page, text};
+use crate::clock::Clock;
+use crate::engine::handle::GateHandle;
+use crate::gate::state::GateName;
+use crate::gate::view::View;
+use crate::metrics::counters::Counters;
+use crate::metrics::{Format, Gates, Metrics};
+use crate::time::Now;
+
+/// Loads the configuration anew and says what became of it. Runs to its end even when the caller
+/// goes away.
+pub type Reload = Arc<dyn Fn() -> ReloadFuture + Send + Sync>;
+
+/// What a [`Reload`] returns: what was done, or why nothing was done.
+pub type ReloadFuture = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+
+/// What the server reads and calls.
+#[derive(Clone)]
+pub struct AppState {
+    /// Every gate.
+    pub gates: Gates,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// `/metrics`, and the counters in it.
+    pub metrics: Arc<Metrics>,
+    /// Whether every gate has judged.
+    pub readiness: Arc<Readiness>,
+    /// What `/-/reload` calls; `None`: it is off.
+    pub reload: Option<Reload>,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState")
+            .field("gates", &self.gates)
+            .field("readiness", &self.readiness)
+            .field("reload", &self.reload.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state of one server.
+pub(super) struct App {
+    pub(super) state: AppState,
+    pub(super) limits: Limits,
+    pub(super) waiters: Semaphore,
+    pub(super) stopping: CancellationToken,
+    pub(super) rendered: Rendered,
+}
+
+impl App {
+    pub(super) fn counters(&self) -> &Counters {
+        self.state.metrics.counters()
+    }
+
+    /// Answers one request, whatever it is, within the time there is for one.
+    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Reply {
+        let (parts, body) = request.into_parts();
+        let route = route(&parts.method, parts.uri.path(), parts.uri.query());
+        // The one question asked all the time needs no timer and no body: it is answered here.
+        if let Ok(Route::Check(name, query)) = &route
+            && query.is_plain()
+            && body.is_end_stream()
+            && shape(&parts.headers) == Shape::Json
+            && let Some(gate) = self.state.gates.load().get(name)
+        {
+            return self.plain_check(gate, query.closed_status);
+        }
+        let answer = async {
+            self.swallow(body).await?;
+            self.dispatch(route?, peer, &parts.headers).await
+        };
+        let answer = timeout(self.limits.request, answer).await;
+        answer
+            .unwrap_or_else(|_| Err(too_late(self.limits.request)))
+            .unwrap_or_else(|refused| problem(&refused))
+    }
+
+    /// Reads a body that nobody looks at, so that the connection stays usable.
+    async fn swallow(&self, body: Incoming) -> Result<(), Problem> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        let most = self.limits.body_bytes;
+        let read = timeout(self.limits.header_read, Limited::new(body, most).collect());
+        match read.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(failed)) if failed.is::<LengthLimitError>() => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body too large",
+                format!("bodies are ignored here, and read up to {most} bytes; send none"),
+            )),
+            Ok(Err(failed)) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad body",
+                format!("the request's body cannot be read: {failed}"),
+            )),
+            Err(_) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "slow body",
+                "the request's body did not come; bodies are ignored here, send none",
+            )),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        route: Route,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<Reply, Problem> {
+        let now = self.state.clock.now();
+        let ok = |content: Content| Ok(content.reply(StatusCode::OK));
+        match route {
+            Route::Page => ok(Content::html(page::page(&self.views(), now))),
+            Route::Metrics => self.metrics(headers),
+            Route::Healthy => ok(Content::text("upgrade-gate is healthy.\n")),
+            Route::Ready => Ok(self.ready()),
+            Route::Reload => self.reload(peer, headers).await,
+            Route::Gates => ok(Content::json(&self.list(now))),
+            Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
+            Route::Plan(name) => {
+                let view = self.gate(&name)?.published().load();
+                let answer = view.at(now.mono);
+                let content = Content::json(&PlanBody::new(answer, now));
+                ok(content.with_verdict(&Verdict::of_view(answer)))
+            }
+            Route::Check(name, query) => {
+                let gate = self.gate(&name)?;
+                self.check(&gate, &query, shape(headers)).await
+            }
+        }
+    }
+
+    fn gate(&self, name: &GateName) -> Result<GateHandle, Problem> {
+        let gates = self.state.gates.load();
+        gates.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = gates.keys().map(GateName::as_str).collect();
+            Problem::not_found(format!(
+                "no gate is called {name}; there is {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    fn views(&self) -> Vec<Arc<View>> {
+        let gates = self.state.gates.load();
+        gates.values().map(|gate| gate.published().load()).collect()
+    }
+
+    fn list(&self, now: Now) -> GatesBody {
+        let verdict = |view: &Arc<View>| Verdict::of_view(view.at(now.mono));
+        let views = self.views();
+        GatesBody {
+            gates: views
+                .iter()
+                .map(|view| CheckBody::new(&verdict(view), now))
+                .collect(),
+        }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Result<Reply, Problem> {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = match prefer(accept, &["text/plain", "application/openmetrics-text"]) {
+            0 => Format::Text,
+            _ => Format::OpenMetrics,
+        };
+        match self.state.metrics.render(format) {
+            Ok(page) => Ok(Content::new(format.content_type(), page).reply(StatusCode::OK)),
+            Err(fmt::Error) => Err(Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "metrics cannot be written",
+                "a value cannot be written as text; report this as a defect",
+            )),
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        let gates = self.state.gates.load();
+        let judged = gates
+            .iter()
+            .map(|(name, gate)| (name, gate.published().load().generation() > 0));
+        match self.state.readiness.look(judged) {
+            Ok(()) => Content::text("upgrade-gate is ready.\n").reply(StatusCode::OK),
+            Err(why) => Content::text(format!("upgrade-gate is not ready: {why}.\n"))
+                .reply(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    async fn reload(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Reply, Problem> {
+        let refuse = |why: &str| Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", why));
+        let Some(reload) = &self.state.reload else {
+            return refuse("reloading over HTTP is off; enable it, or send SIGHUP");
+        };
+        if !peer.to_canonical().is_loopback() {
+            return refuse("without authentication only this machine may ask for a reload");
+        }
+        // A browser cannot be made to send this header from another site's page.
+        if headers.get("x-upgrade-gate").is_none_or(|it| it != "1") {
+            return refuse("what changes something needs the header X-Upgrade-Gate: 1");
+        }
+        // In a task of its own: a caller who goes away must not leave half of it done.
+        match tokio::spawn(reload()).await {
+            Ok(Ok(done)) => Ok(Content::text(done + "\n").reply(StatusCode::OK)),
+            Ok(Err(why)) => Err(reload_failed(why)),
+            Err(stopped) => Err(reload_failed(stopped.to_string())),
+        }
+    }
+}
+
+fn reload_failed(why: String) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "reload failed; the configuration before stays",
+        why,
+    )
+}
+
+fn too_late(after: std::time::Duration) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no answer in time",
+        format!("this request was not answered within {after:?}; ask again"),
+    )
+}
+
+fn document(gate: &GateHandle, now: Now, shape: Shape) -> Content {
+    let view = gate.published().load();
+    let answer = view.at(now.mono);
+    let verdict = Verdict::of_view(answer);
+    let content = match shape {
+        Shape::Json => Content::json(&GateBody::new(answer, now)),
+        Shape::Text => {
+            let checks = answer.parts().map_or(&[][..], |parts| &parts.checks);
+            Content::text(text::verdict(&verdict, checks))
+        }
+    };
+    content.with_verdict(&verdict)
+}
+
+fn shape(headers: &HeaderMap) -> Shape {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    match prefer(accept, &["application/json", "text/plain"]) {
+        0 => Shape::Json,
+        _ => Shape::Text,
+    }
+}

@@ -1,0 +1,231 @@
+//! The accept loop: caps, timeouts, and an end that comes.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Limits;
+use super::app::{App, AppState};
+use super::check::Rendered;
+use super::stall::Stall;
+use crate::metrics::counters::Held;
+
+/// What a connection over the cap is told. Written without reading the request: whoever has no
+/// place costs nothing.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nUpgrade-Gate-State: unknown\r\n\
+    Retry-After: 5\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// The HTTP server of one process.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    state: AppState,
+    limits: Limits,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}: {why}; choose another address, or stop what listens there")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub why: io::Error,
+}
+
+impl Server {
+    /// Takes the addresses; port 0 takes a free port.
+    ///
+    /// # Errors
+    /// The first address that cannot be had.
+    pub async fn bind(
+        listen: &[SocketAddr],
+        state: AppState,
+        limits: Limits,
+    ) -> Result<Self, ListenError> {
+        let mut listeners = Vec::with_capacity(listen.len());
+        for address in listen {
+            let failed = |why| ListenError {
+                address: *address,
+                why,
+            };
+            listeners.push(TcpListener::bind(address).await.map_err(failed)?);
+        }
+        Ok(Self {
+            listeners,
+            state,
+            limits,
+        })
+    }
+
+    /// The addresses it really has.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter();
+        listeners.filter_map(|l| l.local_addr().ok()).collect()
+    }
+
+    /// Answers until `shutdown`, then ends: not ready any more, no new connections, waiters
+    /// answered, requests under way finished, and after [`Limits::drain`] the rest cut off.
+    pub async fn serve(self, shutdown: CancellationToken) {
+        let Self {
+            listeners,
+            state,
+            limits,
+        } = self;
+        let http = &state.metrics.counters().http;
+        let whole = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        http.connections_limit
+            .store(whole(limits.connections), Ordering::Relaxed);
+        http.waiters_limit
+            .store(whole(limits.waiters), Ordering::Relaxed);
+        let running = Running {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            app: Arc::new(App {
+                waiters: Semaphore::new(limits.waiters),
+                stopping: shutdown.clone(),
+                rendered: Rendered::default(),
+                state,
+                limits,
+            }),
+            shutdown,
+            cut_off: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
+        let loops = TaskTracker::new();
+        for listener in listeners {
+            loops.spawn(running.clone().accept(listener));
+        }
+        loops.close();
+        running.shutdown.cancelled().await;
+        running.app.state.readiness.drain();
+        loops.wait().await;
+        running.connections.close();
+        if timeout(running.app.limits.drain, running.connections.wait())
+            .await
+            .is_err()
+        {
+            running.cut_off.cancel();
+            running.connections.wait().await;
+        }
+    }
+}
+
+/// What the accept loops and connections of one server share.
+#[derive(Clone)]
+struct Running {
+    app: Arc<App>,
+    places: Arc<Semaphore>,
+    shutdown: CancellationToken,
+    cut_off: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Running {
+    async fn accept(self, listener: TcpListener) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = Duration::ZERO;
+                    self.admit(stream, peer.ip());
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Most likely out of file descriptors: trying again at once would only burn
+                    // the CPU that the connections need to end.
+                    pause = (pause * 2).clamp(ACCEPT_PAUSE.0, ACCEPT_PAUSE.1);
+                    tracing::warn!(%error, ?pause, "failed to accept a connection; pausing");
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return,
+                        () = sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: IpAddr) {
+        // Answers are small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let http = &self.app.counters().http;
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            http.connections_refused.fetch_add(1, Ordering::Relaxed);
+            // A fresh socket's buffer holds this; if it does not, the caller sees a closed
+            // connection, which is no "open" either.
+            let _ = stream
+                .into_std()
+                .and_then(|mut stream| stream.write(NO_PLACE));
+            return;
+        };
+        let this = self.clone();
+        self.connections.spawn(async move {
+            let _place = place;
+            let _counted = Held::new(&this.app.counters().http.connections);
+            tokio::select! {
+                biased;
+                () = this.cut_off.cancelled() => {}
+                () = this.converse(stream, peer) => {}
+            }
+        });
+    }
+
+    /// Serves one connection to its end. TLS will be shaken hands on before this, which is why it
+    /// takes any stream.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr) {
+        let limits = &self.app.limits;
+        let app = &self.app;
+        let service =
+            service_fn(
+                |request| async move { Ok::<_, Infallible>(app.answer(peer, request).await) },
+            );
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_read)
+            .max_buf_size(limits.header_bytes)
+            .serve_connection(
+                TokioIo::new(Stall::new(stream, limits.write_stall)),
+                service,
+            );
+        let mut connection = std::pin::pin!(connection);
+        // An error here is the caller's: gone, too slow, or not speaking HTTP.
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => {}
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
+}
+
+/// The shortest and longest pause after a failed accept.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Whether a failed accept concerns only the connection that was to be accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

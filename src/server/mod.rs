@@ -1,0 +1,81 @@
+//! HTTP: the verdict for pipelines, the document for tools, the page for people.
+//!
+//! Everything is served from memory: the published views, read through their expiry at the moment
+//! of the answer. Only questions that a view cannot answer (several nodes, newer evidence) go to
+//! the engine. The server is our own accept loop around hyper's HTTP/1.1, because caps, timeouts
+//! and a bounded end are what keeps it answering (DESIGN.md 5, reference
+//! `rust-style-and-crates.md` 4.2).
+//!
+//! - [`route`] and [`query`]: what is asked, purely;
+//! - [`body`], [`problem`]: what is answered;
+//! - `check`, `page`, `text`: verdict by status, for people, as plain text;
+//! - [`readiness`]: whether there is anything to ask yet.
+
+mod accept;
+mod app;
+pub mod body;
+mod check;
+mod listen;
+mod page;
+pub mod problem;
+pub mod query;
+pub mod readiness;
+mod reply;
+pub mod route;
+mod stall;
+mod text;
+mod verdict;
+
+use std::time::Duration;
+
+pub use app::{AppState, Reload, ReloadFuture};
+pub use listen::{ListenError, Server};
+
+/// How much of the server one caller, or all of them, may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; more are told 503.
+    pub connections: usize,
+    /// Requests that wait for a gate to open at once; more are answered at once.
+    pub waiters: usize,
+    /// How long a request's header may take, how long a connection may be idle, and how long a
+    /// body may take.
+    pub header_read: Duration,
+    /// How large a request's header may be, in bytes; hyper wants at least 8192.
+    pub header_bytes: usize,
+    /// How large a request's ignored body may be, in bytes.
+    pub body_bytes: usize,
+    /// How long a request may take in all: more than the longest wait and one decision.
+    pub request: Duration,
+    /// How long the engine may take for one question.
+    pub decide: Duration,
+    /// How long a caller may leave an answer unread.
+    pub write_stall: Duration,
+    /// How long requests under way may take at the end of the process.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            waiters: 128,
+            header_read: Duration::from_secs(10),
+            header_bytes: 16 * 1024,
+            body_bytes: 64 * 1024,
+            request: Duration::from_secs(70),
+            decide: Duration::from_secs(5),
+            write_stall: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a verdict is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// For programs.
+    Json,
+    /// For people at a shell.
+    Text,
+}

@@ -1,0 +1,72 @@
+//! Everything that is not an answer of the gate: RFC 9457 problems.
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A request that cannot be answered as asked, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The status.
+    pub status: StatusCode,
+    /// What is wrong, in a word or two; the same for every problem of this kind.
+    pub title: &'static str,
+    /// What exactly, and what to do.
+    pub detail: String,
+    /// For 405: the methods there are.
+    pub allow: Option<&'static str>,
+}
+
+/// The body of a problem. It says `open: false` first, so that a caller that reads only that is
+/// not misled.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ProblemBody<'a> {
+    open: bool,
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl Problem {
+    /// 400: a parameter cannot be taken as it is.
+    pub fn bad_parameter(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad parameter", detail)
+    }
+
+    /// 404: no such path, or no such gate. Never said of a gate that is closed.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not found", detail)
+    }
+
+    /// 405, with the methods there are.
+    pub fn method(allow: &'static str) -> Self {
+        let detail = format!("this path answers {allow}");
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", detail)
+        }
+    }
+
+    /// Any other.
+    pub fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+            allow: None,
+        }
+    }
+
+    /// The body.
+    pub fn body(&self) -> ProblemBody<'_> {
+        ProblemBody {
+            open: false,
+            r#type: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        }
+    }
+}

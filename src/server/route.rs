@@ -1,0 +1,189 @@
+//! Which path means what: one pure function.
+
+use http::Method;
+
+use super::problem::Problem;
+use super::query::{self, CheckQuery};
+use crate::gate::state::GateName;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The page for people, at exactly `/`.
+    Page,
+    /// `/metrics`.
+    Metrics,
+    /// `/-/healthy`: this process answers.
+    Healthy,
+    /// `/-/ready`: every gate has judged, and the process is not ending.
+    Ready,
+    /// `/-/reload`: load the configuration anew.
+    Reload,
+    /// The list of gates.
+    Gates,
+    /// A gate's whole document: 200 whatever it says.
+    Document(GateName),
+    /// A gate's verdict by status.
+    Check(GateName, CheckQuery),
+    /// What each node may do, and in which order.
+    Plan(GateName),
+}
+
+/// A path, before its method and parameters are looked at.
+enum Path<'a> {
+    Page,
+    Metrics,
+    Healthy,
+    Ready,
+    Reload,
+    Gates,
+    Document(&'a str),
+    Check(&'a str),
+    Plan(&'a str),
+}
+
+/// What a request asks for.
+///
+/// Paths are exact: nothing is decoded, cleaned up or redirected, and only `/` itself is the page,
+/// because a mistyped URL that answers 200 would read as "open" to callers that look at the status
+/// only (reference `exporters-alerts-and-callers.md` 0.3).
+///
+/// # Errors
+/// 404 for a path or gate name that cannot be, 405 with `Allow`, 400 for parameters.
+pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, Problem> {
+    let path = find(path).ok_or_else(|| {
+        Problem::not_found("no such path; the API is /api/v1/gates, the page for people is /")
+    })?;
+    let allow = path.methods();
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        return Err(Problem::method(allow));
+    }
+    if let Path::Check(gate) = path {
+        return Ok(Route::Check(name(gate)?, CheckQuery::parse(query)?));
+    }
+    query::none(query)?;
+    Ok(match path {
+        Path::Page => Route::Page,
+        Path::Metrics => Route::Metrics,
+        Path::Healthy => Route::Healthy,
+        Path::Ready => Route::Ready,
+        Path::Reload => Route::Reload,
+        Path::Gates => Route::Gates,
+        Path::Document(gate) => Route::Document(name(gate)?),
+        Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::default()),
+        Path::Plan(gate) => Route::Plan(name(gate)?),
+    })
+}
+
+fn find(path: &str) -> Option<Path<'_>> {
+    Some(match path {
+        "/" => Path::Page,
+        "/metrics" => Path::Metrics,
+        "/-/healthy" => Path::Healthy,
+        "/-/ready" => Path::Ready,
+        "/-/reload" => Path::Reload,
+        "/api/v1/gates" => Path::Gates,
+        _ => {
+            let below = path.strip_prefix("/api/v1/gates/")?;
+            match below.split_once('/') {
+                None => Path::Document(below),
+                Some((gate, "check")) => Path::Check(gate),
+                Some((gate, "plan")) => Path::Plan(gate),
+                Some(_) => return None,
+            }
+        }
+    })
+}
+
+impl Path<'_> {
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Page
+            | Self::Metrics
+            | Self::Healthy
+            | Self::Ready
+            | Self::Gates
+            | Self::Document(_)
+            | Self::Plan(_) => "GET, HEAD",
+            // POST, because then no other path of this server answers 2xx to the same request.
+            Self::Check(_) => "GET, HEAD, POST",
+            Self::Reload => "POST, PUT",
+        }
+    }
+}
+
+fn name(gate: &str) -> Result<GateName, Problem> {
+    GateName::try_from(gate.to_owned()).map_err(|bad| Problem::not_found(bad.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(path: &str) -> Result<Route, u16> {
+        route(&Method::GET, path, None).map_err(|problem| problem.status.as_u16())
+    }
+
+    #[test]
+    fn paths_are_exact() {
+        let gate = GateName::default;
+        assert_eq!(get("/"), Ok(Route::Page));
+        assert_eq!(get("/api/v1/gates"), Ok(Route::Gates));
+        assert_eq!(get("/api/v1/gates/default"), Ok(Route::Document(gate())));
+        assert_eq!(get("/api/v1/gates/default/plan"), Ok(Route::Plan(gate())));
+        assert_eq!(
+            get("/api/v1/gates/default/check"),
+            Ok(Route::Check(gate(), CheckQuery::default()))
+        );
+        for typo in [
+            "",
+            "//",
+            "/index.html",
+            "/api",
+            "/api/v1/gates/",
+            "/api/v1/gates/default/",
+            "/api/v1/gates/default/check/",
+            "/api/v1/gates/default/chek",
+            "/api/v1/gates//check",
+            "/api/v1/gates/../check",
+            "/api/v1/gates/a%2fb",
+            "/API/v1/gates",
+            "/check",
+        ] {
+            assert_eq!(get(typo), Err(404), "{typo}");
+        }
+    }
+
+    #[test]
+    fn other_methods_are_told_which_there_are() {
+        let refused = |method, path| route(&method, path, None).unwrap_err();
+        let problem = refused(Method::DELETE, "/api/v1/gates/default/check");
+        assert_eq!(problem.status.as_u16(), 405);
+        assert_eq!(problem.allow, Some("GET, HEAD, POST"));
+        assert_eq!(refused(Method::GET, "/-/reload").allow, Some("POST, PUT"));
+        assert_eq!(refused(Method::POST, "/").status.as_u16(), 405);
+    }
+
+    #[test]
+    fn only_check_answers_a_post_among_the_verdict_paths() {
+        for path in ["/", "/metrics", "/api/v1/gates", "/api/v1/gates/default"] {
+            assert!(route(&Method::POST, path, None).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_without_parameters_refuse_them() {
+        let problem = route(&Method::GET, "/api/v1/gates", Some("node=1")).unwrap_err();
+        assert_eq!(problem.status.as_u16(), 400);
+        assert!(problem.detail.contains("\"node\""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_but_check_makes_a_verdict(path in "[/a-z0-9.%-]{0,40}", query in ".{0,20}") {
+            if let Ok(Route::Check(gate, _)) = route(&Method::GET, &path, Some(&query)) {
+                proptest::prop_assert_eq!(path, format!("/api/v1/gates/{gate}/check"));
+            }
+        }
+    }
+}

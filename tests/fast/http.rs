@@ -1,0 +1,714 @@
+//! The HTTP server over a raw socket: what it answers, and what it does not put up with.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use upgrade_gate::checks::finding::Subject;
+use upgrade_gate::checks::reason::Reason;
+use upgrade_gate::engine::handle::Ask;
+use upgrade_gate::evidence::ids::NodeId;
+use upgrade_gate::gate::machine::{Command, Question, Reply};
+use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::gate::view::{Decision, View, ViewParts};
+use upgrade_gate::server::Limits;
+use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use upgrade_gate::server::problem::ProblemBody;
+
+use crate::served::{
+    Got, START, Served, VALID, closed, open, parts, raw, reason, serve, serve_with, unknown,
+};
+
+const CHECK: &str = "/api/v1/gates/default/check";
+const DOCUMENT: &str = "/api/v1/gates/default";
+const PLAN: &str = "/api/v1/gates/default/plan";
+
+fn before_the_first_judgement() -> View {
+    View::nothing(
+        GateName::default(),
+        START,
+        Reason::WarmingUp,
+        "just started",
+    )
+}
+
+#[tokio::test]
+async fn the_status_is_the_verdict() {
+    for (view, state, status) in [
+        (open(), "open", 200),
+        (closed(), "closed", 503),
+        (unknown(), "unknown", 503),
+        (before_the_first_judgement(), "unknown", 503),
+    ] {
+        let served = serve(view).await;
+        for method in ["GET", "POST", "HEAD"] {
+            let got = served.send(method, CHECK, "", "").await;
+            assert_eq!(got.status, status, "{method} {state}");
+            assert_eq!(got.header("upgrade-gate-state"), Some(state));
+            assert!(got.header("upgrade-gate-evaluated-at").is_some());
+            assert_eq!(got.header("cache-control"), Some("no-store"));
+            assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+            assert_eq!(got.header("content-type"), Some("application/json"));
+            let retry: Option<u64> = got.header("retry-after").map(|it| it.parse().unwrap());
+            assert_eq!(retry.is_some(), state != "open");
+            assert!(retry.is_none_or(|seconds| (5..=15).contains(&seconds)));
+        }
+        for document in [DOCUMENT, PLAN] {
+            let got = served.get(document).await;
+            assert_eq!((got.status, &got.json()["state"]), (200, &state.into()));
+            assert_eq!(got.header("upgrade-gate-state"), Some(state));
+        }
+    }
+}
+
+#[tokio::test]
+async fn head_has_the_length_of_get_and_no_body() {
+    let served = serve(closed()).await;
+    for target in [
+        CHECK,
+        DOCUMENT,
+        PLAN,
+        "/",
+        "/-/healthy",
+        "/-/ready",
+        "/nowhere",
+    ] {
+        let get = served.get(target).await;
+        let head = served.send("HEAD", target, "", "").await;
+        assert_eq!(head.status, get.status, "{target}");
+        assert_eq!(head.header("content-length"), get.header("content-length"));
+        assert_eq!(
+            get.header("content-length"),
+            Some(&*get.body.len().to_string())
+        );
+        assert!(head.body.is_empty(), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_start_with_flat_values_in_a_fixed_order() {
+    let served = serve(closed()).await;
+    for target in [CHECK, DOCUMENT, PLAN] {
+        let got = served.get(target).await;
+        let head = r#"{"open":false,"state":"closed","gate":"default","advice":true,"reasons":["#;
+        assert!(got.text().starts_with(head), "{}", got.text());
+        let place = |key: &str| got.text().find(&format!("\"{key}\":")).unwrap();
+        assert!(place("evaluated_at") < place("age_seconds"));
+        assert!(place("age_seconds") < place("retry_after_seconds"));
+    }
+}
+
+#[tokio::test]
+async fn a_reason_explains_itself() {
+    let served = serve(closed()).await;
+    let body = served.get(CHECK).await.json();
+    let why = &body["reasons"][0];
+    assert_eq!(why["code"], "under_replicated");
+    assert_eq!(why["severity"], "block");
+    assert_eq!(why["node"], 2);
+    assert_eq!(why["since_seconds"], 60.0);
+    assert_eq!(why["source"], "kafka:1");
+    assert_eq!(why["source_age_seconds"], 0.3);
+    assert_eq!(why["runbook"], "docs/reasons.md#under_replicated");
+    assert_eq!(body["age_seconds"], 0.25);
+    assert_eq!(body["since_seconds"], 90.0);
+    assert_eq!(body["retry_after_seconds"], 15);
+    let body = serve(unknown()).await.get(CHECK).await.json();
+    // 45 s wanted, 38 s held, judged 0.25 s ago.
+    assert_eq!(body["retry_after_seconds"], 7);
+}
+
+#[tokio::test]
+async fn plain_text_on_request() {
+    let served = serve(closed()).await;
+    let text = |target: &'static str| {
+        let sent = served.send("GET", target, "Accept: text/plain\r\n", "");
+        async { sent.await.text().to_owned() }
+    };
+    let seen =
+        "orders-3: ISR [1, 3] of replicas [1, 2, 3] <b> (required: every replica in the ISR)";
+    assert_eq!(
+        text(CHECK).await,
+        format!(
+            "CLOSED under_replicated\n\
+             [-]isr failed: under_replicated: node 2: {seen}\n\
+             [+]zookeeper ok: not applicable: KRaft\n\
+             [!]single_replica warning: cluster: {seen}\n"
+        )
+    );
+    assert_eq!(text(DOCUMENT).await, text(CHECK).await);
+    served.published.publish(Arc::new(open()));
+    assert!(text(CHECK).await.starts_with("OPEN\n[+]isr ok\n"));
+    served.published.publish(Arc::new(unknown()));
+    assert!(text(CHECK).await.starts_with("UNKNOWN source_failed\n"));
+}
+
+#[tokio::test]
+async fn a_view_past_its_end_is_unknown_everywhere() {
+    let served = serve(open()).await;
+    assert_eq!(served.get(CHECK).await.status, 200);
+    served.clock.advance(VALID);
+    assert_eq!(served.get(CHECK).await.status, 200);
+    served.clock.advance(Duration::from_nanos(1));
+    let got = served.get(CHECK).await;
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+    assert_eq!(got.json()["reasons"][0]["code"], "view_expired");
+    let got = served.get(&format!("{CHECK}?node=1")).await;
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+    let body = served.get(DOCUMENT).await.json();
+    assert_eq!(body["expired"], true);
+    assert_eq!(body["facts"], serde_json::Value::Null);
+    assert_eq!(body["nodes"][0]["may_stop"], "unknown");
+    assert_eq!(
+        served.get(PLAN).await.json()["nodes"][0]["may_stop"],
+        "unknown"
+    );
+    let page = served.get("/").await;
+    assert!(page.text().contains("UNKNOWN: too little is known"));
+    assert!(!page.text().contains("<strong>yes</strong>"));
+}
+
+#[tokio::test]
+async fn a_body_served_twice_never_says_less_than_its_age() {
+    let served = serve(open()).await;
+    let mut before = 0.0;
+    for step in 0..40 {
+        let body = served.get(CHECK).await.json();
+        let age = body["age_seconds"].as_f64().unwrap();
+        let truth = 0.25 + f64::from(step) * 0.033;
+        assert!(
+            age >= truth - 0.001 && age <= truth + 0.101,
+            "{age} {truth}"
+        );
+        assert!(age >= before);
+        before = age;
+        served.clock.advance(Duration::from_millis(33));
+    }
+}
+
+#[tokio::test]
+async fn the_closed_status_can_be_chosen() {
+    let served = serve(closed()).await;
+    for status in [409, 412, 423, 425, 429, 503] {
+        let got = served.get(&format!("{CHECK}?closed_status={status}")).await;
+        assert_eq!(got.status, status);
+        assert!(got.header("retry-after").is_some());
+    }
+    served.published.publish(Arc::new(open()));
+    let got = served.get(&format!("{CHECK}?closed_status=423")).await;
+    assert_eq!(got.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_mistyped_is_a_problem_and_never_a_verdict() {
+    let served = serve(open()).await;
+    for (method, target, status) in [
+        ("GET", "/index.html", 404),
+        ("GET", "/check", 404),
+        ("GET", "//", 404),
+        ("GET", "/api/v1/gates/default/check/", 404),
+        ("GET", "/api/v1/gates/other/check", 404),
+        ("GET", "/api/v1/gates/other", 404),
+        ("POST", "/", 405),
+        ("POST", "/metrics", 405),
+        ("POST", DOCUMENT, 405),
+        ("POST", PLAN, 405),
+        ("DELETE", CHECK, 405),
+        ("OPTIONS", CHECK, 405),
+        ("GET", "/-/reload", 405),
+        ("GET", "/api/v1/gates/default/check?nodes=1", 400),
+        ("GET", "/api/v1/gates/default/check?node=1&node=2", 400),
+        ("GET", "/api/v1/gates/default/check?node=", 400),
+        ("GET", "/api/v1/gates/default/check?node=9", 400),
+        ("GET", "/api/v1/gates/default/check?closed_status=200", 400),
+        ("GET", "/api/v1/gates/default/check?wait=300", 400),
+        ("GET", "/api/v1/gates?x=1", 400),
+    ] {
+        let got = served.send(method, target, "", "").await;
+        assert_eq!(got.status, status, "{method} {target}");
+        assert_eq!(got.header("content-type"), Some("application/problem+json"));
+        assert_eq!(got.header("allow").is_some(), status == 405);
+        assert_eq!(got.header("upgrade-gate-state"), None);
+        let body = got.json();
+        assert_eq!(body["open"], false);
+        assert_eq!(body["status"], status);
+    }
+    let problem = served.get("/api/v1/gates/default/check?nodes=1").await;
+    assert!(problem.json()["detail"].as_str().unwrap().contains("nodes"));
+}
+
+#[tokio::test]
+async fn one_node_is_answered_from_the_view() {
+    let mut what = parts(vec![]);
+    what.nodes[1].may_stop = State::Closed;
+    what.nodes[1].reasons = vec![reason(Reason::WouldGoOffline, Subject::Node(NodeId(2)))];
+    let served = serve(View::new(what)).await;
+    assert_eq!(served.get(&format!("{CHECK}?node=1")).await.status, 200);
+    let got = served.get(&format!("{CHECK}?node=2")).await;
+    assert_eq!(got.status, 503);
+    assert_eq!(got.json()["nodes"], serde_json::json!([2]));
+    assert_eq!(got.json()["reasons"][0]["code"], "would_go_offline");
+}
+
+/// A node that nobody knows is a mistake only where the gate knows its nodes.
+#[tokio::test]
+async fn before_the_first_judgement_any_node_is_unknown() {
+    let served = serve(before_the_first_judgement()).await;
+    let got = served.get(&format!("{CHECK}?node=1")).await;
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+    assert_eq!(got.json()["reasons"][0]["code"], "warming_up");
+}
+
+/// Takes one question and lets the caller wait for its answer.
+async fn question(served: &mut Served) -> (Question, Ask) {
+    let ask = timeout(Duration::from_secs(5), served.asks.recv()).await;
+    let ask = ask.unwrap().unwrap();
+    let Command::Decide(question) = ask.command.clone();
+    (question, ask)
+}
+
+fn decided(state: State, reasons: Vec<Reason>) -> Reply {
+    let reasons = reasons.into_iter().map(|it| reason(it, Subject::Cluster));
+    Reply::Decided {
+        decision: Decision {
+            state,
+            reasons: reasons.collect(),
+        },
+        evaluated: START,
+    }
+}
+
+#[tokio::test]
+async fn several_nodes_and_fresh_evidence_are_the_engines_to_answer() {
+    let mut served = serve(open()).await;
+    let address = served.address;
+    let ask = |query: &str| {
+        let request =
+            format!("GET {CHECK}?{query} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+        tokio::spawn(async move { Got::parse(&raw(address, &request).await).unwrap() })
+    };
+    let pair = BTreeSet::from([NodeId(1), NodeId(101)]);
+
+    let caller = ask("node=1,101");
+    let (asked, engine) = question(&mut served).await;
+    assert_eq!((&asked.nodes, asked.newer_than), (&pair, None));
+    engine
+        .reply
+        .send(decided(State::Closed, vec![Reason::WouldLoseQuorum]))
+        .unwrap();
+    let got = caller.await.unwrap();
+    assert_eq!(got.status, 503);
+    assert_eq!(got.json()["nodes"], serde_json::json!([1, 101]));
+    assert_eq!(got.json()["reasons"][0]["code"], "would_lose_quorum");
+
+    let caller = ask("fresh=1");
+    let (asked, engine) = question(&mut served).await;
+    assert_eq!(asked.newer_than, Some(START.mono));
+    engine.reply.send(decided(State::Open, vec![])).unwrap();
+    assert_eq!(caller.await.unwrap().status, 200);
+
+    let caller = ask("node=1,101");
+    let (_, engine) = question(&mut served).await;
+    engine
+        .reply
+        .send(Reply::NoSuchNodes(BTreeSet::from([NodeId(101)])))
+        .unwrap();
+    let got = caller.await.unwrap();
+    assert_eq!(got.status, 400);
+    assert!(got.json()["detail"].as_str().unwrap().contains("101"));
+
+    // An open that was held up, by a stopped process say, is none.
+    let caller = ask("fresh=1");
+    let (_, engine) = question(&mut served).await;
+    served.clock.advance(Duration::from_millis(1001));
+    engine.reply.send(decided(State::Open, vec![])).unwrap();
+    let got = caller.await.unwrap();
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+
+    let caller = ask("fresh=1");
+    let (_, engine) = question(&mut served).await;
+    drop(engine);
+    let got = caller.await.unwrap();
+    assert_eq!(got.status, 503);
+    assert_eq!(got.json()["reasons"][0]["code"], "engine_failed");
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_leaves_everything_unknown() {
+    let limits = Limits {
+        decide: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let served = serve_with(open(), limits, |_| ()).await;
+    let got = served
+        .get(&format!("{CHECK}?fresh=1&closed_status=423"))
+        .await;
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (423, Some("unknown"))
+    );
+    assert_eq!(got.json()["open"], false);
+    assert_eq!(served.get(CHECK).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_waiting_request_wakes_when_the_gate_opens() {
+    let served = serve(closed()).await;
+    let started = Instant::now();
+    let later = async {
+        sleep(Duration::from_millis(100)).await;
+        served.published.publish(Arc::new(unknown()));
+        sleep(Duration::from_millis(100)).await;
+        served.published.publish(Arc::new(open()));
+    };
+    let (got, ()) = tokio::join!(served.get("/api/v1/gates/default/check?wait=50s"), later);
+    assert_eq!(got.status, 200);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_gets_the_usual_answer() {
+    let served = serve(closed()).await;
+    let started = Instant::now();
+    let got = served
+        .get("/api/v1/gates/default/check?wait=1&closed_status=423")
+        .await;
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (423, Some("closed"))
+    );
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    served.published.publish(Arc::new(open()));
+    // An open gate lets nobody wait, and a problem does not either.
+    for (query, status) in [("wait=50", 200), ("wait=50&node=9", 400)] {
+        let target = format!("{CHECK}?{query}");
+        let got = timeout(Duration::from_secs(5), served.get(&target)).await;
+        assert_eq!(got.unwrap().status, status);
+    }
+}
+
+#[tokio::test]
+async fn waiters_are_capped_and_counted() {
+    let limits = Limits {
+        waiters: 1,
+        ..Limits::default()
+    };
+    let served = serve_with(closed(), limits, |_| ()).await;
+    let http = &served.state.metrics.counters().http;
+    let second = async {
+        while http.waiters.load(Ordering::Relaxed) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let started = Instant::now();
+        let got = served.get("/api/v1/gates/default/check?wait=50").await;
+        assert_eq!(got.status, 503);
+        assert!(started.elapsed() < Duration::from_secs(5));
+        served.published.publish(Arc::new(open()));
+    };
+    let (first, ()) = tokio::join!(served.get("/api/v1/gates/default/check?wait=50"), second);
+    assert_eq!(first.status, 200);
+    assert_eq!(http.waiters.load(Ordering::Relaxed), 0);
+    assert_eq!(http.waiters_refused.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn bodies_of_requests_are_ignored_and_capped() {
+    let served = serve(open()).await;
+    let body = r#"{"name":"flagger"}"#;
+    assert_eq!(served.send("POST", CHECK, "", body).await.status, 200);
+    let chunked = format!(
+        "POST {CHECK} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    );
+    let got = Got::parse(&raw(served.address, &chunked).await).unwrap();
+    assert_eq!(got.status, 200);
+    let large = "x".repeat(64 * 1024 + 1);
+    let got = served.send("POST", CHECK, "", &large).await;
+    assert_eq!(got.status, 413);
+    assert_eq!(got.json()["open"], false);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let limits = Limits {
+        header_read: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let served = serve_with(open(), limits, |_| ()).await;
+    let request = format!("POST {CHECK} HTTP/1.1\r\nHost: gate\r\nContent-Length: 9\r\n\r\nx");
+    let got = Got::parse(&raw(served.address, &request).await).unwrap();
+    assert_eq!(got.status, 400);
+}
+
+#[tokio::test]
+async fn slow_and_silent_callers_are_closed_and_disturb_nobody() {
+    let limits = Limits {
+        header_read: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let served = serve_with(open(), limits, |_| ()).await;
+    let mut slow = Vec::new();
+    for number in 0..100 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        }
+        slow.push(stream);
+    }
+    let started = Instant::now();
+    assert_eq!(served.get(CHECK).await.status, 200);
+    assert!(started.elapsed() < Duration::from_millis(400));
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        closed.expect("the server closes it").ok();
+        assert!(!rest.starts_with(b"HTTP/1.1 2"), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn callers_over_the_cap_are_told_so_at_once() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let served = serve_with(open(), limits, |_| ()).await;
+    let http = &served.state.metrics.counters().http;
+    let _first = TcpStream::connect(served.address).await.unwrap();
+    let _second = TcpStream::connect(served.address).await.unwrap();
+    while http.connections.load(Ordering::Relaxed) < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut third = TcpStream::connect(served.address).await.unwrap();
+    let mut answer = Vec::new();
+    third.read_to_end(&mut answer).await.unwrap();
+    let got = Got::parse(&answer).unwrap();
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+    assert_eq!(http.connections_refused.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_closed() {
+    let served = serve(open()).await;
+    let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(64 * 1024));
+    for garbage in [
+        "\r\n\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\u{0}",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        &huge,
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let _ = stream.write_all(garbage.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+        let _ = read.await.expect("the server closes");
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{garbage:?}");
+    }
+    assert_eq!(served.get(CHECK).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let served = serve(closed()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    for _ in 0..3 {
+        let request = format!("HEAD {CHECK} HTTP/1.1\r\nHost: gate\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).await.unwrap();
+        let got = Got::parse(&answer[..length]).unwrap();
+        assert_eq!(got.status, 503);
+        served.published.publish(Arc::new(closed()));
+    }
+}
+
+#[tokio::test]
+async fn the_end_answers_waiters_and_comes_in_time() {
+    let limits = Limits {
+        drain: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let served = serve_with(closed(), limits, |_| ()).await;
+    let mut half_sent = TcpStream::connect(served.address).await.unwrap();
+    half_sent.write_all(b"GET / HTT").await.unwrap();
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    let http = &served.state.metrics.counters().http;
+    let end = async {
+        while http.waiters.load(Ordering::Relaxed) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        served.shutdown.cancel();
+    };
+    let started = Instant::now();
+    let (got, ()) = tokio::join!(served.get("/api/v1/gates/default/check?wait=50"), end);
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("closed"))
+    );
+    let mut rest = Vec::new();
+    let _ = idle.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
+    timeout(Duration::from_secs(5), served.served)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn health_readiness_and_the_page() {
+    let served = serve(before_the_first_judgement()).await;
+    assert_eq!(served.get("/-/healthy").await.status, 200);
+    let got = served.get("/-/ready").await;
+    assert_eq!(got.status, 503);
+    assert!(got.text().contains("gate default has not judged yet"));
+    served.published.publish(Arc::new(closed()));
+    assert_eq!(served.get("/-/ready").await.status, 200);
+    served
+        .published
+        .publish(Arc::new(before_the_first_judgement()));
+    assert_eq!(served.get("/-/ready").await.status, 200);
+    served.state.readiness.drain();
+    assert_eq!(served.get("/-/ready").await.status, 503);
+
+    served.published.publish(Arc::new(closed()));
+    let page = served.get("/").await;
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    for words in [
+        "CLOSED: do not stop any node",
+        "since 2026-",
+        "(90s)",
+        "What to do:",
+        "under_replicated",
+        "http-equiv=\"refresh\" content=\"5\"",
+        "<strong>no</strong>",
+        "&lt;b&gt;",
+        "/api/v1/gates/default/plan",
+    ] {
+        assert!(page.text().contains(words), "{words}");
+    }
+    assert!(!page.text().contains("<b>") && !page.text().contains("<script"));
+    served.published.publish(Arc::new(open()));
+    let page = served.get("/").await;
+    assert!(page.text().contains("OPEN: the next node may go"));
+    assert!(page.text().contains("<strong>yes</strong>"));
+}
+
+#[tokio::test]
+async fn a_plan_advises_an_order_and_lists_structural_risks() {
+    let served = serve(closed()).await;
+    let plan = served.get(PLAN).await.json();
+    assert_eq!(plan["order"], serde_json::json!([102, 103, 101, 1, 2, 3]));
+    assert_eq!(plan["nodes"][2]["node"], 101);
+    assert_eq!(plan["nodes"][2]["active_controller"], true);
+    let risks = plan["risks"].as_array().unwrap();
+    assert_eq!(risks.len(), 1);
+    assert_eq!(risks[0]["code"], "single_replica");
+}
+
+#[tokio::test]
+async fn reloading_is_off_until_enabled_and_never_a_browsers_to_ask() {
+    let served = serve(open()).await;
+    assert_eq!(
+        served
+            .send("POST", "/-/reload", "X-Upgrade-Gate: 1\r\n", "")
+            .await
+            .status,
+        403
+    );
+    let served = serve_with(open(), Limits::default(), |state| {
+        state.reload = Some(Arc::new(|| Box::pin(async { Ok(String::from("2 gates")) })));
+    })
+    .await;
+    assert_eq!(served.send("POST", "/-/reload", "", "").await.status, 403);
+    let got = served
+        .send("PUT", "/-/reload", "X-Upgrade-Gate: 1\r\n", "")
+        .await;
+    assert_eq!((got.status, got.text()), (200, "2 gates\n"));
+    let served = serve_with(open(), Limits::default(), |state| {
+        state.reload = Some(Arc::new(|| Box::pin(async { Err(String::from("line 3")) })));
+    })
+    .await;
+    let got = served
+        .send("POST", "/-/reload", "X-Upgrade-Gate: 1\r\n", "")
+        .await;
+    assert_eq!(got.status, 500);
+    assert_eq!(got.json()["detail"], "line 3");
+}
+
+/// The schema of what we write, with nothing allowed beyond it.
+fn schema<T: schemars::JsonSchema>() -> jsonschema::Validator {
+    let settings = schemars::generate::SchemaSettings::default().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    let schema = serde_json::to_value(schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+#[tokio::test]
+async fn every_body_fits_its_schema() {
+    let mut what = parts(vec![reason(
+        Reason::WouldGoOffline,
+        Subject::Node(NodeId(2)),
+    )]);
+    what.nodes[1].reasons.clone_from(&what.reasons);
+    let bare = ViewParts {
+        generation: 0,
+        nodes: Vec::new(),
+        ..parts(vec![])
+    };
+    let schemas = [
+        (CHECK, schema::<CheckBody>()),
+        (DOCUMENT, schema::<GateBody>()),
+        (PLAN, schema::<PlanBody>()),
+        ("/api/v1/gates", schema::<GatesBody>()),
+        ("/api/v1/gates/default/check?node=1", schema::<CheckBody>()),
+        ("/nowhere", schema::<ProblemBody<'static>>()),
+    ];
+    let views = [
+        open(),
+        closed(),
+        unknown(),
+        View::new(what),
+        before_the_first_judgement(),
+        View::new(ViewParts {
+            valid_until: START.mono.minus(Duration::from_secs(1)),
+            ..bare.clone()
+        }),
+    ];
+    for view in views {
+        let served = serve(view).await;
+        for (target, schema) in &schemas {
+            let mut body = served.get(target).await.json();
+            let errors: Vec<String> = schema.iter_errors(&body).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{target}: {errors:?}\n{body}");
+            body["surprise"] = true.into();
+            assert!(!schema.is_valid(&body), "{target} allows anything");
+        }
+    }
+}
