@@ -19,9 +19,9 @@ use super::decode::quorum::METADATA_TOPIC;
 use crate::evidence::ids::GroupId;
 use crate::evidence::report::{FailureClass, SourceFailure};
 
-/// Whose offset a ListOffsets request asks for.
+/// As whom a ListOffsets request asks, which decides whose offset is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub enum AskAs {
     /// What consumers may read up to, of the leader only (`replica_id = -1`).
     Consumer,
     /// The asked replica's own log end, leader or follower (`replica_id = -2`, Kafka's debugging
@@ -155,7 +155,7 @@ pub fn log_dirs() -> DescribeLogDirsRequest {
 }
 
 /// Latest offsets. Partitions of one topic should stand together.
-pub fn list_offsets(reader: Reader, asked: &[AskedPartition<'_>]) -> ListOffsetsRequest {
+pub fn list_offsets(ask_as: AskAs, asked: &[AskedPartition<'_>]) -> ListOffsetsRequest {
     let topics = asked
         .chunk_by(|a, b| a.topic == b.topic)
         .map(|rows| {
@@ -171,9 +171,9 @@ pub fn list_offsets(reader: Reader, asked: &[AskedPartition<'_>]) -> ListOffsets
                 .with_partitions(partitions.collect())
         })
         .collect();
-    let replica_id = match reader {
-        Reader::Consumer => -1,
-        Reader::AnyReplica => -2,
+    let replica_id = match ask_as {
+        AskAs::Consumer => -1,
+        AskAs::AnyReplica => -2,
     };
     ListOffsetsRequest::default()
         .with_replica_id(BrokerId(replica_id))

@@ -17,6 +17,8 @@ pub const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 pub const UNSUPPORTED_VERSION: i16 = 35;
 /// 42: among others, a broker asked for another broker's configuration.
 pub const INVALID_REQUEST: i16 = 42;
+/// 75: the replica has not yet been told of the leader epoch that was asked for.
+pub const UNKNOWN_LEADER_EPOCH: i16 = 75;
 
 /// Kafka's own name of an error code, such as `NOT_LEADER_OR_FOLLOWER`.
 pub fn name(code: i16) -> String {

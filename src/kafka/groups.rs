@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::answers::Commit;
 use super::connection::Connection;
-use super::encode::{AskedPartition, Reader};
+use super::encode::{AskAs, AskedPartition};
 use super::rounds::{Connections, failed, join_all, leader_offsets};
 use super::transport::BoxFuture;
 use crate::evidence::facts::{GroupOffsets, GroupTable, PartitionLag};
@@ -146,7 +146,7 @@ async fn ends(
             }
         }
     }
-    let found = leader_offsets(connections, Reader::Consumer, &asked, deadline).await;
+    let found = leader_offsets(connections, AskAs::Consumer, &asked, deadline).await;
     let key = |row: &AskedPartition<'_>| (row.topic.to_owned(), row.partition);
     asked.iter().map(|(_, row)| key(row)).zip(found).collect()
 }

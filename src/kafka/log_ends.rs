@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
-use super::encode::{AskedPartition, Reader};
+use super::encode::{AskAs, AskedPartition};
+use super::errors;
 use super::rounds::{Connections, failed, join_all, leader_offsets, offsets};
 use super::transport::BoxFuture;
 use crate::evidence::facts::{LogEndFacts, ReplicaEnd};
@@ -69,8 +70,8 @@ pub async fn log_end_round(
         leaders,
         mut followers,
     } = plan(table);
-    let reader = Reader::AnyReplica;
-    let ends = leader_offsets(connections, reader, &leaders, times.question).await;
+    let ask_as = AskAs::AnyReplica;
+    let ends = leader_offsets(connections, ask_as, &leaders, times.question).await;
     let ends = &ends;
     let mut nodes = Vec::new();
     let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
@@ -125,7 +126,7 @@ async fn ask_follower(
     times: RoundTimes,
 ) -> Result<LogEndFacts, SourceFailure> {
     let asked: Vec<_> = followers.iter().map(|follower| follower.asked).collect();
-    let own = offsets(connection, Reader::AnyReplica, &asked, times.question).await?;
+    let own = offsets(connection, AskAs::AnyReplica, &asked, times.question).await?;
     let mut rows: Vec<ReplicaEnd> = followers
         .into_iter()
         .zip(own)
@@ -153,7 +154,7 @@ async fn ask_follower(
             .iter()
             .filter_map(|at| asked.get(*at).copied())
             .collect();
-        let own = offsets(connection, Reader::AnyReplica, &questions, times.question).await?;
+        let own = offsets(connection, AskAs::AnyReplica, &questions, times.question).await?;
         for (at, own_end) in behind.into_iter().zip(own) {
             if let Some(row) = rows.get_mut(at) {
                 row.own_end = own_end;
@@ -164,7 +165,14 @@ async fn ask_follower(
     Ok(LogEndFacts { rows })
 }
 
-/// Worth asking again: behind its leader, or not able to say where it is, while the leader could.
+/// Worth asking again: behind its leader, or not yet told of the leader's epoch (seen for tenths
+/// of a second after an election). Other errors stay until the metadata changes.
 fn again(row: &ReplicaEnd) -> bool {
-    row.leader_end.value().is_some() && row.caught_up() != Some(true)
+    let leader_known = row.leader_end.value().is_some();
+    leader_known
+        && match &row.own_end {
+            Known::Is(_) => row.caught_up() == Some(false),
+            Known::Failed(why) => why.0 == errors::name(errors::UNKNOWN_LEADER_EPOCH),
+            Known::NotInRelease | Known::NotExported | Known::Hidden => false,
+        }
 }

@@ -23,7 +23,7 @@
 //!   .node_configs(node)                NodeConfigs         WrongNode from any other node
 //!   .topic_configs(&[&str])            TopicConfigs
 //!   .log_dirs()                        LogDirFacts
-//!   .list_offsets(Reader, &[AskedPartition])   Vec<Known<i64>>, in the order asked
+//!     .list_offsets(AskAs, &[AskedPartition])   Vec<Known<i64>>, in the order asked
 //!   .find_coordinators(&[&GroupId])            Vec<Known<NodeId>>, in the order asked
 //!   .fetch_commits(&[&GroupId])                Vec<Known<Vec<Commit>>>, in the order asked
 //! identity (no Answer around it):
@@ -63,7 +63,7 @@ mod wire;
 pub use address::{Address, AddressMap, BadAddress};
 pub use answers::Commit;
 pub use connection::{Answer, Connection, ConnectionSettings};
-pub use encode::{AskedPartition, Reader};
+pub use encode::{AskAs, AskedPartition};
 pub use groups::group_round;
 pub use log_ends::{RoundTimes, log_end_round};
 pub use questions::{ControllersAnswer, MetadataAnswer, NODE_CONFIG_KEYS};

@@ -12,7 +12,7 @@ use super::decode::log_dirs::LogDirsAnswer;
 use super::decode::metadata::Metadata;
 use super::decode::moves::MovesAnswer;
 use super::decode::quorum::QuorumAnswer;
-use super::encode::{AskedPartition, Reader};
+use super::encode::{AskAs, AskedPartition};
 use super::versions::{
     Api, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM, FIND_COORDINATOR,
     LIST_MOVES, LIST_OFFSETS, METADATA, OFFSET_FETCH,
@@ -73,6 +73,8 @@ pub const NODE_CONFIG_KEYS: &[&str] = &[
 ];
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+/// So that one question does not keep a broker's handler thread for long.
+const TOPICS_AT_ONCE: usize = 1000;
 /// DescribeConfigs resource types.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -251,22 +253,26 @@ impl Connection {
         errors::check(row.error, message, &self.about(DESCRIBE_CONFIGS))
     }
 
-    /// Effective `min.insync.replicas` of these topics, as this broker resolves it. A topic
-    /// deleted meanwhile is in neither list; one that is not described for any other reason is an
-    /// error.
+    /// Effective `min.insync.replicas` of these topics, as this broker resolves it; `deadline` is
+    /// for each 1,000 topics. A topic deleted meanwhile is in neither list; one that is not
+    /// described for any other reason is an error.
     pub async fn topic_configs(
         &self,
         topics: &[&str],
         deadline: Duration,
     ) -> Result<Answer<TopicConfigs>, SourceFailure> {
         let api = DESCRIBE_CONFIGS;
-        let build = |_| encode::topic_configs(topics, MIN_INSYNC_REPLICAS);
-        let answer = self
-            .ask(api, build, decode::configs::decode, deadline)
-            .await?;
-        answer.try_map(|answer| {
-            let mut facts = TopicConfigs::default();
-            for row in answer.resources.into_iter().filter(|row| row.kind == TOPIC) {
+        let mut facts = TopicConfigs::default();
+        let mut all = Gathered::default();
+        for chunk in topics.chunks(TOPICS_AT_ONCE) {
+            let build = |_| encode::topic_configs(chunk, MIN_INSYNC_REPLICAS);
+            let answer = self
+                .ask(api, build, decode::configs::decode, deadline)
+                .await?;
+            all.add(answer, |answer| answer.resources);
+        }
+        all.done().try_map(|resources| {
+            for row in resources.into_iter().filter(|row| row.kind == TOPIC) {
                 self.topic_config(row, &mut facts)?;
             }
             Ok(facts)
@@ -324,11 +330,11 @@ impl Connection {
     /// offset or a missing answer is never a value.
     pub async fn list_offsets(
         &self,
-        reader: Reader,
+        ask_as: AskAs,
         asked: &[AskedPartition<'_>],
         deadline: Duration,
     ) -> Result<Answer<Vec<Known<i64>>>, SourceFailure> {
-        let build = |_| encode::list_offsets(reader, asked);
+        let build = |_| encode::list_offsets(ask_as, asked);
         let answer = self
             .ask(LIST_OFFSETS, build, decode::list_offsets::decode, deadline)
             .await?;

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::encode::{AskedPartition, Reader};
+use super::encode::{AskAs, AskedPartition};
 use super::transport::BoxFuture;
 use crate::evidence::ids::NodeId;
 use crate::evidence::known::{Known, Why};
@@ -46,13 +46,13 @@ pub(super) async fn join_all<T>(futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
 /// Latest offsets of any number of partitions, in the order asked.
 pub(super) async fn offsets(
     connection: &Connection,
-    reader: Reader,
+    ask_as: AskAs,
     asked: &[AskedPartition<'_>],
     deadline: Duration,
 ) -> Result<Vec<Known<i64>>, SourceFailure> {
     let mut all = Vec::with_capacity(asked.len());
     for chunk in asked.chunks(CHUNK) {
-        let answer = connection.list_offsets(reader, chunk, deadline).await?;
+        let answer = connection.list_offsets(ask_as, chunk, deadline).await?;
         all.extend(answer.facts);
     }
     Ok(all)
@@ -62,32 +62,35 @@ pub(super) async fn offsets(
 /// results are in the order asked; where no leader is connected, they say so.
 pub(super) async fn leader_offsets(
     connections: &Connections,
-    reader: Reader,
+    ask_as: AskAs,
     asked: &[(Option<NodeId>, AskedPartition<'_>)],
     deadline: Duration,
 ) -> Vec<Known<i64>> {
+    let mut ends: Vec<Option<Known<i64>>> = vec![None; asked.len()];
     let mut by_leader: BTreeMap<NodeId, (Vec<usize>, Vec<AskedPartition<'_>>)> = BTreeMap::new();
-    let mut ends: Vec<Known<i64>> = Vec::with_capacity(asked.len());
     for (at, (leader, row)) in asked.iter().enumerate() {
-        ends.push(match leader {
-            None => failed("it has no leader"),
+        match leader {
+            None => set(&mut ends, at, failed("it has no leader")),
             Some(leader) => {
                 let (places, rows) = by_leader.entry(*leader).or_default();
                 places.push(at);
                 rows.push(*row);
-                failed(format!("its leader {leader} is not connected"))
             }
-        });
+        }
     }
     let mut places_asked = Vec::new();
     let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
     for (leader, (places, rows)) in by_leader {
-        if let Some(connection) = connections.get(&leader) {
-            places_asked.push(places);
-            questions.push(Box::pin(async move {
-                offsets(connection, reader, &rows, deadline).await
-            }));
-        }
+        places_asked.push(places);
+        let connection = connections.get(&leader);
+        questions.push(Box::pin(async move {
+            match connection {
+                None => Err(format!("its leader {leader} is not connected")),
+                Some(connection) => offsets(connection, ask_as, &rows, deadline)
+                    .await
+                    .map_err(|failure| failure.detail),
+            }
+        }));
     }
     for (places, result) in places_asked.into_iter().zip(join_all(questions).await) {
         match result {
@@ -96,19 +99,22 @@ pub(super) async fn leader_offsets(
                     set(&mut ends, place, end);
                 }
             }
-            Err(failure) => {
+            Err(why) => {
                 for place in places {
-                    set(&mut ends, place, failed(failure.detail.clone()));
+                    set(&mut ends, place, failed(why.clone()));
                 }
             }
         }
     }
-    ends
+    let unanswered = || failed("not in the answer");
+    ends.into_iter()
+        .map(|end| end.unwrap_or_else(unanswered))
+        .collect()
 }
 
-fn set(ends: &mut [Known<i64>], place: usize, end: Known<i64>) {
+fn set(ends: &mut [Option<Known<i64>>], place: usize, end: Known<i64>) {
     if let Some(slot) = ends.get_mut(place) {
-        *slot = end;
+        *slot = Some(end);
     }
 }
 

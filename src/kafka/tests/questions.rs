@@ -236,7 +236,7 @@ async fn offsets_come_back_in_the_order_asked_and_only_as_values_when_they_are()
         leader_epoch: (partition == 0).then_some(4),
     });
     let answer = connection
-        .list_offsets(Reader::AnyReplica, &asked, SOON)
+        .list_offsets(AskAs::AnyReplica, &asked, SOON)
         .await
         .unwrap();
     let [negative, moved, value, missing] = answer.facts.try_into().unwrap();

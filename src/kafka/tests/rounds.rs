@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 };
 
 use super::*;
+use crate::evidence::facts::ReplicaEnd;
 use crate::evidence::ids::{GroupId, NodeId};
 use crate::evidence::known::Known;
 use crate::evidence::partitions::{Builder, Partition, PartitionTable};
@@ -66,37 +67,53 @@ const TIMES: RoundTimes = RoundTimes {
 
 #[tokio::test]
 async fn followers_are_asked_after_their_leaders_until_they_have_caught_up() {
-    let leader_end = |ask: &Ask| offsets(ask, |_, _| Ok(100));
-    let progress = AtomicI64::new(98);
     let mut connections = Connections::new();
-    connections.insert(NodeId(1), Arc::new(connected(leader_end).await));
-    connections.insert(NodeId(2), Arc::new(connected(leader_end).await));
-    // Node 3 is two behind, catches up by one with each question about partition 0, and has
-    // lost partition 1.
+    // Node 1 has lost partition 1 to a broken disk.
+    let asked = Arc::new(AtomicI64::new(0));
+    let counter = Arc::clone(&asked);
+    let broken = connected(move |ask| {
+        offsets(ask, |partition, _| {
+            if partition == 1 {
+                counter.fetch_add(1, Ordering::Relaxed);
+                return Err(56);
+            }
+            Ok(100)
+        })
+    });
+    connections.insert(NodeId(1), Arc::new(broken.await));
+    let whole = connected(|ask| offsets(ask, |_, _| Ok(100)));
+    connections.insert(NodeId(2), Arc::new(whole.await));
+    // Node 3 gains one record of partition 0 per question, and is told late of partition 1.
+    let progress = AtomicI64::new(98);
+    let told = AtomicI64::new(0);
     let slow = connected(move |ask| {
         offsets(ask, |partition, _| match partition {
             0 => Ok(progress.fetch_add(1, Ordering::Relaxed)),
-            _ => Err(56),
+            1 if told.fetch_add(1, Ordering::Relaxed) == 0 => Err(75),
+            _ => Ok(100),
         })
     });
     connections.insert(NodeId(3), Arc::new(slow.await));
     let table = table();
     let round = log_end_round(&table, &connections, TIMES).await;
-    assert_eq!(
-        round.keys().copied().collect::<Vec<_>>(),
-        [1, 2, 3].map(NodeId)
-    );
+    let nodes: Vec<_> = round.keys().copied().collect();
+    assert_eq!(nodes, [1, 2, 3].map(NodeId));
     let rows = |node| &round[&NodeId(node)].as_ref().unwrap().rows;
     let caught_up = |node| -> Vec<_> {
-        let row = |row: &crate::evidence::facts::ReplicaEnd| (row.partition, row.caught_up());
+        let row = |row: &ReplicaEnd| (row.partition, row.caught_up());
         rows(node).iter().map(row).collect()
     };
-    assert_eq!(caught_up(1), [(1, Some(true)), (2, None)]);
+    assert_eq!(caught_up(1), [(1, None), (2, None)]);
     assert_eq!(caught_up(2), [(0, Some(true)), (2, None)]);
-    assert_eq!(caught_up(3), [(0, Some(true)), (1, None), (2, None)]);
+    assert_eq!(caught_up(3), [(0, Some(true)), (1, Some(true)), (2, None)]);
     assert_eq!(rows(3)[0].own_end, Known::Is(100));
-    assert_eq!(rows(3)[1].own_end.why(), "KAFKA_STORAGE_ERROR");
     assert_eq!(rows(3)[2].leader_end.why(), "it has no leader");
+    assert_eq!(rows(1)[0].own_end.why(), "KAFKA_STORAGE_ERROR");
+    assert_eq!(
+        asked.load(Ordering::Relaxed),
+        1,
+        "asking again would not help"
+    );
 }
 
 #[tokio::test]
