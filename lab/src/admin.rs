@@ -110,7 +110,7 @@ impl Cluster {
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 5).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 5).await?;
         for topic in &answer.topics {
             check(
                 "create the topic",
@@ -149,7 +149,7 @@ impl Cluster {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![TopicName(text(name))])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 4).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 4).await?;
         for topic in &answer.responses {
             check("delete the topic", topic.error_code, None)?;
         }
@@ -167,7 +167,9 @@ impl Cluster {
         value: Option<&str>,
     ) -> Result<(), ClusterError> {
         // Resource types of the protocol: 2 topic, 4 broker.
-        self.alter(4, &id.to_string(), key, value).await
+        // With ZooKeeper only the broker itself takes its configs.
+        self.alter(self.node(id)?, 4, &id.to_string(), key, value)
+            .await
     }
 
     /// Sets (or with `None` removes) one topic config.
@@ -180,11 +182,13 @@ impl Cluster {
         key: &str,
         value: Option<&str>,
     ) -> Result<(), ClusterError> {
-        self.alter(2, name, key, value).await
+        self.alter(self.admin_broker().await?, 2, name, key, value)
+            .await
     }
 
     async fn alter(
         &self,
+        broker: &Node,
         kind: i8,
         name: &str,
         key: &str,
@@ -200,7 +204,7 @@ impl Cluster {
             .with_resource_name(text(name))
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-        let answer = self.ask(self.any_broker()?, &request, 1).await?;
+        let answer = self.ask(broker, &request, 1).await?;
         for resource in &answer.responses {
             check(
                 "alter the config",
@@ -231,7 +235,7 @@ impl Cluster {
         let request = AlterPartitionReassignmentsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 0).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 0).await?;
         check("reassign", answer.error_code, answer.error_message.as_ref())?;
         for one in answer.responses.iter().flat_map(|topic| &topic.partitions) {
             check(
@@ -395,6 +399,16 @@ impl Cluster {
         self.serving_brokers()
             .next()
             .ok_or(ClusterError::NobodyServes)
+    }
+
+    /// Whom to ask for changes: with ZooKeeper the controller only (any other answers error 41,
+    /// NOT_CONTROLLER), in KRaft mode anyone, it is passed on.
+    async fn admin_broker(&self) -> Result<&Node, ClusterError> {
+        let any = self.any_broker()?;
+        match self.spec().layout {
+            Layout::KraftSeparate { .. } | Layout::KraftCombined { .. } => Ok(any),
+            Layout::ZooKeeper { .. } => self.node(self.metadata(any.id()).await?.controller),
+        }
     }
 
     fn lab_port(&self, node: &Node) -> u16 {
