@@ -1,6 +1,6 @@
-//! Topics, metadata and quorum of a running cluster, as the lab itself sees them.
+//! Topics, configs, metadata and quorum of a running cluster, as the lab itself sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_partition_reassignments_request::{
@@ -11,19 +11,15 @@ use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponsePartition, MetadataResponseTopic,
-};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse,
-    TopicName,
+    DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientError, Connection, check};
 use crate::cluster::{Cluster, ClusterError};
+use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::spec::{Layout, NodeId, Role};
 
@@ -31,59 +27,6 @@ use crate::spec::{Layout, NodeId, Role};
 const ANSWER: Duration = Duration::from_secs(5);
 /// Pause between two looks while waiting for something.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// What one broker says about the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    pub cluster_id: String,
-    /// Meaningful with ZooKeeper only; a KRaft broker names any broker here.
-    pub controller: NodeId,
-    /// Registered and unfenced brokers.
-    pub brokers: BTreeSet<NodeId>,
-    pub partitions: Vec<Partition>,
-}
-
-/// One partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    pub topic: String,
-    pub index: i32,
-    /// `None`: offline.
-    pub leader: Option<NodeId>,
-    pub leader_epoch: i32,
-    pub replicas: Vec<NodeId>,
-    pub isr: Vec<NodeId>,
-    pub offline: Vec<NodeId>,
-}
-
-impl Partition {
-    /// Has a leader and every replica in the ISR.
-    pub fn is_full(&self) -> bool {
-        self.leader.is_some() && self.isr.len() >= self.replicas.len()
-    }
-}
-
-impl Metadata {
-    /// Every partition has a leader and all its replicas in sync.
-    pub fn isr_full(&self) -> bool {
-        self.partitions.iter().all(Partition::is_full)
-    }
-
-    /// How many partitions miss a replica or a leader.
-    pub fn short(&self) -> usize {
-        self.partitions
-            .iter()
-            .filter(|partition| !partition.is_full())
-            .count()
-    }
-
-    /// The partitions of one topic.
-    pub fn topic(&self, name: &str) -> impl Iterator<Item = &Partition> {
-        self.partitions
-            .iter()
-            .filter(move |partition| partition.topic == name)
-    }
-}
 
 impl Cluster {
     /// Makes a topic and waits until every running broker knows its partitions with leaders.
@@ -455,61 +398,8 @@ impl Wait {
     }
 }
 
-impl From<MetadataResponse> for Metadata {
-    fn from(answer: MetadataResponse) -> Self {
-        Self {
-            cluster_id: answer
-                .cluster_id
-                .map(|id| id.to_string())
-                .unwrap_or_default(),
-            controller: answer.controller_id.0,
-            brokers: answer
-                .brokers
-                .iter()
-                .map(|broker| broker.node_id.0)
-                .collect(),
-            partitions: answer.topics.iter().flat_map(partitions).collect(),
-        }
-    }
-}
-
-fn partitions(topic: &MetadataResponseTopic) -> impl Iterator<Item = Partition> {
-    let name = topic
-        .name
-        .as_ref()
-        .map(|name| name.to_string())
-        .unwrap_or_default();
-    topic
-        .partitions
-        .iter()
-        .map(move |partition| one(&name, partition))
-}
-
-fn one(topic: &str, partition: &MetadataResponsePartition) -> Partition {
-    let ids = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
-    Partition {
-        topic: topic.to_owned(),
-        index: partition.partition_index,
-        leader: Some(partition.leader_id.0).filter(|id| *id >= 0),
-        leader_epoch: partition.leader_epoch,
-        replicas: ids(&partition.replica_nodes),
-        isr: ids(&partition.isr_nodes),
-        offline: ids(&partition.offline_replicas),
-    }
-}
-
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
-}
-
-/// Counts by topic, for a status line.
-pub fn partitions_by_topic(metadata: &Metadata) -> BTreeMap<&str, usize> {
-    let mut counts = BTreeMap::new();
-    for partition in &metadata.partitions {
-        let count: &mut usize = counts.entry(partition.topic.as_str()).or_default();
-        *count = count.saturating_add(1);
-    }
-    counts
 }
 
 impl From<ClientError> for ClusterError {

@@ -88,6 +88,16 @@ pub struct Cluster {
     _block: Block,
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // All at once; then each node waits for its own end when it is dropped.
+        for node in self.all() {
+            // An error means that it has ended.
+            let _ = node.kill();
+        }
+    }
+}
+
 /// Removes itself.
 #[derive(Debug)]
 struct Folder(PathBuf);
