@@ -84,6 +84,7 @@ impl Cache {
         }
     }
 
+    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }

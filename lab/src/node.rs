@@ -86,10 +86,12 @@ impl Node {
         }
     }
 
+    /// Kafka's node id (401: ZooKeeper).
     pub fn id(&self) -> NodeId {
         self.id
     }
 
+    /// What it does.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -129,6 +131,7 @@ impl Node {
         self.process().is_ok()
     }
 
+    /// Whether it is stopped by `freeze`.
     pub fn is_frozen(&self) -> bool {
         lock(&self.state).frozen && self.is_alive()
     }
