@@ -1,6 +1,6 @@
-//! Topics, metadata and quorum of a running cluster, as the lab itself sees them.
+//! Topics, configs, metadata and quorum of a running cluster, as the lab itself sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_partition_reassignments_request::{
@@ -11,19 +11,15 @@ use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponsePartition, MetadataResponseTopic,
-};
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse,
-    TopicName,
+    DescribeQuorumRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
-use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientError, Connection, check};
 use crate::cluster::{Cluster, ClusterError};
+use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::spec::{Layout, NodeId, Role};
 
@@ -31,59 +27,6 @@ use crate::spec::{Layout, NodeId, Role};
 const ANSWER: Duration = Duration::from_secs(5);
 /// Pause between two looks while waiting for something.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// What one broker says about the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    pub cluster_id: String,
-    /// Meaningful with ZooKeeper only; a KRaft broker names any broker here.
-    pub controller: NodeId,
-    /// Registered and unfenced brokers.
-    pub brokers: BTreeSet<NodeId>,
-    pub partitions: Vec<Partition>,
-}
-
-/// One partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    pub topic: String,
-    pub index: i32,
-    /// `None`: offline.
-    pub leader: Option<NodeId>,
-    pub leader_epoch: i32,
-    pub replicas: Vec<NodeId>,
-    pub isr: Vec<NodeId>,
-    pub offline: Vec<NodeId>,
-}
-
-impl Partition {
-    /// Has a leader and every replica in the ISR.
-    pub fn is_full(&self) -> bool {
-        self.leader.is_some() && self.isr.len() >= self.replicas.len()
-    }
-}
-
-impl Metadata {
-    /// Every partition has a leader and all its replicas in sync.
-    pub fn isr_full(&self) -> bool {
-        self.partitions.iter().all(Partition::is_full)
-    }
-
-    /// How many partitions miss a replica or a leader.
-    pub fn short(&self) -> usize {
-        self.partitions
-            .iter()
-            .filter(|partition| !partition.is_full())
-            .count()
-    }
-
-    /// The partitions of one topic.
-    pub fn topic(&self, name: &str) -> impl Iterator<Item = &Partition> {
-        self.partitions
-            .iter()
-            .filter(move |partition| partition.topic == name)
-    }
-}
 
 impl Cluster {
     /// Makes a topic and waits until every running broker knows its partitions with leaders.
@@ -110,7 +53,7 @@ impl Cluster {
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 5).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 5).await?;
         for topic in &answer.topics {
             check(
                 "create the topic",
@@ -149,7 +92,7 @@ impl Cluster {
         let request = DeleteTopicsRequest::default()
             .with_topic_names(vec![TopicName(text(name))])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 4).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 4).await?;
         for topic in &answer.responses {
             check("delete the topic", topic.error_code, None)?;
         }
@@ -167,7 +110,9 @@ impl Cluster {
         value: Option<&str>,
     ) -> Result<(), ClusterError> {
         // Resource types of the protocol: 2 topic, 4 broker.
-        self.alter(4, &id.to_string(), key, value).await
+        // With ZooKeeper only the broker itself takes its configs.
+        self.alter(self.node(id)?, 4, &id.to_string(), key, value)
+            .await
     }
 
     /// Sets (or with `None` removes) one topic config.
@@ -180,11 +125,13 @@ impl Cluster {
         key: &str,
         value: Option<&str>,
     ) -> Result<(), ClusterError> {
-        self.alter(2, name, key, value).await
+        self.alter(self.admin_broker().await?, 2, name, key, value)
+            .await
     }
 
     async fn alter(
         &self,
+        broker: &Node,
         kind: i8,
         name: &str,
         key: &str,
@@ -200,7 +147,7 @@ impl Cluster {
             .with_resource_name(text(name))
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-        let answer = self.ask(self.any_broker()?, &request, 1).await?;
+        let answer = self.ask(broker, &request, 1).await?;
         for resource in &answer.responses {
             check(
                 "alter the config",
@@ -231,7 +178,7 @@ impl Cluster {
         let request = AlterPartitionReassignmentsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(10_000);
-        let answer = self.ask(self.any_broker()?, &request, 0).await?;
+        let answer = self.ask(self.admin_broker().await?, &request, 0).await?;
         check("reassign", answer.error_code, answer.error_message.as_ref())?;
         for one in answer.responses.iter().flat_map(|topic| &topic.partitions) {
             check(
@@ -397,6 +344,16 @@ impl Cluster {
             .ok_or(ClusterError::NobodyServes)
     }
 
+    /// Whom to ask for changes: with ZooKeeper the controller only (any other answers error 41,
+    /// NOT_CONTROLLER), in KRaft mode anyone, it is passed on.
+    async fn admin_broker(&self) -> Result<&Node, ClusterError> {
+        let any = self.any_broker()?;
+        match self.spec().layout {
+            Layout::KraftSeparate { .. } | Layout::KraftCombined { .. } => Ok(any),
+            Layout::ZooKeeper { .. } => self.node(self.metadata(any.id()).await?.controller),
+        }
+    }
+
     fn lab_port(&self, node: &Node) -> u16 {
         let wiring = &self.shared.wiring;
         match node.role() {
@@ -441,61 +398,8 @@ impl Wait {
     }
 }
 
-impl From<MetadataResponse> for Metadata {
-    fn from(answer: MetadataResponse) -> Self {
-        Self {
-            cluster_id: answer
-                .cluster_id
-                .map(|id| id.to_string())
-                .unwrap_or_default(),
-            controller: answer.controller_id.0,
-            brokers: answer
-                .brokers
-                .iter()
-                .map(|broker| broker.node_id.0)
-                .collect(),
-            partitions: answer.topics.iter().flat_map(partitions).collect(),
-        }
-    }
-}
-
-fn partitions(topic: &MetadataResponseTopic) -> impl Iterator<Item = Partition> {
-    let name = topic
-        .name
-        .as_ref()
-        .map(|name| name.to_string())
-        .unwrap_or_default();
-    topic
-        .partitions
-        .iter()
-        .map(move |partition| one(&name, partition))
-}
-
-fn one(topic: &str, partition: &MetadataResponsePartition) -> Partition {
-    let ids = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
-    Partition {
-        topic: topic.to_owned(),
-        index: partition.partition_index,
-        leader: Some(partition.leader_id.0).filter(|id| *id >= 0),
-        leader_epoch: partition.leader_epoch,
-        replicas: ids(&partition.replica_nodes),
-        isr: ids(&partition.isr_nodes),
-        offline: ids(&partition.offline_replicas),
-    }
-}
-
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
-}
-
-/// Counts by topic, for a status line.
-pub fn partitions_by_topic(metadata: &Metadata) -> BTreeMap<&str, usize> {
-    let mut counts = BTreeMap::new();
-    for partition in &metadata.partitions {
-        let count: &mut usize = counts.entry(partition.topic.as_str()).or_default();
-        *count = count.saturating_add(1);
-    }
-    counts
 }
 
 impl From<ClientError> for ClusterError {

@@ -6,8 +6,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::process::mortal;
 use crate::release::{Logging, Release};
 
 /// Newest agent the registry serves (measured); its pages are what the fixtures are made of.
@@ -84,6 +84,7 @@ impl Cache {
         }
     }
 
+    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -93,7 +94,8 @@ impl Cache {
     /// # Errors
     /// When java or mvn are missing, or the registry does not serve the release.
     pub fn kafka(&self, release: Release) -> Result<Distribution, ArtifactError> {
-        require("java", "openjdk-17-jre-headless", "-version")?;
+        require("java", "openjdk-17-jre-headless")?;
+        require("setpriv", "util-linux")?;
         let home = self.root.join("dist").join(release.to_string());
         self.fetch_into(&home, &format!("Kafka {release}"), &kafka_pom(release))?;
         Ok(Distribution {
@@ -129,7 +131,7 @@ impl Cache {
         if home.exists() {
             return Ok(());
         }
-        require("mvn", "maven", "-v")?;
+        require("mvn", "maven")?;
         tracing::info!(what, "fetching by mvn, this takes 5-20 s");
         let cache_error = |source| ArtifactError::Cache {
             path: self.root.clone(),
@@ -147,7 +149,7 @@ impl Cache {
 }
 
 fn copy_dependencies(work: &Path, what: &str) -> Result<(), ArtifactError> {
-    let output = Command::new("mvn")
+    let output = mortal("mvn")
         .args(["-q", "-B", "dependency:copy-dependencies"])
         .arg(format!("-DoutputDirectory={}", work.join("libs").display()))
         .current_dir(work)
@@ -183,14 +185,13 @@ fn workspace_root() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-fn require(program: &'static str, package: &'static str, probe: &str) -> Result<(), ArtifactError> {
-    match Command::new(program).arg(probe).output() {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(ArtifactError::MissingProgram { program, package })
-        }
-        Err(source) => Err(ArtifactError::Start { program, source }),
-    }
+/// Fails unless `program` is in one of the folders of `PATH`.
+pub(crate) fn require(program: &'static str, package: &'static str) -> Result<(), ArtifactError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    found
+        .then_some(())
+        .ok_or(ArtifactError::MissingProgram { program, package })
 }
 
 fn kafka_pom(release: Release) -> String {
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_names_its_package() {
-        let error = require("no-such-program-here", "maven", "-v").unwrap_err();
+        let error = require("no-such-program-here", "maven").unwrap_err();
         assert!(
             error.to_string().contains("Debian package maven"),
             "{error}"

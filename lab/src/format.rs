@@ -8,9 +8,9 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::artifacts::{ArtifactError, Cache, Distribution, tail};
+use crate::process::mortal;
 use crate::spec::NodeId;
 
 const META: &str = "meta.properties";
@@ -85,7 +85,7 @@ fn make(
     let data = work.path().join("data");
     let config = work.path().join("server.properties");
     fs::write(&config, scratch_config(&data)).map_err(failed)?;
-    let mut command = Command::new("java");
+    let mut command = mortal("java");
     command.args([
         "-Xmx128m",
         "-XX:+UseSerialGC",

@@ -14,7 +14,7 @@
 //! load       a producer and consumers that account for every record
 //! relay      TCP relays that can be cut;  links: which there are, and what each cut means
 //! record     pages of the real JMX exporter;  http: one GET
-//! client     the lab's own small Kafka client;  admin: topics, metadata, quorum
+//! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
 //! ```
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod format;
 pub mod http;
 pub mod links;
 pub mod load;
+pub mod metadata;
 pub mod node;
 pub mod ports;
 mod process;
@@ -37,10 +38,10 @@ pub mod spec;
 pub mod tools;
 mod wiring;
 
-pub use admin::{Metadata, Partition};
 pub use cluster::{Cluster, ClusterError};
 pub use links::Peer;
 pub use load::{Load, LoadReport, LoadSpec};
+pub use metadata::{Metadata, Partition};
 pub use node::{Node, NodeError};
 pub use relay::Cut;
 pub use release::Release;

@@ -13,6 +13,8 @@
 //! a relay per pair. From 3.9 on the leader also tells its own advertised address to whoever
 //! fetches (KIP-853), and raft goes there: that is the relay the gate uses too, and again the
 //! client id tells who it is.
+//! Replication that is cut shows in the ISR only for partitions that get records: a follower at the
+//! leader's log end stays in the ISR however long it has not fetched (Replica.isCaughtUp).
 //! The gate may learn controllers from a broker's `controller.quorum.voters`: a cut of that
 //! broker's link to the quorum then cuts the gate's link to the controllers too. Give it
 //! `Cluster::controllers` instead.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -86,10 +86,12 @@ impl Node {
         }
     }
 
+    /// Kafka's node id (401: ZooKeeper).
     pub fn id(&self) -> NodeId {
         self.id
     }
 
+    /// What it does.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -129,6 +131,7 @@ impl Node {
         self.process().is_ok()
     }
 
+    /// Whether it is stopped by `freeze`.
     pub fn is_frozen(&self) -> bool {
         lock(&self.state).frozen && self.is_alive()
     }
@@ -296,9 +299,6 @@ impl Node {
     }
 
     fn command(&self, distribution: &Distribution, config: &Path) -> Result<Command, NodeError> {
-        let logging = properties::logging(distribution.release.logging());
-        let log_config = self.write(logging.file, logging.text)?;
-        let rules = self.write("jmx.yml", self.shared.spec.rules.yaml())?;
         let path = self.log_path();
         let log = File::options().create(true).append(true).open(&path);
         let streams = log.and_then(|log| Ok((log.try_clone()?, log)));
@@ -312,36 +312,45 @@ impl Node {
             "-XX:-UsePerfData",
         ]);
         command.arg("-Djava.awt.headless=true");
-        match &self.shared.draft {
-            Some(draft) if self.role.is_broker() => {
-                command.arg(format!("-XX:ArchiveClassesAtExit={}", draft.display()));
-            }
-            Some(_) | None => {
-                command.args(archive::option(&self.shared.cache, distribution));
-            }
-        }
-        command.arg(format!("{}{}", logging.option, log_config.display()));
-        let main = match self.role {
-            Role::ZooKeeper => "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            Role::Broker | Role::Controller | Role::Combined => {
-                let agent = self.shared.agent.display();
-                let port = self.shared.wiring.jmx_bind(self.id, self.role);
-                let rules = rules.display();
-                command.arg(format!("-javaagent:{agent}=127.0.0.1:{port}:{rules}"));
-                "kafka.Kafka"
-            }
-        };
+        command.args(self.options(distribution)?);
         command
             .arg("-cp")
             .arg(distribution.class_path())
-            .arg(main)
+            .arg(self.main_class())
             .arg(config);
         command
             .current_dir(self.dir())
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
         Ok(command)
+    }
+
+    /// Log configuration, class archive and JMX exporter.
+    fn options(&self, distribution: &Distribution) -> Result<Vec<String>, NodeError> {
+        let logging = properties::logging(distribution.release.logging());
+        let log_config = self.write(logging.file, logging.text)?;
+        let mut options = vec![format!("{}{}", logging.option, log_config.display())];
+        if self.role == Role::ZooKeeper {
+            return Ok(options);
+        }
+        if let Some(draft) = &self.shared.draft {
+            options.push(format!("-XX:ArchiveClassesAtExit={}", draft.display()));
+            return Ok(options);
+        }
+        options.extend(archive::option(&self.shared.cache, distribution));
+        let rules = self.write("jmx.yml", self.shared.spec.rules.yaml())?;
+        let (agent, rules) = (self.shared.agent.display(), rules.display());
+        let port = self.shared.wiring.jmx_bind(self.id, self.role);
+        options.push(format!("-javaagent:{agent}=127.0.0.1:{port}:{rules}"));
+        Ok(options)
+    }
+
+    fn main_class(&self) -> &'static str {
+        match self.role {
+            Role::ZooKeeper => "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            Role::Broker | Role::Controller | Role::Combined => "kafka.Kafka",
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, NodeError> {

@@ -65,6 +65,7 @@ impl Block {
         })
     }
 
+    /// The first port.
     pub fn base(&self) -> u16 {
         self.base
     }

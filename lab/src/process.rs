@@ -41,6 +41,7 @@ static SPAWNER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
 ///
 /// `setpriv` (util-linux, always there on Debian) makes the prctl call and then becomes the
 /// program, with the same process id: the same as a `pre_exec` hook, but without `unsafe`.
+/// Commands that are waited for on the spot need no spawner: their thread outlives them anyway.
 pub(crate) fn mortal(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", program]);

@@ -121,6 +121,9 @@ impl NodeConfig<'_> {
         if self.is_zookeeper() {
             let port = self.wiring.zookeeper_link(self.id);
             put(all, "zookeeper.connect", format!("127.0.0.1:{port}"));
+            // Its default is the session time-out, too short for a ZooKeeper that starts meanwhile
+            // on a busy machine: the broker would give up and end.
+            put(all, "zookeeper.connection.timeout.ms", 60_000);
             return;
         }
         let nodes = self.spec.nodes();

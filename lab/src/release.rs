@@ -60,6 +60,7 @@ impl Release {
         }
     }
 
+    /// The log binding it needs.
     pub fn logging(self) -> Logging {
         if self.major < 4 {
             Logging::Reload4j

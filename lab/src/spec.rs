@@ -191,6 +191,7 @@ impl Spec {
         Self::new(Layout::ZooKeeper { brokers: 3 }, release)
     }
 
+    /// Rules of the JMX exporters.
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
@@ -204,24 +205,29 @@ impl Spec {
         self
     }
 
+    /// Kafka's time-outs.
     #[must_use]
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         self
     }
 
+    /// Links run through relays, so that they can be cut (see `links`).
     #[must_use]
     pub fn relays(mut self) -> Self {
         self.relays = true;
         self
     }
 
+    /// Authorizer on; brokers, controllers and the lab log in as super user by SASL PLAIN, and the
+    /// client listener (the gate's) has no rights.
     #[must_use]
     pub fn acl(mut self) -> Self {
         self.acl = true;
         self
     }
 
+    /// Largest heap of each node, MB.
     #[must_use]
     pub fn heap_mb(mut self, megabytes: u32) -> Self {
         self.heap_mb = megabytes;

@@ -79,30 +79,35 @@ impl LoadSpec {
         }
     }
 
+    /// Records per second.
     #[must_use]
     pub fn rate(mut self, records_per_second: u32) -> Self {
         self.rate = records_per_second;
         self
     }
 
+    /// Bytes per record.
     #[must_use]
     pub fn size(mut self, bytes: usize) -> Self {
         self.size = bytes;
         self
     }
 
+    /// How many read while the load is running.
     #[must_use]
     pub fn consumers(mut self, count: u16) -> Self {
         self.consumers = count;
         self
     }
 
+    /// Name of the consumers' group.
     #[must_use]
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.group = Some(name.into());
         self
     }
 
+    /// User and password, as `Cluster::app_login` gives them.
     #[must_use]
     pub fn login(mut self, login: Option<(String, String)>) -> Self {
         self.login = login;
