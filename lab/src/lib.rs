@@ -1,1 +1,47 @@
-//! lab
+//! Real Kafka clusters on loopback, for tests, proofs and people.
+//!
+//! ```text
+//! artifacts  Kafka releases and the JMX exporter from the Maven registry, cached
+//! archive    class archives: nodes start faster
+//! spec       what is wanted: layout, releases, rules, time-outs, relays, ACLs
+//! ports      one free block of 500 ports per cluster;  wiring: which port is whose
+//! format     formatted log folders without a JVM per node
+//! properties server.properties, zoo.cfg, log configuration (pure text)
+//! process    children that die with the lab, even on SIGKILL
+//! node       stop, kill, freeze, thaw, start one node
+//! cluster    all of it together: Cluster::start(Spec), Drop ends everything
+//! tools      Kafka's own command-line tools
+//! load       a producer and consumers that account for every record
+//! relay      TCP relays that can be cut;  links: which there are, and what each cut means
+//! record     pages of the real JMX exporter;  http: one GET
+//! client     the lab's own small Kafka client;  admin: topics, metadata, quorum
+//! ```
+
+pub mod admin;
+mod archive;
+pub mod artifacts;
+pub mod client;
+pub mod cluster;
+pub mod format;
+pub mod http;
+pub mod links;
+pub mod load;
+pub mod node;
+pub mod ports;
+mod process;
+mod properties;
+pub mod record;
+pub mod relay;
+pub mod release;
+pub mod spec;
+pub mod tools;
+mod wiring;
+
+pub use admin::{Metadata, Partition};
+pub use cluster::{Cluster, ClusterError};
+pub use links::Peer;
+pub use load::{Load, LoadReport, LoadSpec};
+pub use node::{Node, NodeError};
+pub use relay::Cut;
+pub use release::Release;
+pub use spec::{Layout, NodeId, Role, Rules, Spec, Timing};

@@ -122,7 +122,7 @@ reasons! {
     ViewExpired = "view_expired", Unknown, ByItself, Cluster,
         "The last judgement is too old to be true now: the gate was stopped, frozen or starved.",
         "Look whether the gate's process gets CPU time and whether it was suspended.";
-    StoreUnavailable = "store_unavailable", Unknown, NeedsPerson, Cluster,
+    StoreUnavailable = "store_unavailable", Warn, NeedsPerson, Cluster,
         "The gate cannot keep what it must remember.",
         "Look at the data folder: free space, rights, and the gate's log.";
     // Evidence.

@@ -227,6 +227,20 @@ pub enum ConfigSource {
     Other(i8),
 }
 
+impl ConfigSource {
+    /// From the number on the wire (Kafka's `DescribeConfigsResponse.ConfigSource`).
+    pub const fn from_wire(code: i8) -> Self {
+        match code {
+            1 => Self::Topic,
+            2 => Self::DynamicBroker,
+            3 => Self::DynamicDefaultBroker,
+            4 => Self::StaticBroker,
+            5 => Self::Default,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// The values that the gate reads of one node's own configuration. A key the node does not have
 /// is absent.
 #[derive(Clone, Debug, Default, PartialEq)]

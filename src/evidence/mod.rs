@@ -6,10 +6,12 @@
 //! - [`facts`]: the facts themselves, in the flat form in which they are kept;
 //! - [`partitions`]: the partition table, and how two brokers' tables become one;
 //! - [`merged`]: two tables made one;
+//! - [`aggregate`]: what several JMX pages say together;
 //! - [`policy`]: what the user wants judged, and how strictly;
 //! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
 //! - [`snapshot`]: the newest report per source and fact at one moment.
 
+pub mod aggregate;
 pub mod facts;
 pub mod ids;
 pub mod jmx;

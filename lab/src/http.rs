@@ -1,0 +1,60 @@
+//! One GET, for pages of the JMX exporter.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("connect to 127.0.0.1:{port}: {source}")]
+    Connect { port: u16, source: io::Error },
+    #[error("read from 127.0.0.1:{port}: {source}")]
+    Read { port: u16, source: hyper::Error },
+    #[error("ask 127.0.0.1:{port}: {source}")]
+    Request {
+        port: u16,
+        source: hyper::http::Error,
+    },
+    #[error("read from 127.0.0.1:{port}: status {status}")]
+    Status { port: u16, status: u16 },
+    #[error("read from 127.0.0.1:{port}: not within {deadline:?}")]
+    Timeout { port: u16, deadline: Duration },
+}
+
+/// Fetches `/metrics` in the text format 0.0.4.
+///
+/// # Errors
+/// When there is no whole page with status 200 within the deadline.
+pub async fn metrics(port: u16, deadline: Duration) -> Result<Bytes, HttpError> {
+    let page = tokio::time::timeout(deadline, fetch(port)).await;
+    page.map_err(|_| HttpError::Timeout { port, deadline })?
+}
+
+async fn fetch(port: u16) -> Result<Bytes, HttpError> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await;
+    let stream = stream.map_err(|source| HttpError::Connect { port, source })?;
+    let read = |source| HttpError::Read { port, source };
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(read)?;
+    // Ends by itself when the sender is dropped; its error also reaches the answer below.
+    let driver = tokio::spawn(connection);
+    let request = Request::get("/metrics")
+        .header("host", format!("127.0.0.1:{port}"))
+        .header("accept", "text/plain;version=0.0.4")
+        .body(Empty::<Bytes>::new())
+        .map_err(|source| HttpError::Request { port, source })?;
+    let answer = sender.send_request(request).await.map_err(read)?;
+    let status = answer.status().as_u16();
+    if status != 200 {
+        return Err(HttpError::Status { port, status });
+    }
+    let page = answer.into_body().collect().await.map_err(read)?.to_bytes();
+    driver.abort();
+    Ok(page)
+}

@@ -1,0 +1,168 @@
+//! Puts the parts together: settings in, a running gate out. The only place that knows them all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::checks::reason::Reason;
+use crate::clock::Clock;
+use crate::collect::board::Board;
+use crate::collect::shared::{self, Shared};
+use crate::config::leaf::HostPort;
+use crate::config::settings::{Controllers, GateSettings, Limits};
+use crate::engine::handle::GateHandle;
+use crate::engine::{Engine, Pulse};
+use crate::evidence::policy::Policy;
+use crate::gate::state::GateName;
+use crate::gate::view::View;
+use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
+use crate::jmx::scrape::{HttpFetch, Scraper, client};
+use crate::jmx::template::{Template, parse_url};
+use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial};
+use crate::store::Writer;
+use crate::view::Published;
+
+/// One running gate.
+#[derive(Debug)]
+pub struct Running {
+    /// How to ask it.
+    pub handle: GateHandle,
+    /// What it collects; a change needs other tasks.
+    pub settings: GateSettings,
+    /// Where a new policy goes.
+    pub policy: watch::Sender<Arc<Policy>>,
+    /// Signs of life.
+    pub pulse: Arc<Pulse>,
+    /// Ends its tasks.
+    pub stop: CancellationToken,
+    /// Its tasks.
+    pub tasks: TaskTracker,
+}
+
+/// What all gates of a process share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes streams to Kafka.
+    pub dial: Arc<dyn Dial>,
+    /// The store's thread.
+    pub store: Writer,
+    /// What the program bounds.
+    pub limits: Limits,
+}
+
+impl Running {
+    /// Starts one gate: its collectors and its engine.
+    pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
+        let collected = collected(&settings, common.limits)
+            .with_context(|| format!("failed to start gate {name}"))?;
+        let now = common.clock.now();
+        let first = View::nothing(name.clone(), now, Reason::WarmingUp, "the gate has just started");
+        let published = Arc::new(Published::new(first));
+        let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
+        let board = Arc::new(Board::default());
+        let refresh = Arc::new(Notify::new());
+        let policy = watch::Sender::new(Arc::new(settings.policy.clone()));
+        let pulse = Arc::new(Pulse::default());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+
+        let engine = Engine {
+            gate: name.clone(),
+            policy: policy.subscribe(),
+            board: Arc::clone(&board),
+            published,
+            store: common.store.clone(),
+            clock: Arc::clone(&common.clock),
+            refresh: Arc::clone(&refresh),
+            pulse: Arc::clone(&pulse),
+        };
+        let shared = Shared::new(
+            collected.settings,
+            board,
+            Arc::clone(&common.clock),
+            Arc::clone(&common.dial),
+            collected.scraper,
+            refresh,
+        );
+        tasks.spawn(engine.run(asks, stop.clone()));
+        tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
+        tasks.close();
+        Ok(Self { handle, settings, policy, pulse, stop, tasks })
+    }
+
+    /// Ends its tasks and waits for them.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+struct Collected {
+    settings: shared::Settings,
+    scraper: Scraper,
+}
+
+/// What a gate's settings mean for its collectors.
+fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
+    let kafka = gate.kafka.as_ref();
+    let jmx = gate.jmx.as_ref();
+    let controllers = match kafka.map(|kafka| &kafka.controllers) {
+        Some(Controllers::At(addresses)) => {
+            addresses.iter().map(|(node, at)| (*node, address(at))).collect()
+        }
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
+    };
+    let exporters = jmx
+        .map(|jmx| jmx.targets.iter().map(|(node, url)| Ok((*node, parse_url(url)?))).collect())
+        .unwrap_or_else(|| Ok::<_, anyhow::Error>(BTreeMap::new()))?;
+    let template = jmx.and_then(|jmx| jmx.template.as_deref()).map(Template::parse).transpose()?;
+    let configured = jmx.map(|jmx| {
+        jmx.metrics.iter().map(|(metric, series)| {
+            let series =
+                ConfiguredSeries { name: series.name.clone(), labels: series.labels.clone() };
+            (*metric, series)
+        })
+    });
+    let recogniser = Recogniser::new(configured.into_iter().flatten().collect());
+    let fetch = HttpFetch::new(client()?);
+    let settings = shared::Settings {
+        mode: gate.policy.mode,
+        bootstrap: kafka.map(|kafka| kafka.bootstrap.iter().map(address).collect()).unwrap_or_default(),
+        address_map: address_map(gate)?,
+        connection: ConnectionSettings {
+            client_id: kafka.map_or_else(String::new, |kafka| kafka.client_id.clone()),
+            largest_frame: limits.kafka_answer,
+            ..ConnectionSettings::default()
+        },
+        nodes: gate.nodes.clone(),
+        controllers,
+        cluster_id: gate.policy.cluster_id.clone(),
+        exporters,
+        exporter_template: template,
+        groups: gate.policy.groups.iter().cloned().collect(),
+    };
+    let scraper = Scraper::new(Arc::new(fetch), Arc::new(recogniser), limits.jmx_page);
+    Ok(Collected { settings, scraper })
+}
+
+fn address(at: &HostPort) -> Address {
+    Address::new(at.host.clone(), at.port)
+}
+
+fn address_map(gate: &GateSettings) -> Result<AddressMap> {
+    let Some(kafka) = &gate.kafka else { return Ok(AddressMap::default()) };
+    let map = &kafka.address_map;
+    let nodes = map.nodes.iter().map(|(node, at)| (node.to_string(), address(at).to_string()));
+    let addresses = map
+        .addresses
+        .iter()
+        .map(|(from, to)| (address(from).to_string(), address(to).to_string()));
+    let entries: Vec<_> = nodes.chain(addresses).collect();
+    let pairs = entries.iter().map(|(from, to)| (from.as_str(), to.as_str()));
+    AddressMap::parse(pairs).context("failed to read the address map")
+}

@@ -1,0 +1,216 @@
+//! Asks one broker for what every broker knows: the cluster, the partitions, the quorum,
+//! reassignments, topics' configurations. There are two askers, each with a broker of its own,
+//! so that one broker's old metadata cannot pass for the truth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::node::Due;
+use super::schedule::deadline;
+use super::shared::Shared;
+use crate::evidence::facts::Facts;
+use crate::evidence::ids::NodeId;
+use crate::evidence::partitions::PartitionTable;
+use crate::evidence::report::{FactKind, SourceFailure, SourceId};
+use crate::kafka::Connection;
+use crate::kafka::versions::DESCRIBE_QUORUM;
+
+/// How many brokers are asked.
+pub const ASKERS: usize = 2;
+
+/// The kinds an asker asks for.
+const KINDS: [FactKind; 5] = [
+    FactKind::Cluster,
+    FactKind::Partitions,
+    FactKind::Quorum,
+    FactKind::Moves,
+    FactKind::TopicConfigs,
+];
+
+/// While there is no broker to ask.
+const NOBODY: Duration = Duration::from_millis(100);
+
+/// Asks broker after broker: each as long as its connection lives.
+pub async fn run(shared: Arc<Shared>, slot: usize) {
+    let mut held: Option<NodeId> = None;
+    loop {
+        let Some((node, connection)) = choose(&shared, slot, held) else {
+            sleep(NOBODY).await;
+            continue;
+        };
+        if let Some(before) = held.replace(node)
+            && before != node
+        {
+            forget(&shared, before);
+        }
+        debug!(slot, %node, "asking this broker about the cluster");
+        let mut turn = Turn::new(&shared, node, &connection);
+        let failure = tokio::select! {
+            biased;
+            failure = connection.closed() => failure,
+            failure = turn.ask_on() => failure,
+        };
+        debug!(slot, %node, %failure, "this broker says no more");
+        shared.set_table(node, None);
+    }
+}
+
+/// A broker that no other asker asks; the one asked before, if it is still there.
+fn choose(shared: &Shared, slot: usize, held: Option<NodeId>) -> Option<(NodeId, Arc<Connection>)> {
+    let connections = shared.connections();
+    let again = held.filter(|node| connections.contains_key(node));
+    let node = shared.claim(slot, again.into_iter().chain(connections.keys().copied()))?;
+    connections
+        .get(&node)
+        .map(|connection| (node, Arc::clone(connection)))
+}
+
+fn forget(shared: &Shared, node: NodeId) {
+    for kind in KINDS {
+        shared.board.forget((SourceId::Kafka(node), kind));
+    }
+}
+
+/// One broker being asked.
+struct Turn<'a> {
+    shared: &'a Shared,
+    node: NodeId,
+    connection: &'a Connection,
+    dues: Vec<Due>,
+    topics: Vec<String>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(shared: &'a Shared, node: NodeId, connection: &'a Connection) -> Self {
+        // A ZooKeeper-mode broker has no quorum to ask about, and says so.
+        let quorum = connection.versions().range(DESCRIBE_QUORUM.key).is_some();
+        let kinds = KINDS
+            .iter()
+            .filter(|kind| quorum || **kind != FactKind::Quorum);
+        let now = shared.now();
+        let dues = kinds.map(|kind| Due::now(*kind, now)).collect();
+        Self {
+            shared,
+            node,
+            connection,
+            dues,
+            topics: Vec::new(),
+        }
+    }
+
+    /// Asks whatever is due, in order of urgency, until the connection fails.
+    async fn ask_on(&mut self) -> SourceFailure {
+        loop {
+            let now = self.shared.now();
+            let next = self.dues.iter().enumerate().min_by_key(|(_, due)| due.at());
+            let Some((index, due)) = next.map(|(index, due)| (index, due.at())) else {
+                sleep(NOBODY).await;
+                continue;
+            };
+            if due > now {
+                self.wait(due.since(now)).await;
+                continue;
+            }
+            self.ask(index).await;
+            if let Some(failure) = self.connection.failure() {
+                return failure;
+            }
+        }
+    }
+
+    /// Waits; when somebody needs newer evidence, everything quick is due at once.
+    async fn wait(&mut self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.shared.refresh.notified() => {
+                let now = self.shared.now();
+                let quick = [FactKind::Cluster, FactKind::Partitions, FactKind::Quorum];
+                for due in self.dues.iter_mut().filter(|due| quick.contains(&due.kind())) {
+                    due.hurry(now);
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self, index: usize) {
+        let Some(due) = self.dues.get(index) else {
+            return;
+        };
+        let (kind, asked) = (due.kind(), self.shared.now());
+        let facts = self.question(kind, deadline(kind, due.cost)).await;
+        let now = self.shared.now();
+        if let Some(due) = self.dues.get_mut(index) {
+            due.done(asked, now);
+            due.report(self.shared, self.node, 0, asked, facts);
+        }
+    }
+
+    async fn question(&mut self, kind: FactKind, within: Duration) -> Result<Facts, SourceFailure> {
+        match kind {
+            FactKind::Cluster => {
+                let answer = self.connection.describe_cluster(within).await?;
+                self.shared.learn(|roster| roster.cluster(&answer.facts));
+                Ok(Facts::Cluster(answer.facts))
+            }
+            FactKind::Partitions => {
+                let answer = self.connection.metadata(within).await?;
+                let table = Arc::new(answer.facts.table);
+                self.notice_topics(&table);
+                self.shared.set_table(self.node, Some(Arc::clone(&table)));
+                Ok(Facts::Partitions(table))
+            }
+            FactKind::Quorum => {
+                let answer = self.connection.quorum(within).await?;
+                self.shared.learn(|roster| roster.quorum(&answer.facts));
+                Ok(Facts::Quorum(answer.facts))
+            }
+            FactKind::Moves => Ok(Facts::Moves(self.connection.moves(within).await?.facts)),
+            FactKind::TopicConfigs => {
+                let names: Vec<_> = self.topics.iter().map(String::as_str).collect();
+                let answer = self.connection.topic_configs(&names, within).await?;
+                Ok(Facts::TopicConfigs(Arc::new(answer.facts)))
+            }
+            FactKind::Link
+            | FactKind::LogEnds
+            | FactKind::NodeConfigs
+            | FactKind::LogDirs
+            | FactKind::Jmx
+            | FactKind::Groups => unreachable_kind(kind),
+        }
+    }
+
+    /// A topic that comes or goes makes the topics' configurations due.
+    fn notice_topics(&mut self, table: &PartitionTable) {
+        let same = table.topics().len() == self.topics.len()
+            && table
+                .topics()
+                .zip(&self.topics)
+                .all(|(topic, name)| topic.name() == name);
+        if !same {
+            self.topics = table
+                .topics()
+                .map(|topic| topic.name().to_owned())
+                .collect();
+            let now = self.shared.now();
+            for due in self
+                .dues
+                .iter_mut()
+                .filter(|due| due.kind() == FactKind::TopicConfigs)
+            {
+                due.hurry(now);
+            }
+        }
+    }
+}
+
+/// An asker's list holds only the kinds above; another one there is a bug, and a failed source.
+fn unreachable_kind(kind: FactKind) -> Result<Facts, SourceFailure> {
+    let class = crate::evidence::report::FailureClass::Unsupported;
+    Err(SourceFailure::new(
+        class,
+        format!("an asker does not ask for {kind}"),
+    ))
+}

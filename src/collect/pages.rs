@@ -1,0 +1,86 @@
+//! One node's exporter: asked at a pace that follows how long it takes, one request at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::schedule::{deadline, interval};
+use super::shared::Shared;
+use crate::evidence::facts::Facts;
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
+use crate::jmx::scrape::Target;
+
+/// Between two scrapes that somebody asked to be sooner.
+const SOONEST: Duration = Duration::from_millis(500);
+
+/// While a node's exporter is not known yet.
+const NO_TARGET: Duration = Duration::from_millis(200);
+
+/// Scrapes a node's exporter again and again.
+pub async fn run(shared: Arc<Shared>, node: NodeId) {
+    let source = SourceId::Jmx(node);
+    let mut usual = Duration::ZERO;
+    let mut epoch = 0;
+    loop {
+        let Some(target) = target(&shared, node) else {
+            tokio::time::sleep(NO_TARGET).await;
+            continue;
+        };
+        epoch += 1;
+        let asked = shared.now();
+        let page = match &target {
+            Ok(target) => {
+                let within = deadline(FactKind::Jmx, usual);
+                shared.scraper.scrape(target, within).await
+            }
+            Err(failure) => Err(failure.clone()),
+        };
+        let took = shared.now().since(asked);
+        if page.is_ok() {
+            usual = took;
+        }
+        let every = interval(FactKind::Jmx, usual);
+        let failed = page.is_err();
+        let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
+        shared.report(source.clone(), FactKind::Jmx, epoch, asked, every, facts);
+        // A failed exporter is looked at more often: it costs the node nothing.
+        let pause = if failed {
+            Duration::from_secs(1).max(took)
+        } else {
+            every
+        };
+        wait(&shared, pause.saturating_sub(took)).await;
+    }
+}
+
+/// Waits for the next scrape; a node that came back is looked at soon.
+async fn wait(shared: &Shared, pause: Duration) {
+    tokio::time::sleep(pause.min(SOONEST)).await;
+    tokio::select! {
+        () = tokio::time::sleep(pause.saturating_sub(SOONEST)) => {}
+        () = shared.back.notified() => {}
+    }
+}
+
+/// The node's exporter: named by the configuration, else made from the template and the address
+/// the node advertises. `None` while that address is not known.
+fn target(shared: &Shared, node: NodeId) -> Option<Result<Target, SourceFailure>> {
+    if let Some(url) = shared.settings.exporters.get(&node) {
+        return Some(Ok(Target {
+            node,
+            url: url.clone(),
+        }));
+    }
+    let Some(template) = &shared.settings.exporter_template else {
+        let why = format!(
+            "no exporter is configured for node {node}: name it under `jmx.targets`, or give a \
+             template"
+        );
+        return Some(Err(SourceFailure::new(FailureClass::Resolve, why)));
+    };
+    let roster = shared.roster.borrow();
+    let address = roster.nodes.get(&node)?.address()?.clone();
+    drop(roster);
+    let target = template.target(node, &address.host, address.port);
+    Some(target.map_err(|error| SourceFailure::new(FailureClass::Resolve, error.to_string())))
+}

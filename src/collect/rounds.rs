@@ -1,0 +1,90 @@
+//! Rounds over all brokers: how far every replica is, and where the named groups are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::schedule::{interval, row};
+use super::shared::Shared;
+use crate::evidence::facts::Facts;
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::{FactKind, SourceId};
+use crate::kafka::{RoundTimes, group_round, log_end_round};
+
+/// While there is nothing to go round over.
+const NOTHING: Duration = Duration::from_millis(100);
+
+/// Runs a round over all replicas again and again.
+pub async fn log_ends(shared: Arc<Shared>) {
+    let times = RoundTimes {
+        question: row(FactKind::LogEnds).deadline,
+        ..RoundTimes::default()
+    };
+    loop {
+        let (Some(table), connections) = (shared.table(), shared.connections()) else {
+            tokio::time::sleep(NOTHING).await;
+            continue;
+        };
+        let asked = shared.now();
+        let results = log_end_round(&table, &connections, times).await;
+        let took = shared.now().since(asked);
+        // A round that waits for slow replicas is long without being costly: it is asked for
+        // again at once, and its age is judged by how long it takes.
+        let waited = took > times.round;
+        let every = if waited {
+            took
+        } else {
+            interval(FactKind::LogEnds, took)
+        };
+        for (node, result) in results {
+            let facts = result.map(|facts| Facts::LogEnds(Arc::new(facts)));
+            shared.report(
+                SourceId::Kafka(node),
+                FactKind::LogEnds,
+                0,
+                asked,
+                every,
+                facts,
+            );
+        }
+        let left = every.saturating_sub(took).max(NOTHING);
+        shared.pause(left).await;
+    }
+}
+
+/// Reads the named groups' offsets again and again.
+pub async fn groups(shared: Arc<Shared>) {
+    if shared.settings.groups.is_empty() {
+        return;
+    }
+    let mut reporter: Option<NodeId> = None;
+    loop {
+        let (Some(table), connections) = (shared.table(), shared.connections()) else {
+            tokio::time::sleep(NOTHING).await;
+            continue;
+        };
+        let asked = shared.now();
+        let within = row(FactKind::Groups).deadline;
+        let result = group_round(&shared.settings.groups, &table, &connections, within).await;
+        let every = interval(FactKind::Groups, shared.now().since(asked));
+        // The whole round is reported under the first broker that took part in it.
+        if let Some(node) = connections.keys().next().copied() {
+            if let Some(before) = reporter.replace(node)
+                && before != node
+            {
+                shared
+                    .board
+                    .forget((SourceId::Kafka(before), FactKind::Groups));
+            }
+            let facts = result.map(|table| Facts::Groups(Arc::new(table)));
+            shared.report(
+                SourceId::Kafka(node),
+                FactKind::Groups,
+                0,
+                asked,
+                every,
+                facts,
+            );
+        }
+        tokio::time::sleep(every).await;
+    }
+}

@@ -1,0 +1,282 @@
+//! The table of facts: what is asked, how often, with which deadline, from which version on. The
+//! table in `docs/facts.md` is generated from it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::evidence::policy::max_age;
+use crate::evidence::report::FactKind;
+
+/// One kind of fact and how it is got.
+#[derive(Clone, Copy, Debug)]
+pub struct FactRow {
+    /// Which.
+    pub kind: FactKind,
+    /// The request that brings it.
+    pub request: &'static str,
+    /// The lowest version used and its first release.
+    pub lowest: &'static str,
+    /// The best version used and its first release.
+    pub best: &'static str,
+    /// What is lost at the lowest version.
+    pub lost: &'static str,
+    /// How often, while an answer costs little.
+    pub interval: Duration,
+    /// How much longer than its cost the interval is at least; 0: it does not stretch.
+    pub stretch: u32,
+    /// How long one question may take.
+    pub deadline: Duration,
+    /// Who is asked.
+    pub asked: &'static str,
+    /// In which modes and clusters a gate cannot open without it.
+    pub required: &'static str,
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Every kind of fact.
+pub const FACTS: [FactRow; 11] = [
+    FactRow {
+        kind: FactKind::Link,
+        request: "ApiVersions",
+        lowest: "0 (2.8)",
+        best: "4 (3.9)",
+        lost: "features whose minimum is 0 (v3); all features and so the release (v0-v2)",
+        interval: ms(500),
+        stretch: 0,
+        deadline: ms(1000),
+        asked: "every node, over a connection of its own",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::Cluster,
+        request: "DescribeCluster",
+        lowest: "0 (2.8)",
+        best: "2 (4.0)",
+        lost: "fenced brokers",
+        interval: ms(500),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "two brokers",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::Partitions,
+        request: "Metadata",
+        lowest: "7 (2.1)",
+        best: "13 (4.0)",
+        lost: "topic ids (before 10)",
+        interval: ms(500),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "two brokers",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::LogEnds,
+        request: "ListOffsets, replica_id -2",
+        lowest: "5 (2.2)",
+        best: "10 (4.0)",
+        lost: "nothing",
+        interval: ms(500),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "every broker, leaders before followers",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::Quorum,
+        request: "DescribeQuorum",
+        lowest: "0 (3.0)",
+        best: "2 (3.9)",
+        lost: "fetch and caught-up times (v0), directory ids and addresses (before v2)",
+        interval: ms(1000),
+        stretch: 20,
+        deadline: ms(2000),
+        asked: "two brokers, who forward it to the active controller",
+        required: "kafka+jmx, kafka on KRaft",
+    },
+    FactRow {
+        kind: FactKind::Moves,
+        request: "ListPartitionReassignments",
+        lowest: "0 (2.4)",
+        best: "0",
+        lost: "nothing",
+        interval: ms(5000),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "two brokers",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::NodeConfigs,
+        request: "DescribeConfigs (BROKER)",
+        lowest: "1 (1.1)",
+        best: "4 (2.8)",
+        lost: "nothing",
+        interval: ms(60_000),
+        stretch: 0,
+        deadline: ms(5000),
+        asked: "every node itself, also at each new connection",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::TopicConfigs,
+        request: "DescribeConfigs (TOPIC)",
+        lowest: "1 (1.1)",
+        best: "4 (2.8)",
+        lost: "nothing",
+        interval: ms(60_000),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "two brokers, also when topics come or go",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::LogDirs,
+        request: "DescribeLogDirs",
+        lowest: "1 (2.0)",
+        best: "4 (3.3)",
+        lost: "the answer that rights are missing (before v3)",
+        interval: ms(30_000),
+        stretch: 100,
+        deadline: ms(5000),
+        asked: "every broker itself, also when its replicas change",
+        required: "kafka+jmx, kafka",
+    },
+    FactRow {
+        kind: FactKind::Jmx,
+        request: "GET of the exporter's page",
+        lowest: "text 0.0.4",
+        best: "text 0.0.4",
+        lost: "what the exporter's rules file drops",
+        interval: ms(5000),
+        stretch: 20,
+        deadline: ms(10_000),
+        asked: "every node's exporter",
+        required: "kafka+jmx, jmx",
+    },
+    FactRow {
+        kind: FactKind::Groups,
+        request: "FindCoordinator, OffsetFetch, ListOffsets",
+        lowest: "1, 6, 5",
+        best: "6, 9, 10",
+        lost: "batching (before 4 and 8)",
+        interval: ms(5000),
+        stretch: 20,
+        deadline: ms(5000),
+        asked: "the groups' coordinators and the leaders",
+        required: "never; lag only warns",
+    },
+];
+
+/// The row of a kind.
+pub fn row(kind: FactKind) -> &'static FactRow {
+    // The table has every kind; a test holds it to that.
+    FACTS
+        .iter()
+        .find(|row| row.kind == kind)
+        .unwrap_or(&FACTS[0])
+}
+
+/// How often to ask when an answer costs `cost`: all requests together must stay a small part of
+/// one of a broker's handler threads.
+pub fn interval(kind: FactKind, cost: Duration) -> Duration {
+    let row = row(kind);
+    // Under 5 ms a request costs more in overhead than in work; nothing is gained by stretching.
+    let stretched = if cost < ms(5) {
+        Duration::ZERO
+    } else {
+        cost.saturating_mul(row.stretch)
+    };
+    row.interval.max(stretched)
+}
+
+/// How long a question may take when answers usually take `usual`.
+pub fn deadline(kind: FactKind, usual: Duration) -> Duration {
+    match kind {
+        FactKind::Jmx => row(kind)
+            .deadline
+            .max(usual.saturating_mul(4))
+            .min(ms(120_000)),
+        FactKind::Link
+        | FactKind::Cluster
+        | FactKind::Partitions
+        | FactKind::LogEnds
+        | FactKind::Quorum
+        | FactKind::Moves
+        | FactKind::NodeConfigs
+        | FactKind::TopicConfigs
+        | FactKind::LogDirs
+        | FactKind::Groups => row(kind).deadline,
+    }
+}
+
+/// The table of `docs/facts.md`.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| fact | request | lowest | best | lost at the lowest | asked | every | deadline | \
+         counts up to | needed in |\n|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in &FACTS {
+        let stretch = if row.stretch == 0 {
+            String::new()
+        } else {
+            format!(", at least {} x its cost", row.stretch)
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} | {:?}{stretch} | {:?} | {:?} | {} |",
+            row.kind,
+            row.request,
+            row.lowest,
+            row.best,
+            row.lost,
+            row.asked,
+            row.interval,
+            row.deadline,
+            max_age(row.kind, row.interval),
+            row.required,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_one_row() {
+        for kind in FactKind::ALL {
+            assert_eq!(
+                FACTS.iter().filter(|row| row.kind == kind).count(),
+                1,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn costly_answers_are_asked_for_less_often() {
+        assert_eq!(interval(FactKind::Partitions, ms(2)), ms(500));
+        assert_eq!(interval(FactKind::Partitions, ms(20)), ms(2000));
+        assert_eq!(interval(FactKind::Jmx, ms(100)), ms(5000));
+        assert_eq!(interval(FactKind::Jmx, ms(600)), ms(12_000));
+        assert_eq!(interval(FactKind::Link, ms(900)), ms(500));
+    }
+
+    #[test]
+    fn a_fact_asked_for_in_time_stays_fresh() {
+        for row in &FACTS {
+            assert!(
+                max_age(row.kind, row.interval) > row.interval,
+                "{}",
+                row.kind
+            );
+        }
+    }
+}

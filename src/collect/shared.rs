@@ -1,0 +1,229 @@
+//! What the collecting tasks of one gate share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::sync::{Notify, watch};
+
+use super::board::Board;
+use super::roster::Roster;
+use super::schedule;
+use crate::clock::Clock;
+use crate::evidence::facts::Facts;
+use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
+use crate::evidence::partitions::PartitionTable;
+use crate::evidence::policy::Mode;
+use crate::evidence::report::{FactKind, Report, SourceFailure, SourceId};
+use crate::jmx::scrape::Scraper;
+use crate::jmx::template::Template;
+use crate::kafka::{Address, AddressMap, Connection, ConnectionSettings, Connections, Dial};
+use crate::time::Mono;
+
+/// What one gate collects, from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which kinds of source are read.
+    pub mode: Mode,
+    /// Where to begin.
+    pub bootstrap: Vec<Address>,
+    /// Addresses that replace advertised ones.
+    pub address_map: AddressMap,
+    /// How connections behave.
+    pub connection: ConnectionSettings,
+    /// Nodes that the configuration names.
+    pub nodes: BTreeMap<NodeId, Role>,
+    /// Where controllers listen, where the configuration says it.
+    pub controllers: BTreeMap<NodeId, Address>,
+    /// The cluster that is meant, where the configuration names it.
+    pub cluster_id: Option<ClusterId>,
+    /// Exporters that the configuration names, by node.
+    pub exporters: BTreeMap<NodeId, Url>,
+    /// The pattern of the other nodes' exporters.
+    pub exporter_template: Option<Template>,
+    /// Groups that are watched.
+    pub groups: BTreeSet<GroupId>,
+}
+
+/// What the collecting tasks of one gate share.
+#[derive(Debug)]
+pub struct Shared {
+    /// From the configuration.
+    pub settings: Settings,
+    /// Where reports go.
+    pub board: Arc<Board>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes streams to Kafka.
+    pub dial: Arc<dyn Dial>,
+    /// Asks exporters.
+    pub scraper: Scraper,
+    /// Somebody needs evidence newer than now.
+    pub refresh: Arc<Notify>,
+    /// A node came back: its exporter is asked at once, so that its start time is known.
+    pub back: Notify,
+    /// The nodes known so far.
+    pub roster: watch::Sender<Roster>,
+    bulk: Mutex<Connections>,
+    tables: Mutex<BTreeMap<NodeId, Arc<PartitionTable>>>,
+    /// Which broker each asker asks.
+    claims: Mutex<BTreeMap<usize, NodeId>>,
+}
+
+impl Shared {
+    /// What a gate's tasks share at the start: the nodes of the configuration.
+    pub fn new(
+        settings: Settings,
+        board: Arc<Board>,
+        clock: Arc<dyn Clock>,
+        dial: Arc<dyn Dial>,
+        scraper: Scraper,
+        refresh: Arc<Notify>,
+    ) -> Self {
+        let mut roster = Roster {
+            cluster_id: settings.cluster_id.clone(),
+            ..Roster::default()
+        };
+        for (node, role) in &settings.nodes {
+            roster.configured(*node, *role, None);
+        }
+        for (node, address) in &settings.controllers {
+            roster.configured(*node, Role::CONTROLLER, Some(address));
+        }
+        for node in settings.exporters.keys() {
+            roster.nodes.entry(*node).or_default();
+        }
+        Self {
+            settings,
+            board,
+            clock,
+            dial,
+            scraper,
+            refresh,
+            back: Notify::new(),
+            roster: watch::Sender::new(roster),
+            bulk: Mutex::default(),
+            tables: Mutex::default(),
+            claims: Mutex::default(),
+        }
+    }
+
+    /// Now, on the boot clock.
+    pub fn now(&self) -> Mono {
+        self.clock.now().mono
+    }
+
+    /// Changes the roster; nobody is woken when nothing changes.
+    pub fn learn(&self, change: impl FnOnce(&mut Roster)) {
+        self.roster.send_if_modified(|roster| {
+            let before = roster.clone();
+            change(roster);
+            *roster != before
+        });
+    }
+
+    /// The cluster that is meant, once it is known.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.roster.borrow().cluster_id.clone()
+    }
+
+    /// Where to dial a node, the address map applied.
+    pub fn address_of(&self, node: NodeId) -> Option<Address> {
+        let roster = self.roster.borrow();
+        let advertised = roster.nodes.get(&node)?.address()?;
+        Some(self.settings.address_map.reach(Some(node), advertised))
+    }
+
+    /// Whether the node is known as a broker.
+    pub fn is_broker(&self, node: NodeId) -> bool {
+        self.roster
+            .borrow()
+            .nodes
+            .get(&node)
+            .is_some_and(|entry| entry.role.broker)
+    }
+
+    /// The bulk connections of brokers.
+    pub fn connections(&self) -> Connections {
+        lock(&self.bulk).clone()
+    }
+
+    /// Registers a broker's bulk connection, or takes it away.
+    pub fn set_connection(&self, node: NodeId, connection: Option<Arc<Connection>>) {
+        let mut bulk = lock(&self.bulk);
+        match connection {
+            Some(connection) => bulk.insert(node, connection),
+            None => bulk.remove(&node),
+        };
+    }
+
+    /// Claims the first of these brokers that no other asker has; gives up the one held before.
+    pub fn claim(&self, slot: usize, wanted: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        let mut claims = lock(&self.claims);
+        claims.remove(&slot);
+        let mut wanted = wanted;
+        let free = wanted.find(|node| claims.values().all(|claimed| claimed != node))?;
+        claims.insert(slot, free);
+        Some(free)
+    }
+
+    /// Keeps the newest table of a broker for the rounds; `None` when it is no longer asked.
+    pub fn set_table(&self, node: NodeId, table: Option<Arc<PartitionTable>>) {
+        let mut tables = lock(&self.tables);
+        match table {
+            Some(table) => tables.insert(node, table),
+            None => tables.remove(&node),
+        };
+    }
+
+    /// A table to run rounds over: the largest, so that nothing is left out while a topic is
+    /// being made.
+    pub fn table(&self) -> Option<Arc<PartitionTable>> {
+        lock(&self.tables)
+            .values()
+            .max_by_key(|table| table.len())
+            .cloned()
+    }
+
+    /// Reports an answer, or a failure to answer, to a question asked at `asked`.
+    pub fn report(
+        &self,
+        source: SourceId,
+        kind: FactKind,
+        epoch: u64,
+        asked: Mono,
+        every: Duration,
+        facts: Result<Facts, SourceFailure>,
+    ) {
+        let seen = self.now();
+        self.board.put(Report {
+            source,
+            kind,
+            epoch,
+            asked,
+            seen,
+            every,
+            facts,
+        });
+    }
+
+    /// Reports that a connection ended: it counts from when it was noticed.
+    pub fn report_end(&self, source: SourceId, kind: FactKind, epoch: u64, failure: SourceFailure) {
+        let every = schedule::row(kind).interval;
+        self.report(source, kind, epoch, self.now(), every, Err(failure));
+    }
+
+    /// Waits `pause`, or less when somebody needs newer evidence.
+    pub async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.refresh.notified() => {}
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

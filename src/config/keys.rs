@@ -1,0 +1,390 @@
+//! Every knob there is. The walk, the defaults, `config/reference.yaml` and the schema come from
+//! this one table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series};
+use crate::evidence::ids::NodeId;
+
+/// One knob.
+#[derive(Debug)]
+pub struct Key {
+    /// Where it stands. `<gate>`, `<node>`, `<address>` and `<metric>` stand for names that the
+    /// user chooses.
+    pub path: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// What it is when nobody sets it.
+    pub preset: Preset,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// Whether `POST /-/reload` is enough for a change.
+    pub reloadable: bool,
+    /// What it does and why one would change it.
+    pub why: &'static str,
+}
+
+/// A place in the table: the parts of a path, placeholders included.
+pub(super) type Pattern = Vec<&'static str>;
+
+/// What may follow this place.
+pub(super) fn below(pattern: &Pattern) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for key in KEYS {
+        let mut segments = key.segments();
+        let inside = pattern.iter().all(|part| segments.next() == Some(part));
+        if let Some(name) = segments
+            .next()
+            .filter(|name| inside && !names.contains(name))
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The key at this place.
+pub(super) fn at(pattern: &Pattern) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.segments().eq(pattern.iter().copied()))
+}
+
+/// Whether the names at a place are chosen by the user.
+pub(super) fn is_placeholder(segment: &str) -> bool {
+    segment.starts_with('<')
+}
+
+impl Key {
+    /// The parts of its path.
+    pub fn segments(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('.')
+    }
+
+    /// What one key's text has to be; the error says what is wanted.
+    pub fn check(&self, text: &str) -> Result<(), String> {
+        self.kind.check(text)
+    }
+}
+
+/// What a knob is when nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// This value.
+    Is(&'static str),
+    /// Nothing; such a value is possible.
+    Absent(&'static str),
+    /// Nothing, and a gate needs it; such a value is possible.
+    Needed(&'static str),
+}
+
+/// What values a knob takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text on one line.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number in this range.
+    Count(u64, u64),
+    /// A duration in this range, in milliseconds.
+    Duration(u64, u64),
+    /// A size in this range, in bytes.
+    Size(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A file or folder.
+    Path,
+    /// An HTTP path that begins with `/`.
+    UrlPath,
+    /// IP address and port.
+    Listen,
+    /// `host:port`.
+    HostPort,
+    /// A JMX exporter's address.
+    JmxUrl,
+    /// A JMX exporter's address with placeholders.
+    JmxTemplate,
+    /// A series on a JMX page.
+    Series,
+    /// What is logged, as tracing's `EnvFilter` reads it.
+    LogFilter,
+    /// Kafka's `security.protocol`.
+    SecurityProtocol,
+    /// Several of a kind, without repetition.
+    List(&'static Self),
+}
+
+impl Kind {
+    /// What one text has to be; the error says what is wanted. Of a list: one element.
+    pub fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Text => String::parse(text).map(drop),
+            Self::Bool => bool::parse(text).map(drop),
+            Self::Count(low, high) => in_range(u64::parse(text)?, low, high, |n| n.to_string()),
+            Self::Duration(low, high) => {
+                let [low, high] = [low, high].map(Duration::from_millis);
+                in_range(Duration::parse(text)?, low, high, say_duration)
+            }
+            Self::Size(low, high) => {
+                in_range(Bytes::parse(text)?, Bytes(low), Bytes(high), say_bytes)
+            }
+            Self::Word(words) if words.contains(&text) => Ok(()),
+            Self::Word(words) => Err(format!("wants one of {}", words.join(", "))),
+            Self::Path => PathBuf::parse(text).map(drop),
+            Self::UrlPath if text.starts_with('/') && !text.contains(char::is_whitespace) => Ok(()),
+            Self::UrlPath => Err(String::from("wants a path that begins with /")),
+            Self::Listen => Listen::parse(text).map(drop),
+            Self::HostPort => HostPort::parse(text).map(drop),
+            Self::JmxUrl => JmxUrl::parse(text).map(drop),
+            Self::JmxTemplate => JmxTemplate::parse(text).map(drop),
+            Self::Series => Series::parse(text).map(drop),
+            Self::LogFilter => crate::telemetry::filter(text).map(drop).map_err(|_| {
+                String::from("wants a log filter, such as info or info,upgrade_gate::kafka=debug")
+            }),
+            Self::SecurityProtocol => security_protocol(text),
+            Self::List(of) => of.check(text),
+        }
+    }
+
+    /// The unit or form of its values, for people.
+    pub fn unit(self) -> String {
+        match self {
+            Self::Text => String::from("text"),
+            Self::Bool => String::from("true or false"),
+            Self::Count(low, high) => format!("a number from {low} to {high}"),
+            Self::Duration(low, high) => {
+                let [low, high] = [low, high].map(Duration::from_millis).map(say_duration);
+                format!("a duration from {low} to {high}")
+            }
+            Self::Size(low, high) => {
+                let [low, high] = [low, high].map(Bytes).map(say_bytes);
+                format!("a size from {low} to {high}")
+            }
+            Self::Word(words) => words.join(" | "),
+            Self::Path => String::from("a path"),
+            Self::UrlPath => String::from("a path of a URL"),
+            Self::Listen => String::from("IP:port"),
+            Self::HostPort => String::from("host:port"),
+            Self::JmxUrl => String::from("host:port or a URL"),
+            Self::JmxTemplate => String::from("an address with placeholders"),
+            Self::Series => String::from("a series"),
+            Self::LogFilter => String::from("a log filter"),
+            Self::SecurityProtocol => String::from("PLAINTEXT"),
+            Self::List(of) => format!("a list, each {}", of.unit()),
+        }
+    }
+}
+
+fn in_range<T: PartialOrd + Copy>(
+    value: T,
+    low: T,
+    high: T,
+    say: impl Fn(T) -> String,
+) -> Result<(), String> {
+    if value < low || value > high {
+        return Err(format!("is out of range: {} to {}", say(low), say(high)));
+    }
+    Ok(())
+}
+
+/// A duration as the configuration writes it.
+pub(super) fn say_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis == 0 {
+        return String::from("0s");
+    }
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    match units
+        .iter()
+        .find(|(unit, _)| millis >= *unit && millis % unit == 0)
+    {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
+    }
+}
+
+fn say_bytes(size: Bytes) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units
+        .iter()
+        .find(|(unit, _)| size.0 >= *unit && size.0 % unit == 0)
+    {
+        Some((unit, name)) => format!("{}{name}", size.0 / unit),
+        None => format!("{}B", size.0),
+    }
+}
+
+fn security_protocol(text: &str) -> Result<(), String> {
+    match text {
+        "PLAINTEXT" => Ok(()),
+        "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => Err(format!("{text} {LATER}")),
+        _ => Err(String::from("wants PLAINTEXT")),
+    }
+}
+
+/// What is said of the security settings that are not there yet.
+pub(super) const LATER: &str = "comes with a later release: this one speaks PLAINTEXT only";
+
+/// Whether this is one of librdkafka's security settings that are not there yet.
+pub(super) fn is_later(section: &Pattern, name: &str) -> bool {
+    section.last() == Some(&"kafka") && ["security", "ssl", "sasl"].contains(&name)
+}
+
+/// Whether the names under this pattern are chosen by the user, and what they have to be.
+pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), String>> {
+    match placeholder {
+        "<gate>" => Some(
+            crate::gate::state::GateName::try_from(String::from(name))
+                .map(drop)
+                .map_err(|_| {
+                    String::from("is no gate name: use 1 to 63 letters, digits, '.', '_' or '-'")
+                }),
+        ),
+        "<node>" => Some(NodeId::parse(name).map(drop)),
+        "<address>" => Some(NodeId::parse(name).map(drop).or_else(|_| {
+            HostPort::parse(name)
+                .map(drop)
+                .map_err(|_| String::from("wants a node id or an advertised host:port"))
+        })),
+        "<metric>" => Some(
+            super::settings::metric_named(name)
+                .map(drop)
+                .ok_or_else(|| String::from("is no metric that the gate reads")),
+        ),
+        _ => None,
+    }
+}
+
+const MODES: &[&str] = &["kafka+jmx", "kafka", "jmx"];
+const WEIGHTS: &[&str] = &["block", "warn"];
+const ROLES: &[&str] = &["broker", "controller", "combined"];
+const MIB: u64 = 1 << 20;
+
+macro_rules! keys {
+    ($($path:literal, $kind:expr, $preset:expr, $reload:ident, $why:literal;)+) => {
+        /// Every knob, in the order in which people meet them.
+        pub static KEYS: &[Key] = &[$(Key {
+            path: $path,
+            kind: $kind,
+            preset: $preset,
+            secret: false,
+            reloadable: keys!(@reload $reload),
+            why: $why,
+        },)+];
+    };
+    (@reload reload) => { true };
+    (@reload restart) => { false };
+}
+
+keys! {
+    "listen", Kind::List(&Kind::Listen), Preset::Is("0.0.0.0:10190"), restart,
+        "Where HTTP is served. ':10190' is every IPv4 address, '[::]:10190' IPv6 and IPv4.";
+    "data_dir", Kind::Path, Preset::Absent("/var/lib/upgrade-gate"), restart,
+        "Folder of the state that survives restarts. Without it the gate keeps nothing.";
+    "reload_enabled", Kind::Bool, Preset::Is("false"), restart,
+        "Whether POST /-/reload reads this file again.";
+    "log.format", Kind::Word(&["text", "json"]), Preset::Is("text"), restart,
+        "One line of text, or one JSON object, per event; on standard error.";
+    "log.filter", Kind::LogFilter, Preset::Is("info"), reload,
+        "What is logged: error, warn, info, debug, trace, also per module.";
+    "limits.connections", Kind::Count(1, 65_536), Preset::Is("512"), restart,
+        "HTTP connections at one time; more are refused.";
+    "limits.waiters", Kind::Count(0, 65_536), Preset::Is("128"), restart,
+        "Long polls at one time; more are answered at once.";
+    "limits.drain", Kind::Duration(0, 600_000), Preset::Is("10s"), restart,
+        "How long running requests may take to end after SIGTERM.";
+    "limits.jmx_page", Kind::Size(64 << 10, 1024 * MIB), Preset::Is("64MiB"), restart,
+        "Largest JMX page, after decompression. A larger one is a failed scrape.";
+    "limits.kafka_answer", Kind::Size(MIB, 1024 * MIB), Preset::Is("64MiB"), restart,
+        "Largest answer of a Kafka node. A larger one ends the connection.";
+    "gates.<gate>.mode", Kind::Word(MODES), Preset::Is("kafka+jmx"), reload,
+        "What is read. 'jmx' alone (brokers before 2.8) has no what-if per partition.";
+    "gates.<gate>.cluster_id", Kind::Text, Preset::Absent("MkU3OEVBNTcwNTJENDM2Qg"), reload,
+        "The cluster that is meant; any other is refused as wrong_cluster. Learned when absent.";
+    "gates.<gate>.kafka.bootstrap", Kind::List(&Kind::HostPort),
+        Preset::Needed("broker-1.example.org:9092"), reload,
+        "Some brokers, to find all nodes from. Name two or more, of different machines.";
+    "gates.<gate>.kafka.client_id", Kind::Text, Preset::Is("upgrade-gate"), reload,
+        "client.id in the brokers' logs and quotas.";
+    "gates.<gate>.kafka.security.protocol", Kind::SecurityProtocol, Preset::Is("PLAINTEXT"), reload,
+        "As librdkafka names it. TLS and SASL come with a later release.";
+    "gates.<gate>.kafka.address_map.<address>", Kind::HostPort, Preset::Absent("localhost:19092"), reload,
+        "Where a node is reached from here (NAT, tunnels): by its id, or by its advertised address.";
+    "gates.<gate>.kafka.controllers.<node>", Kind::HostPort,
+        Preset::Absent("controller-1.example.org:9093"), reload,
+        "Controllers' own listeners. Found through the brokers' configuration when absent.";
+    "gates.<gate>.kafka.via_brokers", Kind::Bool, Preset::Is("false"), reload,
+        "Ask brokers about the quorum, where the controllers' listener is out of reach.";
+    "gates.<gate>.jmx.template", Kind::JmxTemplate, Preset::Needed("{host}:7071"), reload,
+        "Every node's JMX exporter, made from its Kafka address: {host}, {port}, {port+200}, {id}.";
+    "gates.<gate>.jmx.targets.<node>", Kind::JmxUrl, Preset::Absent("controller-1.example.org:7071"), reload,
+        "A node's JMX exporter by node id; goes before the template.";
+    "gates.<gate>.jmx.path", Kind::UrlPath, Preset::Is("/metrics"), reload,
+        "Path of the exporters whose address has none.";
+    "gates.<gate>.jmx.metrics.<metric>", Kind::Series,
+        Preset::Absent("my_jmx_value{name=\"UnderReplicatedPartitions\"}"), reload,
+        "The series of a metric that no rule finds on your pages: the last resort.";
+    "gates.<gate>.nodes.<node>", Kind::Word(ROLES), Preset::Absent("broker"), reload,
+        "Nodes that have to be there, and their role. More are learned from the cluster.";
+    "gates.<gate>.policy.window", Kind::Duration(0, 3_600_000), Preset::Absent("45s"), reload,
+        "How long everything must have been healthy before the gate opens. When absent it comes from the brokers' own settings, which is right for nearly everybody.";
+    "gates.<gate>.policy.structural", Kind::Word(WEIGHTS), Preset::Is("warn"), reload,
+        "Risks that exist with every node up (replication factor 1 and the like).";
+    "gates.<gate>.policy.degraded", Kind::Word(WEIGHTS), Preset::Is("block"), reload,
+        "Risks that exist because something is missing now. 'warn' gives up the gate's main promise.";
+    "gates.<gate>.policy.leadership_quiet", Kind::Duration(0, 600_000), Preset::Is("10s"), reload,
+        "How long the gate stays closed after partitions change their leader.";
+    "gates.<gate>.policy.groups", Kind::List(&Kind::Text), Preset::Absent("payments"), reload,
+        "Consumer groups whose lag is watched.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::ids::{ClusterId, GroupId, Role};
+    use crate::evidence::policy::{Mode, Weight};
+
+    #[test]
+    fn presets_and_examples_are_of_their_kind() {
+        for key in KEYS {
+            let (Preset::Is(text) | Preset::Absent(text) | Preset::Needed(text)) = key.preset;
+            assert_eq!(key.check(text), Ok(()), "{}", key.path);
+            assert!(key.why.ends_with('.'), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_word_has_its_parser() {
+        assert!(MODES.iter().all(|word| Mode::parse(word).is_ok()));
+        assert!(WEIGHTS.iter().all(|word| Weight::parse(word).is_ok()));
+        assert!(ROLES.iter().all(|word| Role::parse(word).is_ok()));
+        assert!(ClusterId::parse("x").is_ok() && GroupId::parse("x").is_ok());
+    }
+
+    #[test]
+    fn paths_are_unique_and_no_key_is_a_section() {
+        for key in KEYS {
+            let section = format!("{}.", key.path);
+            let clash = |other: &&Key| other.path == key.path || other.path.starts_with(&section);
+            assert_eq!(KEYS.iter().filter(clash).count(), 1, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn ranges_are_said_in_the_units_of_the_configuration() {
+        assert_eq!(
+            Kind::Duration(0, 600_000).check("11m"),
+            Err(String::from("is out of range: 0s to 10m"))
+        );
+        assert_eq!(
+            Kind::Size(MIB, 1024 * MIB).unit(),
+            "a size from 1MiB to 1GiB"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The typed settings: what the rest of the program gets. A value of these types is valid.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::leaf::{HostPort, Series};
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::jmx::Metric;
+use crate::evidence::policy::Policy;
+use crate::gate::state::GateName;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where HTTP is served; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Folder of the durable state; `None`: nothing is kept.
+    pub data_dir: Option<PathBuf>,
+    /// Whether `POST /-/reload` works.
+    pub reload_enabled: bool,
+    /// What the program bounds.
+    pub limits: Limits,
+    /// The gates; never empty.
+    pub gates: BTreeMap<GateName, GateSettings>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// As tracing's `EnvFilter` reads it; it does parse.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// What the program bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// HTTP connections at one time.
+    pub connections: usize,
+    /// Long polls at one time.
+    pub waiters: usize,
+    /// How long requests may take to end after SIGTERM.
+    pub drain: Duration,
+    /// Largest JMX page after decompression, bytes.
+    pub jmx_page: usize,
+    /// Largest answer of a Kafka node, bytes.
+    pub kafka_answer: usize,
+}
+
+/// One gate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateSettings {
+    /// How Kafka is read; `None` in mode `jmx`.
+    pub kafka: Option<KafkaSettings>,
+    /// How JMX exporters are read; `None` in mode `kafka`.
+    pub jmx: Option<JmxSettings>,
+    /// Nodes that have to be there. The same as [`Policy::expected`].
+    pub nodes: BTreeMap<NodeId, Role>,
+    /// What is judged, and how strictly.
+    pub policy: Policy,
+}
+
+/// How Kafka is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// Brokers to begin with; never empty.
+    pub bootstrap: Vec<HostPort>,
+    /// `client.id`.
+    pub client_id: String,
+    /// Where nodes are reached from here.
+    pub address_map: AddressMapSettings,
+    /// How the controllers are reached.
+    pub controllers: Controllers,
+}
+
+/// Where nodes are reached, when not where they say. A node's own entry goes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressMapSettings {
+    /// By node id.
+    pub nodes: BTreeMap<NodeId, HostPort>,
+    /// By advertised address.
+    pub addresses: BTreeMap<HostPort, HostPort>,
+}
+
+/// How the controllers are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Controllers {
+    /// Where the brokers' configuration or the quorum says.
+    Discover,
+    /// Here; never empty.
+    At(BTreeMap<NodeId, HostPort>),
+    /// Not directly: brokers are asked about the quorum.
+    ViaBrokers,
+}
+
+/// How JMX exporters are read. At least one of `targets` and `template` says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JmxSettings {
+    /// Full URL by node id; goes before the template.
+    pub targets: BTreeMap<NodeId, String>,
+    /// A full URL with placeholders, for all other nodes.
+    pub template: Option<String>,
+    /// Series that the user names for metrics that no rule finds.
+    pub metrics: BTreeMap<Metric, Series>,
+}
+
+/// Every metric that `jmx.metrics` may name.
+pub(super) const METRICS: &[Metric] = Metric::ALL;
+
+/// The metric with this MBean name.
+pub(super) fn metric_named(name: &str) -> Option<Metric> {
+    METRICS
+        .iter()
+        .copied()
+        .find(|metric| metric.mbean() == name)
+}

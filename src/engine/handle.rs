@@ -1,0 +1,87 @@
+//! How the rest of the program talks to a gate's engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::gate::machine::{Command, Question, Reply};
+use crate::gate::state::GateName;
+use crate::view::Published;
+
+/// How many questions may wait for one engine; more are refused at once.
+pub const QUEUE: usize = 64;
+
+/// A question on its way to the engine.
+#[derive(Debug)]
+pub struct Ask {
+    /// The question.
+    pub command: Command,
+    /// Where its answer goes.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Why a question was not answered. All of them mean "not open".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Too many questions wait.
+    #[error("too many questions wait for this gate; ask again in a few seconds")]
+    Busy,
+    /// The engine does not run now.
+    #[error("this gate's engine does not run now; ask again in a few seconds")]
+    Gone,
+    /// No answer within the time given: the evidence asked for did not come.
+    #[error("no answer within {0:?}: the evidence asked for did not come")]
+    Late(Duration),
+}
+
+/// One gate, as the server and the metrics see it.
+#[derive(Clone, Debug)]
+pub struct GateHandle {
+    name: GateName,
+    published: Arc<Published>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl GateHandle {
+    /// A handle on an engine that reads `asks`, and the engine's end of it.
+    pub fn new(name: GateName, published: Arc<Published>) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, inbox) = mpsc::channel(QUEUE);
+        (
+            Self {
+                name,
+                published,
+                asks,
+            },
+            inbox,
+        )
+    }
+
+    /// The gate's name.
+    pub const fn name(&self) -> &GateName {
+        &self.name
+    }
+
+    /// The published view.
+    pub const fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// Asks the engine itself: for a set of nodes, or for evidence newer than a moment.
+    pub async fn decide(&self, question: Question, within: Duration) -> Result<Reply, AskError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask {
+            command: Command::Decide(question),
+            reply,
+        };
+        self.asks.try_send(ask).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => AskError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AskError::Gone,
+        })?;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(AskError::Gone),
+            Err(_) => Err(AskError::Late(within)),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One task per gate owns its Machine: drain the board, step, carry out effects. The Machine
+//! decides; nothing here does.
+//!
+//! A task that ends or panics leaves its gate `unknown` (`engine_failed`) and is started again
+//! from the store, with a pause that grows; other gates do not notice.
+
+pub mod handle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::checks::reason::Reason;
+use crate::clock::Clock;
+use crate::collect::board::{Batch, Board};
+use crate::evidence::policy::Policy;
+use crate::gate::doc::Stored;
+use crate::gate::machine::{CommitId, Effect, Input, Machine, Reply, Ticket};
+use crate::gate::state::{GateName, State};
+use crate::gate::view::View;
+use crate::store::{Job, Writer};
+use crate::time::Mono;
+use crate::view::Published;
+use handle::Ask;
+
+/// Good news waits until an evaluation has cost at most this share of the time.
+const SHARE: u32 = 5;
+
+/// The longest pause before an engine that failed is started again.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Everything one gate's engine works with.
+#[derive(Debug)]
+pub struct Engine {
+    /// The gate.
+    pub gate: GateName,
+    /// Its newest policy.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// Where reports come from.
+    pub board: Arc<Board>,
+    /// Where views go.
+    pub published: Arc<Published>,
+    /// What keeps its document.
+    pub store: Writer,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the collectors: evidence asked for before this call is too old for somebody.
+    pub refresh: Arc<Notify>,
+    /// What a watchdog and the metrics want to know of it.
+    pub pulse: Arc<Pulse>,
+}
+
+/// Signs of life of one engine.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Grows with every step, so that a watchdog sees progress and not a timer.
+    pub steps: AtomicU64,
+    /// What the last step cost, in nanoseconds.
+    pub last_cost: AtomicU64,
+    /// How often the engine had to be started again.
+    pub failures: AtomicU64,
+}
+
+impl Pulse {
+    fn beat(&self, cost: Duration) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
+        self.last_cost.store(nanos, Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    /// Runs until `shutdown`, starting again after every failure.
+    pub async fn run(self, asks: mpsc::Receiver<Ask>, shutdown: CancellationToken) {
+        let engine = Arc::new(self);
+        // Behind a lock only so that it outlives a life that panics.
+        let asks = Arc::new(Mutex::new(asks));
+        let mut backoff = Duration::from_millis(100);
+        loop {
+            let (life, inbox) = (Arc::clone(&engine), Arc::clone(&asks));
+            let stop = shutdown.clone();
+            let task = tokio::spawn(async move { life.live(&mut *inbox.lock().await, stop).await });
+            let why = match task.await {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) => why,
+                Err(panic) => panic.to_string(),
+            };
+            engine.pulse.failures.fetch_add(1, Ordering::Relaxed);
+            error!(gate = %engine.gate, why, "the engine failed; it is started again");
+            let now = engine.clock.now();
+            let view = View::nothing(engine.gate.clone(), now, Reason::EngineFailed, &why);
+            engine.published.publish(Arc::new(view));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(backoff) => {}
+            }
+            backoff = backoff.saturating_mul(2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    async fn live(
+        &self,
+        asks: &mut mpsc::Receiver<Ask>,
+        shutdown: CancellationToken,
+    ) -> Result<(), String> {
+        let mut policy = self.policy.clone();
+        let (revision, doc) = self.store.load(self.gate.clone()).await?;
+        let current = Arc::clone(&policy.borrow_and_update());
+        let machine = Machine::restore(self.gate.clone(), current, revision, doc, self.clock.now());
+        let (done, mut stored) = mpsc::unbounded_channel();
+        let mut life = Life {
+            engine: self,
+            machine,
+            done,
+            waiting: BTreeMap::new(),
+            next: 0,
+        };
+        life.step(evidence(self.board.replay()));
+        let mut last_state = State::Unknown;
+        loop {
+            life.log_change(&mut last_state);
+            let wake = life.machine.next_deadline();
+            let input = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.board.changed() => life.evidence().await,
+                Some(ask) = asks.recv() => life.register(ask),
+                Some((id, result)) = stored.recv() => Input::Stored(id, result),
+                Ok(()) = policy.changed() => Input::Policy(Arc::clone(&policy.borrow_and_update())),
+                () = self.sleep_until(wake) => Input::Wake,
+            };
+            life.step(input);
+            while life.more_waits() {
+                let batch = self.board.take();
+                life.step(evidence(batch));
+            }
+        }
+    }
+
+    async fn sleep_until(&self, deadline: Option<Mono>) {
+        let deadline = deadline.unwrap_or_else(|| self.clock.now().mono.plus(LONGEST_BACKOFF));
+        tokio::time::sleep(deadline.since(self.clock.now().mono)).await;
+    }
+}
+
+/// One life of an engine: a Machine, and those who wait for its answers.
+struct Life<'a> {
+    engine: &'a Engine,
+    machine: Machine,
+    done: mpsc::UnboundedSender<(CommitId, Stored)>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
+    next: u64,
+}
+
+impl Life<'_> {
+    /// Picks up what is on the board. Good news may gather for a moment where judging is costly
+    /// (tens of thousands of partitions); a failure never waits.
+    async fn evidence(&self) -> Input {
+        let cost = Duration::from_nanos(self.engine.pulse.last_cost.load(Ordering::Relaxed));
+        let pause = cost.saturating_mul(SHARE).min(Duration::from_millis(250));
+        let until = self.engine.clock.now().mono.plus(pause);
+        while !self.engine.board.is_urgent() {
+            let left = until.since(self.engine.clock.now().mono);
+            if left < Duration::from_millis(1) {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => break,
+                () = self.engine.board.changed() => {}
+            }
+        }
+        evidence(self.engine.board.take())
+    }
+
+    fn register(&mut self, ask: Ask) -> Input {
+        let ticket = Ticket(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.waiting.retain(|_, reply| !reply.is_closed());
+        self.waiting.insert(ticket, ask.reply);
+        Input::Ask(ticket, ask.command)
+    }
+
+    fn more_waits(&self) -> bool {
+        self.engine.board.is_urgent()
+    }
+
+    fn step(&mut self, input: Input) {
+        let start = self.engine.clock.now();
+        let mut effects = Vec::new();
+        self.machine.step(start, input, &mut effects);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        let cost = self.engine.clock.now().mono.since(start.mono);
+        self.engine.pulse.beat(cost);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Publish(view) => self.engine.published.publish(view),
+            Effect::Reply(ticket, reply) => {
+                if let Some(waiting) = self.waiting.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Refresh { .. } => self.engine.refresh.notify_waiters(),
+            Effect::Commit { id, expect, doc } => self.engine.store.write(Job {
+                gate: self.engine.gate.clone(),
+                id,
+                expect,
+                doc,
+                done: self.done.clone(),
+            }),
+        }
+    }
+
+    fn log_change(&self, last: &mut State) {
+        let view = self.engine.published.load();
+        let answer = view.at(self.engine.clock.now().mono);
+        if answer.state() != *last {
+            *last = answer.state();
+            let reasons: Vec<_> = answer
+                .reasons()
+                .iter()
+                .map(|reason| reason.reason.code())
+                .take(8)
+                .collect();
+            info!(gate = %self.engine.gate, state = %last, ?reasons, "the verdict changed");
+        }
+    }
+}
+
+fn evidence(batch: Batch) -> Input {
+    Input::Evidence {
+        reports: batch.reports,
+        dropped: batch.dropped,
+    }
+}

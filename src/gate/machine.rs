@@ -1,0 +1,610 @@
+//! Inputs, effects, and the machine between them. It awaits nothing: a commit is an effect, its
+//! result an input, one in flight per gate. Every deadline is data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::build;
+use super::doc::{GateDoc, Revision, Stored};
+use super::state::{GateName, State};
+use super::view::{Decision, ReasonView, View, ViewParts, WindowView, verdict};
+use super::window::{self, Basis, Window};
+use crate::checks::finding::{Finding, Subject};
+use crate::checks::reason::Reason;
+use crate::checks::table::{Evaluation, evaluate};
+use crate::checks::what_if::what_if;
+use crate::evidence::facts::Facts;
+use crate::evidence::ids::NodeId;
+use crate::evidence::memory::Memory;
+use crate::evidence::partitions::PartitionTable;
+use crate::evidence::policy::Policy;
+use crate::evidence::report::{FactKind, Report, SourceId};
+use crate::evidence::snapshot::{ClusterKind, Reports, Snapshot};
+use crate::time::{Human, Mono, Now, Timestamp};
+
+/// A published view is true for this long at most, whatever its evidence: the engine has to show
+/// that it lives.
+const LONGEST_VALIDITY: Duration = Duration::from_secs(2);
+
+/// How far wall and boot clock may drift apart between two steps before the wall clock counts as
+/// set by somebody.
+const CLOCK_JUMP: Duration = Duration::from_secs(1);
+
+/// How long a question for new evidence waits for it.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a refused write waits before it is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Names one question, so that its answer finds the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names one write, so that its result is not taken for another's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId(pub u64);
+
+/// What can be asked of the Machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The verdict on a question that the published view does not answer.
+    Decide(Question),
+}
+
+/// A question that needs judging of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// "These nodes stop now"; empty: the verdict without a target.
+    pub nodes: BTreeSet<NodeId>,
+    /// Only liveness, metadata and quorum asked for after this moment count.
+    pub newer_than: Option<Mono>,
+}
+
+/// What the Machine answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The verdict, and when it was made.
+    Decided {
+        /// The verdict.
+        decision: Decision,
+        /// When.
+        evaluated: Now,
+    },
+    /// These nodes are not expected in this cluster; nothing can be said about them.
+    NoSuchNodes(BTreeSet<NodeId>),
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// New reports, and slots that nobody asks about any more.
+    Evidence {
+        /// The newest report of each slot that changed.
+        reports: Vec<Report>,
+        /// Slots to forget: a broker that is no longer asked for metadata, a retired source.
+        dropped: Vec<(SourceId, FactKind)>,
+    },
+    /// Somebody asks.
+    Ask(Ticket, Command),
+    /// What became of a write.
+    Stored(CommitId, Stored),
+    /// The policy changed.
+    Policy(Arc<Policy>),
+    /// A deadline came.
+    Wake,
+}
+
+/// What has to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make this durable, if the stored revision is still the expected one.
+    Commit {
+        /// Which write.
+        id: CommitId,
+        /// The revision it builds on.
+        expect: Revision,
+        /// The new document.
+        doc: GateDoc,
+    },
+    /// Answer a question.
+    Reply(Ticket, Reply),
+    /// Publish a view.
+    Publish(Arc<View>),
+    /// Get liveness, metadata and quorum asked for after this moment.
+    Refresh {
+        /// The moment.
+        after: Mono,
+    },
+}
+
+/// One gate's judgement over time. See the module's words.
+#[derive(Debug)]
+pub struct Machine {
+    gate: GateName,
+    policy: Arc<Policy>,
+    memory: Memory,
+    reports: Reports,
+    generation: u64,
+    window: Window,
+    /// Whether an evaluation has had everything it needs since start, or since the clock jumped.
+    complete: bool,
+    /// What is said while it has not.
+    incomplete_because: Reason,
+    first_seen: BTreeMap<(Reason, Subject), Mono>,
+    state: State,
+    since: Timestamp,
+    transitions: BTreeMap<State, u64>,
+    last_step: Option<Now>,
+    valid_until: Mono,
+    settled_at: Option<Mono>,
+    waiting: Vec<Waiting>,
+    store: StoreState,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    question: Question,
+    until: Mono,
+}
+
+#[derive(Debug)]
+struct StoreState {
+    stored: GateDoc,
+    revision: Revision,
+    next: CommitId,
+    in_flight: Option<(CommitId, GateDoc)>,
+    trouble: Option<(String, Mono)>,
+}
+
+/// One judgement, before it becomes a view or an answer.
+pub(super) struct Judgement {
+    pub(super) evaluation: Evaluation,
+    /// Findings that concern every node.
+    pub(super) general: Vec<Finding>,
+    pub(super) window: WindowView,
+}
+
+impl Machine {
+    /// A machine that goes on from what the store has. The window starts at zero.
+    pub fn restore(
+        gate: GateName,
+        policy: Arc<Policy>,
+        revision: Revision,
+        doc: GateDoc,
+        now: Now,
+    ) -> Self {
+        let mut memory = Memory::new(now.mono, doc.known_nodes.clone());
+        memory.cluster_id.clone_from(&doc.cluster_id);
+        Self {
+            gate,
+            policy,
+            memory,
+            reports: Reports::new(),
+            generation: 0,
+            window: Window::default(),
+            complete: false,
+            incomplete_because: Reason::WarmingUp,
+            first_seen: BTreeMap::new(),
+            state: State::Unknown,
+            since: now.wall,
+            transitions: BTreeMap::new(),
+            last_step: None,
+            valid_until: now.mono,
+            settled_at: None,
+            waiting: Vec::new(),
+            store: StoreState {
+                stored: doc,
+                revision,
+                next: CommitId(0),
+                in_flight: None,
+                trouble: None,
+            },
+        }
+    }
+
+    /// Takes in one input and says what has to be done.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        self.notice_clock_jump(now);
+        match input {
+            Input::Evidence { reports, dropped } => {
+                for slot in dropped {
+                    self.reports.remove(&slot);
+                }
+                for report in reports {
+                    self.take_in(report);
+                }
+            }
+            Input::Ask(ticket, Command::Decide(question)) => self.ask(now, ticket, question, out),
+            Input::Stored(id, stored) => self.stored(now, id, stored),
+            Input::Policy(policy) => {
+                self.policy = policy;
+                self.window.reset();
+            }
+            Input::Wake => {}
+        }
+        self.judge(now, out);
+        self.answer_waiting(now, out);
+        self.remember(now, out);
+    }
+
+    /// The next moment at which something changes without an input.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let last = self.last_step?.mono;
+        // An evaluation that is already past its end is repeated at a walking pace: new evidence
+        // wakes the engine by itself.
+        let expiry = self.valid_until.max(last.plus(Duration::from_millis(100)));
+        let retry = self
+            .store
+            .trouble
+            .as_ref()
+            .map(|(_, at)| at.plus(STORE_RETRY));
+        let questions = self.waiting.iter().map(|waiting| waiting.until);
+        questions
+            .chain(self.settled_at)
+            .chain(retry)
+            .chain([expiry])
+            .min()
+    }
+
+    fn notice_clock_jump(&mut self, now: Now) {
+        let Some(before) = self.last_step.replace(now) else {
+            return;
+        };
+        let boot = i128::from(now.mono.as_nanos()) - i128::from(before.mono.as_nanos());
+        let wall = i128::from(now.wall.as_nanos()) - i128::from(before.wall.as_nanos());
+        if (boot - wall).unsigned_abs() > CLOCK_JUMP.as_nanos() {
+            self.reports.clear();
+            self.window.reset();
+            self.complete = false;
+            self.incomplete_because = Reason::ClockJumped;
+        }
+    }
+
+    /// The newest report of a slot wins. An answer to a question asked before the one that is
+    /// already there is old news: a late answer never covers a death notice.
+    fn take_in(&mut self, report: Report) {
+        let slot = (report.source.clone(), report.kind);
+        if self
+            .reports
+            .get(&slot)
+            .is_some_and(|held| held.asked > report.asked)
+        {
+            return;
+        }
+        self.memory.observe(&report);
+        self.reports.insert(slot, report);
+    }
+
+    fn ask(&mut self, now: Now, ticket: Ticket, question: Question, out: &mut Vec<Effect>) {
+        if let Some(after) = question.newer_than {
+            out.push(Effect::Refresh { after });
+        }
+        let until = now.mono.plus(QUESTION_PATIENCE);
+        self.waiting.push(Waiting {
+            ticket,
+            question,
+            until,
+        });
+    }
+
+    fn judge(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.generation = self.generation.saturating_add(1);
+        let granted = BTreeSet::new();
+        let snapshot = Snapshot::new(
+            self.generation,
+            now,
+            &self.policy,
+            &self.memory,
+            &granted,
+            &self.reports,
+        );
+        let evaluation = evaluate(&snapshot);
+        let healthy = build::healthy(&evaluation);
+        let fresh_until = snapshot.fresh_until().unwrap_or(now.mono);
+        let valid_until = fresh_until.min(now.mono.plus(LONGEST_VALIDITY));
+        self.complete = self.complete || !build::lacks_evidence(&evaluation);
+        self.window
+            .beat(build::beat(&snapshot, &evaluation, healthy), valid_until);
+
+        let required =
+            window::required(self.policy.window, &basis(&snapshot, &evaluation), now.mono);
+        let healthy_for = self.window.healthy_for(now.mono);
+        let window = WindowView {
+            required: required.length,
+            healthy_for,
+            basis: required.basis,
+        };
+        let mut general = build::general_findings(&evaluation);
+        let explained = build::explained(&general);
+        general.extend(self.own_findings(&window, healthy, explained));
+        let judgement = Judgement {
+            evaluation,
+            general,
+            window,
+        };
+
+        let mut names = BTreeSet::new();
+        let mut view = build::parts(&snapshot, &judgement, |finding| {
+            let key = (finding.reason, finding.subject.clone());
+            let first = *self.first_seen.entry(key.clone()).or_insert(now.mono);
+            names.insert(key);
+            now.wall_of(first)
+        });
+        self.first_seen.retain(|key, _| names.contains(key));
+
+        if view.state != self.state {
+            self.state = view.state;
+            self.since = now.wall;
+            *self.transitions.entry(view.state).or_insert(0) += 1;
+        }
+        self.valid_until = valid_until;
+        self.settled_at = judgement
+            .window
+            .left()
+            .filter(|left| !left.is_zero())
+            .map(|left| now.mono.plus(left));
+        view.gate = self.gate.clone();
+        view.since = self.since;
+        view.transitions = self.transitions.clone();
+        view.valid_until = valid_until;
+        if view.cluster.kind == ClusterKind::ZooKeeper
+            && let Some(controller) = view.cluster.controller
+        {
+            self.memory
+                .observe_zookeeper_controller(controller, now.mono);
+        }
+        self.forget_deleted_topics();
+        out.push(Effect::Publish(Arc::new(View::new(view))));
+    }
+
+    /// What the Machine itself has to say, beside the checks.
+    fn own_findings(&self, window: &WindowView, healthy: bool, explained: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if !self.complete {
+            findings.push(Finding::new(
+                self.incomplete_because,
+                Subject::Cluster,
+                "some sources have not been heard yet",
+                "every source heard once",
+            ));
+        }
+        let settled = window
+            .healthy_for
+            .is_some_and(|held| held >= window.required);
+        if healthy && !settled {
+            let held = window.healthy_for.unwrap_or_default();
+            findings.push(Finding::new(
+                Reason::Settling,
+                Subject::Cluster,
+                format!("healthy for {}", Human(held)),
+                format!("healthy for {} ({})", Human(window.required), window.basis),
+            ));
+        }
+        // Not healthy and no check says why: a bug of ours, which must not read as open.
+        if !healthy && !explained {
+            findings.push(Finding::new(
+                Reason::EngineFailed,
+                Subject::Cluster,
+                "no check has judged",
+                "every check judges",
+            ));
+        }
+        if let Some((why, _)) = &self.store.trouble {
+            findings.push(Finding::new(
+                Reason::StoreUnavailable,
+                Subject::Cluster,
+                why.clone(),
+                "a store that keeps what it is given",
+            ));
+        }
+        findings
+    }
+
+    /// Answers every question whose evidence has come, or whose time is over.
+    fn answer_waiting(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for item in waiting {
+            match self.decide(now, &item.question) {
+                (reply, true) => out.push(Effect::Reply(item.ticket, reply)),
+                (reply, false) if now.mono >= item.until => {
+                    out.push(Effect::Reply(item.ticket, reply));
+                }
+                (_, false) => self.waiting.push(item),
+            }
+        }
+    }
+
+    /// The verdict on a question as of now, and whether all the evidence it asks for is there.
+    fn decide(&self, now: Now, question: &Question) -> (Reply, bool) {
+        let newer = question
+            .newer_than
+            .map(|after| newer_reports(&self.reports, after));
+        let reports = newer.as_ref().unwrap_or(&self.reports);
+        let granted = BTreeSet::new();
+        let snapshot = Snapshot::new(
+            self.generation,
+            now,
+            &self.policy,
+            &self.memory,
+            &granted,
+            reports,
+        );
+        let strangers: BTreeSet<_> = question
+            .nodes
+            .iter()
+            .copied()
+            .filter(|node| !snapshot.expected.contains_key(node))
+            .collect();
+        if !strangers.is_empty() {
+            return (Reply::NoSuchNodes(strangers), self.complete);
+        }
+        let evaluation = evaluate(&snapshot);
+        let healthy = build::healthy(&evaluation);
+        let mut findings = build::general_findings(&evaluation);
+        let required =
+            window::required(self.policy.window, &basis(&snapshot, &evaluation), now.mono);
+        let window = WindowView {
+            required: required.length,
+            healthy_for: self.window.healthy_for(now.mono),
+            basis: required.basis,
+        };
+        let explained = build::explained(&findings);
+        findings.extend(self.own_findings(&window, healthy, explained));
+        if question.nodes.is_empty() {
+            findings.extend(build::what_if_findings(&evaluation));
+        } else {
+            let judged = what_if(&snapshot, &question.nodes);
+            findings.extend(judged.findings().into_iter().cloned());
+        }
+        let state = verdict(findings.iter().map(|finding| finding.severity));
+        let reasons = self.describe(now, &findings);
+        let enough = question.newer_than.is_none()
+            || !build::lacks_evidence(&evaluation)
+            || state == State::Closed;
+        (
+            Reply::Decided {
+                decision: Decision { state, reasons },
+                evaluated: now,
+            },
+            enough,
+        )
+    }
+
+    fn describe(&self, now: Now, findings: &[Finding]) -> Vec<ReasonView> {
+        let since = |finding: &Finding| {
+            let key = (finding.reason, finding.subject.clone());
+            now.wall_of(self.first_seen.get(&key).copied().unwrap_or(now.mono))
+        };
+        let mut reasons: Vec<_> = findings
+            .iter()
+            .map(|finding| build::reason(finding, since(finding)))
+            .collect();
+        super::view::sort(&mut reasons);
+        reasons
+    }
+
+    /// Keeps the store's document in step with what is known; one write at a time.
+    fn remember(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let retry_at = self
+            .store
+            .trouble
+            .as_ref()
+            .map(|(_, at)| at.plus(STORE_RETRY));
+        if self.store.in_flight.is_some() || retry_at.is_some_and(|at| now.mono < at) {
+            return;
+        }
+        let mut doc = self.store.stored.clone();
+        doc.known_nodes.clone_from(&self.memory.known_nodes);
+        doc.cluster_id.clone_from(&self.memory.cluster_id);
+        if doc == self.store.stored {
+            return;
+        }
+        let id = self.store.next;
+        self.store.next = CommitId(id.0.wrapping_add(1));
+        self.store.in_flight = Some((id, doc.clone()));
+        out.push(Effect::Commit {
+            id,
+            expect: self.store.revision,
+            doc,
+        });
+    }
+
+    fn stored(&mut self, now: Now, id: CommitId, stored: Stored) {
+        let Some((_, doc)) = self.store.in_flight.take_if(|(flying, _)| *flying == id) else {
+            return;
+        };
+        match stored {
+            Stored::Written(revision) => {
+                self.store.stored = doc;
+                self.store.revision = revision;
+                self.store.trouble = None;
+            }
+            Stored::Lost(revision, doc) => {
+                for (node, role) in &doc.known_nodes {
+                    let known = self.memory.known_nodes.entry(*node).or_default();
+                    *known = known.and(*role);
+                }
+                self.store.stored = doc;
+                self.store.revision = revision;
+                self.store.trouble = None;
+            }
+            Stored::Refused(why) | Stored::Unclear(why) => {
+                self.store.trouble = Some((why, now.mono));
+            }
+        }
+    }
+
+    fn forget_deleted_topics(&mut self) {
+        let tables = tables(&self.reports);
+        let most = tables.clone().map(PartitionTable::len).max();
+        // Only when two brokers agree that something is gone, and only when there is something.
+        if tables.clone().count() >= 2 && most.is_some_and(|most| self.memory.epochs.len() > most) {
+            self.memory.forget_gone(tables);
+        }
+    }
+}
+
+fn tables(reports: &Reports) -> impl Iterator<Item = &PartitionTable> + Clone {
+    reports.values().filter_map(|report| match &report.facts {
+        Ok(Facts::Partitions(table)) => Some(&**table),
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// The board without liveness, metadata and quorum asked for before `after`. Death notices stay.
+fn newer_reports(reports: &Reports, after: Mono) -> Reports {
+    let stays = |report: &Report| match report.kind {
+        FactKind::Link | FactKind::Cluster | FactKind::Partitions | FactKind::Quorum => {
+            report.asked >= after || report.facts.is_err()
+        }
+        FactKind::LogEnds
+        | FactKind::Moves
+        | FactKind::NodeConfigs
+        | FactKind::TopicConfigs
+        | FactKind::LogDirs
+        | FactKind::Jmx
+        | FactKind::Groups => true,
+    };
+    reports
+        .iter()
+        .filter(|(_, report)| stays(report))
+        .map(|(slot, report)| (slot.clone(), report.clone()))
+        .collect()
+}
+
+/// What the window is built from, read from the brokers' own settings.
+fn basis(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Basis {
+    let largest = |key: &str| {
+        let values = snapshot
+            .all_node_configs()
+            .filter_map(|(_, read)| read.ok());
+        let numbers = values.filter_map(|read| read.facts.number(key));
+        numbers
+            .filter_map(|ms| u64::try_from(ms).ok())
+            .max()
+            .map(Duration::from_millis)
+    };
+    // Defaults: Kafka's own (replica.lag.time.max.ms 30 s; session 9 s KRaft, 18 s ZooKeeper).
+    let session = largest("broker.session.timeout.ms")
+        .max(largest("zookeeper.session.timeout.ms"))
+        .unwrap_or(Duration::from_secs(18));
+    let interval = snapshot
+        .reports()
+        .filter(|report| report.kind == FactKind::Partitions)
+        .map(|report| report.every)
+        .max();
+    Basis {
+        lag_max: largest("replica.lag.time.max.ms").unwrap_or(Duration::from_secs(30)),
+        session,
+        interval: interval.unwrap_or(Duration::from_secs(1)),
+        progress_proven: evaluation.progress_proven,
+        controller_changed: snapshot.memory.controller_changed(),
+    }
+}
+
+/// What a view is before the evaluation and the Machine's own history go in.
+pub(super) fn blank_parts(now: Now) -> ViewParts {
+    View::nothing(GateName::default(), now, Reason::WarmingUp, "").into_parts()
+}

@@ -1,0 +1,170 @@
+//! One round over all replicas: has every follower reached what its leader had before?
+//!
+//! ListOffsets with `replica_id = -2` answers any replica's own log end (reference `kafka-lab.md`
+//! 10). Leaders are asked first, followers after them, so that an end that is reached *was*
+//! reached; DescribeLogDirs' offset lag cannot say this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::connection::Connection;
+use super::encode::{AskedPartition, Reader};
+use super::rounds::{Connections, failed, join_all, leader_offsets, offsets};
+use super::transport::BoxFuture;
+use crate::evidence::facts::{LogEndFacts, ReplicaEnd};
+use crate::evidence::ids::NodeId;
+use crate::evidence::known::Known;
+use crate::evidence::partitions::PartitionTable;
+use crate::evidence::report::SourceFailure;
+
+/// How long a round may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTimes {
+    /// Each single question.
+    pub question: Duration,
+    /// From asking the leaders until replicas that are behind are no longer asked again.
+    pub round: Duration,
+    /// Between two questions about the same replica.
+    pub pause: Duration,
+}
+
+impl Default for RoundTimes {
+    fn default() -> Self {
+        Self {
+            question: Duration::from_secs(5),
+            round: Duration::from_millis(1500),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+/// One replica that follows, and which row of the leaders' answers is its own.
+struct Follower<'a> {
+    asked: AskedPartition<'a>,
+    topic: Arc<str>,
+    leader_row: usize,
+}
+
+struct Plan<'a> {
+    leaders: Vec<(Option<NodeId>, AskedPartition<'a>)>,
+    followers: BTreeMap<NodeId, Vec<Follower<'a>>>,
+}
+
+/// Runs one round over the partitions of `table`. The result has every connected node: its
+/// follower replicas (none is an empty list), or why it did not answer. A node without a
+/// connection is not in it; a leader without one makes its partitions' `leader_end` fail.
+///
+/// Epochs of the table go along with each question: a replica that is not in that leader's epoch
+/// answers with an error instead of an end that proves nothing.
+pub async fn log_end_round(
+    table: &PartitionTable,
+    connections: &Connections,
+    times: RoundTimes,
+) -> BTreeMap<NodeId, Result<LogEndFacts, SourceFailure>> {
+    let until = Instant::now() + times.round;
+    let Plan {
+        leaders,
+        mut followers,
+    } = plan(table);
+    let reader = Reader::AnyReplica;
+    let ends = leader_offsets(connections, reader, &leaders, times.question).await;
+    let ends = &ends;
+    let mut nodes = Vec::new();
+    let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
+    for (node, connection) in connections {
+        let rows = followers.remove(node).unwrap_or_default();
+        nodes.push(*node);
+        questions.push(Box::pin(async move {
+            ask_follower(connection, rows, ends, until, times).await
+        }));
+    }
+    nodes.into_iter().zip(join_all(questions).await).collect()
+}
+
+fn plan(table: &PartitionTable) -> Plan<'_> {
+    let mut plan = Plan {
+        leaders: Vec::with_capacity(table.len()),
+        followers: BTreeMap::new(),
+    };
+    for topic in table.topics() {
+        let name: Arc<str> = topic.name().into();
+        for partition in topic.partitions() {
+            let asked = AskedPartition {
+                topic: topic.name(),
+                partition: partition.index,
+                leader_epoch: partition.leader_epoch,
+            };
+            let followers = partition.replicas.iter();
+            let followers = followers.filter(|node| Some(**node) != partition.leader);
+            let leader_row = plan.leaders.len();
+            let mut followed = false;
+            for node in followers {
+                followed = true;
+                plan.followers.entry(*node).or_default().push(Follower {
+                    asked,
+                    topic: Arc::clone(&name),
+                    leader_row,
+                });
+            }
+            if followed {
+                plan.leaders.push((partition.leader, asked));
+            }
+        }
+    }
+    plan
+}
+
+async fn ask_follower(
+    connection: &Connection,
+    followers: Vec<Follower<'_>>,
+    ends: &[Known<i64>],
+    until: Instant,
+    times: RoundTimes,
+) -> Result<LogEndFacts, SourceFailure> {
+    let asked: Vec<_> = followers.iter().map(|follower| follower.asked).collect();
+    let own = offsets(connection, Reader::AnyReplica, &asked, times.question).await?;
+    let mut rows: Vec<ReplicaEnd> = followers
+        .into_iter()
+        .zip(own)
+        .map(|(follower, own_end)| ReplicaEnd {
+            topic: follower.topic,
+            partition: follower.asked.partition,
+            leader_end: ends
+                .get(follower.leader_row)
+                .cloned()
+                .unwrap_or_else(|| failed("not asked")),
+            own_end,
+        })
+        .collect();
+    loop {
+        let behind: Vec<usize> = (0..)
+            .zip(&rows)
+            .filter(|(_, row)| again(row))
+            .map(|(at, _)| at)
+            .collect();
+        if behind.is_empty() || Instant::now() + times.pause >= until {
+            break;
+        }
+        sleep(times.pause).await;
+        let questions: Vec<_> = behind
+            .iter()
+            .filter_map(|at| asked.get(*at).copied())
+            .collect();
+        let own = offsets(connection, Reader::AnyReplica, &questions, times.question).await?;
+        for (at, own_end) in behind.into_iter().zip(own) {
+            if let Some(row) = rows.get_mut(at) {
+                row.own_end = own_end;
+            }
+        }
+    }
+    rows.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    Ok(LogEndFacts { rows })
+}
+
+/// Worth asking again: behind its leader, or not able to say where it is, while the leader could.
+fn again(row: &ReplicaEnd) -> bool {
+    row.leader_end.value().is_some() && row.caught_up() != Some(true)
+}

@@ -1,0 +1,402 @@
+//! The questions a connection can be asked, and what their answers become.
+
+use std::time::Duration;
+
+use super::answers::{Commit, Gathered, commits_in_order, coordinators_in_order, offsets_in_order};
+use super::connection::{Answer, Connection, Throttled};
+use super::decode::cluster::ClusterAnswer;
+use super::decode::configs::{ConfigsAnswer, ResourceConfigs};
+use super::decode::groups::{CommitsAnswer, CoordinatorsAnswer};
+use super::decode::list_offsets::OffsetsAnswer;
+use super::decode::log_dirs::LogDirsAnswer;
+use super::decode::metadata::Metadata;
+use super::decode::moves::MovesAnswer;
+use super::decode::quorum::QuorumAnswer;
+use super::encode::{AskedPartition, Reader};
+use super::versions::{
+    Api, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM, FIND_COORDINATOR,
+    LIST_MOVES, LIST_OFFSETS, METADATA, OFFSET_FETCH,
+};
+use super::{decode, encode, errors};
+use crate::evidence::facts::{
+    ClusterFacts, LogDirFacts, Moves, NodeConfigs, QuorumFacts, RegisteredBroker, TopicConfigs,
+};
+use crate::evidence::ids::{ClusterId, GroupId, NodeId};
+use crate::evidence::known::{Known, Why};
+use crate::evidence::partitions::PartitionTable;
+use crate::evidence::report::{FailureClass, SourceFailure};
+
+/// What a Metadata answer of all topics says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataAnswer {
+    /// All topics and partitions that we may see.
+    pub table: PartitionTable,
+    /// Live brokers, in order of id.
+    pub brokers: Vec<RegisteredBroker>,
+    /// Which cluster answers; `None` while a starting broker does not know it.
+    pub cluster_id: Option<ClusterId>,
+    /// Real on ZooKeeper; on KRaft a random live broker, to be ignored.
+    pub controller: Option<NodeId>,
+}
+
+/// What DescribeCluster on a controller's own listener says (Kafka 3.7 and up).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllersAnswer {
+    /// Which cluster answers.
+    pub cluster_id: ClusterId,
+    /// The quorum's leader as this controller knows it.
+    pub leader: Option<NodeId>,
+    /// Registered controllers with the addresses they advertise, in order of id.
+    pub controllers: Vec<RegisteredBroker>,
+}
+
+/// The keys of a node's own configuration that are worth knowing; a release that does not have
+/// one leaves it out.
+pub const NODE_CONFIG_KEYS: &[&str] = &[
+    "broker.heartbeat.interval.ms",
+    "broker.id",
+    "broker.session.timeout.ms",
+    "controller.quorum.bootstrap.servers",
+    "controller.quorum.voters",
+    "default.replication.factor",
+    "follower.replication.throttled.rate",
+    "inter.broker.protocol.version",
+    "leader.replication.throttled.rate",
+    "log.message.format.version",
+    "min.insync.replicas",
+    "node.id",
+    "process.roles",
+    "replica.lag.time.max.ms",
+    "unclean.leader.election.enable",
+    "zookeeper.connect",
+    "zookeeper.session.timeout.ms",
+];
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+/// DescribeConfigs resource types.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+impl Connection {
+    /// The brokers of the cluster and its id, of a broker's listener. Falls back to Metadata of
+    /// no topics where DescribeCluster does not exist (before 2.8).
+    pub async fn describe_cluster(
+        &self,
+        deadline: Duration,
+    ) -> Result<Answer<ClusterFacts>, SourceFailure> {
+        let api = DESCRIBE_CLUSTER;
+        if self.versions().range(api.key).is_none() && self.versions().range(METADATA.key).is_some()
+        {
+            return self.cluster_from_metadata(deadline).await;
+        }
+        let version = self.version_of(api)?;
+        let build = encode::describe_brokers;
+        let answer = self
+            .ask(api, build, decode::cluster::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
+            Ok(ClusterFacts {
+                cluster_id: Known::Is(answer.cluster_id),
+                brokers: answer.nodes,
+                controller: answer.controller,
+                lists_fenced: version >= 2,
+            })
+        })
+    }
+
+    async fn cluster_from_metadata(
+        &self,
+        deadline: Duration,
+    ) -> Result<Answer<ClusterFacts>, SourceFailure> {
+        let answer = self.ask_metadata(false, deadline).await?;
+        Ok(answer.map(|answer| ClusterFacts {
+            cluster_id: answer.cluster_id.map_or_else(
+                || Known::Failed(Why(String::from("the broker does not know it yet"))),
+                Known::Is,
+            ),
+            brokers: answer.brokers,
+            controller: answer.controller,
+            lists_fenced: false,
+        }))
+    }
+
+    /// The controllers of the quorum, of a controller's own listener (3.7 and up; `Unsupported`
+    /// before). A broker's listener answers error 114.
+    pub async fn describe_controllers(
+        &self,
+        deadline: Duration,
+    ) -> Result<Answer<ControllersAnswer>, SourceFailure> {
+        // Version 0 cannot say that controllers are meant.
+        let api = Api {
+            lowest: 1,
+            ..DESCRIBE_CLUSTER
+        };
+        let build = |_| encode::describe_controllers();
+        let answer = self
+            .ask(api, build, decode::cluster::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
+            Ok(ControllersAnswer {
+                cluster_id: answer.cluster_id,
+                leader: answer.controller,
+                controllers: answer.nodes,
+            })
+        })
+    }
+
+    /// All topics and partitions as this broker knows them.
+    pub async fn metadata(
+        &self,
+        deadline: Duration,
+    ) -> Result<Answer<MetadataAnswer>, SourceFailure> {
+        let answer = self.ask_metadata(true, deadline).await?;
+        Ok(answer.map(|answer| MetadataAnswer {
+            table: answer.table,
+            brokers: answer.brokers,
+            cluster_id: answer.cluster_id,
+            controller: answer.controller,
+        }))
+    }
+
+    async fn ask_metadata(
+        &self,
+        topics: bool,
+        deadline: Duration,
+    ) -> Result<Answer<Metadata>, SourceFailure> {
+        let build = |_| encode::metadata(topics);
+        self.ask(METADATA, build, decode::metadata::decode, deadline)
+            .await?
+            .try_map(|answer| {
+                errors::check(answer.error, None, &self.about(METADATA))?;
+                Ok(answer)
+            })
+    }
+
+    /// The quorum as its leader sees it. Brokers forward the question to the leader; a controller
+    /// that is not the leader answers `Kafka(6)`, NOT_LEADER_OR_FOLLOWER.
+    pub async fn quorum(&self, deadline: Duration) -> Result<Answer<QuorumFacts>, SourceFailure> {
+        let api = DESCRIBE_QUORUM;
+        let build = |_| encode::describe_quorum();
+        let answer = self
+            .ask(api, build, decode::quorum::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
+            answer
+                .quorum
+                .ok_or_else(|| self.malformed(api, "no metadata partition in the answer"))
+        })
+    }
+
+    /// Running reassignments.
+    pub async fn moves(&self, deadline: Duration) -> Result<Answer<Moves>, SourceFailure> {
+        let api = LIST_MOVES;
+        let build = |_| encode::list_moves(deadline);
+        let answer = self
+            .ask(api, build, decode::moves::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
+            Ok(answer.moves)
+        })
+    }
+
+    /// The configuration of the node itself, [`NODE_CONFIG_KEYS`] only. Any other node than
+    /// `node` refuses: `WrongNode`.
+    pub async fn node_configs(
+        &self,
+        node: NodeId,
+        deadline: Duration,
+    ) -> Result<Answer<NodeConfigs>, SourceFailure> {
+        self.configs_of(node, NODE_CONFIG_KEYS, deadline).await
+    }
+
+    /// Some keys of the node's own configuration.
+    pub(super) async fn configs_of(
+        &self,
+        node: NodeId,
+        keys: &[&str],
+        deadline: Duration,
+    ) -> Result<Answer<NodeConfigs>, SourceFailure> {
+        let api = DESCRIBE_CONFIGS;
+        let build = |_| encode::node_configs(node.0, keys);
+        let answer = self
+            .ask(api, build, decode::configs::decode, deadline)
+            .await?;
+        let wanted = node.to_string();
+        answer.try_map(|answer| {
+            let own = |row: &ResourceConfigs| row.kind == BROKER && row.name == wanted;
+            let Some(row) = answer.resources.into_iter().find(own) else {
+                return Err(self.malformed(api, format_args!("nothing about node {node}")));
+            };
+            self.check_node(node, &row)?;
+            let values = row.values.into_iter();
+            Ok(NodeConfigs {
+                values: values
+                    .map(|(key, value, source)| (key, (value, source)))
+                    .collect(),
+            })
+        })
+    }
+
+    fn check_node(&self, node: NodeId, row: &ResourceConfigs) -> Result<(), SourceFailure> {
+        let message = row.message.as_deref();
+        if row.error == errors::INVALID_REQUEST {
+            let said = message.unwrap_or("it refuses to describe that node");
+            let detail = format!("{} is not node {node}: {said}", self.address());
+            return Err(SourceFailure::new(FailureClass::WrongNode, detail));
+        }
+        errors::check(row.error, message, &self.about(DESCRIBE_CONFIGS))
+    }
+
+    /// Effective `min.insync.replicas` of these topics, as this broker resolves it. A topic
+    /// deleted meanwhile is in neither list; one that is not described for any other reason is an
+    /// error.
+    pub async fn topic_configs(
+        &self,
+        topics: &[&str],
+        deadline: Duration,
+    ) -> Result<Answer<TopicConfigs>, SourceFailure> {
+        let api = DESCRIBE_CONFIGS;
+        let build = |_| encode::topic_configs(topics, MIN_INSYNC_REPLICAS);
+        let answer = self
+            .ask(api, build, decode::configs::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            let mut facts = TopicConfigs::default();
+            for row in answer.resources.into_iter().filter(|row| row.kind == TOPIC) {
+                self.topic_config(row, &mut facts)?;
+            }
+            Ok(facts)
+        })
+    }
+
+    fn topic_config(
+        &self,
+        row: ResourceConfigs,
+        facts: &mut TopicConfigs,
+    ) -> Result<(), SourceFailure> {
+        match row.error {
+            errors::UNKNOWN_TOPIC_OR_PARTITION => return Ok(()),
+            errors::TOPIC_AUTHORIZATION_FAILED => {
+                facts.hidden.push(row.name);
+                return Ok(());
+            }
+            code => errors::check(code, row.message.as_deref(), &self.about(DESCRIBE_CONFIGS))?,
+        }
+        let value = row
+            .values
+            .iter()
+            .find(|(key, ..)| key == MIN_INSYNC_REPLICAS);
+        let number = value.and_then(|(_, value, _)| value.as_ref()?.parse().ok());
+        let Some(number) = number else {
+            let why = format!("no {MIN_INSYNC_REPLICAS} of topic {}", row.name);
+            return Err(self.malformed(DESCRIBE_CONFIGS, why));
+        };
+        facts.min_insync_replicas.insert(row.name, number);
+        Ok(())
+    }
+
+    /// What this broker really hosts.
+    pub async fn log_dirs(&self, deadline: Duration) -> Result<Answer<LogDirFacts>, SourceFailure> {
+        let api = DESCRIBE_LOG_DIRS;
+        let build = |_| encode::log_dirs();
+        let answer = self
+            .ask(api, build, decode::log_dirs::decode, deadline)
+            .await?;
+        answer.try_map(|answer| {
+            let hidden = answer.error == errors::CLUSTER_AUTHORIZATION_FAILED;
+            if !hidden {
+                errors::check(answer.error, None, &self.about(api))?;
+            }
+            // A running broker has at least one directory, so none at all means: not for you.
+            Ok(LogDirFacts {
+                readable: !hidden && !answer.dirs.is_empty(),
+                dirs: answer.dirs,
+                hosted: answer.hosted,
+            })
+        })
+    }
+
+    /// The latest offsets of these partitions, in the order asked. An error code, a negative
+    /// offset or a missing answer is never a value.
+    pub async fn list_offsets(
+        &self,
+        reader: Reader,
+        asked: &[AskedPartition<'_>],
+        deadline: Duration,
+    ) -> Result<Answer<Vec<Known<i64>>>, SourceFailure> {
+        let build = |_| encode::list_offsets(reader, asked);
+        let answer = self
+            .ask(LIST_OFFSETS, build, decode::list_offsets::decode, deadline)
+            .await?;
+        Ok(answer.map(|answer| offsets_in_order(&answer, asked)))
+    }
+
+    /// The coordinator of each group, in the order asked. Before FindCoordinator v4 (Kafka 3.0)
+    /// one question per group; `deadline` is for each.
+    pub async fn find_coordinators(
+        &self,
+        groups: &[&GroupId],
+        deadline: Duration,
+    ) -> Result<Answer<Vec<Known<NodeId>>>, SourceFailure> {
+        let batched = self.version_of(FIND_COORDINATOR)? >= 4;
+        let size = if batched { groups.len().max(1) } else { 1 };
+        let mut all = Gathered::default();
+        for chunk in groups.chunks(size) {
+            let build = |version| encode::find_coordinators(version, chunk);
+            let decode = decode::groups::decode_coordinators;
+            let answer = self.ask(FIND_COORDINATOR, build, decode, deadline).await?;
+            all.add(answer, |answer| coordinators_in_order(&answer, chunk));
+        }
+        Ok(all.done())
+    }
+
+    /// The stable commits of each group, in the order asked; ask the groups' coordinator. Before
+    /// OffsetFetch v8 (Kafka 3.0) one question per group; `deadline` is for each.
+    pub async fn fetch_commits(
+        &self,
+        groups: &[&GroupId],
+        deadline: Duration,
+    ) -> Result<Answer<Vec<Known<Vec<Commit>>>>, SourceFailure> {
+        let batched = self.version_of(OFFSET_FETCH)? >= 8;
+        let size = if batched { groups.len().max(1) } else { 1 };
+        let mut all = Gathered::default();
+        for chunk in groups.chunks(size) {
+            let build = |version| encode::fetch_commits(version, chunk);
+            let decode = decode::groups::decode_commits;
+            let answer = self.ask(OFFSET_FETCH, build, decode, deadline).await?;
+            all.add(answer, |answer| commits_in_order(answer, chunk));
+        }
+        Ok(all.done())
+    }
+}
+
+macro_rules! throttled {
+    ($($answer:ty),+) => {$(
+        impl Throttled for $answer {
+            fn throttle_ms(&self) -> i32 {
+                self.throttle_ms
+            }
+        }
+    )+};
+}
+
+throttled!(
+    ClusterAnswer,
+    Metadata,
+    MovesAnswer,
+    ConfigsAnswer,
+    LogDirsAnswer,
+    OffsetsAnswer,
+    CoordinatorsAnswer,
+    CommitsAnswer
+);
+
+impl Throttled for QuorumAnswer {
+    fn throttle_ms(&self) -> i32 {
+        0
+    }
+}

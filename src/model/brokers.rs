@@ -1,0 +1,433 @@
+//! Brokers and the active controller: registration, heartbeats, fencing, controlled shutdown and
+//! the leaders and ISRs that follow from them.
+
+use std::collections::BTreeMap;
+
+use super::controllers::{FROZEN_RETRY, LOAD_RETRY};
+use super::image::{Image, Partition, Registration};
+use super::state::{BrokerPhase, Contact, ControllerPhase, Event, Millis, Process, Session};
+use super::{Cluster, NodeId, Release};
+
+impl Cluster {
+    /// When the active controller last heard of `broker`.
+    pub(super) fn last_contact(&self, broker: NodeId) -> Option<Millis> {
+        let session = self.sessions.get(&broker)?;
+        Some(match session.contact {
+            Contact::Lost { last } => last,
+            Contact::Live { first } => {
+                let interval = self.spec.settings.heartbeat_interval.max(1);
+                let since = self.now.saturating_sub(first);
+                if self.now < first {
+                    first
+                } else {
+                    first + since / interval * interval
+                }
+            }
+        })
+    }
+
+    fn can_heartbeat(&self, broker: NodeId) -> bool {
+        let Some(controller) = self.quorum.leader.filter(|leader| self.votes(*leader)) else {
+            return false;
+        };
+        let phase = self
+            .nodes
+            .get(&broker)
+            .is_some_and(|node| match node.broker {
+                BrokerPhase::Registered
+                | BrokerPhase::CaughtUp
+                | BrokerPhase::Running
+                | BrokerPhase::Leaving => true,
+                BrokerPhase::Off
+                | BrokerPhase::Jvm
+                | BrokerPhase::Starting
+                | BrokerPhase::Closing => false,
+            });
+        phase && self.linked(broker, controller)
+    }
+
+    /// Brings sessions in line with who can send heartbeats.
+    pub(super) fn refresh_sessions(&mut self) {
+        let brokers: Vec<NodeId> = self.sessions.keys().copied().collect();
+        for broker in brokers {
+            let alive = self.can_heartbeat(broker);
+            let Some(session) = self.sessions.get(&broker).copied() else {
+                continue;
+            };
+            match (session.contact, alive) {
+                (Contact::Live { .. }, true) | (Contact::Lost { .. }, false) => {}
+                (Contact::Live { .. }, false) => {
+                    let last = self.last_contact(broker).unwrap_or(self.now).min(self.now);
+                    self.set_contact(broker, Contact::Lost { last });
+                }
+                (Contact::Lost { .. }, true) => {
+                    self.set_contact(broker, Contact::Live { first: self.now });
+                    self.welcome_back(broker);
+                }
+            }
+        }
+    }
+
+    fn set_contact(&mut self, broker: NodeId, contact: Contact) {
+        let generation = self
+            .sessions
+            .get(&broker)
+            .map_or(0, |session| session.generation)
+            + 1;
+        self.sessions.insert(
+            broker,
+            Session {
+                contact,
+                generation,
+            },
+        );
+        let registered = self.image.brokers.get(&broker).is_some_and(|r| !r.fenced);
+        if let (Contact::Lost { last }, true) = (contact, registered) {
+            let check = self.draw(self.spec.timing.fence_check);
+            let at = last + self.spec.settings.session_timeout + check;
+            self.after(
+                at.saturating_sub(self.now),
+                Event::SessionExpiry { broker, generation },
+            );
+        }
+    }
+
+    /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat.
+    fn welcome_back(&mut self, broker: NodeId) {
+        let fenced = self.image.brokers.get(&broker).is_some_and(|r| r.fenced);
+        let Some(node) = self.nodes.get(&broker) else {
+            return;
+        };
+        if fenced && node.broker == BrokerPhase::Running {
+            let run = node.run;
+            let delay = self.draw(self.spec.timing.unfence);
+            self.after(
+                delay,
+                Event::BrokerStep {
+                    node: broker,
+                    run,
+                    to: BrokerPhase::Running,
+                },
+            );
+        }
+    }
+
+    /// A controller that becomes active gives every unfenced broker a whole session
+    /// (`ClusterControlManager.activate`).
+    pub(super) fn begin_sessions(&mut self) {
+        let brokers = self
+            .image
+            .brokers
+            .iter()
+            .filter(|(_, registration)| !registration.fenced);
+        let brokers: Vec<NodeId> = brokers.map(|(broker, _)| *broker).collect();
+        for broker in brokers {
+            self.set_contact(broker, Contact::Lost { last: self.now });
+        }
+    }
+
+    pub(super) fn session_expired(&mut self, broker: NodeId, generation: u64) {
+        let current = self
+            .sessions
+            .get(&broker)
+            .is_some_and(|s| s.generation == generation);
+        let fenced = self.image.brokers.get(&broker).is_none_or(|r| r.fenced);
+        if !current || fenced {
+            return;
+        }
+        if self.committing().is_none() {
+            // Without an active controller nobody counts; the next one starts anew.
+            self.after(LOAD_RETRY, Event::SessionExpiry { broker, generation });
+            return;
+        }
+        self.fence(broker);
+    }
+
+    /// `ReplicationControlManager.handleBrokerFenced`: out of every ISR it is not the last member
+    /// of, and its partitions get other leaders or none.
+    pub(super) fn fence(&mut self, broker: NodeId) {
+        let bump = self.bumps_epoch_on_shrink();
+        self.commit(|image, _| {
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
+            registration.fenced = true;
+            registration.shutting_down = false;
+            1 + remove_from_isrs(image, broker, bump)
+        });
+    }
+
+    /// The controller grants controlled shutdown: leaders move and ISRs shrink at once, also
+    /// where the broker was the only replica (kafka-jmx-metrics.md, section 3.3).
+    fn begin_shutdown(&mut self, broker: NodeId) {
+        let bump = self.bumps_epoch_on_shrink();
+        self.commit(|image, _| {
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
+            if registration.fenced {
+                return 0;
+            }
+            registration.shutting_down = true;
+            1 + remove_from_isrs(image, broker, bump)
+        });
+    }
+
+    /// `handleBrokerUnfenced`: leaderless partitions that have it in the ISR get it as leader;
+    /// it comes into other ISRs only by fetching.
+    fn unfence(&mut self, broker: NodeId) {
+        self.commit(|image, _| {
+            let Some(registration) = image.brokers.get_mut(&broker) else {
+                return 0;
+            };
+            if !registration.fenced {
+                return 0;
+            }
+            registration.fenced = false;
+            let brokers = image.brokers.clone();
+            1 + image.change(
+                |partition| partition.leader.is_none() && partition.isr.contains(&broker),
+                |_, partition| elect(partition, &|id| active(&brokers, id)),
+            )
+        });
+    }
+
+    /// `false` when the controller refuses: an older process of this id still has a session.
+    /// Up to 3.9 only an unfenced registration counts, from 4.0 on a fenced one too, which makes
+    /// quick restarts stall (DUPLICATE_BROKER_REGISTRATION, kafka-lab.md section 4).
+    fn register(&mut self, broker: NodeId) -> bool {
+        let Some(controller) = self.committing().filter(|c| self.linked(broker, *c)) else {
+            return false;
+        };
+        let release = self
+            .nodes
+            .get(&controller)
+            .map_or(self.spec.finalized, |n| n.release);
+        let known = self.image.brokers.get(&broker).copied();
+        let recent = self
+            .last_contact(broker)
+            .is_some_and(|last| last + self.spec.settings.session_timeout >= self.now);
+        let counts = known.is_some_and(|r| !r.fenced || release >= Release::V4_0);
+        if recent && counts {
+            return false;
+        }
+        if known.is_some_and(|registration| !registration.fenced) {
+            self.fence(broker);
+        }
+        let epoch = self.metadata_end();
+        self.commit(|image, _| {
+            let registration = Registration {
+                fenced: true,
+                shutting_down: false,
+                epoch,
+            };
+            image.brokers.insert(broker, registration);
+            1
+        });
+        true
+    }
+
+    /// Moves a broker one step on in its start or stop.
+    pub(super) fn broker_step(&mut self, id: NodeId, run: u64, to: BrokerPhase) {
+        let timing = self.spec.timing.clone();
+        let Some(node) = self.nodes.get(&id).filter(|node| node.run == run) else {
+            return;
+        };
+        let again = Event::BrokerStep { node: id, run, to };
+        if node.frozen {
+            self.after(FROZEN_RETRY, again);
+            return;
+        }
+        let stopping = matches!(node.process, Process::Stopping { .. });
+        if node.process != Process::Alive && !stopping {
+            return;
+        }
+        let next = match to {
+            BrokerPhase::Starting if !stopping => {
+                let recovery = if node.unclean {
+                    self.draw(timing.recovery)
+                } else {
+                    0
+                };
+                Some((
+                    recovery + self.draw(timing.register),
+                    BrokerPhase::Registered,
+                ))
+            }
+            BrokerPhase::Registered if !stopping => {
+                if !node.loaded || !self.register(id) {
+                    self.after(timing.register_retry, again);
+                    return;
+                }
+                self.set_contact(id, Contact::Live { first: self.now });
+                Some((self.draw(timing.catch_up), BrokerPhase::CaughtUp))
+            }
+            BrokerPhase::CaughtUp if !stopping => {
+                Some((self.draw(timing.unfence), BrokerPhase::Running))
+            }
+            BrokerPhase::Running if !stopping => {
+                if !self.can_heartbeat(id) || self.committing().is_none() {
+                    self.after(LOAD_RETRY, again);
+                    return;
+                }
+                self.run_broker(id, run);
+                return;
+            }
+            BrokerPhase::Leaving if stopping => {
+                self.leave(id, run, again);
+                return;
+            }
+            BrokerPhase::Closing if stopping => {
+                self.close_broker(id, again);
+                return;
+            }
+            BrokerPhase::Off
+            | BrokerPhase::Jvm
+            | BrokerPhase::Starting
+            | BrokerPhase::Registered
+            | BrokerPhase::CaughtUp
+            | BrokerPhase::Running
+            | BrokerPhase::Leaving
+            | BrokerPhase::Closing => return,
+        };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.broker = to;
+        }
+        if let Some((delay, to)) = next {
+            self.after(delay, Event::BrokerStep { node: id, run, to });
+        }
+    }
+
+    fn run_broker(&mut self, id: NodeId, run: u64) {
+        self.unfence(id);
+        let starting = self
+            .nodes
+            .get(&id)
+            .is_some_and(|n| n.broker == BrokerPhase::CaughtUp);
+        if starting {
+            // Connections are accepted only after the broker has been unfenced
+            // (`BrokerServer.startup`).
+            let delay = self.draw(self.spec.timing.open);
+            self.after(delay, Event::Open { node: id, run });
+            self.queue_isr_check(id, run);
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.broker = BrokerPhase::Running;
+            node.unclean = false;
+        }
+    }
+
+    fn leave(&mut self, id: NodeId, run: u64, again: Event) {
+        let registered = self.image.brokers.get(&id).is_some_and(|r| !r.fenced);
+        if registered && (self.committing().is_none() || !self.can_heartbeat(id)) {
+            // Controlled shutdown waits for a controller.
+            self.after(LOAD_RETRY, again);
+            return;
+        }
+        self.begin_shutdown(id);
+        let timing = &self.spec.timing;
+        let closing = (
+            timing.left.0.saturating_sub(timing.leave.1),
+            timing.left.1 - timing.leave.1,
+        );
+        let delay = self.draw(closing);
+        self.after(
+            delay,
+            Event::BrokerStep {
+                node: id,
+                run,
+                to: BrokerPhase::Closing,
+            },
+        );
+    }
+
+    /// The controller lets the broker go and fences it in the same heartbeat; the broker closes
+    /// its connections at once and its process ends a little later.
+    fn close_broker(&mut self, id: NodeId, again: Event) {
+        let registered = self.image.brokers.get(&id).is_some_and(|r| !r.fenced);
+        if registered && (self.committing().is_none() || !self.can_heartbeat(id)) {
+            self.after(LOAD_RETRY, again);
+            return;
+        }
+        if registered {
+            self.fence(id);
+            self.set_contact(id, Contact::Lost { last: self.now });
+        }
+        let timing = &self.spec.timing;
+        let rest = (
+            timing.exit.0.saturating_sub(timing.left.1),
+            timing.exit.1 - timing.left.1,
+        );
+        let delay = self.draw(rest);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.broker = BrokerPhase::Closing;
+        node.life += 1;
+        if node.spec.roles.controller {
+            // In a combined process the controller stops after the broker.
+            node.controller = ControllerPhase::Leaving;
+        }
+        let run = node.run;
+        self.after(delay, Event::Exit { node: id, run });
+    }
+
+    /// Gives partitions their preferred leader back where it is in sync (the controller does so
+    /// every `leader.imbalance.check.interval.seconds`).
+    pub(super) fn balance(&mut self) {
+        if self.committing().is_none() {
+            return;
+        }
+        self.commit(|image, _| {
+            let brokers = image.brokers.clone();
+            image.change(
+                |partition| {
+                    let preferred = partition.replicas.first().copied();
+                    preferred != partition.leader
+                        && preferred
+                            .is_some_and(|id| partition.isr.contains(&id) && active(&brokers, id))
+                },
+                |_, partition| {
+                    partition.leader = partition.replicas.first().copied();
+                    partition.leader_epoch += 1;
+                },
+            )
+        });
+    }
+}
+
+fn active(brokers: &BTreeMap<NodeId, Registration>, id: NodeId) -> bool {
+    brokers.get(&id).is_some_and(Registration::active)
+}
+
+/// Takes `broker` out of ISRs and leaderships. The last member stays in the ISR, so that it can
+/// lead again when it is back; the partition is offline until then.
+fn remove_from_isrs(image: &mut Image, broker: NodeId, bump: bool) -> i64 {
+    let brokers = image.brokers.clone();
+    image.change(
+        |partition| partition.isr.contains(&broker) || partition.leader == Some(broker),
+        |_, partition| {
+            let shrinks = partition.isr.len() > 1 && partition.isr.contains(&broker);
+            if shrinks {
+                partition.isr.retain(|member| *member != broker);
+            }
+            if partition.leader == Some(broker) {
+                elect(partition, &|id| id != broker && active(&brokers, id));
+            } else if shrinks {
+                partition.leader_epoch += i32::from(bump);
+            }
+        },
+    )
+}
+
+/// The first replica of the assignment that is in the ISR and may lead; never an unclean one.
+fn elect(partition: &mut Partition, may_lead: &dyn Fn(NodeId) -> bool) {
+    let order = partition.replicas.iter().copied();
+    let leader = order
+        .clone()
+        .find(|id| partition.isr.contains(id) && may_lead(*id));
+    if leader != partition.leader {
+        partition.leader = leader;
+        partition.leader_epoch += 1;
+    }
+}

@@ -1,0 +1,153 @@
+//! The cluster's metadata as an image: what the active controller has committed, and what each
+//! node has published of it. Cloning is cheap (topics are shared).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::NodeId;
+
+/// A topic's name and a partition's number.
+pub type PartitionId = (Arc<str>, u32);
+
+/// The metadata at one offset of the metadata log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Offset of the newest record in it.
+    pub offset: i64,
+    /// Registered brokers.
+    pub brokers: BTreeMap<NodeId, Registration>,
+    /// Topics by name.
+    pub topics: BTreeMap<Arc<str>, Arc<Topic>>,
+}
+
+/// A broker's registration (kafka-jmx-metrics.md, section 3.2: 10 fenced, 20 controlled
+/// shutdown, 30 active).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Not in service: not in Metadata, not in any ISR.
+    pub fenced: bool,
+    /// Asked for controlled shutdown and not yet fenced.
+    pub shutting_down: bool,
+    /// Offset of the registration record.
+    pub epoch: i64,
+}
+
+impl Registration {
+    /// May be in an ISR and lead (KIP-841: neither fenced nor shutting down).
+    #[must_use]
+    pub fn active(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// KIP-516.
+    pub id: Uuid,
+    /// One of Kafka's own.
+    pub internal: bool,
+    /// `min.insync.replicas` set on the topic.
+    pub min_isr: Option<u32>,
+    /// In the order of their numbers.
+    pub partitions: Vec<Partition>,
+}
+
+/// One partition as the controller knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// The assignment, preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// Replicas that a reassignment adds.
+    pub adding: Vec<NodeId>,
+    /// Replicas that a reassignment removes.
+    pub removing: Vec<NodeId>,
+    /// In-sync replicas.
+    pub isr: Vec<NodeId>,
+    /// `None` is offline (-1 on the wire).
+    pub leader: Option<NodeId>,
+    /// Goes up with every change of leader.
+    pub leader_epoch: i32,
+    /// Goes up with every change.
+    pub partition_epoch: i32,
+}
+
+impl Partition {
+    /// Fewer ISR members than original replicas: what UnderReplicatedPartitions counts
+    /// (kafka-jmx-metrics.md, section 3.2: without the adding ones).
+    #[must_use]
+    pub fn under_replicated(&self) -> bool {
+        self.isr.len() < self.replicas.len().saturating_sub(self.adding.len())
+    }
+}
+
+impl Image {
+    /// The partition, if the image has it.
+    #[must_use]
+    pub fn partition(&self, topic: &str, index: u32) -> Option<&Partition> {
+        let topic = self.topics.get(topic)?;
+        topic.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// Every partition with its id, in order.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Arc<str>, u32, &Topic, &Partition)> {
+        self.topics.iter().flat_map(|(name, topic)| {
+            (0u32..)
+                .zip(&topic.partitions)
+                .map(move |(index, partition)| (name, index, topic.as_ref(), partition))
+        })
+    }
+
+    /// Applies `change` to every partition for which it returns true from `wanted`.
+    pub(super) fn change(
+        &mut self,
+        wanted: impl Fn(&Partition) -> bool,
+        mut change: impl FnMut(&PartitionId, &mut Partition),
+    ) -> i64 {
+        let mut changed = 0;
+        for (name, topic) in &mut self.topics {
+            if !topic.partitions.iter().any(&wanted) {
+                continue;
+            }
+            let topic = Arc::make_mut(topic);
+            for (index, partition) in (0u32..).zip(&mut topic.partitions) {
+                if wanted(partition) {
+                    let before = partition.clone();
+                    change(&(name.clone(), index), partition);
+                    if *partition != before {
+                        partition.partition_epoch += 1;
+                        changed += 1;
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// Applies `change` to one partition; answers 1 if it exists.
+    pub(super) fn change_one(
+        &mut self,
+        topic: &str,
+        index: u32,
+        change: impl FnOnce(&mut Partition),
+    ) -> i64 {
+        let topic = self.topics.get_mut(topic).map(Arc::make_mut);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(index)) else {
+            return 0;
+        };
+        change(partition);
+        partition.partition_epoch += 1;
+        1
+    }
+
+    /// In Metadata's list of brokers.
+    #[must_use]
+    pub fn alive(&self, broker: NodeId) -> bool {
+        self.brokers
+            .get(&broker)
+            .is_some_and(|registration| !registration.fenced)
+    }
+}

@@ -1,0 +1,87 @@
+//! One pure simulated Kafka cluster in KRaft mode, for the demo, the tests and the simulation.
+//!
+//! A [`Cluster`] is a value: no I/O, no clock, no threads; the same [`Spec`] (with its seed) and
+//! the same calls give the same answers. It has three sides:
+//!
+//! - **time**: [`Cluster::advance`] lets queued events happen up to a moment;
+//! - **operations**: [`Cluster::kill`], [`Cluster::stop`], [`Cluster::start`],
+//!   [`Cluster::freeze`], [`Cluster::cut`] and others do what people and accidents do;
+//! - **outside**: [`Cluster::handle`] answers a Kafka request, [`Cluster::jmx_page`] a scrape,
+//!   [`Cluster::link`] and [`Cluster::life`] say what connections meet.
+//!
+//! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
+//! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
+//! registration, fencing and controlled shutdown, `replication` the logs and ISRs, `moves`
+//! reassignments, `life` events and operations, `faults` exporters that lie, `requests` the wire protocol, `jmx` the exporter's pages. Every operation
+//! first settles the logs, then changes something, then lets all consequences follow
+//! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
+//! only part with I/O: it puts a cluster behind real TCP and HTTP.
+//!
+//! Comments name where a behaviour comes from: the reference files by name, Kafka's classes, KIPs.
+
+mod brokers;
+mod controllers;
+mod faults;
+mod groups;
+mod image;
+mod jmx;
+mod life;
+mod moves;
+mod outside;
+mod release;
+mod replication;
+mod requests;
+pub mod serve;
+mod spec;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use self::faults::Fault;
+pub use self::image::{Image, Partition, PartitionId, Registration, Topic};
+pub use self::jmx::Page;
+pub use self::life::OperationError;
+pub use self::release::{Feature, Release};
+pub use self::spec::{
+    Family, GroupSpec, NodeId, NodeSpec, Roles, Settings, Spec, SpecError, Timing, TopicSpec,
+};
+pub use self::state::Cluster;
+
+/// The biggest request frame that is read, in bytes.
+pub const FRAME_LIMIT: usize = 1 << 20;
+
+/// The two kinds of listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listener {
+    /// Where clients and other brokers connect.
+    Broker,
+    /// Where brokers and other controllers connect.
+    Controller,
+}
+
+/// What a new connection meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is accepted and requests are answered.
+    Accepts,
+    /// It is refused.
+    Refuses,
+    /// The kernel accepts it, the frozen process says nothing.
+    Silent,
+}
+
+/// What a node does with a request. Bytes are one frame without its length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Answers at once.
+    Reply(Vec<u8>),
+    /// Answers after a while.
+    Delay(Duration, Vec<u8>),
+    /// Closes the connection without an answer.
+    CloseConnection,
+    /// Does not answer now; ask again later with the same request.
+    Silent,
+}

@@ -1,0 +1,70 @@
+//! What can be asked of a cluster without changing it: what connections meet, and the truth.
+
+use super::state::{BrokerPhase, ControllerPhase};
+use super::{Cluster, Image, Link, Listener, NodeId, Release, Spec};
+
+impl Cluster {
+    /// What a new connection to that listener meets. Listeners that the node does not have
+    /// refuse.
+    #[must_use]
+    pub fn link(&self, id: NodeId, listener: Listener) -> Link {
+        let Some(node) = self.nodes.get(&id) else {
+            return Link::Refuses;
+        };
+        let open = match listener {
+            Listener::Broker => {
+                node.open && matches!(node.broker, BrokerPhase::Running | BrokerPhase::Leaving)
+            }
+            Listener::Controller => match node.controller {
+                ControllerPhase::Off | ControllerPhase::Jvm => false,
+                ControllerPhase::Joined
+                | ControllerPhase::Loading
+                | ControllerPhase::Running
+                | ControllerPhase::Leaving => true,
+            },
+        };
+        match (open && node.alive(), node.frozen) {
+            (false, _) => Link::Refuses,
+            (true, true) => Link::Silent,
+            (true, false) => Link::Accepts,
+        }
+    }
+
+    /// The active controller, if one can commit now: the truth, not what nodes believe.
+    #[must_use]
+    pub fn active_controller(&self) -> Option<NodeId> {
+        self.committing()
+    }
+
+    /// The metadata that the active controller has committed: the truth, ahead of every node's
+    /// own copy.
+    #[must_use]
+    pub fn committed_image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The spec it was made from.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The binary that the node runs, or ran last.
+    #[must_use]
+    pub fn release(&self, id: NodeId) -> Option<Release> {
+        self.nodes.get(&id).map(|node| node.release)
+    }
+
+    /// When the node's process started, milliseconds since 1970; `None` when there is none.
+    #[must_use]
+    pub fn process_start(&self, id: NodeId) -> Option<i64> {
+        let node = self.nodes.get(&id)?;
+        node.alive().then(|| self.wall(node.started))
+    }
+
+    /// Changes whenever all connections to the node have ended.
+    #[must_use]
+    pub fn life(&self, id: NodeId) -> u64 {
+        self.nodes.get(&id).map_or(0, |node| node.life)
+    }
+}

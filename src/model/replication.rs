@@ -1,0 +1,323 @@
+//! Logs and followers: who holds how many records, who falls out of an ISR and who comes back.
+//!
+//! Logs are fluid: between two events every end moves on a straight line, so a step of an hour
+//! costs the same as one of a millisecond. Ends are kept in thousandths of a record, because
+//! records per second times milliseconds is just that.
+
+use std::collections::BTreeMap;
+
+use super::image::{Image, Partition, PartitionId};
+use super::state::{BrokerPhase, Event, Millis};
+use super::{Cluster, NodeId};
+
+/// One partition's log on every replica.
+#[derive(Clone, Debug)]
+pub(super) struct PartitionLog {
+    /// Records per second that producers send.
+    pub rate: u64,
+    /// The moment all ends below are true for.
+    pub at: Millis,
+    /// In thousandths of a record.
+    pub high_watermark: u64,
+    /// Since when its leader leads.
+    pub led_since: Millis,
+    pub replicas: BTreeMap<NodeId, ReplicaLog>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReplicaLog {
+    /// Log end in thousandths of a record.
+    pub end: u64,
+    /// When it last had read to the leader's end (`lastCaughtUpTimeMs` in `Replica.scala`).
+    pub caught_up_at: Millis,
+    /// Thousandths of records that its present process has taken from producers.
+    pub produced: u64,
+}
+
+/// The time an ISR change takes to be agreed with the controller (AlterPartition).
+const ALTER_ISR: Millis = 20;
+
+impl Cluster {
+    /// The broker serves reads and writes of partitions it leads.
+    pub(super) fn serves(&self, broker: NodeId) -> bool {
+        self.nodes.get(&broker).is_some_and(|node| {
+            !node.frozen && matches!(node.broker, BrokerPhase::Running | BrokerPhase::Leaving)
+        })
+    }
+
+    fn fetches(&self, follower: NodeId, leader: NodeId) -> bool {
+        let phase_fetches = self
+            .nodes
+            .get(&follower)
+            .is_some_and(|node| match node.broker {
+                BrokerPhase::Registered
+                | BrokerPhase::CaughtUp
+                | BrokerPhase::Running
+                | BrokerPhase::Leaving => !node.frozen,
+                BrokerPhase::Off
+                | BrokerPhase::Jvm
+                | BrokerPhase::Starting
+                | BrokerPhase::Closing => false,
+            });
+        phase_fetches && self.linked(follower, leader)
+    }
+
+    /// Brings every log to now. To be called before anything that logs depend on changes.
+    pub(super) fn settle_logs(&mut self) {
+        let mut logs = std::mem::take(&mut self.logs);
+        for (id, log) in &mut logs {
+            self.settle(id, log);
+        }
+        self.logs = logs;
+    }
+
+    /// Where `id`'s log is now, without changing anything.
+    pub(super) fn log_now(&self, id: &PartitionId) -> Option<PartitionLog> {
+        let mut log = self.logs.get(id)?.clone();
+        self.settle(id, &mut log);
+        Some(log)
+    }
+
+    fn settle(&self, id: &PartitionId, log: &mut PartitionLog) {
+        let elapsed = self.now.saturating_sub(log.at);
+        log.at = self.now;
+        let Some(topic) = self.image.topics.get(&id.0) else {
+            return;
+        };
+        let Some(partition) = self.image.partition(&id.0, id.1) else {
+            return;
+        };
+        let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else {
+            return;
+        };
+        let release = self
+            .nodes
+            .get(&leader)
+            .map_or(self.spec.finalized, |node| node.release);
+        let accepted = partition.isr.len() >= self.min_isr(topic, partition, release);
+        let rate = if accepted { log.rate } else { 0 };
+        let Some(first) = log.replicas.get_mut(&leader) else {
+            return;
+        };
+        first.end += rate * elapsed;
+        first.produced += rate * elapsed;
+        first.caught_up_at = self.now;
+        let end = first.end;
+        let behind = rate * self.spec.timing.fetch_lag;
+        for (follower, replica) in &mut log.replicas {
+            if *follower == leader || !self.fetches(*follower, leader) {
+                continue;
+            }
+            // What a dead leader had and this one lacks is cut off (KIP-101).
+            replica.end = replica.end.min(end);
+            let speed = self
+                .nodes
+                .get(follower)
+                .map_or(0, |node| node.catch_up_rate);
+            let reach = replica.end.saturating_add(speed.saturating_mul(elapsed));
+            replica.end = reach.min(end.saturating_sub(behind)).max(replica.end);
+            if replica.end + behind >= end {
+                replica.caught_up_at = self.now;
+            }
+        }
+        let lowest = partition
+            .isr
+            .iter()
+            .filter_map(|id| log.replicas.get(id))
+            .map(|r| r.end)
+            .min();
+        log.high_watermark = log.high_watermark.max(lowest.unwrap_or(0)).min(end);
+    }
+
+    /// The partition's leader, if it serves and can have ISR changes committed.
+    fn leader_in_touch(&self, partition: &Partition) -> Option<NodeId> {
+        let controller = self.committing()?;
+        let leader = partition.leader.filter(|leader| self.serves(*leader))?;
+        (leader == controller || self.linked(leader, controller)).then_some(leader)
+    }
+
+    /// A follower may come back into the ISR: it has read up to the high watermark
+    /// (`Partition.isFollowerInSync`) and is neither fenced nor shutting down (KIP-841).
+    fn returning(&self, image: &Image, id: &PartitionId, partition: &Partition) -> Vec<NodeId> {
+        let Some(log) = self.logs.get(id) else {
+            return Vec::new();
+        };
+        let Some(leader) = self.leader_in_touch(partition) else {
+            return Vec::new();
+        };
+        let missing = partition
+            .replicas
+            .iter()
+            .filter(|id| !partition.isr.contains(id));
+        missing
+            .filter(|id| {
+                image
+                    .brokers
+                    .get(id)
+                    .is_some_and(|registration| registration.active())
+            })
+            .filter(|id| self.fetches(**id, leader))
+            .filter(|id| {
+                log.replicas
+                    .get(id)
+                    .is_some_and(|r| r.end >= log.high_watermark)
+            })
+            .copied()
+            .collect()
+    }
+
+    /// Lets followers that have caught up into their ISRs.
+    pub(super) fn expand_isrs(&mut self) {
+        self.replicate_due = None;
+        if self.committing().is_none() {
+            return;
+        }
+        let mut grown: Vec<(PartitionId, Vec<NodeId>)> = Vec::new();
+        for (name, index, _, partition) in self.image.partitions() {
+            if partition.isr.len() < partition.replicas.len() {
+                let id = (name.clone(), index);
+                let back = self.returning(&self.image, &id, partition);
+                if !back.is_empty() {
+                    grown.push((id, back));
+                }
+            }
+        }
+        if grown.is_empty() {
+            return;
+        }
+        let grown: BTreeMap<PartitionId, Vec<NodeId>> = grown.into_iter().collect();
+        let mut leaders = Vec::new();
+        self.commit(|image, _| {
+            image.change(
+                |partition| partition.isr.len() < partition.replicas.len(),
+                |id, partition| {
+                    for node in grown.get(id).into_iter().flatten() {
+                        partition.isr.push(*node);
+                        leaders.extend(partition.leader);
+                    }
+                },
+            )
+        });
+        for leader in leaders {
+            if let Some(node) = self.nodes.get_mut(&leader) {
+                node.isr_expands += 1;
+            }
+        }
+    }
+
+    /// Queues the next look at followers that are catching up.
+    pub(super) fn plan_replication(&mut self) {
+        if self.committing().is_none() {
+            return;
+        }
+        let lacking = self
+            .image
+            .partitions()
+            .filter(|(_, _, _, partition)| partition.isr.len() < partition.replicas.len());
+        let mut soonest: Option<Millis> = None;
+        for (name, index, _, partition) in lacking {
+            let wait = self.catch_up_time(&(name.clone(), index), partition);
+            soonest = match (soonest, wait) {
+                (Some(known), Some(wait)) => Some(known.min(wait)),
+                (known, wait) => known.or(wait),
+            };
+        }
+        let Some(wait) = soonest else { return };
+        let due = self.now + wait + ALTER_ISR;
+        if self.replicate_due.is_none_or(|known| due < known) {
+            self.replicate_due = Some(due);
+            self.after(wait + ALTER_ISR, Event::Replicate);
+        }
+    }
+
+    fn catch_up_time(&self, id: &PartitionId, partition: &Partition) -> Option<Millis> {
+        let leader = self.leader_in_touch(partition)?;
+        let log = self.logs.get(id)?;
+        let mut soonest = None;
+        for follower in partition
+            .replicas
+            .iter()
+            .filter(|id| !partition.isr.contains(id))
+        {
+            let registered = self.image.brokers.get(follower).is_some_and(|r| r.active());
+            if !registered || !self.fetches(*follower, leader) {
+                continue;
+            }
+            let speed = self
+                .nodes
+                .get(follower)
+                .map_or(0, |node| node.catch_up_rate);
+            let missing = log
+                .high_watermark
+                .saturating_sub(log.replicas.get(follower)?.end);
+            let wait = missing
+                .checked_div(speed.saturating_sub(log.rate))
+                .map(|ms| ms + 1);
+            let wait = if missing == 0 { Some(0) } else { wait };
+            soonest = match (soonest, wait) {
+                (Some(known), Some(wait)) => Some(std::cmp::min::<Millis>(known, wait)),
+                (known, wait) => known.or(wait),
+            };
+        }
+        soonest
+    }
+
+    pub(super) fn queue_isr_check(&mut self, node: NodeId, run: u64) {
+        let half = self.spec.settings.replica_lag_time_max / 2;
+        let delay = self.draw((1, half.max(1)));
+        self.after(delay, Event::IsrCheck { node, run });
+    }
+
+    /// A leader drops followers that have not been at its end for `replica.lag.time.max.ms`; a
+    /// follower whose end equals the leader's counts as caught up for ever, so idle partitions
+    /// never shrink this way (`Replica.isCaughtUp`; the check runs every half of that time).
+    pub(super) fn check_isrs(&mut self, leader: NodeId, run: u64) {
+        let Some(node) = self.nodes.get(&leader).filter(|node| node.run == run) else {
+            return;
+        };
+        let frozen = node.frozen;
+        let half = self.spec.settings.replica_lag_time_max / 2;
+        self.after(half.max(1), Event::IsrCheck { node: leader, run });
+        let Some(controller) = self.committing() else {
+            return;
+        };
+        if frozen || !self.serves(leader) || !self.linked(leader, controller) {
+            return;
+        }
+        let limit = self.spec.settings.replica_lag_time_max;
+        let logs = std::mem::take(&mut self.logs);
+        let now = self.now;
+        let mut shrunk = 0;
+        let bump = self.bumps_epoch_on_shrink();
+        self.commit(|image, _| {
+            image.change(
+                |partition| partition.leader == Some(leader) && partition.isr.len() > 1,
+                |id, partition| {
+                    let Some(log) = logs.get(id) else { return };
+                    let end = log.replicas.get(&leader).map_or(0, |replica| replica.end);
+                    let before = partition.isr.len();
+                    partition.isr.retain(|member| {
+                        *member == leader
+                            || log.replicas.get(member).is_some_and(|replica| {
+                                replica.end >= end || now - replica.caught_up_at <= limit
+                            })
+                    });
+                    if partition.isr.len() < before {
+                        shrunk += 1;
+                        partition.leader_epoch += i32::from(bump);
+                    }
+                },
+            )
+        });
+        self.logs = logs;
+        if let Some(node) = self.nodes.get_mut(&leader) {
+            node.isr_shrinks += shrunk;
+        }
+    }
+
+    /// Before metadata.version 3.6-IV0 every ISR shrink also raised the leader epoch
+    /// (KAFKA-15021).
+    pub(super) fn bumps_epoch_on_shrink(&self) -> bool {
+        self.spec.finalized < super::Release::V3_6
+    }
+}

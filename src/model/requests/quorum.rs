@@ -1,0 +1,224 @@
+//! DescribeQuorum and ListPartitionReassignments: what only the active controller answers;
+//! brokers forward, other controllers refuse.
+
+use kafka_protocol::messages::describe_quorum_response::{
+    Listener as QuorumListener, Node as QuorumNode, PartitionData, ReplicaState, TopicData,
+};
+use kafka_protocol::messages::list_partition_reassignments_response::{
+    OngoingPartitionReassignment, OngoingTopicReassignment,
+};
+use kafka_protocol::messages::{
+    BrokerId, DescribeQuorumRequest, DescribeQuorumResponse, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::{At, Reply, code, text};
+use crate::model::state::{Millis, Position};
+use crate::model::{Cluster, Listener, NodeId};
+
+/// The only partition of the metadata log.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+/// Observers that have not fetched for that long are dropped (`LeaderState`).
+const OBSERVER_SESSION: Millis = 300_000;
+
+pub(super) fn answer(at: &At<'_>, request: DescribeQuorumRequest) -> Reply<DescribeQuorumResponse> {
+    let named = request.topics.iter().any(|topic| {
+        topic.topic_name.0.as_str() == METADATA_TOPIC
+            && topic
+                .partitions
+                .iter()
+                .any(|partition| partition.partition_index == 0)
+    });
+    if !named {
+        return Reply::Is(refused(code::UNKNOWN_TOPIC_OR_PARTITION));
+    }
+    let own = at.node.spec.id;
+    let reply = match (at.listener, at.controller()) {
+        (Listener::Broker, None) => return Reply::Waits,
+        (Listener::Broker, Some(leader)) => quorum(at, leader),
+        (Listener::Controller, _) if at.node.leader != Some(own) => {
+            refused(code::NOT_LEADER_OR_FOLLOWER)
+        }
+        (Listener::Controller, _) if at.cluster.quorum.leader == Some(own) => quorum(at, own),
+        (Listener::Controller, _) => alone(at),
+    };
+    Reply::Is(reply)
+}
+
+/// What a leader that has been replaced and does not know it yet answers: itself, and voters that
+/// stopped fetching.
+fn alone(at: &At<'_>) -> DescribeQuorumResponse {
+    let (stopped, end) = match at.node.position {
+        Position::Stopped { at, end } => (at, end),
+        Position::Never | Position::Following => (at.cluster.now, at.node.image.offset),
+    };
+    // The others had missed it for a fetch timeout by then.
+    let last = stopped.saturating_sub(at.cluster.spec.settings.quorum_fetch_timeout);
+    let (now, then) = (at.cluster.wall(at.cluster.now), at.cluster.wall(last));
+    let own = at.node.spec.id;
+    let voters = at.cluster.voters().map(|id| {
+        let seen = if id == own { now } else { then };
+        state(at, id, end, seen)
+    });
+    let partition = PartitionData::default()
+        .with_leader_id(BrokerId(own))
+        .with_leader_epoch(at.node.epoch)
+        .with_high_watermark(end)
+        .with_current_voters(voters.collect());
+    wrap(partition)
+}
+
+fn wrap(partition: PartitionData) -> DescribeQuorumResponse {
+    let topic = TopicData::default()
+        .with_topic_name(TopicName(StrBytes::from_static_str(METADATA_TOPIC)))
+        .with_partitions(vec![partition]);
+    DescribeQuorumResponse::default().with_topics(vec![topic])
+}
+
+fn refused(error: i16) -> DescribeQuorumResponse {
+    wrap(PartitionData::default().with_error_code(error))
+}
+
+fn quorum(at: &At<'_>, leader: NodeId) -> DescribeQuorumResponse {
+    let cluster = at.cluster;
+    let end = cluster.metadata_end();
+    let voters = cluster
+        .voters()
+        .map(|id| replica(at, id, leader, end))
+        .collect();
+    let observers = cluster.nodes.values().filter(|node| {
+        let recent = match node.position {
+            Position::Never => false,
+            Position::Following => true,
+            Position::Stopped { at, .. } => cluster.now - at < OBSERVER_SESSION,
+        };
+        !node.spec.roles.controller && recent
+    });
+    let observers = observers
+        .map(|node| replica(at, node.spec.id, leader, end))
+        .collect();
+    let partition = PartitionData::default()
+        .with_leader_id(BrokerId(leader))
+        .with_leader_epoch(cluster.quorum.epoch)
+        .with_high_watermark(end)
+        .with_current_voters(voters)
+        .with_observers(observers);
+    let mut response = wrap(partition);
+    if at.version >= 2 {
+        response = response.with_nodes(cluster.voters().map(|id| node(cluster, id)).collect());
+    }
+    response
+}
+
+fn node(cluster: &Cluster, id: NodeId) -> QuorumNode {
+    let (host, port) = cluster.address(id, Listener::Controller);
+    let listener = QuorumListener::default()
+        .with_name(StrBytes::from_static_str("CONTROLLER"))
+        .with_host(host)
+        .with_port(u16::try_from(port).unwrap_or(0));
+    QuorumNode::default()
+        .with_node_id(BrokerId(id))
+        .with_listeners(vec![listener])
+}
+
+fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
+    let cluster = at.cluster;
+    let position = cluster
+        .nodes
+        .get(&id)
+        .map_or(Position::Never, |node| node.position);
+    if id == leader {
+        return state(at, id, end, cluster.wall(cluster.now));
+    }
+    match position {
+        Position::Never => state(at, id, -1, -1),
+        Position::Following => {
+            // A follower with nothing to read asks every 500 ms; idle records come as often.
+            let phase = u64::try_from(id).unwrap_or(0) * 137;
+            let last = cluster.now.saturating_sub((cluster.now + phase) % 500);
+            state(at, id, end, cluster.wall(last))
+        }
+        Position::Stopped { at: last, end } => state(at, id, end, cluster.wall(last)),
+    }
+}
+
+/// One voter or observer that fetched last, and was caught up, at `seen`.
+fn state(at: &At<'_>, id: NodeId, end: i64, seen: i64) -> ReplicaState {
+    let mut state = ReplicaState::default()
+        .with_replica_id(BrokerId(id))
+        .with_log_end_offset(end);
+    if at.version >= 1 {
+        state = state
+            .with_last_fetch_timestamp(seen)
+            .with_last_caught_up_timestamp(seen);
+    }
+    if at.version >= 2 {
+        state = state.with_replica_directory_id(at.cluster.directory(id));
+    }
+    state
+}
+
+impl Cluster {
+    /// The directory id of a voter; all zero with static voters (kraft.version 0, KIP-853).
+    pub(in crate::model) fn directory(&self, id: NodeId) -> Uuid {
+        if self.spec.dynamic_quorum {
+            let id = u64::try_from(id).unwrap_or(0);
+            Uuid::from_u64_pair(self.spec.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15), id + 1)
+        } else {
+            Uuid::nil()
+        }
+    }
+}
+
+pub(super) fn reassignments(
+    at: &At<'_>,
+    request: ListPartitionReassignmentsRequest,
+) -> Reply<ListPartitionReassignmentsResponse> {
+    match (at.listener, at.controller()) {
+        (Listener::Broker, None) => return Reply::Waits,
+        (Listener::Broker, Some(_)) => {}
+        (Listener::Controller, leader) if leader == Some(at.node.spec.id) => {}
+        (Listener::Controller, _) => {
+            let refused = ListPartitionReassignmentsResponse::default()
+                .with_error_code(code::NOT_CONTROLLER)
+                .with_error_message(Some(text("This is not the correct controller.")));
+            return Reply::Is(refused);
+        }
+    }
+    let wanted = |topic: &str, index: i32| match &request.topics {
+        None => true,
+        Some(topics) => topics.iter().any(|wanted| {
+            wanted.name.0.as_str() == topic && wanted.partition_indexes.contains(&index)
+        }),
+    };
+    let ids = |list: &[NodeId]| list.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
+    let mut topics = Vec::new();
+    for (name, topic) in &at.cluster.image.topics {
+        let moving = (0..).zip(&topic.partitions).filter(|(index, partition)| {
+            let moves = !partition.adding.is_empty() || !partition.removing.is_empty();
+            moves && wanted(name, *index)
+        });
+        let partitions: Vec<_> = moving
+            .map(|(index, partition)| {
+                OngoingPartitionReassignment::default()
+                    .with_partition_index(index)
+                    .with_replicas(ids(&partition.replicas))
+                    .with_adding_replicas(ids(&partition.adding))
+                    .with_removing_replicas(ids(&partition.removing))
+            })
+            .collect();
+        if !partitions.is_empty() {
+            topics.push(
+                OngoingTopicReassignment::default()
+                    .with_name(TopicName(text(name.as_ref())))
+                    .with_partitions(partitions),
+            );
+        }
+    }
+    let response = ListPartitionReassignmentsResponse::default()
+        .with_error_message(None)
+        .with_topics(topics);
+    Reply::Is(response)
+}

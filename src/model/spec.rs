@@ -1,0 +1,418 @@
+//! What to simulate: nodes, topics, groups, Kafka's settings and measured durations.
+
+use thiserror::Error;
+
+use super::Release;
+
+/// A node's id (`node.id`), unique over brokers and controllers.
+pub type NodeId = i32;
+
+/// Which part of a cluster a node plays (`process.roles`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves clients and holds partitions.
+    pub broker: bool,
+    /// Votes in the metadata quorum.
+    pub controller: bool,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    /// `node.id`.
+    pub id: NodeId,
+    /// `process.roles`.
+    pub roles: Roles,
+    /// The binary it runs at the start.
+    pub release: Release,
+}
+
+/// One topic; its replicas are spread over the brokers in the order of their ids.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// Replicas per partition (1 to 4 is what people use).
+    pub replication: u32,
+    /// `min.insync.replicas` of the topic; `None` takes the brokers' value.
+    pub min_isr: Option<u32>,
+    /// Records per second into each partition (acks=all).
+    pub rate: u64,
+    /// One of Kafka's own topics.
+    pub internal: bool,
+}
+
+/// A consumer group that reads all partitions of one topic.
+#[derive(Clone, Debug)]
+pub struct GroupSpec {
+    /// Its `group.id`.
+    pub name: String,
+    /// The topic it reads.
+    pub topic: String,
+    /// How far behind the high watermark its commits are, in milliseconds of production.
+    pub behind_ms: u64,
+}
+
+/// The rules file that the JMX exporter runs with (kafka-jmx-metrics.md, section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Family D: the exporter's default format, no rules.
+    Default,
+    /// Family F: flat lower-case names (`kafka-kraft-3_0_0.yml`, Strimzi).
+    Flat,
+}
+
+/// Kafka's own settings, in milliseconds where they are times; `Default` is Kafka's default.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: u64,
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: u64,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max: u64,
+    /// `controller.quorum.fetch.timeout.ms`.
+    pub quorum_fetch_timeout: u64,
+    /// `min.insync.replicas` of the brokers; 2 is what the lab and most clusters use.
+    pub min_insync_replicas: u32,
+    /// `leader.imbalance.check.interval.seconds`, in milliseconds.
+    pub balance_interval: u64,
+    /// `offsets.topic.num.partitions`; 0 leaves the topic out.
+    pub offsets_partitions: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            session_timeout: 9_000,
+            heartbeat_interval: 2_000,
+            replica_lag_time_max: 30_000,
+            quorum_fetch_timeout: 2_000,
+            min_insync_replicas: 2,
+            balance_interval: 300_000,
+            offsets_partitions: 10,
+        }
+    }
+}
+
+/// How long things take, in milliseconds, as (shortest, longest); `Default` is what the lab
+/// measured (kafka-lab.md, sections 3 to 6).
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Spawn of the process to the exporter's HTTP server.
+    pub exporter: (u64, u64),
+    /// Spawn to the first Kafka beans (BrokerState 1).
+    pub boot: (u64, u64),
+    /// First beans to the first registration request.
+    pub register: (u64, u64),
+    /// Time between registration requests after DUPLICATE_BROKER_REGISTRATION.
+    pub register_retry: u64,
+    /// Registration to "caught up with the metadata log".
+    pub catch_up: (u64, u64),
+    /// Caught up to unfenced (the next heartbeats).
+    pub unfence: (u64, u64),
+    /// Unfenced to open listeners.
+    pub open: (u64, u64),
+    /// Log recovery after an unclean stop.
+    pub recovery: (u64, u64),
+    /// SIGTERM to the controller moving leaders and shrinking ISRs.
+    pub leave: (u64, u64),
+    /// SIGTERM to fenced, listeners closed.
+    pub left: (u64, u64),
+    /// SIGTERM to exit of a broker.
+    pub exit: (u64, u64),
+    /// SIGTERM to exit of a controller.
+    pub controller_exit: (u64, u64),
+    /// SIGTERM to the end of the Kafka series on the JMX page.
+    pub series_gone: u64,
+    /// A controller's boot to its first KafkaController series.
+    pub controller_series: (u64, u64),
+    /// First KafkaController series (all 0) to loaded values.
+    pub controller_load: (u64, u64),
+    /// Loss of the active controller to the next one.
+    pub election: (u64, u64),
+    /// The same when it resigns on SIGTERM.
+    pub handover: (u64, u64),
+    /// Commit in the metadata log to a node's published image.
+    pub publish: (u64, u64),
+    /// End of a session to the controller's check that sees it.
+    pub fence_check: (u64, u64),
+    /// A follower that is in sync reads this far behind its leader.
+    pub fetch_lag: u64,
+    /// A follower's catch-up speed, records per second and partition.
+    pub catch_up_rate: u64,
+    /// A new group coordinator loads its partition this long.
+    pub coordinator_load: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            exporter: (400, 900),
+            boot: (1_300, 1_900),
+            register: (500, 900),
+            register_retry: 2_000,
+            catch_up: (200, 500),
+            unfence: (200, 700),
+            open: (20, 80),
+            recovery: (300, 1_500),
+            leave: (60, 600),
+            left: (2_200, 2_500),
+            exit: (2_800, 3_900),
+            controller_exit: (300, 700),
+            series_gone: 100,
+            controller_series: (1_500, 2_200),
+            controller_load: (500, 1_000),
+            election: (1_000, 1_800),
+            handover: (150, 250),
+            publish: (5, 60),
+            fence_check: (900, 1_300),
+            fetch_lag: 5,
+            catch_up_rate: 20_000,
+            coordinator_load: 500,
+        }
+    }
+}
+
+/// A whole simulated cluster.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// As in Metadata and DescribeCluster.
+    pub cluster_id: String,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Wall time of the start of the simulation, milliseconds since 1970.
+    pub start_wall_ms: i64,
+    /// Brokers and controllers.
+    pub nodes: Vec<NodeSpec>,
+    /// Topics beside `__consumer_offsets`.
+    pub topics: Vec<TopicSpec>,
+    /// Consumer groups.
+    pub groups: Vec<GroupSpec>,
+    /// Kafka's settings.
+    pub settings: Settings,
+    /// Measured durations.
+    pub timing: Timing,
+    /// What the JMX pages look like.
+    pub family: Family,
+    /// The finalized `metadata.version` is that of this release.
+    pub finalized: Release,
+    /// `controller.quorum.bootstrap.servers` with directory ids (KIP-853) instead of the static
+    /// `controller.quorum.voters`.
+    pub dynamic_quorum: bool,
+}
+
+/// Why a spec cannot be simulated.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// Two nodes have this id.
+    #[error("node id {0} appears twice: give every node its own id")]
+    DuplicateNode(NodeId),
+    /// A node without a role.
+    #[error("node {0} is neither broker nor controller: give it a role")]
+    NoRole(NodeId),
+    /// No broker or no controller.
+    #[error("the cluster has no {0}: add one")]
+    Missing(&'static str),
+    /// A topic that cannot be placed.
+    #[error("topic {topic} wants {replication} replicas on {brokers} brokers")]
+    Replication {
+        /// The topic.
+        topic: String,
+        /// What it asks for.
+        replication: u32,
+        /// What there is.
+        brokers: usize,
+    },
+    /// A group that reads nothing.
+    #[error("group {group} reads topic {topic}, which the spec does not have")]
+    NoTopic {
+        /// The group.
+        group: String,
+        /// The missing topic.
+        topic: String,
+    },
+    /// More precise than the binaries allow.
+    #[error("metadata.version {0} is above what node {1} supports: upgrade it or lower it")]
+    Finalized(Release, NodeId),
+}
+
+impl Spec {
+    /// Dedicated controllers (ids from 101) and brokers (ids from 1) of one release, one topic
+    /// `orders` with 60 partitions, three replicas (fewer on fewer brokers) and a trickle of
+    /// records, read by group `billing`.
+    #[must_use]
+    pub fn kraft(controllers: u16, brokers: u16, release: Release) -> Spec {
+        let mut nodes = Vec::new();
+        for index in 1..=i32::from(brokers) {
+            nodes.push(NodeSpec {
+                id: index,
+                roles: Roles::BROKER,
+                release,
+            });
+        }
+        for index in 1..=i32::from(controllers) {
+            nodes.push(NodeSpec {
+                id: 100 + index,
+                roles: Roles::CONTROLLER,
+                release,
+            });
+        }
+        Spec::of(nodes, u32::from(brokers), release)
+    }
+
+    /// Nodes that are broker and controller at once (ids from 1), otherwise like [`Spec::kraft`].
+    #[must_use]
+    pub fn combined(nodes: u16, release: Release) -> Spec {
+        let list = (1..=i32::from(nodes))
+            .map(|id| NodeSpec {
+                id,
+                roles: Roles::COMBINED,
+                release,
+            })
+            .collect();
+        Spec::of(list, u32::from(nodes), release)
+    }
+
+    fn of(nodes: Vec<NodeSpec>, brokers: u32, release: Release) -> Spec {
+        Spec {
+            cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
+            seed: 1,
+            start_wall_ms: 1_795_000_000_000,
+            nodes,
+            topics: vec![TopicSpec::new("orders", 60, brokers.min(3)).rate(10)],
+            groups: vec![GroupSpec {
+                name: "billing".to_owned(),
+                topic: "orders".to_owned(),
+                behind_ms: 200,
+            }],
+            settings: Settings::default(),
+            timing: Timing::default(),
+            family: Family::Default,
+            finalized: release,
+            dynamic_quorum: false,
+        }
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Spec {
+        self.seed = seed;
+        self
+    }
+
+    /// The same with these topics instead; groups on topics that are gone go too.
+    #[must_use]
+    pub fn topics(mut self, topics: Vec<TopicSpec>) -> Spec {
+        self.groups
+            .retain(|group| topics.iter().any(|topic| topic.name == group.topic));
+        self.topics = topics;
+        self
+    }
+
+    /// The same with another family of JMX names.
+    #[must_use]
+    pub fn family(mut self, family: Family) -> Spec {
+        self.family = family;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), SpecError> {
+        self.check_nodes()?;
+        let brokers = self.nodes.iter().filter(|node| node.roles.broker).count();
+        for topic in &self.topics {
+            let replication = usize::try_from(topic.replication).unwrap_or(usize::MAX);
+            if replication == 0 || replication > brokers {
+                let (name, replication) = (topic.name.clone(), topic.replication);
+                return Err(SpecError::Replication {
+                    topic: name,
+                    replication,
+                    brokers,
+                });
+            }
+        }
+        for group in &self.groups {
+            if !self.topics.iter().any(|topic| topic.name == group.topic) {
+                let (name, topic) = (group.name.clone(), group.topic.clone());
+                return Err(SpecError::NoTopic { group: name, topic });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_nodes(&self) -> Result<(), SpecError> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if self
+                .nodes
+                .iter()
+                .skip(index + 1)
+                .any(|other| other.id == node.id)
+            {
+                return Err(SpecError::DuplicateNode(node.id));
+            }
+            if !node.roles.broker && !node.roles.controller {
+                return Err(SpecError::NoRole(node.id));
+            }
+            if node.release < self.finalized {
+                return Err(SpecError::Finalized(self.finalized, node.id));
+            }
+        }
+        if !self.nodes.iter().any(|node| node.roles.broker) {
+            return Err(SpecError::Missing("broker"));
+        }
+        if !self.nodes.iter().any(|node| node.roles.controller) {
+            return Err(SpecError::Missing("controller"));
+        }
+        Ok(())
+    }
+}
+
+impl Roles {
+    /// Broker only.
+    pub const BROKER: Roles = Roles {
+        broker: true,
+        controller: false,
+    };
+    /// Controller only.
+    pub const CONTROLLER: Roles = Roles {
+        broker: false,
+        controller: true,
+    };
+    /// Both.
+    pub const COMBINED: Roles = Roles {
+        broker: true,
+        controller: true,
+    };
+}
+
+impl TopicSpec {
+    /// A topic without records and with the brokers' `min.insync.replicas`.
+    #[must_use]
+    pub fn new(name: &str, partitions: u32, replication: u32) -> TopicSpec {
+        let name = name.to_owned();
+        TopicSpec {
+            name,
+            partitions,
+            replication,
+            min_isr: None,
+            rate: 0,
+            internal: false,
+        }
+    }
+
+    /// The same with this many records per second into each partition.
+    #[must_use]
+    pub fn rate(mut self, rate: u64) -> TopicSpec {
+        self.rate = rate;
+        self
+    }
+
+    /// The same with its own `min.insync.replicas`.
+    #[must_use]
+    pub fn min_isr(mut self, min_isr: u32) -> TopicSpec {
+        self.min_isr = Some(min_isr);
+        self
+    }
+}

@@ -1,0 +1,256 @@
+//! The start: a whole cluster that has been up and healthy for some minutes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::image::{Image, Partition, PartitionId, Registration, Topic};
+use super::replication::{PartitionLog, ReplicaLog};
+use super::state::{
+    BrokerPhase, Contact, ControllerPhase, Event, Node, OFFSETS_TOPIC, ORIGIN, Position, Process,
+    Quorum, Random, Session,
+};
+use super::{Cluster, Listener, NodeId, NodeSpec, Spec, SpecError, TopicSpec};
+
+impl Cluster {
+    /// A cluster that has been up and healthy for some minutes.
+    ///
+    /// # Errors
+    /// When the spec contradicts itself.
+    pub fn new(spec: Spec) -> Result<Cluster, SpecError> {
+        spec.check()?;
+        let mut random = Random(spec.seed);
+        let image = Arc::new(first_image(&spec, &mut random));
+        let nodes = first_nodes(&spec, &image, &mut random);
+        let voters: Vec<NodeId> = spec
+            .nodes
+            .iter()
+            .filter(|node| node.roles.controller)
+            .map(|node| node.id)
+            .collect();
+        let pick = usize::try_from(random.next()).unwrap_or(0) % voters.len().max(1);
+        let quorum = Quorum {
+            leader: voters.get(pick).copied(),
+            epoch: 4,
+            since: ORIGIN - 600_000,
+            electing: false,
+            end: image.offset,
+            end_at: ORIGIN,
+            alone_since: None,
+        };
+        let mut cluster = Cluster {
+            logs: first_logs(&spec, &image),
+            spec,
+            now: ORIGIN,
+            random,
+            queue: BTreeMap::new(),
+            queued: 0,
+            nodes,
+            quorum,
+            image,
+            sessions: BTreeMap::new(),
+            replicate_due: None,
+            cuts: BTreeSet::new(),
+            topics_hidden: false,
+            stalled_groups: BTreeMap::new(),
+        };
+        cluster.begin();
+        Ok(cluster)
+    }
+
+    fn begin(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let (leader, epoch) = (self.quorum.leader, self.quorum.epoch);
+        for id in ids {
+            let first = ORIGIN
+                - self
+                    .random
+                    .between((0, self.spec.settings.heartbeat_interval - 1));
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            (node.leader, node.epoch) = (leader, epoch);
+            let (broker, run) = (node.spec.roles.broker, node.run);
+            if broker {
+                self.sessions.insert(
+                    id,
+                    Session {
+                        contact: Contact::Live { first },
+                        generation: 0,
+                    },
+                );
+                self.queue_isr_check(id, run);
+            }
+        }
+        self.after(self.spec.settings.balance_interval, Event::Balance);
+    }
+}
+
+fn first_image(spec: &Spec, random: &mut Random) -> Image {
+    let mut image = Image {
+        offset: 10_000,
+        ..Image::default()
+    };
+    let mut brokers: Vec<NodeId> = spec
+        .nodes
+        .iter()
+        .filter(|node| node.roles.broker)
+        .map(|node| node.id)
+        .collect();
+    brokers.sort_unstable();
+    for (epoch, broker) in (100..).zip(&brokers) {
+        let registration = Registration {
+            fenced: false,
+            shutting_down: false,
+            epoch,
+        };
+        image.brokers.insert(*broker, registration);
+    }
+    let count = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
+    let mut topics = spec.topics.clone();
+    if spec.settings.offsets_partitions > 0 {
+        let mut offsets = TopicSpec::new(
+            OFFSETS_TOPIC,
+            spec.settings.offsets_partitions,
+            count.min(3),
+        );
+        offsets.internal = true;
+        topics.push(offsets);
+    }
+    for topic in &topics {
+        let id = Uuid::from_u64_pair(random.next(), random.next());
+        let partitions = (0..topic.partitions)
+            .map(|index| place(topic, index, &brokers))
+            .collect();
+        let internal = topic.internal;
+        let topic_image = Topic {
+            id,
+            internal,
+            min_isr: topic.min_isr,
+            partitions,
+        };
+        image
+            .topics
+            .insert(Arc::from(topic.name.as_str()), Arc::new(topic_image));
+    }
+    image
+}
+
+/// Replicas of one partition: the leader goes round the brokers, the followers' distance grows
+/// with each turn, so that every pair of brokers shares partitions.
+fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId]) -> Partition {
+    let count = u32::try_from(brokers.len()).unwrap_or(1).max(1);
+    let turn = index / count;
+    let mut order: Vec<u32> = vec![index % count];
+    let mut step = turn % count.saturating_sub(1).max(1);
+    while order.len() < usize::try_from(topic.replication).unwrap_or(0) {
+        step += 1;
+        let next = (index + step) % count;
+        if !order.contains(&next) {
+            order.push(next);
+        }
+    }
+    let replicas: Vec<NodeId> = order
+        .iter()
+        .filter_map(|position| brokers.get(usize::try_from(*position).ok()?).copied())
+        .collect();
+    Partition {
+        isr: replicas.clone(),
+        leader: replicas.first().copied(),
+        adding: Vec::new(),
+        removing: Vec::new(),
+        leader_epoch: 0,
+        partition_epoch: 0,
+        replicas,
+    }
+}
+
+fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap<NodeId, Node> {
+    let mut nodes = BTreeMap::new();
+    for node in &spec.nodes {
+        let roles = node.roles;
+        let started = ORIGIN - random.between((600_000, 1_200_000));
+        let broker = if roles.broker {
+            BrokerPhase::Running
+        } else {
+            BrokerPhase::Off
+        };
+        let controller = if roles.controller {
+            ControllerPhase::Running
+        } else {
+            ControllerPhase::Off
+        };
+        let entry = Node {
+            release: node.release,
+            spec: node.clone(),
+            run: 1,
+            life: 1,
+            process: Process::Alive,
+            frozen: false,
+            open: roles.broker,
+            started,
+            unclean: false,
+            exporter_at: started,
+            broker,
+            controller,
+            image: image.clone(),
+            loaded: true,
+            first_offset: 0,
+            position: Position::Following,
+            leader: None,
+            epoch: 0,
+            latency: 0,
+            catch_up_rate: spec.timing.catch_up_rate,
+            ports: default_ports(node),
+            exporter_fault: None,
+            old_page: String::new(),
+            isr_shrinks: 0,
+            isr_expands: 0,
+            unclean_elections: 0,
+            elections_won: 0,
+        };
+        nodes.insert(node.id, entry);
+    }
+    nodes
+}
+
+fn default_ports(node: &NodeSpec) -> BTreeMap<Listener, u16> {
+    let mut ports = BTreeMap::new();
+    if node.roles.broker {
+        let port = 9_092_i32.saturating_add(node.id);
+        ports.insert(Listener::Broker, u16::try_from(port).unwrap_or(9_092));
+    }
+    if node.roles.controller {
+        let port = 19_092_i32.saturating_add(node.id);
+        ports.insert(Listener::Controller, u16::try_from(port).unwrap_or(19_092));
+    }
+    ports
+}
+
+fn first_logs(spec: &Spec, image: &Image) -> BTreeMap<PartitionId, PartitionLog> {
+    let mut logs = BTreeMap::new();
+    for (name, index, _, partition) in image.partitions() {
+        let rate = spec
+            .topics
+            .iter()
+            .find(|topic| topic.name == **name)
+            .map_or(0, |t| t.rate);
+        let end = 1_000_000 * u64::from(1 + index);
+        let replica = ReplicaLog {
+            end,
+            caught_up_at: ORIGIN,
+            produced: 0,
+        };
+        let replicas = partition.replicas.iter().map(|id| (*id, replica)).collect();
+        let log = PartitionLog {
+            rate,
+            at: ORIGIN,
+            high_watermark: end,
+            led_since: 0,
+            replicas,
+        };
+        logs.insert((name.clone(), index), log);
+    }
+    logs
+}

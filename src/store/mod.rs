@@ -1,0 +1,147 @@
+//! What has to survive a restart: one small document per gate, written by compare-and-swap on a
+//! thread of its own, so that a slow disk never delays a judgement.
+//!
+//! [`MemoryStore`] forgets everything when the process ends. It serves the simulation, the demo,
+//! and the gate itself until leases arrive: without leases, forgetting only costs a window.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::gate::doc::{GateDoc, Revision, Stored};
+use crate::gate::machine::CommitId;
+use crate::gate::state::GateName;
+
+/// How many writes may wait; more are refused.
+const QUEUE: usize = 64;
+
+/// A place that keeps gate documents.
+pub trait Store: Debug + Send {
+    /// The document of a gate and its revision; a new one where there is none.
+    fn load(&mut self, gate: &GateName) -> Result<(Revision, GateDoc), String>;
+
+    /// Replaces the document if its revision is still `expect`. Returns when it is durable.
+    fn commit(&mut self, gate: &GateName, expect: Revision, doc: &GateDoc) -> Stored;
+}
+
+/// Keeps documents in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    docs: BTreeMap<GateName, (Revision, GateDoc)>,
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self, gate: &GateName) -> Result<(Revision, GateDoc), String> {
+        Ok(self.docs.entry(gate.clone()).or_default().clone())
+    }
+
+    fn commit(&mut self, gate: &GateName, expect: Revision, doc: &GateDoc) -> Stored {
+        let (revision, held) = self.docs.entry(gate.clone()).or_default();
+        if *revision != expect {
+            return Stored::Lost(*revision, held.clone());
+        }
+        *revision = Revision(revision.0.saturating_add(1));
+        held.clone_from(doc);
+        Stored::Written(*revision)
+    }
+}
+
+/// A write on its way to the store, and where its result goes.
+#[derive(Debug)]
+pub struct Job {
+    /// Whose document.
+    pub gate: GateName,
+    /// Which write.
+    pub id: CommitId,
+    /// The revision it builds on.
+    pub expect: Revision,
+    /// The new document.
+    pub doc: GateDoc,
+    /// Where the result goes.
+    pub done: mpsc::UnboundedSender<(CommitId, Stored)>,
+}
+
+/// The way to the store's thread.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    jobs: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Load(
+        GateName,
+        tokio::sync::oneshot::Sender<Result<(Revision, GateDoc), String>>,
+    ),
+    Write(Job),
+}
+
+impl Writer {
+    /// Gives the store a thread of its own, which ends with the last writer.
+    pub fn spawn(mut store: Box<dyn Store>) -> std::io::Result<Self> {
+        let (jobs, mut inbox) = mpsc::channel::<Request>(QUEUE);
+        thread::Builder::new()
+            .name(String::from("store"))
+            .spawn(move || {
+                while let Some(request) = inbox.blocking_recv() {
+                    match request {
+                        Request::Load(gate, reply) => {
+                            // Nobody waits any more when the engine has ended meanwhile.
+                            let _ = reply.send(store.load(&gate));
+                        }
+                        Request::Write(job) => {
+                            let stored = store.commit(&job.gate, job.expect, &job.doc);
+                            let _ = job.done.send((job.id, stored));
+                        }
+                    }
+                }
+            })?;
+        Ok(Self { jobs })
+    }
+
+    /// The document of a gate and its revision.
+    pub async fn load(&self, gate: GateName) -> Result<(Revision, GateDoc), String> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let gone = |()| String::from("the store's thread has ended");
+        self.jobs
+            .send(Request::Load(gate, reply))
+            .await
+            .map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+
+    /// Hands a write over. When the queue is full the write is refused at once.
+    pub fn write(&self, job: Job) {
+        if let Err(refused) = self.jobs.try_send(Request::Write(job)) {
+            let (why, request) = match refused {
+                mpsc::error::TrySendError::Full(request) => ("too many writes wait", request),
+                mpsc::error::TrySendError::Closed(request) => ("the store has ended", request),
+            };
+            if let Request::Write(job) = request {
+                let _ = job.done.send((job.id, Stored::Refused(why.to_owned())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_on_an_old_revision_is_lost_and_says_what_stands() {
+        let mut store = MemoryStore::default();
+        let gate = GateName::default();
+        let (revision, doc) = store.load(&gate).unwrap();
+        assert_eq!(
+            store.commit(&gate, revision, &doc),
+            Stored::Written(Revision(1))
+        );
+        assert_eq!(
+            store.commit(&gate, revision, &doc),
+            Stored::Lost(Revision(1), doc)
+        );
+    }
+}

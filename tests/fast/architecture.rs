@@ -1,0 +1,219 @@
+//! Who may use whom. The judging code is pure: an allow-list, not a list of what is forbidden.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Pure modules, and what each may use of this crate.
+const PURE: &[(&str, &[&str])] = &[
+    ("src/time.rs", &[]),
+    ("src/evidence", &["evidence", "time"]),
+    ("src/checks", &["checks", "evidence", "time"]),
+    ("src/gate", &["gate", "checks", "evidence", "time"]),
+];
+
+/// What pure modules may use from outside: no clock, no I/O, no task, no random number, no map
+/// whose order changes.
+const OUTSIDE: &[&str] = &[
+    "std::borrow",
+    "std::cell",
+    "std::cmp",
+    "std::collections::",
+    "std::error",
+    "std::fmt",
+    "std::hash",
+    "std::iter",
+    "std::mem",
+    "std::ops",
+    "std::sync::Arc",
+    "std::time::Duration",
+    "core::",
+    "alloc::",
+    "serde::",
+    "thiserror",
+    "super::",
+];
+
+/// Further arrows of the design: who must not be used by whom.
+const NEVER: &[(&str, &[&str])] = &[
+    (
+        "src/kafka",
+        &[
+            "collect", "engine", "gate", "checks", "server", "store", "view", "config", "cli",
+        ],
+    ),
+    (
+        "src/jmx",
+        &[
+            "collect", "engine", "gate", "checks", "server", "store", "view", "config", "cli",
+        ],
+    ),
+    (
+        "src/collect",
+        &[
+            "engine", "gate", "checks", "server", "store", "view", "config", "cli",
+        ],
+    ),
+    (
+        "src/server",
+        &["collect", "kafka", "jmx", "store", "config", "cli"],
+    ),
+    (
+        "src/metrics",
+        &["collect", "kafka", "jmx", "store", "config", "cli"],
+    ),
+    (
+        "src/store",
+        &[
+            "engine", "collect", "kafka", "jmx", "server", "view", "config", "cli",
+        ],
+    ),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn rust_files(at: &Path, into: &mut Vec<PathBuf>) {
+    if at.is_file() {
+        into.push(at.to_path_buf());
+        return;
+    }
+    for entry in fs::read_dir(at).unwrap_or_else(|e| panic!("{}: {e}", at.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.extension().is_some_and(|e| e == "rs") {
+            rust_files(&path, into);
+        }
+    }
+}
+
+/// The lines of a file before its tests begin; `#[cfg(test)]` items come last in a file.
+fn code(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]");
+    lines
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_test_support(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    matches!(&*name, "samples.rs" | "scene.rs")
+        || path.iter().any(|part| part == "tests" || part == "scene")
+        || name.contains("tests")
+}
+
+/// Every path that starts with `crate::`, `std::` or the like, in `use` lines and elsewhere.
+fn paths(line: &str) -> Vec<&str> {
+    let starts = [
+        "crate::",
+        "std::",
+        "core::",
+        "tokio",
+        "tracing::",
+        "rustix::",
+        "jiff::",
+        "rand",
+    ];
+    let boundary = |at: usize| {
+        at == 0 || !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+    };
+    let mut found = Vec::new();
+    for start in starts {
+        for (at, _) in line.match_indices(start) {
+            if boundary(at) {
+                let end = line[at..].find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+                found.push(&line[at..end.map_or(line.len(), |end| at + end)]);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn pure_modules_use_only_what_is_on_the_list() {
+    let mut wrong = Vec::new();
+    for (module, own) in PURE {
+        let mut files = Vec::new();
+        rust_files(&root().join(module), &mut files);
+        assert!(!files.is_empty(), "{module} has moved");
+        for file in files.iter().filter(|file| !is_test_support(file)) {
+            for line in code(file) {
+                for path in paths(&line) {
+                    let good = match path.strip_prefix("crate::") {
+                        Some(inner) => own.iter().any(|m| {
+                            inner == *m || inner.starts_with(&format!("{m}::")) || inner.is_empty()
+                        }),
+                        None => OUTSIDE.iter().any(|allowed| path.starts_with(allowed)),
+                    };
+                    let hash_map = line.contains("HashMap") || line.contains("HashSet");
+                    if !good || hash_map {
+                        wrong.push(format!("{}: {}", file.display(), line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "pure modules use what they must not:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let mut wrong = Vec::new();
+    for (module, forbidden) in NEVER {
+        let mut files = Vec::new();
+        rust_files(&root().join(module), &mut files);
+        for file in files.iter().filter(|file| !is_test_support(file)) {
+            for line in code(file) {
+                for path in paths(&line) {
+                    let Some(inner) = path.strip_prefix("crate::") else {
+                        continue;
+                    };
+                    let first = inner.split("::").next().unwrap_or_default();
+                    if forbidden.contains(&first) && !allowed_exception(module, inner) {
+                        wrong.push(format!("{}: {}", file.display(), line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "arrows that point the wrong way:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// Plain types of the pure modules may be used by everybody.
+fn allowed_exception(module: &str, inner: &str) -> bool {
+    let plain = [
+        "gate::state",
+        "gate::view",
+        "gate::doc",
+        "gate::machine",
+        "checks::reason",
+    ];
+    matches!(module, "src/server" | "src/metrics" | "src/store")
+        && plain.iter().any(|plain| inner.starts_with(plain))
+}
+
+#[test]
+fn files_stay_small_enough_to_read() {
+    let mut files = Vec::new();
+    for folder in ["src", "lab/src"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    let long: Vec<_> = files
+        .iter()
+        .map(|file| (fs::read_to_string(file).unwrap().lines().count(), file))
+        .filter(|(lines, _)| *lines > 620)
+        .map(|(lines, file)| format!("{} has {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "cut these: {long:#?}");
+}
