@@ -121,7 +121,8 @@ fn own_answers(snapshot: &Snapshot<'_>) -> Vec<(SourceId, FactKind)> {
                 wanted.push((SourceId::Kafka(*node), FactKind::LogEnds));
             }
         }
-        let scraped = snapshot.policy.jmx_nodes.as_ref();
+        // In mode jmx a page is the only sign of life: a node without a target is not judged.
+        let scraped = snapshot.policy.jmx_nodes.as_ref().filter(|_| mode.kafka());
         if mode.jmx() && scraped.is_none_or(|nodes| nodes.contains(node)) {
             wanted.push((SourceId::Jmx(*node), FactKind::Jmx));
         }

@@ -184,13 +184,37 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
             .from_source(page.report.source.clone(), page.report.asked)
         }));
     }
-    findings.extend(indistinct(&unproven));
+    if snapshot.policy.mode.kafka() {
+        findings.extend(indistinct(&unproven, Severity::Warn));
+        return proven;
+    }
+    // In mode jmx a page is all there is of a node. Different start times are different
+    // processes; pages that share one may be one exporter's, and then a node is not seen at all.
+    let starts: Vec<_> = unproven
+        .iter()
+        .map(|node| (*node, start_time(snapshot, *node)))
+        .collect();
+    let (apart, alike): (Vec<_>, Vec<_>) = unproven.iter().copied().partition(|node| {
+        let own = starts.iter().find(|(other, _)| other == node);
+        own.is_some_and(|(_, start)| {
+            let same = starts.iter().filter(|(_, other)| other == start);
+            start.is_some() && same.count() == 1
+        })
+    });
+    findings.extend(indistinct(&apart, Severity::Warn));
+    findings.extend(indistinct(&alike, Severity::Unknown));
     proven
+}
+
+/// The process start a page tells, as exact bits: only for "the same or not".
+fn start_time(snapshot: &Snapshot<'_>, node: NodeId) -> Option<u64> {
+    let page = snapshot.jmx(node).ok()?;
+    page.facts.start_time.value().map(|start| start.to_bits())
 }
 
 /// Pages that nothing tells apart from another node's: named once, they count only against
 /// health.
-fn indistinct(nodes: &[NodeId]) -> Option<Finding> {
+fn indistinct(nodes: &[NodeId], severity: Severity) -> Option<Finding> {
     (!nodes.is_empty()).then(|| {
         Finding::new(
             Reason::IdentityUnproven,
@@ -199,6 +223,7 @@ fn indistinct(nodes: &[NodeId]) -> Option<Finding> {
             "a page that carries its node's id, or counts that fit only that node",
         )
         .of_many(nodes.iter().map(|node| SourceId::Jmx(*node).to_string()))
+        .at(severity)
     })
 }
 

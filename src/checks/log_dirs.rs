@@ -10,7 +10,10 @@ use super::needs::Need;
 use super::reason::Reason;
 
 /// Evidence without which nothing is proved here.
-pub(super) const NEEDS: &[Need] = &[Need::AnyOf(&[FactKind::LogDirs, FactKind::Jmx])];
+pub(super) const NEEDS: &[Need] = &[
+    Need::Required(FactKind::LogDirs),
+    Need::Required(FactKind::Jmx),
+];
 
 /// What it can find.
 pub(super) const REASONS: &[Reason] = &[Reason::LogDirFailed, Reason::EvidenceIncomplete];

@@ -19,7 +19,10 @@ use super::reason::Reason;
 use super::voters;
 
 /// Evidence without which nothing is proved here.
-pub(super) const NEEDS: &[Need] = &[Need::AnyOf(&[FactKind::Quorum, FactKind::Jmx])];
+pub(super) const NEEDS: &[Need] = &[
+    Need::Required(FactKind::Quorum),
+    Need::Required(FactKind::Jmx),
+];
 
 /// What it can find.
 pub(super) const REASONS: &[Reason] = &[

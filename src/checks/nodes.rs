@@ -12,7 +12,7 @@ use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Origin, Snapshot}
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
-use super::needs::{Need, absent, words};
+use super::needs::{Need, absent, asked, words};
 use super::reason::{Reason, Severity};
 use super::voters;
 
@@ -157,6 +157,14 @@ fn silent(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
     let reason = match &absent {
         // Nothing heard yet is the `evidence` row's to say: it is no sign of death.
         Absent::Missing => return None,
+        // When every source is stale it is us who were starved, not all nodes that froze.
+        Absent::Stale { .. }
+            if asked(snapshot, kind)
+                .iter()
+                .all(|source| is_stale(snapshot, source, kind)) =>
+        {
+            return None;
+        }
         Absent::Stale { .. } => Reason::NodeFrozen,
         Absent::Failed(failure) => of_failure(failure.class)?,
     };
@@ -170,6 +178,10 @@ fn silent(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
         Some(report) => finding.from_source(source, report.asked),
         None => finding,
     })
+}
+
+fn is_stale(snapshot: &Snapshot<'_>, source: &SourceId, kind: FactKind) -> bool {
+    matches!(absent(snapshot, source, kind), Some(Absent::Stale { .. }))
 }
 
 /// What a failed connection says about the node; `None` where it says something about us, about

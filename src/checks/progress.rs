@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::evidence::facts::Identity;
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
@@ -66,6 +67,9 @@ fn reached(snapshot: &Snapshot<'_>, held: &[Held<'_, '_>]) -> Vec<usize> {
     let mut reached = vec![0_usize; held.len()];
     for (node, read) in snapshot.all_log_ends() {
         let Ok(read) = read else { continue };
+        if !is_proved(snapshot, node) {
+            continue;
+        }
         let mut look = names.look();
         let mut last = None;
         for end in &read.facts.rows {
@@ -87,6 +91,13 @@ fn reached(snapshot: &Snapshot<'_>, held: &[Held<'_, '_>]) -> Vec<usize> {
     reached
 }
 
+/// Whether the connection that told the log ends has shown which node it leads to: another
+/// replica's end proves nothing for this one (law 10).
+fn is_proved(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let link = snapshot.link(node);
+    link.is_ok_and(|read| read.facts.identity == Identity::Proved)
+}
+
 /// Findings by node and reason: the first in words, all counted, a few named.
 #[derive(Default)]
 struct Found(BTreeMap<(NodeId, Reason), (String, usize, Vec<String>)>);
@@ -100,8 +111,16 @@ impl Found {
             let at = rows.binary_search_by(|row| (&*row.topic, row.partition).cmp(&key));
             rows.get(at.ok()?)
         });
+        let proved = is_proved(snapshot, node);
         let (reason, observed) = match end.map(|end| (end, end.caught_up())) {
-            Some((_, Some(true))) => return,
+            Some((_, Some(true))) if proved => return,
+            Some((_, Some(true))) => (
+                Reason::EvidenceIncomplete,
+                format!(
+                    "{}: told over a connection that does not show whose it is",
+                    held.row.name()
+                ),
+            ),
             Some((end, Some(false))) => (
                 Reason::ReplicaBehind,
                 format!(

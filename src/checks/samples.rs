@@ -103,7 +103,7 @@ pub(super) fn evidence() -> Samples {
             s.metric(2, Metric::PartitionCount, f64::INFINITY);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
-            s.page(102, |page| page.kafka_samples = 0)
+            s.page(102, |page| page.kafka_samples = 0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.policy
@@ -128,6 +128,10 @@ pub(super) fn evidence() -> Samples {
         )
         .finds_in(Reason::SourceFailed, Scene::healthy_jmx(), |s| {
             s.fail(jmx(101), FactKind::Jmx, FailureClass::HttpStatus(500));
+        })
+        .finds_in(Reason::EvidenceMissing, Scene::healthy_jmx(), |s| {
+            s.policy.jmx_nodes = Some([1, 2, 101, 102, 103].map(node).into());
+            s.reports.remove(&(jmx(3), FactKind::Jmx));
         })
 }
 
@@ -161,7 +165,7 @@ pub(super) fn release() -> Samples {
     let version = |major, minor| Version { major, minor };
     Samples::new()
         .finds(Reason::ReleaseUnknown, |s| {
-            s.link(2, |link| link.release = Release::Unknown)
+            s.link(2, |link| link.release = Release::Unknown);
         })
         .finds(Reason::UnsupportedRelease, |s| {
             s.link(2, |link| link.release = Release::Is(version(3, 2)));
@@ -178,15 +182,19 @@ pub(super) fn release() -> Samples {
 pub(super) fn identity() -> Samples {
     let unproven = || Identity::Unproven(String::from("no right to DescribeConfigs"));
     Samples::new()
+        .finds_in(Reason::IdentityUnproven, Scene::healthy_jmx(), |s| {
+            // Two targets that lead to the same exporter.
+            s.page(2, |page| page.start_time = Known::Is(1_699_000_001.0));
+        })
         .finds(Reason::WrongNode, |s| {
-            s.page(2, |page| page.node = Known::Is(node(3)))
+            s.page(2, |page| page.node = Known::Is(node(3)));
         })
         .finds(Reason::WrongNode, |s| {
             s.metric(1, Metric::LeaderCount, 2.0);
         })
         .finds(Reason::WrongCluster, |s| {
             s.cluster(2, |c| {
-                c.cluster_id = Known::Is(ClusterId(String::from("other")))
+                c.cluster_id = Known::Is(ClusterId(String::from("other")));
             });
         })
         .finds(Reason::WrongCluster, |s| {
@@ -194,22 +202,22 @@ pub(super) fn identity() -> Samples {
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.cluster(2, |c| {
-                c.cluster_id = Known::Failed(Why(String::from("empty")))
+                c.cluster_id = Known::Failed(Why(String::from("empty")));
             });
         })
         .finds(Reason::IdentityUnproven, |s| {
-            s.link(102, |link| link.identity = unproven())
+            s.link(102, |link| link.identity = unproven());
         })
         .finds_in(Reason::IdentityUnproven, Scene::healthy_kafka(), |s| {
             s.link(2, |link| link.identity = unproven());
         })
         .finds(Reason::SourcesDisagree, |s| {
-            s.metric(1, Metric::PartitionCount, 6.0)
+            s.metric(1, Metric::PartitionCount, 6.0);
         })
         .disagree(|s| s.metric(2, Metric::PartitionCount, 99.0))
         .disagree(|s| {
             s.cluster(1, |c| {
-                c.cluster_id = Known::Is(ClusterId(String::from("other")))
+                c.cluster_id = Known::Is(ClusterId(String::from("other")));
             });
         })
 }
@@ -237,23 +245,23 @@ pub(super) fn leftover(s: &mut Scene) {
 pub(super) fn nodes_row() -> Samples {
     Samples::new()
         .finds(Reason::NodeMissing, |s| {
-            every_cluster(s, |c| c.brokers.retain(|b| b.node.0 != 3))
+            every_cluster(s, |c| c.brokers.retain(|b| b.node.0 != 3));
         })
         .finds(Reason::NodeMissing, |s| {
-            s.quorum(1, |q| q.voters.retain(|v| v.node.0 != 103))
+            s.quorum(1, |q| q.voters.retain(|v| v.node.0 != 103));
         })
         .finds(Reason::NodeFenced, |s| {
-            every_cluster(s, |c| c.brokers[2].fenced = true)
+            every_cluster(s, |c| c.brokers[2].fenced = true);
         })
         .finds(Reason::NodeUnreachable, |s| s.kill(2))
         .finds(Reason::NodeUnreachable, |s| s.kill(103))
         .finds(Reason::NodeFrozen, |s| {
-            s.fail(kafka(3), FactKind::Link, FailureClass::Timeout)
+            s.fail(kafka(3), FactKind::Link, FailureClass::Timeout);
         })
-        .finds(Reason::NodeFrozen, |s| s.make_stale(FactKind::Link))
+        .finds(Reason::NodeFrozen, |s| s.age(&kafka(3), FactKind::Link))
         .finds(Reason::LeftoverRegistration, leftover)
         .finds_in(Reason::NodeUnreachable, Scene::healthy_jmx(), |s| {
-            s.kill(102)
+            s.kill(102);
         })
         .finds_in(Reason::NodeFrozen, Scene::healthy_jmx(), |s| {
             s.fail(jmx(2), FactKind::Jmx, FailureClass::Timeout);
@@ -279,14 +287,14 @@ pub(super) fn nodes_row() -> Samples {
 pub(super) fn controller() -> Samples {
     Samples::new()
         .finds(Reason::NoActiveController, |s| {
-            s.quorum(1, |q| q.leader = None)
+            s.quorum(1, |q| q.leader = None);
         })
         .finds(Reason::NoActiveController, |s| s.kill(101))
         .finds(Reason::NoActiveController, |s| {
-            s.quorum(1, |q| q.leader = Some(node(77)))
+            s.quorum(1, |q| q.leader = Some(node(77)));
         })
         .finds(Reason::NoActiveController, |s| {
-            s.metric(101, Metric::ActiveControllerCount, 0.0)
+            s.metric(101, Metric::ActiveControllerCount, 0.0);
         })
         .finds(Reason::ManyActiveControllers, |s| {
             s.metric(102, Metric::ActiveControllerCount, 1.0);
@@ -328,17 +336,17 @@ pub(super) fn quorum() -> Samples {
     Samples::new()
         .finds(Reason::QuorumDegraded, |s| {
             s.quorum(1, |q| {
-                q.voters[1].last_caught_up_ms = Some(1_699_999_990_000)
+                q.voters[1].last_caught_up_ms = Some(1_699_999_990_000);
             });
         })
         .finds(Reason::QuorumDegraded, |s| {
             s.quorum(1, |q| q.voters[2].last_caught_up_ms = None);
         })
         .finds(Reason::QuorumDegraded, |s| {
-            s.quorum(1, |q| q.voters[2].log_end_offset = -1)
+            s.quorum(1, |q| q.voters[2].log_end_offset = -1);
         })
         .finds(Reason::QuorumDegraded, |s| {
-            s.quorum(1, |q| q.voters.clear())
+            s.quorum(1, |q| q.voters.clear());
         })
         .finds_in(
             Reason::SingleVoter,
@@ -379,19 +387,19 @@ pub(super) fn partitions() -> Samples {
         vec![SceneTopic::new("raw", 2, &[&[1]])],
     );
     no_spare.link(2, |link| {
-        link.release = Release::Is(Version { major: 3, minor: 6 })
+        link.release = Release::Is(Version { major: 3, minor: 6 });
     });
     Samples::new()
         .finds(Reason::OfflinePartitions, |s| {
-            s.order(3, |p| p.leader = None)
+            s.order(3, |p| p.leader = None);
         })
         .finds(Reason::OfflinePartitions, |s| s.kill(1))
         .finds(Reason::UnderMinIsr, |s| s.order(0, |p| p.isr = vec![1]))
         .finds(Reason::UnderReplicated, |s| {
-            s.order(0, |p| p.isr = vec![1, 3])
+            s.order(0, |p| p.isr = vec![1, 3]);
         })
         .finds(Reason::UnderReplicated, |s| {
-            s.order(0, |p| p.offline = vec![2])
+            s.order(0, |p| p.offline = vec![2]);
         })
         .finds(Reason::UnderReplicated, |s| s.kill(3))
         .finds_in(Reason::NoSpareReplica, no_spare, |_| {})
@@ -431,7 +439,10 @@ pub(super) fn topics() -> Samples {
     let empty = || Scene::with(&[1, 2, 3], &[101, 102, 103], Vec::new());
     Samples::new()
         .finds(Reason::TopicsHidden, |s| {
-            s.log_dirs(2, |dirs| dirs.readable = false)
+            s.log_dirs(2, |dirs| dirs.dirs.clear());
+        })
+        .finds(Reason::TopicsHidden, |s| {
+            s.log_dirs(2, |dirs| dirs.readable = false);
         })
         .finds(Reason::TopicsHidden, |s| {
             s.log_dirs(2, |dirs| dirs.hosted.push((Arc::from("secret"), 0)));
@@ -456,7 +467,7 @@ pub(super) fn topics() -> Samples {
             s.reports.remove(&(kafka(3), FactKind::LogDirs));
         })
         .finds_in(Reason::EvidenceIncomplete, empty(), |s| {
-            s.log_dirs(3, |dirs| dirs.dirs.clear());
+            s.log_dirs(3, |dirs| dirs.readable = false);
         })
         .disagree(|s| s.log_dirs(1, |dirs| dirs.hosted.push((Arc::from("secret"), 3))))
 }
@@ -468,7 +479,7 @@ pub(super) fn progress() -> Samples {
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.log_ends(2, |ends| {
-                ends.rows[1].own_end = Known::Failed(Why(String::from("9")))
+                ends.rows[1].own_end = Known::Failed(Why(String::from("9")));
             });
         })
         .finds(Reason::EvidenceIncomplete, |s| {
@@ -481,6 +492,12 @@ pub(super) fn progress() -> Samples {
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.reports.remove(&(kafka(2), FactKind::LogEnds));
+        })
+        .finds(Reason::EvidenceIncomplete, |s| {
+            // Another node may have answered in its place.
+            s.link(2, |link| {
+                link.identity = Identity::Unproven(String::from("no right"));
+            });
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             // Telling one follower twice does not make up for another.
@@ -503,10 +520,10 @@ pub(super) fn jmx_view() -> Samples {
             s.metric(102, Metric::OfflinePartitionsCount, 4.0);
         })
         .finds(Reason::UnderReplicated, |s| {
-            s.metric(3, Metric::UnderReplicatedPartitions, 2.0)
+            s.metric(3, Metric::UnderReplicatedPartitions, 2.0);
         })
         .finds(Reason::UnderMinIsr, |s| {
-            s.metric(3, Metric::UnderMinIsrPartitionCount, 2.0)
+            s.metric(3, Metric::UnderMinIsrPartitionCount, 2.0);
         })
         .finds(Reason::SourcesDisagree, |s| {
             for id in [101, 102, 103] {
@@ -514,7 +531,7 @@ pub(super) fn jmx_view() -> Samples {
             }
         })
         .finds(Reason::SourcesDisagree, |s| {
-            s.cluster(2, |c| c.brokers.truncate(2))
+            s.cluster(2, |c| c.brokers.truncate(2));
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             // Freshly started controllers: everything is 0.
@@ -547,16 +564,16 @@ pub(super) fn jmx_view() -> Samples {
 pub(super) fn broker_state() -> Samples {
     Samples::new()
         .finds(Reason::BrokerNotRunning, |s| {
-            s.metric(2, Metric::BrokerState, 1.0)
+            s.metric(2, Metric::BrokerState, 1.0);
         })
         .finds(Reason::BrokerNotRunning, |s| {
-            s.metric(2, Metric::BrokerState, 6.0)
+            s.metric(2, Metric::BrokerState, 6.0);
         })
         .finds(Reason::BrokerNotRunning, |s| {
-            s.metric(2, Metric::BrokerState, 127.0)
+            s.metric(2, Metric::BrokerState, 127.0);
         })
         .finds(Reason::BrokerRecovering, |s| {
-            s.metric(2, Metric::RemainingLogsToRecover, 12.0)
+            s.metric(2, Metric::RemainingLogsToRecover, 12.0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.page(2, |page| {
@@ -581,40 +598,40 @@ pub(super) fn heartbeat() -> Samples {
 pub(super) fn metadata() -> Samples {
     Samples::new()
         .finds(Reason::MetadataLagging, |s| {
-            s.metric(2, Metric::MetadataLagMs, 1.7e12)
+            s.metric(2, Metric::MetadataLagMs, 1.7e12);
         })
         .finds(Reason::MetadataLagging, |s| {
             s.quorum(1, |q| {
-                q.observers[2].last_caught_up_ms = Some(1_699_999_980_000)
+                q.observers[2].last_caught_up_ms = Some(1_699_999_980_000);
             });
         })
         .finds(Reason::MetadataLagging, |s| {
             s.quorum(1, |q| q.observers[2].last_caught_up_ms = None);
         })
         .finds(Reason::MetadataErrors, |s| {
-            s.metric(101, Metric::MetadataErrorCount, 1.0)
+            s.metric(101, Metric::MetadataErrorCount, 1.0);
         })
         .finds(Reason::MetadataErrors, |s| {
-            s.metric(2, Metric::MetadataLoadErrorCount, 1.0)
+            s.metric(2, Metric::MetadataLoadErrorCount, 1.0);
         })
         .finds(Reason::MetadataErrors, |s| {
-            s.metric(2, Metric::MetadataApplyErrorCount, 3.0)
+            s.metric(2, Metric::MetadataApplyErrorCount, 3.0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.quorum(1, |q| q.observers.retain(|member| member.node.0 != 2));
         })
         .finds(Reason::EvidenceIncomplete, |s| {
-            s.metric(2, Metric::MetadataLagMs, f64::NAN)
+            s.metric(2, Metric::MetadataLagMs, f64::NAN);
         })
 }
 
 pub(super) fn fetchers() -> Samples {
     Samples::new()
         .finds(Reason::FetcherFailed, |s| {
-            s.metric(2, Metric::FetcherFailedPartitions, 1.0)
+            s.metric(2, Metric::FetcherFailedPartitions, 1.0);
         })
         .finds(Reason::FetcherFailed, |s| {
-            s.metric(3, Metric::FetcherDeadThreads, 1.0)
+            s.metric(3, Metric::FetcherDeadThreads, 1.0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.metric(2, Metric::FetcherFailedPartitions, f64::NAN);
@@ -624,13 +641,13 @@ pub(super) fn fetchers() -> Samples {
 pub(super) fn log_dirs() -> Samples {
     Samples::new()
         .finds(Reason::LogDirFailed, |s| {
-            s.log_dirs(2, |dirs| dirs.dirs[0].error = 56)
+            s.log_dirs(2, |dirs| dirs.dirs[0].error = 56);
         })
         .finds(Reason::LogDirFailed, |s| {
-            s.metric(2, Metric::OfflineLogDirectoryCount, 1.0)
+            s.metric(2, Metric::OfflineLogDirectoryCount, 1.0);
         })
         .finds(Reason::LogDirFailed, |s| {
-            s.metric(3, Metric::OfflineReplicaCount, 7.0)
+            s.metric(3, Metric::OfflineReplicaCount, 7.0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.metric(2, Metric::OfflineLogDirectoryCount, -1.0);
@@ -661,7 +678,7 @@ pub(super) fn moves() -> Samples {
             });
         })
         .finds(Reason::SourcesDisagree, |s| {
-            s.metric(2, Metric::ReassigningPartitions, 3.0)
+            s.metric(2, Metric::ReassigningPartitions, 3.0);
         })
         .finds_in(Reason::Reassigning, Scene::healthy_jmx(), |s| {
             s.metric(2, Metric::ReassigningPartitions, 3.0);
@@ -678,7 +695,7 @@ pub(super) fn leadership() -> Samples {
             });
         })
         .finds(Reason::LeadersImbalanced, |s| {
-            s.order(0, |p| p.leader = Some(2))
+            s.order(0, |p| p.leader = Some(2));
         })
         .finds_in(Reason::LeadersImbalanced, Scene::healthy_jmx(), |s| {
             s.metric(102, Metric::PreferredReplicaImbalanceCount, 9.0);
@@ -688,7 +705,7 @@ pub(super) fn leadership() -> Samples {
 pub(super) fn unclean() -> Samples {
     Samples::new()
         .finds(Reason::UncleanElection, |s| {
-            s.metric(102, Metric::UncleanLeaderElections, 1.0)
+            s.metric(102, Metric::UncleanLeaderElections, 1.0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
             s.metric(102, Metric::UncleanLeaderElections, f64::NAN);
@@ -741,7 +758,7 @@ pub(super) fn what_if() -> Samples {
             s.order(0, |p| p.isr = vec![1]);
         })
         .finds(Reason::WouldLoseMinIsr, |s| {
-            s.order(0, |p| p.isr = vec![1, 3])
+            s.order(0, |p| p.isr = vec![1, 3]);
         })
         .finds_in(
             Reason::WouldLeaveLastCopy,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, node};
 
@@ -146,7 +147,7 @@ fn on_failed_sources_no_row_allows_open() {
     for row in TABLE {
         for need in row.needs {
             without(row, need, |scene, kind| {
-                scene.fail_all(kind, FailureClass::Malformed)
+                scene.fail_all(kind, FailureClass::Malformed);
             });
         }
     }
@@ -249,6 +250,25 @@ fn a_killed_broker_is_named_at_once() {
         // It is gone already: stopping it takes nothing more away. The other rows keep the gate.
         assert!(evaluation.nodes[&node(2)].allows_open());
     });
+}
+
+#[test]
+fn a_starved_gate_accuses_no_node() {
+    let mut scene = Scene::healthy_kraft();
+    scene.make_stale(FactKind::Link);
+    let row = TABLE.iter().find(|row| row.id == "nodes").unwrap();
+    assert_eq!(
+        reasons(&judge(row, &scene)),
+        BTreeSet::from([Reason::EvidenceStale])
+    );
+}
+
+#[test]
+fn two_pages_of_one_exporter_do_not_stand_for_two_nodes() {
+    let mut scene = Scene::healthy_jmx();
+    scene.page(2, |page| page.start_time = Known::Is(1_699_000_001.0));
+    let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+    assert!(!opens);
 }
 
 #[test]

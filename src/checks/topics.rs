@@ -57,7 +57,7 @@ fn hidden_on(
     let required = "every hosted partition in Metadata";
     let from =
         |finding: Finding| finding.from_source(read.report.source.clone(), read.report.asked);
-    if !read.facts.readable {
+    if !read.facts.readable || read.facts.dirs.is_empty() {
         let observed = "its log directories are not shown to us";
         return Some(from(Finding::new(
             Reason::TopicsHidden,

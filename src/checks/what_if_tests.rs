@@ -148,7 +148,7 @@ fn min_isr_is_capped_only_when_every_broker_is_3_7() {
     // is another matter. RF 1, min ISR 2 shows the difference in the partitions row.
     let release = |scene: &mut Scene, minor| {
         scene.link(2, |link| {
-            link.release = Release::Is(Version { major: 3, minor })
+            link.release = Release::Is(Version { major: 3, minor });
         });
     };
     let mut old = one_topic("t", 4, &[1, 2, 3]);
@@ -282,7 +282,7 @@ fn a_majority_of_all_voters_has_to_be_left() {
 fn a_voter_that_is_behind_is_no_voter() {
     let mut scene = Scene::healthy_kraft();
     scene.quorum(1, |quorum| {
-        quorum.voters[2].last_caught_up_ms = Some(1_699_999_995_000)
+        quorum.voters[2].last_caught_up_ms = Some(1_699_999_995_000);
     });
     let lose = only(Reason::WouldLoseQuorum, Severity::Block);
     assert_eq!(found(&scene, &[102]), lose);

@@ -280,6 +280,13 @@ impl Scene {
         }
     }
 
+    /// This source has not told this kind for ten minutes.
+    pub fn age(&mut self, source: &SourceId, kind: FactKind) {
+        if let Some(report) = self.reports.get_mut(&(source.clone(), kind)) {
+            report.asked = self.now.mono.minus(Duration::from_secs(600));
+        }
+    }
+
     /// The process of this node is gone: its connection was closed, its page refuses.
     pub fn kill(&mut self, id: i32) {
         self.fail(kafka(id), FactKind::Link, FailureClass::Closed);
@@ -295,6 +302,9 @@ impl Scene {
     }
 
     /// Changes facts in place.
+    ///
+    /// # Panics
+    /// When there is no such report, or it is a failure.
     pub fn edit(&mut self, source: SourceId, kind: FactKind, change: impl FnOnce(&mut Facts)) {
         let report = self
             .reports
