@@ -37,6 +37,8 @@ Every code but 0 means: do not go on.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch clusters and answer over HTTP
+    Serve(Box<serve::ServeArgs>),
     /// Ask a gate once: may the next node be stopped?
     Check(check::CheckArgs),
     /// Ask a gate until it opens or the time is over
@@ -63,6 +65,7 @@ impl Cli {
     /// Runs the command.
     pub async fn run(self) -> Exit {
         let done = match self.command {
+            Command::Serve(args) => args.run().await,
             Command::Check(args) => args.run().await,
             Command::Wait(args) => args.run().await,
             Command::Plan(args) => args.run().await,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::FileArg;
+use super::{Exit, FileArg};
 use crate::config::problem::ConfigError;
 use crate::config::{Flag, Loaded, Sources};
 
@@ -50,6 +50,15 @@ pub struct GateArgs {
 }
 
 impl ServeArgs {
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// A bad configuration, an address that cannot be had.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        crate::app::serve::serve(self.load()?, self.sources()).await?;
+        Ok(Exit::Open)
+    }
+
     /// Everything that makes up the configuration.
     pub fn sources(&self) -> Sources {
         let mut sources = Sources::of_process(self.file.file.as_deref());

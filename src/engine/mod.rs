@@ -23,6 +23,7 @@ use crate::gate::doc::Stored;
 use crate::gate::machine::{CommitId, Effect, Input, Machine, Reply, Ticket};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::View;
+use crate::metrics::counters::Counters;
 use crate::store::{Job, Writer};
 use crate::time::Mono;
 use crate::view::Published;
@@ -51,8 +52,10 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
     /// Wakes the collectors: evidence asked for before this call is too old for somebody.
     pub refresh: Arc<Notify>,
-    /// What a watchdog and the metrics want to know of it.
+    /// What a watchdog wants to know of it.
     pub pulse: Arc<Pulse>,
+    /// Where the cost of each judgement is noted.
+    pub counters: Arc<Counters>,
 }
 
 /// Signs of life of one engine.
@@ -197,6 +200,7 @@ impl Life<'_> {
         }
         let cost = self.engine.clock.now().mono.since(start.mono);
         self.engine.pulse.beat(cost);
+        self.engine.counters.evaluated(&self.engine.gate, cost);
     }
 
     fn carry_out(&mut self, effect: Effect) {

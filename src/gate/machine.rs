@@ -304,7 +304,9 @@ impl Machine {
         let healthy = build::healthy(&evaluation);
         // Without any fresh evidence the verdict is not open, and what is said stays true.
         let longest = now.mono.plus(LONGEST_VALIDITY);
-        let valid_until = snapshot.fresh_until().map_or(longest, |until| until.min(longest));
+        let valid_until = snapshot
+            .fresh_until()
+            .map_or(longest, |until| until.min(longest));
         self.complete = self.complete || !build::lacks_evidence(&evaluation);
         self.window
             .beat(build::beat(&snapshot, &evaluation, healthy), valid_until);

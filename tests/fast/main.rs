@@ -1,18 +1,22 @@
-//! Quick tests of everything that needs no cluster. One binary; a module per subject.
-
-mod architecture;
-//! Everything that is tested from outside the library, in one binary and in seconds.
+//! Everything that is tested from outside the library and needs no cluster, in one binary and in
+//! seconds; a module per subject.
 
 // `cfg(test)` tells clippy that helpers outside `#[test]` functions are tests too.
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod callers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
-mod packages;
-//! Everything that is tested from outside the library, in one binary and in seconds.
-
-mod callers;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod promtool;
+#[cfg(test)]
 mod served;

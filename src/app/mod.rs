@@ -1,4 +1,9 @@
 //! Puts the parts together: settings in, a running gate out. The only place that knows them all.
+//!
+//! [`Running`] is one gate; [`serve`] is the whole process; [`one_shot`] is a gate without one.
+
+pub mod one_shot;
+pub mod serve;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +28,7 @@ use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
 use crate::jmx::scrape::{HttpFetch, Scraper, client};
 use crate::jmx::template::{Template, parse_url};
 use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial};
+use crate::metrics::counters::Counters;
 use crate::store::Writer;
 use crate::view::Published;
 
@@ -54,6 +60,8 @@ pub struct Common {
     pub store: Writer,
     /// What the program bounds.
     pub limits: Limits,
+    /// What is counted as it happens.
+    pub counters: Arc<Counters>,
 }
 
 impl Running {
@@ -62,7 +70,12 @@ impl Running {
         let collected = collected(&settings, common.limits)
             .with_context(|| format!("failed to start gate {name}"))?;
         let now = common.clock.now();
-        let first = View::nothing(name.clone(), now, Reason::WarmingUp, "the gate has just started");
+        let first = View::nothing(
+            name.clone(),
+            now,
+            Reason::WarmingUp,
+            "the gate has just started",
+        );
         let published = Arc::new(Published::new(first));
         let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
         let board = Arc::new(Board::default());
@@ -80,6 +93,7 @@ impl Running {
             clock: Arc::clone(&common.clock),
             refresh: Arc::clone(&refresh),
             pulse: Arc::clone(&pulse),
+            counters: Arc::clone(&common.counters),
         };
         let shared = Shared::new(
             collected.settings,
@@ -92,7 +106,26 @@ impl Running {
         tasks.spawn(engine.run(asks, stop.clone()));
         tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
         tasks.close();
-        Ok(Self { handle, settings, policy, pulse, stop, tasks })
+        Ok(Self {
+            handle,
+            settings,
+            policy,
+            pulse,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Whether these settings collect the same things in the same way: then only the policy may
+    /// differ, and the tasks that run can go on.
+    pub fn same_sources(&self, other: &GateSettings) -> bool {
+        let (mine, theirs) = (&self.settings.policy, &other.policy);
+        self.settings.kafka == other.kafka
+            && self.settings.jmx == other.jmx
+            && mine.mode == theirs.mode
+            && mine.cluster_id == theirs.cluster_id
+            && mine.expected == theirs.expected
+            && mine.groups == theirs.groups
     }
 
     /// Ends its tasks and waits for them.
@@ -112,19 +145,30 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
     let kafka = gate.kafka.as_ref();
     let jmx = gate.jmx.as_ref();
     let controllers = match kafka.map(|kafka| &kafka.controllers) {
-        Some(Controllers::At(addresses)) => {
-            addresses.iter().map(|(node, at)| (*node, address(at))).collect()
-        }
+        Some(Controllers::At(addresses)) => addresses
+            .iter()
+            .map(|(node, at)| (*node, address(at)))
+            .collect(),
         Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
     };
     let exporters = jmx
-        .map(|jmx| jmx.targets.iter().map(|(node, url)| Ok((*node, parse_url(url)?))).collect())
+        .map(|jmx| {
+            jmx.targets
+                .iter()
+                .map(|(node, url)| Ok((*node, parse_url(url)?)))
+                .collect()
+        })
         .unwrap_or_else(|| Ok::<_, anyhow::Error>(BTreeMap::new()))?;
-    let template = jmx.and_then(|jmx| jmx.template.as_deref()).map(Template::parse).transpose()?;
+    let template = jmx
+        .and_then(|jmx| jmx.template.as_deref())
+        .map(Template::parse)
+        .transpose()?;
     let configured = jmx.map(|jmx| {
         jmx.metrics.iter().map(|(metric, series)| {
-            let series =
-                ConfiguredSeries { name: series.name.clone(), labels: series.labels.clone() };
+            let series = ConfiguredSeries {
+                name: series.name.clone(),
+                labels: series.labels.clone(),
+            };
             (*metric, series)
         })
     });
@@ -132,14 +176,16 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
     let fetch = HttpFetch::new(client()?);
     let settings = shared::Settings {
         mode: gate.policy.mode,
-        bootstrap: kafka.map(|kafka| kafka.bootstrap.iter().map(address).collect()).unwrap_or_default(),
+        bootstrap: kafka
+            .map(|kafka| kafka.bootstrap.iter().map(address).collect())
+            .unwrap_or_default(),
         address_map: address_map(gate)?,
         connection: ConnectionSettings {
             client_id: kafka.map_or_else(String::new, |kafka| kafka.client_id.clone()),
             largest_frame: limits.kafka_answer,
             ..ConnectionSettings::default()
         },
-        nodes: gate.nodes.clone(),
+        nodes: gate.policy.expected.clone(),
         controllers,
         cluster_id: gate.policy.cluster_id.clone(),
         exporters,
@@ -155,14 +201,21 @@ fn address(at: &HostPort) -> Address {
 }
 
 fn address_map(gate: &GateSettings) -> Result<AddressMap> {
-    let Some(kafka) = &gate.kafka else { return Ok(AddressMap::default()) };
+    let Some(kafka) = &gate.kafka else {
+        return Ok(AddressMap::default());
+    };
     let map = &kafka.address_map;
-    let nodes = map.nodes.iter().map(|(node, at)| (node.to_string(), address(at).to_string()));
+    let nodes = map
+        .nodes
+        .iter()
+        .map(|(node, at)| (node.to_string(), address(at).to_string()));
     let addresses = map
         .addresses
         .iter()
         .map(|(from, to)| (address(from).to_string(), address(to).to_string()));
     let entries: Vec<_> = nodes.chain(addresses).collect();
-    let pairs = entries.iter().map(|(from, to)| (from.as_str(), to.as_str()));
+    let pairs = entries
+        .iter()
+        .map(|(from, to)| (from.as_str(), to.as_str()));
     AddressMap::parse(pairs).context("failed to read the address map")
 }

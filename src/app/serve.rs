@@ -1,0 +1,293 @@
+//! The whole process: gates, server, signals, reload, and an end that comes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Common, Running};
+use crate::clock::{Clock, SystemClock};
+use crate::config::settings::Settings;
+use crate::config::{Loaded, Sources};
+use crate::gate::state::GateName;
+use crate::kafka::TcpDial;
+use crate::metrics::counters::Counters;
+use crate::metrics::{BuildInfo, Gates, Metrics};
+use crate::server::readiness::Readiness;
+use crate::server::{AppState, Limits, Reload, Server};
+use crate::store::{MemoryStore, Writer};
+
+/// How long the gates' tasks may take to end once nobody asks any more.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The gates of this process and what they share.
+#[derive(Debug)]
+struct App {
+    common: Common,
+    gates: Gates,
+    running: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    loaded: Loaded,
+    gates: BTreeMap<GateName, Running>,
+}
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once. `loaded` is the
+/// configuration, `sources` where to read it again from.
+pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
+    let settings = loaded.settings.clone();
+    let _log = crate::telemetry::start(&settings.log)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let counters = Arc::new(Counters::default());
+    let common = Common {
+        clock: Arc::clone(&clock),
+        dial: Arc::new(TcpDial),
+        store: Writer::spawn(Box::new(MemoryStore::default()))
+            .context("failed to start the store")?,
+        limits: settings.limits,
+        counters: Arc::clone(&counters),
+    };
+    let gates: Gates = Arc::new(ArcSwap::from_pointee(BTreeMap::new()));
+    let metrics = Metrics::new(
+        Arc::clone(&gates),
+        Arc::clone(&clock),
+        Arc::clone(&counters),
+        build_info(),
+    );
+    let readiness = Arc::new(Readiness::default());
+    let app = Arc::new(App::start(common, gates, loaded)?);
+    counters.reload.succeeded(clock.now().wall);
+
+    let reload = reloader(Arc::clone(&app), sources);
+    let state = AppState {
+        gates: Arc::clone(&app.gates),
+        clock,
+        metrics: Arc::new(metrics),
+        readiness: Arc::clone(&readiness),
+        reload: settings.reload_enabled.then(|| Arc::clone(&reload)),
+    };
+    let server = Server::bind(&settings.listen, state, server_limits(&settings)).await?;
+    for address in server.local_addrs() {
+        // Tests and people who asked for port 0 read the address from this line.
+        info!(%address, "listening");
+    }
+    for address in settings
+        .listen
+        .iter()
+        .filter(|address| !address.ip().is_loopback())
+    {
+        warn!(%address, "no authentication: whoever reaches this address may read the verdict");
+    }
+
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    wait_for_signals(&reload).await?;
+    info!("ending: no new connections, waiters answered");
+    readiness.drain();
+    stop.cancel();
+    abort_on_second_signal()?;
+    let _ = serving.await;
+    // Collectors run until the last answer is out, so that it is not an expired one.
+    if tokio::time::timeout(LAST_WORDS, app.end()).await.is_err() {
+        warn!("some tasks did not end in time and were dropped");
+    }
+    info!("ended");
+    Ok(())
+}
+
+/// Which program this is.
+pub const fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: match option_env!("UPGRADE_GATE_REVISION") {
+            Some(revision) => revision,
+            None => "unknown",
+        },
+    }
+}
+
+fn server_limits(settings: &Settings) -> Limits {
+    Limits {
+        connections: settings.limits.connections,
+        waiters: settings.limits.waiters,
+        drain: settings.limits.drain,
+        ..Limits::default()
+    }
+}
+
+/// Handles SIGHUP until SIGTERM or SIGINT comes.
+async fn wait_for_signals(reload: &Reload) -> Result<()> {
+    let (mut term, mut int, mut hup) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::hangup())?,
+    );
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = hup.recv() => {
+                // What became of it is logged by the reload itself.
+                let _ = reload().await;
+            }
+        }
+    }
+}
+
+fn abort_on_second_signal() -> Result<()> {
+    let (mut term, mut int) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        error!("second signal: ending at once");
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).with_context(|| format!("failed to listen for {kind:?}"))
+}
+
+fn reloader(app: Arc<App>, sources: Sources) -> Reload {
+    Arc::new(move || {
+        let (app, sources) = (Arc::clone(&app), sources.clone());
+        Box::pin(async move { app.reload(sources).await })
+    })
+}
+
+impl App {
+    fn start(common: Common, gates: Gates, loaded: Loaded) -> Result<Self> {
+        let mut running = BTreeMap::new();
+        for (name, settings) in &loaded.settings.gates {
+            let gate = Running::start(name, settings.clone(), &common)?;
+            running.insert(name.clone(), gate);
+        }
+        let app = Self {
+            common,
+            gates,
+            running: Mutex::new(State {
+                loaded,
+                gates: running,
+            }),
+        };
+        Ok(app.published())
+    }
+
+    fn published(mut self) -> Self {
+        publish(&self.gates, &self.running.get_mut().gates);
+        self
+    }
+
+    /// Loads the configuration again. A broken one changes nothing.
+    async fn reload(&self, sources: Sources) -> Result<String, String> {
+        let reading = tokio::task::spawn_blocking(move || sources.load());
+        let loaded = match reading.await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(problems)) => return Err(self.refuse(&problems.to_string())),
+            Err(stopped) => return Err(self.refuse(&stopped.to_string())),
+        };
+        let mut state = self.running.lock().await;
+        let restart = state.loaded.effective.needs_restart(&loaded.effective);
+        let done = self
+            .apply(&mut state, &loaded)
+            .await
+            .map_err(|error| self.refuse(&format!("{error:#}")))?;
+        state.loaded = loaded;
+        publish(&self.gates, &state.gates);
+        self.common
+            .counters
+            .reload
+            .succeeded(self.common.clock.now().wall);
+        let mut said = format!("reloaded: {done}");
+        if !restart.is_empty() {
+            said = format!("{said}; needs restart: {}", restart.join(", "));
+        }
+        info!("{said}");
+        Ok(said)
+    }
+
+    fn refuse(&self, why: &str) -> String {
+        self.common.counters.reload.failed();
+        error!(
+            why,
+            "the configuration was not reloaded; the one before goes on"
+        );
+        why.to_owned()
+    }
+
+    /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
+    /// are started first: when one cannot be, nothing has changed.
+    async fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
+        let wanted = &loaded.settings.gates;
+        let mut started = BTreeMap::new();
+        for (name, settings) in wanted {
+            let same = state
+                .gates
+                .get(name)
+                .is_some_and(|gate| gate.same_sources(settings));
+            if !same {
+                let gate = Running::start(name, settings.clone(), &self.common)?;
+                started.insert(name.clone(), gate);
+            }
+        }
+        let mut policies = 0;
+        for (name, settings) in wanted {
+            if let Some(gate) = state.gates.get_mut(name)
+                && !started.contains_key(name)
+                && gate.settings.policy != settings.policy
+            {
+                gate.policy.send_replace(Arc::new(settings.policy.clone()));
+                gate.settings = settings.clone();
+                policies += 1;
+            }
+        }
+        let gone: Vec<_> = state
+            .gates
+            .keys()
+            .filter(|name| !wanted.contains_key(*name) || started.contains_key(*name))
+            .cloned()
+            .collect();
+        let ended = gone.len();
+        for name in gone {
+            if let Some(gate) = state.gates.remove(&name) {
+                tokio::spawn(gate.end());
+            }
+        }
+        let new = started.len();
+        state.gates.append(&mut started);
+        Ok(format!(
+            "{new} gates started, {ended} ended, {policies} policies changed"
+        ))
+    }
+
+    async fn end(&self) {
+        let gates = std::mem::take(&mut self.running.lock().await.gates);
+        for (name, gate) in gates {
+            let failures = gate.pulse.failures.load(Ordering::Relaxed);
+            gate.end().await;
+            info!(gate = %name, failures, "the gate's tasks have ended");
+        }
+    }
+}
+
+fn publish(gates: &Gates, running: &BTreeMap<GateName, Running>) {
+    let handles = running
+        .iter()
+        .map(|(name, gate)| (name.clone(), gate.handle.clone()));
+    gates.store(Arc::new(handles.collect()));
+}
