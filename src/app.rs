@@ -62,7 +62,12 @@ impl Running {
         let collected = collected(&settings, common.limits)
             .with_context(|| format!("failed to start gate {name}"))?;
         let now = common.clock.now();
-        let first = View::nothing(name.clone(), now, Reason::WarmingUp, "the gate has just started");
+        let first = View::nothing(
+            name.clone(),
+            now,
+            Reason::WarmingUp,
+            "the gate has just started",
+        );
         let published = Arc::new(Published::new(first));
         let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
         let board = Arc::new(Board::default());
@@ -92,7 +97,14 @@ impl Running {
         tasks.spawn(engine.run(asks, stop.clone()));
         tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
         tasks.close();
-        Ok(Self { handle, settings, policy, pulse, stop, tasks })
+        Ok(Self {
+            handle,
+            settings,
+            policy,
+            pulse,
+            stop,
+            tasks,
+        })
     }
 
     /// Ends its tasks and waits for them.
@@ -112,19 +124,30 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
     let kafka = gate.kafka.as_ref();
     let jmx = gate.jmx.as_ref();
     let controllers = match kafka.map(|kafka| &kafka.controllers) {
-        Some(Controllers::At(addresses)) => {
-            addresses.iter().map(|(node, at)| (*node, address(at))).collect()
-        }
+        Some(Controllers::At(addresses)) => addresses
+            .iter()
+            .map(|(node, at)| (*node, address(at)))
+            .collect(),
         Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
     };
     let exporters = jmx
-        .map(|jmx| jmx.targets.iter().map(|(node, url)| Ok((*node, parse_url(url)?))).collect())
+        .map(|jmx| {
+            jmx.targets
+                .iter()
+                .map(|(node, url)| Ok((*node, parse_url(url)?)))
+                .collect()
+        })
         .unwrap_or_else(|| Ok::<_, anyhow::Error>(BTreeMap::new()))?;
-    let template = jmx.and_then(|jmx| jmx.template.as_deref()).map(Template::parse).transpose()?;
+    let template = jmx
+        .and_then(|jmx| jmx.template.as_deref())
+        .map(Template::parse)
+        .transpose()?;
     let configured = jmx.map(|jmx| {
         jmx.metrics.iter().map(|(metric, series)| {
-            let series =
-                ConfiguredSeries { name: series.name.clone(), labels: series.labels.clone() };
+            let series = ConfiguredSeries {
+                name: series.name.clone(),
+                labels: series.labels.clone(),
+            };
             (*metric, series)
         })
     });
@@ -132,7 +155,9 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
     let fetch = HttpFetch::new(client()?);
     let settings = shared::Settings {
         mode: gate.policy.mode,
-        bootstrap: kafka.map(|kafka| kafka.bootstrap.iter().map(address).collect()).unwrap_or_default(),
+        bootstrap: kafka
+            .map(|kafka| kafka.bootstrap.iter().map(address).collect())
+            .unwrap_or_default(),
         address_map: address_map(gate)?,
         connection: ConnectionSettings {
             client_id: kafka.map_or_else(String::new, |kafka| kafka.client_id.clone()),
@@ -155,14 +180,21 @@ fn address(at: &HostPort) -> Address {
 }
 
 fn address_map(gate: &GateSettings) -> Result<AddressMap> {
-    let Some(kafka) = &gate.kafka else { return Ok(AddressMap::default()) };
+    let Some(kafka) = &gate.kafka else {
+        return Ok(AddressMap::default());
+    };
     let map = &kafka.address_map;
-    let nodes = map.nodes.iter().map(|(node, at)| (node.to_string(), address(at).to_string()));
+    let nodes = map
+        .nodes
+        .iter()
+        .map(|(node, at)| (node.to_string(), address(at).to_string()));
     let addresses = map
         .addresses
         .iter()
         .map(|(from, to)| (address(from).to_string(), address(to).to_string()));
     let entries: Vec<_> = nodes.chain(addresses).collect();
-    let pairs = entries.iter().map(|(from, to)| (from.as_str(), to.as_str()));
+    let pairs = entries
+        .iter()
+        .map(|(from, to)| (from.as_str(), to.as_str()));
     AddressMap::parse(pairs).context("failed to read the address map")
 }
