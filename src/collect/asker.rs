@@ -189,7 +189,11 @@ impl<'a> Turn<'a> {
     /// KRaft brokers forward this question to the controller; ZooKeeper-mode brokers do not, so it
     /// goes to the controller itself (error 41 NOT_CONTROLLER from any other, measured on 2.8.2).
     async fn moves(&self, within: Duration) -> Result<Moves, SourceFailure> {
-        let forwarded = self.connection.versions().range(DESCRIBE_QUORUM.key).is_some();
+        let forwarded = self
+            .connection
+            .versions()
+            .range(DESCRIBE_QUORUM.key)
+            .is_some();
         let controller = self.controller.filter(|_| !forwarded);
         let direct = controller.and_then(|node| self.shared.connections().get(&node).cloned());
         let answer = match direct {
