@@ -255,12 +255,12 @@ impl<'a> Page<'_, 'a> {
         self.gauge(
             "upgrade_gate_last_evaluation_timestamp_seconds",
             "When the newest judgement was made.",
-            |gate| Some(gate.answer.evaluated().wall.as_seconds()),
+            |gate| Some(seconds(gate.answer.evaluated().wall)),
         )?;
         self.gauge(
             "upgrade_gate_last_transition_timestamp_seconds",
             "When the verdict last changed.",
-            |gate| Some(gate.answer.since().as_seconds()),
+            |gate| Some(seconds(gate.answer.since())),
         )?;
         self.gauge(
             "upgrade_gate_window_required_seconds",
@@ -330,7 +330,7 @@ impl<'a> Page<'_, 'a> {
                 sources.iter().try_for_each(|source| {
                     source.last_success.map_or(Ok(()), |at| {
                         let name = source.source.to_string();
-                        family.put(&[("source", &name)], at.as_seconds())
+                        family.put(&[("source", &name)], seconds(at))
                     })
                 })
             },
@@ -426,6 +426,15 @@ impl<'a> Page<'_, 'a> {
     }
 }
 
+/// A wall time for Prometheus, which keeps milliseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 fit into 53 bits"
+)]
+fn seconds(at: Timestamp) -> f64 {
+    (at.as_nanos() / 1_000_000) as f64 / 1000.0
+}
+
 /// Every code of the closed list, 1 where it is given.
 fn dense(family: &mut Family<'_, '_>, given: &BTreeSet<Reason>) -> fmt::Result {
     Reason::ALL
@@ -496,7 +505,7 @@ impl Views {
             "upgrade_gate_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded.",
             gauge,
-            reload.last_success().map(|at| at.as_seconds().into()),
+            reload.last_success().map(|at| seconds(at).into()),
         )?;
         let http = &self.counters.http;
         let load = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed).into());
@@ -545,7 +554,7 @@ impl Views {
             "process_start_time_seconds",
             "When the process started.",
             gauge,
-            Some(self.started.as_seconds().into()),
+            Some(seconds(self.started).into()),
         )?;
         single(
             "process_cpu_seconds",
