@@ -11,12 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use upgrade_gate::checks::reason::Reason;
-use upgrade_gate::gate::state::GateName;
-use upgrade_gate::gate::view::View;
 use upgrade_gate::server::Limits;
 
-use crate::served::{Got, START, Served, VALID, closed, open, serve, serve_with, unknown};
+use crate::served::{Got, Served, VALID, closed, just_started, open, serve, serve_with, unknown};
 
 /// How a request ended.
 #[derive(Clone, Debug)]
@@ -322,14 +319,6 @@ impl Caller {
     async fn faces(&self, trouble: Trouble) -> Vec<Outcome> {
         let ask = |served: Served, target: &'static str| async move {
             vec![self.ask(served.address, target).await]
-        };
-        let just_started = || {
-            View::nothing(
-                GateName::default(),
-                START,
-                Reason::WarmingUp,
-                "just started",
-            )
         };
         match trouble {
             Trouble::Closed => ask(serve(closed()).await, CHECK).await,
