@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::Ask;
