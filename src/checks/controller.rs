@@ -113,6 +113,16 @@ fn present(
     leader
 }
 
+/// Whether the node's page counts active controllers.
+fn tells(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let page = snapshot.jmx(node);
+    page.is_ok_and(|page| {
+        gauges::count(page.facts, Metric::ActiveControllerCount)
+            .value()
+            .is_some()
+    })
+}
+
 /// The pages of those that can be the controller: exactly one says 1. Which pages have to be
 /// there is the `evidence` row's business.
 fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
@@ -120,7 +130,14 @@ fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
         .filter(|(_, count)| *count > 0)
         .map(|(node, _)| node)
         .collect();
+    // "None of them says so" needs all of them to have spoken.
+    let silent = match snapshot.kind() {
+        ClusterKind::KRaft => snapshot.controllers().any(|node| !tells(snapshot, node)),
+        ClusterKind::ZooKeeper => snapshot.brokers().any(|node| !tells(snapshot, node)),
+        ClusterKind::Unknown => false,
+    };
     match (active.as_slice(), told) {
+        ([], _) if silent => None,
         ([], _) => Some(finding(
             Reason::NoActiveController,
             String::from("no JMX page says that its node is the active controller"),

@@ -83,6 +83,8 @@ struct Turn<'a> {
     topics: Vec<String>,
     /// The controller as this broker told it last; only ZooKeeper mode means it.
     controller: Option<NodeId>,
+    /// Whether some ISR was short in its last table.
+    short: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -101,6 +103,7 @@ impl<'a> Turn<'a> {
             dues,
             topics: Vec::new(),
             controller: None,
+            short: false,
         }
     }
 
@@ -143,7 +146,9 @@ impl<'a> Turn<'a> {
             return;
         };
         let (kind, asked) = (due.kind(), self.shared.now());
-        let facts = self.question(kind, deadline(kind, due.cost)).await;
+        let facts = self
+            .question(kind, deadline(kind, due.cost.largest()))
+            .await;
         let now = self.shared.now();
         if let Some(due) = self.dues.get_mut(index) {
             due.done(asked, now);
@@ -163,6 +168,7 @@ impl<'a> Turn<'a> {
                 let answer = self.connection.metadata(within).await?;
                 let table = Arc::new(answer.facts.table);
                 self.notice_topics(&table);
+                self.notice_repair(&table);
                 self.shared.set_table(self.node, Some(Arc::clone(&table)));
                 Ok(Facts::Partitions(table))
             }
@@ -184,6 +190,18 @@ impl<'a> Turn<'a> {
             | FactKind::Jmx
             | FactKind::Groups => unreachable_kind(kind),
         }
+    }
+
+    /// When every ISR is full again, exporters are asked at once: what their pages say from
+    /// before would keep the gate shut for a whole scrape interval.
+    fn notice_repair(&mut self, table: &PartitionTable) {
+        let short = table
+            .partitions()
+            .any(|(_, p)| p.isr.len() < p.replicas.len());
+        if self.short && !short {
+            self.shared.want_pages();
+        }
+        self.short = short;
     }
 
     /// KRaft brokers forward this question to the controller; ZooKeeper-mode brokers do not, so it

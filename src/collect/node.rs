@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::schedule::{deadline, interval, row};
+use super::schedule::{Cost, deadline, interval, row};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Identity, LinkFacts};
 use crate::evidence::ids::NodeId;
@@ -33,7 +33,7 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
         let failure = match open(&shared, node).await {
             Opened::Connected(connection, identity) => {
                 debug!(%node, epoch, "the liveness connection is open");
-                shared.back.notify_waiters();
+                shared.want_pages();
                 live(&shared, node, epoch, &connection, identity).await
             }
             Opened::Failed(failure) => failure,
@@ -158,7 +158,7 @@ async fn own_facts(
     loop {
         if configs.is_due(shared.now()) {
             let asked = shared.now();
-            let within = deadline(FactKind::NodeConfigs, configs.cost);
+            let within = deadline(FactKind::NodeConfigs, configs.cost.largest());
             let answer = connection.node_configs(node, within).await;
             configs.done(asked, shared.now());
             if let Ok(answer) = &answer {
@@ -174,7 +174,7 @@ async fn own_facts(
             hosted = now_hosted;
             let asked = shared.now();
             let answer = connection
-                .log_dirs(deadline(FactKind::LogDirs, dirs.cost))
+                .log_dirs(deadline(FactKind::LogDirs, dirs.cost.largest()))
                 .await;
             dirs.done(asked, shared.now());
             let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
@@ -192,17 +192,17 @@ async fn own_facts(
 pub struct Due {
     kind: FactKind,
     at: Mono,
-    /// What its last answer cost.
-    pub cost: Duration,
+    /// What its last answers took.
+    pub cost: Cost,
 }
 
 impl Due {
     /// A fact that is due now.
-    pub const fn now(kind: FactKind, now: Mono) -> Self {
+    pub fn now(kind: FactKind, now: Mono) -> Self {
         Self {
             kind,
             at: now,
-            cost: Duration::ZERO,
+            cost: Cost::default(),
         }
     }
 
@@ -228,13 +228,13 @@ impl Due {
 
     /// Notes an answer (or a failure): the next one is due an interval after the question.
     pub fn done(&mut self, asked: Mono, now: Mono) {
-        self.cost = now.since(asked);
+        self.cost.note(now.since(asked));
         self.at = asked.plus(self.every());
     }
 
     /// The interval that follows from its cost.
     pub fn every(&self) -> Duration {
-        interval(self.kind, self.cost)
+        interval(self.kind, self.cost.smallest())
     }
 
     /// Reports an answer under this fact's interval.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::schedule::{deadline, interval};
+use tokio::sync::watch;
+
+use super::schedule::{Cost, deadline, interval};
 use super::shared::Shared;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::NodeId;
@@ -19,7 +21,8 @@ const NO_TARGET: Duration = Duration::from_millis(200);
 /// Scrapes a node's exporter again and again.
 pub async fn run(shared: Arc<Shared>, node: NodeId) {
     let source = SourceId::Jmx(node);
-    let mut usual = Duration::ZERO;
+    let mut cost = Cost::default();
+    let mut wanted = shared.pages_wanted.subscribe();
     let mut epoch = 0;
     loop {
         let Some(target) = target(&shared, node) else {
@@ -30,16 +33,16 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
         let asked = shared.now();
         let page = match &target {
             Ok(target) => {
-                let within = deadline(FactKind::Jmx, usual);
+                let within = deadline(FactKind::Jmx, cost.largest());
                 shared.scraper.scrape(target, within).await
             }
             Err(failure) => Err(failure.clone()),
         };
         let took = shared.now().since(asked);
         if page.is_ok() {
-            usual = took;
+            cost.note(took);
         }
-        let every = interval(FactKind::Jmx, usual);
+        let every = interval(FactKind::Jmx, cost.smallest());
         let failed = page.is_err();
         let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
         shared.report(source.clone(), FactKind::Jmx, epoch, asked, every, facts);
@@ -49,16 +52,18 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
         } else {
             every
         };
-        wait(&shared, pause.saturating_sub(took)).await;
+        wait(&mut wanted, pause.saturating_sub(took)).await;
     }
 }
 
-/// Waits for the next scrape; a node that came back is looked at soon.
-async fn wait(shared: &Shared, pause: Duration) {
+/// Waits for the next scrape; one that is wanted sooner, even since the last one began, is made
+/// soon. Both askers and every connection want pages, so a page read a moment before its numbers
+/// change is soon read again.
+async fn wait(wanted: &mut watch::Receiver<u64>, pause: Duration) {
     tokio::time::sleep(pause.min(SOONEST)).await;
     tokio::select! {
         () = tokio::time::sleep(pause.saturating_sub(SOONEST)) => {}
-        () = shared.back.notified() => {}
+        Ok(()) = wanted.changed() => {}
     }
 }
 

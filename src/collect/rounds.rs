@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::schedule::{interval, row};
+use super::schedule::{Cost, interval, row};
 use super::shared::Shared;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::NodeId;
@@ -19,6 +19,7 @@ pub async fn log_ends(shared: Arc<Shared>) {
         question: row(FactKind::LogEnds).deadline,
         ..RoundTimes::default()
     };
+    let mut cost = Cost::default();
     loop {
         let (Some(table), connections) = (shared.table(), shared.connections()) else {
             tokio::time::sleep(NOTHING).await;
@@ -27,14 +28,10 @@ pub async fn log_ends(shared: Arc<Shared>) {
         let asked = shared.now();
         let results = log_end_round(&table, &connections, times).await;
         let took = shared.now().since(asked);
-        // A round that waits for slow replicas is long without being costly: it is asked for
-        // again at once, and its age is judged by how long it takes.
-        let waited = took > times.round;
-        let every = if waited {
-            took
-        } else {
-            interval(FactKind::LogEnds, took)
-        };
+        cost.note(took);
+        // A round that waited for slow replicas is long without being costly; its age is judged
+        // by how long it takes all the same.
+        let every = interval(FactKind::LogEnds, cost.smallest()).max(took);
         for (node, result) in results {
             let facts = result.map(|facts| Facts::LogEnds(Arc::new(facts)));
             shared.report(

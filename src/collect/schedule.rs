@@ -172,6 +172,47 @@ pub const FACTS: [FactRow; 11] = [
     },
 ];
 
+/// What recent answers of one kind took.
+///
+/// Their *smallest* time stands for what they cost the node: the rest of a longer one is waiting
+/// (a busy machine, a queue, a follower that had to be asked again), and one slow answer must not
+/// keep the next one away for a minute (measured: 0.48 s once became 48 s of silence).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    recent: [Option<Duration>; 8],
+    next: usize,
+}
+
+impl Cost {
+    /// Notes an answer, or a failure, that took this long.
+    pub fn note(&mut self, took: Duration) {
+        if let Some(slot) = self.recent.get_mut(self.next) {
+            *slot = Some(took);
+        }
+        self.next = (self.next + 1) % self.recent.len();
+    }
+
+    /// What an answer costs; zero while there was none.
+    pub fn smallest(&self) -> Duration {
+        self.recent
+            .iter()
+            .flatten()
+            .min()
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// What an answer may take; zero while there was none.
+    pub fn largest(&self) -> Duration {
+        self.recent
+            .iter()
+            .flatten()
+            .max()
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
 /// The row of a kind.
 pub fn row(kind: FactKind) -> &'static FactRow {
     // The table has every kind; a test holds it to that.
@@ -180,6 +221,10 @@ pub fn row(kind: FactKind) -> &'static FactRow {
         .find(|row| row.kind == kind)
         .unwrap_or(&FACTS[0])
 }
+
+/// The longest that a stretched interval becomes. A cluster so large that this is too often is
+/// better served by a policy of its own than by silence.
+const LONGEST_INTERVAL: Duration = ms(15_000);
 
 /// How often to ask when an answer costs `cost`: all requests together must stay a small part of
 /// one of a broker's handler threads.
@@ -191,7 +236,7 @@ pub fn interval(kind: FactKind, cost: Duration) -> Duration {
     } else {
         cost.saturating_mul(row.stretch)
     };
-    row.interval.max(stretched)
+    row.interval.max(stretched.min(LONGEST_INTERVAL))
 }
 
 /// How long a question may take when answers usually take `usual`.
@@ -267,6 +312,19 @@ mod tests {
         assert_eq!(interval(FactKind::Jmx, ms(100)), ms(5000));
         assert_eq!(interval(FactKind::Jmx, ms(600)), ms(12_000));
         assert_eq!(interval(FactKind::Link, ms(900)), ms(500));
+    }
+
+    #[test]
+    fn one_slow_answer_is_no_cost() {
+        let mut cost = Cost::default();
+        for took in [ms(2), ms(480), ms(3)] {
+            cost.note(took);
+        }
+        assert_eq!((cost.smallest(), cost.largest()), (ms(2), ms(480)));
+        for _ in 0..8 {
+            cost.note(ms(20));
+        }
+        assert_eq!(cost.smallest(), ms(20));
     }
 
     #[test]

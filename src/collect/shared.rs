@@ -61,8 +61,9 @@ pub struct Shared {
     pub scraper: Scraper,
     /// Somebody needs evidence newer than now.
     pub refresh: Arc<Notify>,
-    /// A node came back: its exporter is asked at once, so that its start time is known.
-    pub back: Notify,
+    /// Grows when exporters are to be asked soon: a node came back (its start time is wanted),
+    /// or every ISR is full again.
+    pub pages_wanted: watch::Sender<u64>,
     /// The nodes known so far.
     pub roster: watch::Sender<Roster>,
     bulk: Mutex<Connections>,
@@ -101,7 +102,7 @@ impl Shared {
             dial,
             scraper,
             refresh,
-            back: Notify::new(),
+            pages_wanted: watch::Sender::new(0),
             roster: watch::Sender::new(roster),
             bulk: Mutex::default(),
             tables: Mutex::default(),
@@ -112,6 +113,12 @@ impl Shared {
     /// Now, on the boot clock.
     pub fn now(&self) -> Mono {
         self.clock.now().mono
+    }
+
+    /// Has every exporter asked soon.
+    pub fn want_pages(&self) {
+        self.pages_wanted
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Changes the roster; nobody is woken when nothing changes.
