@@ -64,7 +64,12 @@ fn exported() -> BTreeSet<String> {
     let families = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    families.map(|(name, _)| name.to_owned()).collect()
+    // Left out where the machine sets no limit.
+    let may_lack = [String::from("process_max_fds")];
+    families
+        .map(|(name, _)| name.to_owned())
+        .chain(may_lack)
+        .collect()
 }
 
 /// Words of a text that can be names of our metrics.
