@@ -1,5 +1,6 @@
 //! One fault, from before it to the next `open`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -71,6 +72,8 @@ pub struct Cycle {
     pub full_ms: f64,
     /// From there to the next `open`: needless waiting, the window included.
     pub needless_ms: f64,
+    /// Milliseconds of that for which each reason kept the gate shut; several may at once.
+    pub needless_by: BTreeMap<String, f64>,
     /// Questions asked.
     pub asked: usize,
 }
@@ -179,8 +182,28 @@ fn judge(
         false_opens,
         full_ms: ms(full.duration_since(start)),
         needless_ms: ms(needless),
+        needless_by: causes(looks, full),
         asked: looks.len(),
     }
+}
+
+/// For how long each reason kept the gate shut after `full`.
+fn causes(looks: &[Look], full: Instant) -> BTreeMap<String, f64> {
+    let mut causes = BTreeMap::new();
+    for pair in looks.windows(2) {
+        let [look, next] = pair else { continue };
+        let Some(answer) = look.answer.as_ref().filter(|answer| !answer.is_open()) else {
+            continue;
+        };
+        if look.seen < full {
+            continue;
+        }
+        for code in answer.codes() {
+            let span = next.seen.saturating_duration_since(look.seen);
+            *causes.entry(code).or_insert(0.0) += ms(span);
+        }
+    }
+    causes
 }
 
 /// Milliseconds with one decimal.

@@ -123,6 +123,7 @@ pub async fn run(name: &str, args: &Args) -> Result<()> {
                 jmx_ms = cycle.jmx_ms,
                 false_opens = cycle.false_opens,
                 needless_ms = cycle.needless_ms,
+                needless_by = ?cycle.needless_by,
                 "cycle"
             );
             cycles.push(cycle);

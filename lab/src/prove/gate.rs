@@ -73,6 +73,7 @@ impl Answer {
             .filter(|reason| reason.severity != "warn")
             .map(|reason| reason.code.clone())
             .collect();
+        codes.sort();
         codes.dedup();
         codes
     }
