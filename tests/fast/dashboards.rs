@@ -25,7 +25,7 @@ fn dashboard() -> Value {
 }
 
 fn list<'a>(of: &'a Value, key: &str) -> &'a [Value] {
-    of[key].as_array().map_or(&[], Vec::as_slice)
+    of[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn text<'a>(of: &'a Value, key: &str) -> &'a str {
@@ -75,7 +75,7 @@ fn exported() -> BTreeSet<String> {
 /// Words of a text that can be names of our metrics.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    text.split(|c| !of_a_name(c))
+    text.split(|c: char| !of_a_name(c))
         .filter(|word| word.starts_with("upgrade_gate_") || word.starts_with("process_"))
         .collect()
 }
