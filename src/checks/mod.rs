@@ -8,6 +8,7 @@
 pub mod finding;
 pub mod needs;
 pub mod reason;
+pub mod reason_doc;
 pub mod table;
 pub mod what_if;
 
