@@ -8,11 +8,14 @@
     reason = "a test that cannot go on fails here"
 )]
 
+mod alerts;
 mod architecture;
 mod bodies;
 mod callers;
 mod cli;
 mod config;
+mod dashboards;
+mod docs;
 mod hostile;
 mod http;
 mod metrics;
