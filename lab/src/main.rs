@@ -1,5 +1,10 @@
 //! `lab`: real Kafka clusters on loopback.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the lab measures spans on its own machine; nothing here judges"
+)]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -149,16 +149,17 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
             .iter()
             .map(|(node, at)| (*node, address(at)))
             .collect(),
-        Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
+        Some(Controllers::Discover) | None => BTreeMap::new(),
     };
-    let exporters = jmx
-        .map(|jmx| {
+    let exporters = jmx.map_or_else(
+        || Ok::<_, anyhow::Error>(BTreeMap::new()),
+        |jmx| {
             jmx.targets
                 .iter()
                 .map(|(node, url)| Ok((*node, parse_url(url)?)))
                 .collect()
-        })
-        .unwrap_or_else(|| Ok::<_, anyhow::Error>(BTreeMap::new()))?;
+        },
+    )?;
     let template = jmx
         .and_then(|jmx| jmx.template.as_deref())
         .map(Template::parse)

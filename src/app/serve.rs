@@ -205,7 +205,6 @@ impl App {
         let restart = state.loaded.effective.needs_restart(&loaded.effective);
         let done = self
             .apply(&mut state, &loaded)
-            .await
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
         state.loaded = loaded;
         publish(&self.gates, &state.gates);
@@ -232,7 +231,7 @@ impl App {
 
     /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
     /// are started first: when one cannot be, nothing has changed.
-    async fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
+    fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
         let mut started = BTreeMap::new();
         for (name, settings) in wanted {

@@ -66,10 +66,14 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 }
 
 fn throttles(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    // Kafka's default is the largest number there is: no throttle.
     let set = |configs: &NodeConfigs| {
         let keys = THROTTLES.into_iter();
-        let rates = keys.filter_map(|key| Some(format!("{key}={}", configs.text(key)?)));
-        rates.collect::<Vec<_>>()
+        let rates = keys.filter_map(|key| Some((key, configs.text(key)?)));
+        let rates = rates.filter(|(_, rate)| rate.parse() != Ok(i64::MAX));
+        rates
+            .map(|(key, rate)| format!("{key}={rate}"))
+            .collect::<Vec<_>>()
     };
     snapshot
         .all_node_configs()

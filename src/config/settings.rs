@@ -104,8 +104,6 @@ pub enum Controllers {
     Discover,
     /// Here; never empty.
     At(BTreeMap<NodeId, HostPort>),
-    /// Not directly: brokers are asked about the quorum.
-    ViaBrokers,
 }
 
 /// How JMX exporters are read. At least one of `targets` and `template` says something.

@@ -440,8 +440,9 @@ impl Machine {
             .copied()
             .filter(|node| !snapshot.expected.contains_key(node))
             .collect();
-        if !strangers.is_empty() {
-            return (Reply::NoSuchNodes(strangers), self.complete);
+        // Before everybody has been heard nobody is a stranger: the what-if says unknown.
+        if !strangers.is_empty() && self.complete {
+            return (Reply::NoSuchNodes(strangers), true);
         }
         let evaluation = evaluate(&snapshot);
         let healthy = build::healthy(&evaluation);

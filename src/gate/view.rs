@@ -367,7 +367,13 @@ impl<'a> Answer<'a> {
             });
         }
         let parts = &self.view.parts;
-        let target = parts.nodes.iter().find(|n| n.node == node)?;
+        let Some(target) = parts.nodes.iter().find(|n| n.node == node) else {
+            // A gate that has not heard everybody yet cannot call a node a stranger.
+            return parts.is_warming_up().then(|| Decision {
+                state: State::Unknown,
+                reasons: parts.general_reasons().cloned().collect(),
+            });
+        };
         let mut reasons: Vec<_> = target.reasons.clone();
         reasons.extend(parts.general_reasons().cloned());
         sort(&mut reasons);
@@ -402,6 +408,14 @@ impl<'a> Answer<'a> {
 }
 
 impl ViewParts {
+    /// Whether not every source has been heard yet, since the start or since the clock jumped.
+    pub fn is_warming_up(&self) -> bool {
+        let early = [Reason::WarmingUp, Reason::ClockJumped, Reason::NoNodesKnown];
+        self.reasons
+            .iter()
+            .any(|reason| early.contains(&reason.reason))
+    }
+
     /// Reasons that concern every node: all but the what-ifs of single nodes.
     pub fn general_reasons(&self) -> impl Iterator<Item = &ReasonView> {
         self.reasons

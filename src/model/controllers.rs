@@ -65,7 +65,7 @@ impl Cluster {
 
     /// Commits a change: `change` gets a copy of the image and answers how many records it took;
     /// with 0 nothing happens. Every node that follows the log publishes it soon.
-    pub(super) fn commit(&mut self, change: impl FnOnce(&mut Image, &Cluster) -> i64) {
+    pub(super) fn commit(&mut self, change: impl FnOnce(&mut Image, &Self) -> i64) {
         let mut image = Image::clone(&self.image);
         let records = change(&mut image, self);
         if records == 0 {

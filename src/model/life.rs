@@ -105,7 +105,7 @@ impl Cluster {
         self.plan_replication();
     }
 
-    pub(super) fn operate(&mut self, change: impl FnOnce(&mut Cluster)) {
+    pub(super) fn operate(&mut self, change: impl FnOnce(&mut Self)) {
         self.settle_logs();
         change(self);
         self.refresh();
@@ -398,7 +398,7 @@ impl Cluster {
 
     /// Moves leaders back to the preferred replicas now (`kafka-leader-election.sh`).
     pub fn elect_preferred(&mut self) {
-        self.operate(Cluster::balance);
+        self.operate(Self::balance);
     }
 
     /// Where the node's listener is reached from now on, as Metadata and others advertise it.

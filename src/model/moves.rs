@@ -97,7 +97,7 @@ impl Cluster {
                         partition.isr.contains(id)
                             && brokers
                                 .get(id)
-                                .is_some_and(|registration| registration.active())
+                                .is_some_and(super::image::Registration::active)
                     };
                     partition.leader = partition.replicas.iter().copied().find(may_lead);
                 }

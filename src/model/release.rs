@@ -39,7 +39,7 @@ pub struct Feature {
 
 impl Release {
     /// Every release the model knows, oldest first.
-    pub const ALL: [Release; 12] = [
+    pub const ALL: [Self; 12] = [
         V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4,
     ];
 
@@ -64,10 +64,8 @@ impl Release {
 
     /// The release named `text` ("3.9"), if the model knows it.
     #[must_use]
-    pub fn named(text: &str) -> Option<Release> {
-        Release::ALL
-            .into_iter()
-            .find(|release| release.name() == text)
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|release| release.name() == text)
     }
 
     /// Highest `metadata.version` this binary supports

@@ -132,7 +132,7 @@ impl Cluster {
 
     fn in_service(&self, broker: NodeId) -> bool {
         let registration = self.image.brokers.get(&broker);
-        registration.is_some_and(|registration| registration.active())
+        registration.is_some_and(super::image::Registration::active)
     }
 
     /// The partition's leader, if it serves and can have ISR changes committed.
@@ -240,7 +240,11 @@ impl Cluster {
             .iter()
             .filter(|id| !partition.isr.contains(id))
         {
-            let registered = self.image.brokers.get(follower).is_some_and(|r| r.active());
+            let registered = self
+                .image
+                .brokers
+                .get(follower)
+                .is_some_and(super::image::Registration::active);
             if !registered || !self.fetches(*follower, leader) {
                 continue;
             }

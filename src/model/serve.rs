@@ -77,11 +77,11 @@ impl Live {
     /// Starts the clock of `cluster` where it stands. Must be called in a tokio runtime; the time
     /// is tokio's, so it can be paused in tests.
     #[must_use]
-    pub fn new(cluster: Cluster) -> Live {
+    pub fn new(cluster: Cluster) -> Self {
         let began = Instant::now()
             .checked_sub(cluster.elapsed())
             .unwrap_or_else(Instant::now);
-        let live = Live {
+        let live = Self {
             cluster: Arc::new(Mutex::new(cluster)),
             began,
             ticks: watch::Sender::new(0),
@@ -140,7 +140,7 @@ impl Served {
     ///
     /// # Errors
     /// When a port cannot be had.
-    pub async fn start(cluster: Cluster) -> Result<Served, ServeError> {
+    pub async fn start(cluster: Cluster) -> Result<Self, ServeError> {
         let mut doors = Vec::new();
         for node in &cluster.spec().nodes {
             doors.push((node.id, Door::Exporter));
@@ -152,7 +152,7 @@ impl Served {
             }
         }
         let live = Live::new(cluster);
-        let mut served = Served {
+        let mut served = Self {
             live,
             tasks: TaskTracker::new(),
             brokers: BTreeMap::new(),

@@ -85,7 +85,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
+        Self {
             session_timeout: 9_000,
             heartbeat_interval: 2_000,
             replica_lag_time_max: 30_000,
@@ -154,7 +154,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
+        Self {
             exporter: (400, 900),
             boot: (1_300, 1_900),
             register: (500, 900),
@@ -249,7 +249,7 @@ impl Spec {
     /// `orders` with 60 partitions, three replicas (fewer on fewer brokers) and a trickle of
     /// records, read by group `billing`.
     #[must_use]
-    pub fn kraft(controllers: u16, brokers: u16, release: Release) -> Spec {
+    pub fn kraft(controllers: u16, brokers: u16, release: Release) -> Self {
         let mut nodes = Vec::new();
         for index in 1..=i32::from(brokers) {
             nodes.push(NodeSpec {
@@ -265,12 +265,12 @@ impl Spec {
                 release,
             });
         }
-        Spec::of(nodes, u32::from(brokers), release)
+        Self::of(nodes, u32::from(brokers), release)
     }
 
     /// Nodes that are broker and controller at once (ids from 1), otherwise like [`Spec::kraft`].
     #[must_use]
-    pub fn combined(nodes: u16, release: Release) -> Spec {
+    pub fn combined(nodes: u16, release: Release) -> Self {
         let list = (1..=i32::from(nodes))
             .map(|id| NodeSpec {
                 id,
@@ -278,11 +278,11 @@ impl Spec {
                 release,
             })
             .collect();
-        Spec::of(list, u32::from(nodes), release)
+        Self::of(list, u32::from(nodes), release)
     }
 
-    fn of(nodes: Vec<NodeSpec>, brokers: u32, release: Release) -> Spec {
-        Spec {
+    fn of(nodes: Vec<NodeSpec>, brokers: u32, release: Release) -> Self {
+        Self {
             cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
             seed: 1,
             start_wall_ms: 1_795_000_000_000,
@@ -303,14 +303,14 @@ impl Spec {
 
     /// The same with another seed.
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Spec {
+    pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
     /// The same with these topics instead; groups on topics that are gone go too.
     #[must_use]
-    pub fn topics(mut self, topics: Vec<TopicSpec>) -> Spec {
+    pub fn topics(mut self, topics: Vec<TopicSpec>) -> Self {
         self.groups
             .retain(|group| topics.iter().any(|topic| topic.name == group.topic));
         self.topics = topics;
@@ -319,7 +319,7 @@ impl Spec {
 
     /// The same with another family of JMX names.
     #[must_use]
-    pub fn family(mut self, family: Family) -> Spec {
+    pub fn family(mut self, family: Family) -> Self {
         self.family = family;
         self
     }
@@ -376,17 +376,17 @@ impl Spec {
 
 impl Roles {
     /// Broker only.
-    pub const BROKER: Roles = Roles {
+    pub const BROKER: Self = Self {
         broker: true,
         controller: false,
     };
     /// Controller only.
-    pub const CONTROLLER: Roles = Roles {
+    pub const CONTROLLER: Self = Self {
         broker: false,
         controller: true,
     };
     /// Both.
-    pub const COMBINED: Roles = Roles {
+    pub const COMBINED: Self = Self {
         broker: true,
         controller: true,
     };
@@ -395,9 +395,9 @@ impl Roles {
 impl TopicSpec {
     /// A topic without records and with the brokers' `min.insync.replicas`.
     #[must_use]
-    pub fn new(name: &str, partitions: u32, replication: u32) -> TopicSpec {
+    pub fn new(name: &str, partitions: u32, replication: u32) -> Self {
         let name = name.to_owned();
-        TopicSpec {
+        Self {
             name,
             partitions,
             replication,
@@ -409,14 +409,14 @@ impl TopicSpec {
 
     /// The same with this many records per second into each partition.
     #[must_use]
-    pub fn rate(mut self, rate: u64) -> TopicSpec {
+    pub fn rate(mut self, rate: u64) -> Self {
         self.rate = rate;
         self
     }
 
     /// The same with its own `min.insync.replicas`.
     #[must_use]
-    pub fn min_isr(mut self, min_isr: u32) -> TopicSpec {
+    pub fn min_isr(mut self, min_isr: u32) -> Self {
         self.min_isr = Some(min_isr);
         self
     }

@@ -18,7 +18,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the spec contradicts itself.
-    pub fn new(spec: Spec) -> Result<Cluster, SpecError> {
+    pub fn new(spec: Spec) -> Result<Self, SpecError> {
         spec.check()?;
         let mut random = Random(spec.seed);
         let image = Arc::new(first_image(&spec, &mut random));
@@ -39,7 +39,7 @@ impl Cluster {
             end_at: ORIGIN,
             alone_since: None,
         };
-        let mut cluster = Cluster {
+        let mut cluster = Self {
             logs: first_logs(&spec, &image),
             spec,
             now: ORIGIN,

@@ -7,6 +7,9 @@ use crate::checks::reason::Severity;
 use crate::gate::state::State;
 use crate::gate::view::{CheckView, Outcome, ReasonView};
 
+/// How many reasons a check's line has; the JSON has all of them.
+const PER_CHECK: usize = 3;
+
 /// First line `OPEN`, `CLOSED code,code` or `UNKNOWN code`; then one line per check, and one per
 /// reason that no check gave.
 pub(super) fn verdict(verdict: &Verdict, checks: &[CheckView]) -> String {
@@ -52,10 +55,15 @@ fn line(text: &mut String, verdict: &Verdict, check: &CheckView) {
         }
         Outcome::Found => {
             let reasons = verdict.reasons.iter();
-            let found: Vec<String> = reasons
+            let mut found: Vec<String> = reasons
                 .filter(|reason| check.reasons.contains(&reason.reason))
                 .map(|reason| format!("{}: {}", reason.reason.code(), why(reason)))
                 .collect();
+            if found.len() > PER_CHECK {
+                let more = found.len() - PER_CHECK;
+                found.truncate(PER_CHECK);
+                found.push(format!("and {more} more"));
+            }
             push(
                 text,
                 format_args!("[-]{} failed: {}", check.id, found.join("; ")),

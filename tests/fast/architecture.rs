@@ -73,7 +73,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn rust_files(at: &Path, into: &mut Vec<PathBuf>) {
+pub(crate) fn rust_files(at: &Path, into: &mut Vec<PathBuf>) {
     if at.is_file() {
         into.push(at.to_path_buf());
         return;

@@ -78,7 +78,7 @@ fn links_lead_somewhere() {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = match path {
                 "" => page.clone(),
-                _ => page.parent().unwrap_or(Path::new("")).join(path),
+                _ => page.parent().unwrap_or_else(|| Path::new("")).join(path),
             };
             let shown = page.display();
             assert!(target.exists(), "{shown}: {link} is not there");

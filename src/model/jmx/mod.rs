@@ -436,8 +436,8 @@ struct Flags {
 
 impl Flags {
     /// Only the leader knows; others say 0.
-    fn of(partition: &Partition, leads: bool, needed: usize) -> Flags {
-        Flags {
+    fn of(partition: &Partition, leads: bool, needed: usize) -> Self {
+        Self {
             under_replicated: leads && partition.under_replicated(),
             under_min_isr: leads && partition.isr.len() < needed,
             at_min_isr: leads && partition.isr.len() == needed,

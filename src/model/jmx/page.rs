@@ -16,8 +16,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(family: Family) -> Lines {
-        Lines {
+    pub(super) fn new(family: Family) -> Self {
+        Self {
             family,
             kinds: BTreeMap::new(),
         }

@@ -27,21 +27,21 @@ use super::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId};
 
 /// Error codes of the protocol, as far as they are used here.
 mod code {
-    pub const NONE: i16 = 0;
-    pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-    pub const LEADER_NOT_AVAILABLE: i16 = 5;
-    pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
-    pub const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
-    pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
-    pub const NOT_COORDINATOR: i16 = 16;
-    pub const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
-    pub const UNSUPPORTED_VERSION: i16 = 35;
-    pub const NOT_CONTROLLER: i16 = 41;
-    pub const INVALID_REQUEST: i16 = 42;
-    pub const FENCED_LEADER_EPOCH: i16 = 74;
-    pub const UNKNOWN_LEADER_EPOCH: i16 = 75;
-    pub const UNKNOWN_TOPIC_ID: i16 = 100;
-    pub const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
+    pub(super) const NONE: i16 = 0;
+    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
+    pub(super) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+    pub(super) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    pub(super) const NOT_COORDINATOR: i16 = 16;
+    pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    pub(super) const UNSUPPORTED_VERSION: i16 = 35;
+    pub(super) const NOT_CONTROLLER: i16 = 41;
+    pub(super) const INVALID_REQUEST: i16 = 42;
+    pub(super) const FENCED_LEADER_EPOCH: i16 = 74;
+    pub(super) const UNKNOWN_LEADER_EPOCH: i16 = 75;
+    pub(super) const UNKNOWN_TOPIC_ID: i16 = 100;
+    pub(super) const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
 }
 
 /// Where a request came in.

@@ -1,6 +1,12 @@
 //! Tests of the model from outside: requests are encoded and responses decoded with
 //! `kafka-protocol`, pages are read line by line.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "tests of a simulation, small numbers and wall time"
+)]
+
 mod chaos;
 mod controllers;
 mod faults;
