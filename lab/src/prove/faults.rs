@@ -81,6 +81,8 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// Runs the cycles and writes the proof `name`.
 pub async fn run(name: &str, args: &Args) -> Result<()> {
+    let name = args.name.as_deref().unwrap_or(name);
+    let header = Header::new(name, vec![args.release.to_string()]);
     let layout = if args.zookeeper {
         Layout::ZooKeeper { brokers: 3 }
     } else {
@@ -136,9 +138,8 @@ pub async fn run(name: &str, args: &Args) -> Result<()> {
         .iter()
         .map(|fault| (*fault, summary(*fault, &cycles)))
         .collect();
-    let name = args.name.as_deref().unwrap_or(name);
     let proof = Proof {
-        header: Header::new(name, vec![args.release.to_string()]),
+        header: header.ended(),
         layout: words,
         settings: String::from(if args.quick { "quick" } else { "stock" }),
         window: args.window.clone(),

@@ -27,12 +27,9 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header as of now.
+    /// A header as of now, when the proof begins: the commit is the one that runs.
     pub fn new(name: &str, kafka: Vec<String>) -> Self {
         let command: Vec<String> = std::env::args().skip(1).collect();
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
         Self {
             name: name.to_owned(),
             command: format!("lab {}", command.join(" ")),
@@ -40,9 +37,26 @@ impl Header {
             finished: jiff::Timestamp::now().to_string(),
             kafka,
             java: java(),
-            machine: format!("{cores} cores, load {load}"),
+            machine: machine(),
         }
     }
+}
+
+impl Header {
+    /// The same header at the proof's end.
+    #[must_use]
+    pub fn ended(mut self) -> Self {
+        self.finished = jiff::Timestamp::now().to_string();
+        self.machine = machine();
+        self
+    }
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    format!("{cores} cores, load {load}")
 }
 
 fn said(command: &mut Command) -> String {
