@@ -24,6 +24,7 @@ const OUTSIDE: &[&str] = &[
     "std::iter",
     "std::mem",
     "std::ops",
+    "std::slice",
     "std::sync::Arc",
     "std::time::Duration",
     "core::",
