@@ -1,2 +1,356 @@
-//! Later.
-fn main() {}
+//! What `check` costs beside a bare hyper server that answers a constant body of the same size, in
+//! the same run: CPU per request of each server's own thread, and requests per second.
+//!
+//! The aim is at most 1.2 times the bare server's CPU per request (issue 3). Rounds alternate
+//! between the two, so that other load on the machine meets both; the median counts.
+//!
+//! `cargo bench --bench check [-- --requests N --rounds N]`
+
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run ends here")]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc as questions, oneshot};
+use tokio_util::sync::CancellationToken;
+use upgrade_gate::checks::finding::Subject;
+use upgrade_gate::checks::reason::{Reason, Severity};
+use upgrade_gate::clock::{Clock, SystemClock};
+use upgrade_gate::engine::handle::GateHandle;
+use upgrade_gate::evidence::ids::NodeId;
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::evidence::snapshot::ClusterKind;
+use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::gate::view::{ClusterView, FactsView, ReasonView, View, ViewParts, WindowView};
+use upgrade_gate::metrics::{BuildInfo, Metrics};
+use upgrade_gate::server::{AppState, Limits, Server};
+use upgrade_gate::time::Mono;
+use upgrade_gate::view::Published;
+
+const REQUEST: &[u8] = b"GET /api/v1/gates/default/check HTTP/1.1\r\nHost: gate\r\n\
+    User-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
+const CONNECTIONS: usize = 4;
+
+fn main() {
+    let argument = |name: &str, default: usize| {
+        let mut arguments = std::env::args().skip_while(|argument| argument != name);
+        arguments
+            .nth(1)
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(default)
+    };
+    let (requests, rounds) = (argument("--requests", 8_000), argument("--rounds", 41));
+    for (name, reasons) in [("open, no reasons", 0), ("closed, 3 reasons", 3)] {
+        let view = view(reasons);
+        let check = Running::start(move |runtime, stop| serve_check(runtime, view, stop));
+        let size = body_size(check.address);
+        let bare = Running::start(move |runtime, stop| serve_bare(runtime, size, stop));
+        compare(name, size, &check, &bare, requests, rounds);
+    }
+}
+
+fn compare(
+    name: &str,
+    size: usize,
+    check: &Running,
+    bare: &Running,
+    requests: usize,
+    rounds: usize,
+) {
+    load(check, requests / 10);
+    load(bare, requests / 10);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        ours.push(load(check, requests));
+        theirs.push(load(bare, requests));
+    }
+    let mut ratios: Vec<f64> = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(a, b)| a.cpu / b.cpu)
+        .collect();
+    let (ours_cpu, theirs_cpu) = (
+        median(ours.iter().map(|r| r.cpu)),
+        median(theirs.iter().map(|r| r.cpu)),
+    );
+    let (ours_rate, theirs_rate) = (
+        median(ours.iter().map(|r| r.rate)),
+        median(theirs.iter().map(|r| r.rate)),
+    );
+    ratios.sort_by(f64::total_cmp);
+    println!("{name}: body {size} bytes, {CONNECTIONS} connections, {rounds} rounds of {requests}");
+    println!(
+        "  check {:6.2} us CPU/request {ours_rate:9.0} requests/s",
+        ours_cpu * 1e6
+    );
+    println!(
+        "  bare  {:6.2} us CPU/request {theirs_rate:9.0} requests/s",
+        theirs_cpu * 1e6
+    );
+    println!(
+        "  ratio {:.3} (median of rounds; {:.3} to {:.3})",
+        median(ratios.iter().copied()),
+        ratios.first().copied().unwrap_or(f64::NAN),
+        ratios.last().copied().unwrap_or(f64::NAN)
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A server on a thread of its own, whose CPU time can be asked for.
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    cpu: questions::UnboundedSender<oneshot::Sender<f64>>,
+}
+
+impl Running {
+    fn start<F>(
+        serve: impl FnOnce(&Runtime, CancellationToken) -> (SocketAddr, F) + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let stop = CancellationToken::new();
+        let (cpu, mut asked) = questions::unbounded_channel::<oneshot::Sender<f64>>();
+        let (started, address) = mpsc::channel();
+        let stopping = stop.clone();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = runtime.expect("a runtime");
+            let (address, serving) = serve(&runtime, stopping);
+            started.send(address).expect("the main thread waits");
+            let local = tokio::task::LocalSet::new();
+            local.spawn_local(async move {
+                while let Some(answer) = asked.recv().await {
+                    let _ = answer.send(seconds(ClockId::ThreadCPUTime));
+                }
+            });
+            local.block_on(&runtime, serving);
+        });
+        Self {
+            address: address.recv().expect("the server starts"),
+            stop,
+            cpu,
+        }
+    }
+
+    fn cpu(&self) -> f64 {
+        let (answer, asked) = oneshot::channel();
+        self.cpu.send(answer).expect("the server runs");
+        asked.blocking_recv().expect("the server answers")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+    .as_secs_f64()
+}
+
+/// One round.
+struct Round {
+    /// CPU seconds of the server per request.
+    cpu: f64,
+    /// Requests per second.
+    rate: f64,
+}
+
+/// This many requests over a few kept connections, each asking again as soon as it has its answer.
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
+fn load(server: &Running, requests: usize) -> Round {
+    let address = server.address;
+    let (cpu, wall) = (server.cpu(), seconds(ClockId::Monotonic));
+    let callers: Vec<_> = (0..CONNECTIONS)
+        .map(|_| thread::spawn(move || converse(address, requests / CONNECTIONS)))
+        .collect();
+    for caller in callers {
+        caller.join().expect("a caller ends well");
+    }
+    let wall = seconds(ClockId::Monotonic) - wall;
+    Round {
+        cpu: (server.cpu() - cpu) / requests as f64,
+        rate: requests as f64 / wall,
+    }
+}
+
+fn converse(address: SocketAddr, requests: usize) {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_nodelay(true).expect("nodelay");
+    let mut buffer = vec![0; 64 * 1024];
+    for _ in 0..requests {
+        stream.write_all(REQUEST).expect("the server reads");
+        let mut have = 0;
+        while whole_length(&buffer[..have]).is_none_or(|whole| have < whole) {
+            let read = stream
+                .read(&mut buffer[have..])
+                .expect("the server answers");
+            assert!(read > 0, "the server closed");
+            have += read;
+        }
+    }
+}
+
+/// The length of the response that starts here, once its header is complete.
+fn whole_length(bytes: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length: ";
+    let find = |what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+    let head = find(b"\r\n\r\n")? + 4;
+    let digits = bytes[find(NAME)? + NAME.len()..]
+        .split(|byte| *byte == b'\r')
+        .next()?;
+    let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(head + length)
+}
+
+fn body_size(address: SocketAddr) -> usize {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.write_all(REQUEST).expect("the server reads");
+    let mut buffer = vec![0; 64 * 1024];
+    let read = stream.read(&mut buffer).expect("the server answers");
+    let head = buffer.windows(4).position(|window| window == b"\r\n\r\n");
+    read - head.expect("a whole header") - 4
+}
+
+fn serve_check(
+    runtime: &Runtime,
+    view: View,
+    stop: CancellationToken,
+) -> (SocketAddr, impl Future<Output = ()> + use<>) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let name = GateName::default();
+    let (handle, _inbox) = GateHandle::new(name.clone(), Arc::new(Published::new(view)));
+    let gates = Arc::new(ArcSwap::from_pointee(BTreeMap::from([(name, handle)])));
+    let build = BuildInfo {
+        version: "0",
+        revision: "0",
+    };
+    let metrics = Metrics::new(
+        Arc::clone(&gates),
+        Arc::clone(&clock),
+        Arc::default(),
+        build,
+    );
+    let state = AppState {
+        gates,
+        clock,
+        metrics: Arc::new(metrics),
+        readiness: Arc::default(),
+        reload: None,
+    };
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = runtime.block_on(Server::bind(&[any], state, Limits::default()));
+    let server = server.expect("a free port");
+    let address = server.local_addrs()[0];
+    (address, server.serve(stop))
+}
+
+/// hyper with the same timer, and nothing else.
+fn serve_bare(
+    runtime: &Runtime,
+    size: usize,
+    stop: CancellationToken,
+) -> (SocketAddr, impl Future<Output = ()> + use<>) {
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let body = Bytes::from("x".repeat(size));
+    let serving = async move {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, _) = accepted.expect("accept");
+            stream.set_nodelay(true).expect("nodelay");
+            let body = body.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|_: Request<Incoming>| {
+                    let response = Response::new(Full::new(body.clone()));
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let _ = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(10))
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    };
+    (address, serving)
+}
+
+/// A view that stays true, with this many blocking reasons.
+fn view(reasons: i32) -> View {
+    let now = SystemClock.now();
+    let reason = |node| ReasonView {
+        reason: Reason::UnderReplicated,
+        severity: Severity::Block,
+        subject: Subject::Node(NodeId(node)),
+        observed: String::from("7 partitions without this replica in the ISR"),
+        required: String::from("every replica in the ISR"),
+        count: 7,
+        examples: (0..5).map(|n| format!("orders-{n}")).collect(),
+        since: now.wall,
+        source: None,
+        asked: Some(now.mono),
+    };
+    View::new(ViewParts {
+        gate: GateName::default(),
+        generation: 1,
+        evaluated: now,
+        valid_until: Mono::from_nanos(u64::MAX),
+        state: if reasons == 0 {
+            State::Open
+        } else {
+            State::Closed
+        },
+        since: now.wall,
+        transitions: BTreeMap::new(),
+        reasons: (0..reasons).map(reason).collect(),
+        checks: Vec::new(),
+        nodes: Vec::new(),
+        sources: Vec::new(),
+        window: WindowView::default(),
+        cluster: ClusterView {
+            id: None,
+            kind: ClusterKind::KRaft,
+            controller: None,
+            metadata_version: None,
+        },
+        facts: FactsView::default(),
+        groups: Vec::new(),
+        mode: Mode::default(),
+    })
+}

@@ -59,12 +59,12 @@ impl Distribution {
 }
 
 impl Cache {
-    /// The folder named by `UPGRADE_GATE_LAB_CACHE`, else `.lab/` beside the workspace's manifest.
+    /// The folder named by `LAB_CACHE`, else `.lab/` beside the workspace's manifest.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub fn open() -> Result<Self, ArtifactError> {
-        let root = match std::env::var_os("UPGRADE_GATE_LAB_CACHE") {
+        let root = match std::env::var_os("LAB_CACHE") {
             Some(path) if !path.is_empty() => PathBuf::from(path),
             _ => workspace_root().join(".lab"),
         };

@@ -13,6 +13,7 @@
 //! tools      Kafka's own command-line tools
 //! load       a producer and consumers that account for every record
 //! relay      TCP relays that can be cut;  links: which there are, and what each cut means
+//! prove      long proofs on real Kafka, written to docs/proof
 //! record     pages of the real JMX exporter;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
 //! ```
@@ -31,6 +32,7 @@ pub mod node;
 pub mod ports;
 mod process;
 mod properties;
+pub mod prove;
 pub mod record;
 pub mod relay;
 pub mod release;

@@ -35,9 +35,10 @@ pub(super) fn count(page: &JmxFacts, metric: Metric) -> Known<u64> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "finite and not negative; `as` saturates, and rounding up errs towards trouble"
+    reason = "`as` saturates and makes NaN 0, which counts are checked for before; rounding up \
+              errs towards trouble"
 )]
-const fn whole(value: f64) -> u64 {
+pub(super) const fn whole(value: f64) -> u64 {
     value.ceil() as u64
 }
 

@@ -1,66 +1,52 @@
-//! The cluster as the JMX pages add it up (reference `kafka-jmx-metrics.md` 3).
+//! The cluster as the JMX pages add it up: [`ClusterTotals`] over the fresh pages of expected
+//! nodes. A total may lack parts; which pages have to be there is the `evidence` row's business,
+//! and what those that spoke say is bad news enough.
 
-use crate::evidence::ids::NodeId;
-use crate::evidence::jmx::Metric;
-use crate::evidence::known::Known;
+use crate::evidence::aggregate::{ClusterTotals, Mode, NodePage, Total};
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::jmx::JmxFacts;
+use crate::evidence::known::Why;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
 
 use super::gauges;
+use super::needs::words;
 
-/// Sums over the brokers' pages, each leader counting its own partitions.
-pub(super) fn sum_over_brokers(snapshot: &Snapshot<'_>, metric: Metric) -> Told {
-    let mut told = Told::default();
-    for (node, role, page) in gauges::pages(snapshot) {
-        if role.broker
-            && let Known::Is(count) = gauges::count(page.facts, metric)
-        {
-            told.add(node, count);
-            told.value = Some(told.value.unwrap_or_default().saturating_add(count));
-        }
-    }
-    told
+/// Adds up the pages. While the kind of cluster is unknown the controllers speak for it; the
+/// `metadata_kind` row keeps the gate from opening then.
+pub(super) fn totals(snapshot: &Snapshot<'_>) -> ClusterTotals {
+    let mode = match snapshot.kind() {
+        ClusterKind::KRaft | ClusterKind::Unknown => Mode::Kraft,
+        ClusterKind::ZooKeeper => Mode::ZooKeeper,
+    };
+    let pages: Vec<(NodeId, Role, Result<&JmxFacts, Why>)> = snapshot
+        .expected
+        .iter()
+        .map(|(node, expected)| {
+            let page = match snapshot.jmx(*node) {
+                Ok(read) => Ok(&**read.facts),
+                Err(absent) => Err(Why(words(&absent))),
+            };
+            (*node, expected.role, page)
+        })
+        .collect();
+    let pages: Vec<_> = pages
+        .iter()
+        .map(|(node, role, page)| NodePage {
+            node: *node,
+            role: *role,
+            page: page.as_ref().copied(),
+        })
+        .collect();
+    ClusterTotals::of(&pages, mode)
 }
 
-/// The worst value over those controllers that have loaded the metadata: on KRaft every
-/// controller counts for the whole cluster, a fresh one says 0 for a second. On ZooKeeper only
-/// the active controller's page counts, all others say 0.
-pub(super) fn worst_over_controllers(snapshot: &Snapshot<'_>, metric: Metric) -> Told {
-    let mut told = Told::default();
-    for (node, role, page) in gauges::pages(snapshot) {
-        let above_zero = |metric| matches!(gauges::count(page.facts, metric), Known::Is(1..));
-        let counts = match snapshot.kind() {
-            ClusterKind::KRaft => role.controller && above_zero(Metric::GlobalPartitionCount),
-            ClusterKind::ZooKeeper => above_zero(Metric::ActiveControllerCount),
-            ClusterKind::Unknown => true,
-        };
-        if counts && let Known::Is(count) = gauges::count(page.facts, metric) {
-            told.add(node, count);
-            told.value = told.value.max(Some(count));
-        }
-    }
-    told
+/// A total as a count: what those that spoke say together; `None` when nobody spoke.
+pub(super) fn count(total: &Total) -> Option<u64> {
+    total.at_least().map(gauges::whole)
 }
 
-/// A number of the cluster and who told it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
-    /// The number; `None` when nobody told it.
-    pub(super) value: Option<u64>,
-    /// Who told more than 0, and how much.
-    pub(super) by: Vec<(NodeId, u64)>,
-}
-
-impl Told {
-    fn add(&mut self, node: NodeId, count: u64) {
-        if count > 0 {
-            self.by.push((node, count));
-        }
-    }
-
-    /// `jmx:1 says 12`, for each that told more than 0.
-    pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        self.by
-            .iter()
-            .map(|(node, count)| format!("jmx:{node} says {count}"))
-    }
+/// `jmx:1 says 12`, for each that says more than 0.
+pub(super) fn names(total: &Total) -> impl Iterator<Item = String> {
+    let parts = total.parts.iter().filter(|(_, part)| **part > 0.0);
+    parts.map(|(node, part)| format!("jmx:{node} says {part}"))
 }

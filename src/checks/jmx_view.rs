@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::evidence::aggregate::Total;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
@@ -9,7 +10,7 @@ use crate::time::Mono;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
-use super::jmx_sums::{Told, sum_over_brokers, worst_over_controllers};
+use super::jmx_sums::{count, names, totals};
 use super::layout::Layout;
 use super::needs::Need;
 use super::reason::Reason;
@@ -43,32 +44,42 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if !snapshot.policy.mode.jmx() {
         return Judged::NotApplicable("mode kafka reads no JMX pages");
     }
-    let offline = worst_over_controllers(snapshot, Metric::OfflinePartitionsCount);
-    let under_min = sum_over_brokers(snapshot, Metric::UnderMinIsrPartitionCount);
-    let under_replicated = sum_over_brokers(snapshot, Metric::UnderReplicatedPartitions);
+    let totals = totals(snapshot);
     let mut findings = Vec::new();
-    findings.extend(trouble(&offline, Reason::OfflinePartitions, 0));
-    findings.extend(trouble(&under_replicated, Reason::UnderReplicated, 0));
+    findings.extend(trouble(
+        &totals.offline_partitions,
+        Reason::OfflinePartitions,
+        0,
+    ));
+    findings.extend(trouble(
+        &totals.under_replicated,
+        Reason::UnderReplicated,
+        0,
+    ));
     let by_design = under_by_design(snapshot);
-    findings.extend(trouble(&under_min, Reason::UnderMinIsr, by_design));
-    if offline.value.is_none() {
+    findings.extend(trouble(
+        &totals.under_min_isr,
+        Reason::UnderMinIsr,
+        by_design,
+    ));
+    if totals.offline_partitions.at_least().is_none() {
         findings.push(unloaded(snapshot));
     }
     if snapshot.policy.mode.kafka() {
-        findings.extend(partitions_differ(snapshot));
-        findings.extend(brokers_differ(snapshot));
+        findings.extend(partitions_differ(snapshot, &totals.partitions));
+        findings.extend(brokers_differ(snapshot, &totals.active_brokers));
     }
     Judged::from_findings(findings)
 }
 
 /// The pages count something bad. What the tables say beside it does not make it good: each may
 /// be the one that is behind.
-fn trouble(told: &Told, reason: Reason, by_design: u64) -> Option<Finding> {
-    let value = told.value.filter(|value| *value > by_design)?;
+fn trouble(total: &Total, reason: Reason, by_design: u64) -> Option<Finding> {
+    let value = count(total).filter(|value| *value > by_design)?;
     let observed = format!("{value} by the JMX pages");
     let required = format!("{by_design} by the JMX pages");
     let mut finding =
-        Finding::new(reason, Subject::Cluster, observed, required).of_many(told.names());
+        Finding::new(reason, Subject::Cluster, observed, required).of_many(names(total));
     finding.count = usize::try_from(value).unwrap_or(usize::MAX);
     Some(finding)
 }
@@ -87,11 +98,11 @@ fn under_by_design(snapshot: &Snapshot<'_>) -> u64 {
 /// No controller has loaded metadata. In a cluster without any partition that is all there is to
 /// say.
 fn unloaded(snapshot: &Snapshot<'_>) -> Finding {
-    let hosted = sum_over_brokers(snapshot, Metric::PartitionCount);
+    let hosted = worst_of_all(snapshot, Metric::PartitionCount);
     let subject = Subject::Cluster;
     let required = "offline partitions counted by a controller that has loaded them";
     let controllers = worst_of_all(snapshot, Metric::GlobalPartitionCount);
-    if hosted.value == Some(0) && controllers == Some(0) && snapshot.merged.rows.is_empty() {
+    if hosted == Some(0) && controllers == Some(0) && snapshot.merged.rows.is_empty() {
         let observed = "no partition anywhere by the JMX pages";
         return Finding::new(Reason::NoPartitions, subject, observed, required);
     }
@@ -114,9 +125,8 @@ pub(super) fn is_quiet(snapshot: &Snapshot<'_>, asked: Mono) -> bool {
     last.is_none_or(|last| snapshot.now.mono.since(last) >= QUIET && asked.since(last) >= SETTLED)
 }
 
-fn partitions_differ(snapshot: &Snapshot<'_>) -> Option<Finding> {
-    let told = worst_over_controllers(snapshot, Metric::GlobalPartitionCount);
-    let pages = told.value?;
+fn partitions_differ(snapshot: &Snapshot<'_>, total: &Total) -> Option<Finding> {
+    let pages = count(total)?;
     let rows = u64::try_from(snapshot.merged.rows.len()).unwrap_or(u64::MAX);
     let asked = gauges::pages(snapshot)
         .map(|(_, _, page)| page.report.asked)
@@ -131,12 +141,12 @@ fn partitions_differ(snapshot: &Snapshot<'_>) -> Option<Finding> {
             format!("{pages} partitions by the controllers' pages, {rows} by Metadata"),
             "the same number",
         )
-        .of_many(told.names()),
+        .of_many(names(total)),
     )
 }
 
-fn brokers_differ(snapshot: &Snapshot<'_>) -> Option<Finding> {
-    let pages = worst_over_controllers(snapshot, Metric::ActiveBrokerCount).value?;
+fn brokers_differ(snapshot: &Snapshot<'_>, total: &Total) -> Option<Finding> {
+    let pages = count(total)?;
     let answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
     let unfenced = answers.map(|read| {
         let brokers = read.facts.brokers.iter();

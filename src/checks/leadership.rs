@@ -6,7 +6,7 @@ use crate::evidence::snapshot::Snapshot;
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
-use super::jmx_sums::worst_over_controllers;
+use super::gauges::counts;
 use super::needs::Need;
 use super::reason::Reason;
 
@@ -44,8 +44,8 @@ fn imbalance(snapshot: &Snapshot<'_>) -> Option<Finding> {
         rows.filter(|row| row.leader.is_some() && row.leader != row.replicas.first().copied())
             .count()
     } else {
-        let told = worst_over_controllers(snapshot, Metric::PreferredReplicaImbalanceCount);
-        usize::try_from(told.value?).unwrap_or(usize::MAX)
+        let told = counts(snapshot, Metric::PreferredReplicaImbalanceCount);
+        usize::try_from(told.map(|(_, count)| count).max()?).unwrap_or(usize::MAX)
     };
     (count > 0).then(|| {
         let mut finding = Finding::new(

@@ -42,4 +42,6 @@ mod samples;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
+mod what_if_properties;
+#[cfg(test)]
 mod what_if_tests;

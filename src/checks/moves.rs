@@ -1,12 +1,11 @@
 //! Running reassignments are known, and no throttle is left over from an old one.
 
 use crate::evidence::facts::NodeConfigs;
-use crate::evidence::jmx::Metric;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
 
 use super::finding::{Finding, Judged, Subject};
-use super::jmx_sums::sum_over_brokers;
+use super::jmx_sums::{count, names, totals};
 use super::needs::Need;
 use super::reason::{Reason, Severity};
 
@@ -32,14 +31,14 @@ const REQUIRED: &str = "no reassignment";
 
 /// Which nodes a move touches is the what-if's to judge; here it is named.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
-    let pages = sum_over_brokers(snapshot, Metric::ReassigningPartitions);
-    let counted = pages.value.unwrap_or_default();
+    let pages = totals(snapshot).reassigning;
+    let counted = count(&pages).unwrap_or_default();
     let observed = format!("{counted} by the JMX pages");
     if !snapshot.policy.mode.kafka() {
         // Nobody says which nodes the moves touch: any of them may.
         let blocking = (counted > 0).then(|| {
             Finding::new(Reason::Reassigning, Subject::Cluster, observed, REQUIRED)
-                .of_many(pages.names())
+                .of_many(names(&pages))
                 .at(Severity::Block)
         });
         return Judged::from_findings(blocking.into_iter().collect());
@@ -55,7 +54,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     let findings = if moves.is_empty() && counted > 0 {
         let observed = format!("{observed}, none by the protocol");
         let reason = Reason::SourcesDisagree;
-        vec![Finding::new(reason, Subject::Cluster, observed, REQUIRED).of_many(pages.names())]
+        vec![Finding::new(reason, Subject::Cluster, observed, REQUIRED).of_many(names(&pages))]
     } else if moves.is_empty() {
         throttles(snapshot)
     } else {

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::node::Due;
 use super::schedule::deadline;
 use super::shared::Shared;
-use crate::evidence::facts::Facts;
+use crate::evidence::facts::{Facts, Moves};
 use crate::evidence::ids::NodeId;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
@@ -81,6 +81,8 @@ struct Turn<'a> {
     connection: &'a Connection,
     dues: Vec<Due>,
     topics: Vec<String>,
+    /// The controller as this broker told it last; only ZooKeeper mode means it.
+    controller: Option<NodeId>,
 }
 
 impl<'a> Turn<'a> {
@@ -98,6 +100,7 @@ impl<'a> Turn<'a> {
             connection,
             dues,
             topics: Vec::new(),
+            controller: None,
         }
     }
 
@@ -153,6 +156,7 @@ impl<'a> Turn<'a> {
             FactKind::Cluster => {
                 let answer = self.connection.describe_cluster(within).await?;
                 self.shared.learn(|roster| roster.cluster(&answer.facts));
+                self.controller = answer.facts.controller;
                 Ok(Facts::Cluster(answer.facts))
             }
             FactKind::Partitions => {
@@ -167,7 +171,7 @@ impl<'a> Turn<'a> {
                 self.shared.learn(|roster| roster.quorum(&answer.facts));
                 Ok(Facts::Quorum(answer.facts))
             }
-            FactKind::Moves => Ok(Facts::Moves(self.connection.moves(within).await?.facts)),
+            FactKind::Moves => Ok(Facts::Moves(self.moves(within).await?)),
             FactKind::TopicConfigs => {
                 let names: Vec<_> = self.topics.iter().map(String::as_str).collect();
                 let answer = self.connection.topic_configs(&names, within).await?;
@@ -180,6 +184,23 @@ impl<'a> Turn<'a> {
             | FactKind::Jmx
             | FactKind::Groups => unreachable_kind(kind),
         }
+    }
+
+    /// KRaft brokers forward this question to the controller; ZooKeeper-mode brokers do not, so it
+    /// goes to the controller itself (error 41 NOT_CONTROLLER from any other, measured on 2.8.2).
+    async fn moves(&self, within: Duration) -> Result<Moves, SourceFailure> {
+        let forwarded = self
+            .connection
+            .versions()
+            .range(DESCRIBE_QUORUM.key)
+            .is_some();
+        let controller = self.controller.filter(|_| !forwarded);
+        let direct = controller.and_then(|node| self.shared.connections().get(&node).cloned());
+        let answer = match direct {
+            Some(controller) => controller.moves(within).await?,
+            None => self.connection.moves(within).await?,
+        };
+        Ok(answer.facts)
     }
 
     /// A topic that comes or goes makes the topics' configurations due.

@@ -59,9 +59,17 @@ struct PartitionRow {
     leader: Option<NodeId>,
     leader_epoch: Option<i32>,
     error: i16,
-    replicas: Range<usize>,
-    isr: Range<usize>,
-    offline: Range<usize>,
+    lists: Lists,
+}
+
+/// Where a partition's three lists stand among all node ids: one behind the other. Small numbers,
+/// because there are as many of these as partitions; a frame's length is 31 bits, so they fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lists {
+    start: u32,
+    replicas: u32,
+    isr: u32,
+    offline: u32,
 }
 
 /// One topic, borrowed from a table.
@@ -114,8 +122,13 @@ impl PartitionTable {
             .flat_map(|topic| topic.partitions().map(move |partition| (topic, partition)))
     }
 
-    fn nodes(&self, range: &Range<usize>) -> &[NodeId] {
-        self.nodes.get(range.clone()).unwrap_or_default()
+    /// Replicas, ISR and offline replicas of a partition.
+    fn lists(&self, lists: Lists) -> Option<[&[NodeId]; 3]> {
+        let rest = self.nodes.get(usize::try_from(lists.start).ok()?..)?;
+        let (replicas, rest) = rest.split_at_checked(usize::try_from(lists.replicas).ok()?)?;
+        let (isr, rest) = rest.split_at_checked(usize::try_from(lists.isr).ok()?)?;
+        let offline = rest.get(..usize::try_from(lists.offline).ok()?)?;
+        Some([replicas, isr, offline])
     }
 }
 
@@ -157,14 +170,17 @@ impl<'a> Topic<'a> {
             .partitions
             .get(self.row.partitions.clone())
             .unwrap_or_default();
-        rows.iter().map(move |row| Partition {
-            index: row.index,
-            leader: row.leader,
-            leader_epoch: row.leader_epoch,
-            error: row.error,
-            replicas: table.nodes(&row.replicas),
-            isr: table.nodes(&row.isr),
-            offline: table.nodes(&row.offline),
+        rows.iter().map(move |row| {
+            let [replicas, isr, offline] = table.lists(row.lists).unwrap_or_default();
+            Partition {
+                index: row.index,
+                leader: row.leader,
+                leader_epoch: row.leader_epoch,
+                error: row.error,
+                replicas,
+                isr,
+                offline,
+            }
         })
     }
 }
@@ -204,24 +220,28 @@ impl Builder {
     }
 
     /// Adds a partition to the topic begun last; without one it is dropped.
+    #[inline]
     pub fn partition(&mut self, partition: Partition<'_>) {
         let Some(topic) = self.table.topics.last_mut() else {
             return;
         };
         let nodes = &mut self.table.nodes;
-        let mut add = |list: &[NodeId]| {
-            let start = nodes.len();
-            nodes.extend_from_slice(list);
-            start..nodes.len()
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let lists = Lists {
+            start: small(nodes.len()),
+            replicas: small(partition.replicas.len()),
+            isr: small(partition.isr.len()),
+            offline: small(partition.offline.len()),
         };
+        nodes.extend_from_slice(partition.replicas);
+        nodes.extend_from_slice(partition.isr);
+        nodes.extend_from_slice(partition.offline);
         let row = PartitionRow {
             index: partition.index,
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
             error: partition.error,
-            replicas: add(partition.replicas),
-            isr: add(partition.isr),
-            offline: add(partition.offline),
+            lists,
         };
         self.table.partitions.push(row);
         topic.partitions.end = self.table.partitions.len();
@@ -231,7 +251,10 @@ impl Builder {
     pub fn finish(mut self) -> PartitionTable {
         for topic in &self.table.topics {
             if let Some(rows) = self.table.partitions.get_mut(topic.partitions.clone()) {
-                rows.sort_unstable_by_key(|row| row.index);
+                // Kafka nearly always sends them in order.
+                if !rows.is_sorted_by_key(|row| row.index) {
+                    rows.sort_unstable_by_key(|row| row.index);
+                }
             }
         }
         let names = std::mem::take(&mut self.table.names);

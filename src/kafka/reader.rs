@@ -85,6 +85,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (head, tail) = self
             .rest
@@ -94,6 +95,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    #[inline]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, tail) = self
             .rest
@@ -158,7 +160,19 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned number of up to five bytes, low groups first.
+    #[inline]
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
+        // Nearly all of them are lengths below 128.
+        match self.rest {
+            [byte @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u32::from(*byte))
+            }
+            _ => self.long_uvarint(),
+        }
+    }
+
+    fn long_uvarint(&mut self) -> Result<u32, DecodeError> {
         let mut value: u64 = 0;
         for shift in [0u32, 7, 14, 21, 28] {
             let [byte] = self.chunk::<1>()?;
@@ -198,6 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The count of an array that may be null, of elements no smaller than `smallest` bytes.
+    #[inline]
     pub fn nullable_array(&mut self, smallest: usize) -> Result<Option<usize>, DecodeError> {
         let count = if self.flexible {
             self.compact_length()?
@@ -227,6 +242,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An array of node ids, appended to `into`. A null array counts as empty.
+    #[inline]
     pub fn nodes(&mut self, into: &mut Vec<NodeId>) -> Result<(), DecodeError> {
         let count = self.nullable_array(4)?.unwrap_or(0);
         let bytes = self.take(count.saturating_mul(4))?;
@@ -236,11 +252,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips the tagged fields behind a structure, where the version has them.
+    #[inline]
     pub fn tags(&mut self) -> Result<(), DecodeError> {
-        if self.flexible {
-            self.each_tag(|_, _| Ok(()))?;
+        match self.rest {
+            _ if !self.flexible => Ok(()),
+            [0, rest @ ..] => {
+                self.rest = rest;
+                Ok(())
+            }
+            _ => self.each_tag(|_, _| Ok(())),
         }
-        Ok(())
     }
 
     /// Hands each tagged field to `known`: its tag, and a reader over exactly its bytes.

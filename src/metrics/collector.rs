@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::counters::Counters;
+use super::page::{Family, Gate, Page, Value};
 use super::process::Usage;
 use super::{BuildInfo, Gates};
-use crate::checks::reason::{Reason, Severity};
+use crate::checks::reason::Reason;
 use crate::clock::Clock;
 use crate::gate::state::State;
-use crate::gate::view::{Answer, FactsView, ReasonView};
+use crate::gate::view::{FactsView, NodeView};
 use crate::time::Timestamp;
 
 /// Reads the views when a scrape comes.
@@ -54,173 +55,7 @@ impl Collector for Views {
     }
 }
 
-/// One gate as of this scrape.
-struct Gate<'a> {
-    name: &'a str,
-    answer: Answer<'a>,
-    reasons: Vec<ReasonView>,
-}
-
-impl Gate<'_> {
-    fn codes(&self, wanted: impl Fn(Severity) -> bool) -> BTreeSet<Reason> {
-        self.reasons
-            .iter()
-            .filter(|reason| wanted(reason.severity))
-            .map(|reason| reason.reason)
-            .collect()
-    }
-
-    /// The distinct reasons that keep the gate from being open.
-    fn against(&self) -> BTreeSet<Reason> {
-        self.codes(|severity| severity != Severity::Warn)
-    }
-
-    fn warnings(&self) -> BTreeSet<Reason> {
-        self.codes(|severity| severity == Severity::Warn)
-    }
-}
-
-/// The page while it is being written.
-struct Page<'e, 'a> {
-    encoder: DescriptorEncoder<'e>,
-    gates: Vec<Gate<'a>>,
-}
-
-/// A sample's value: whole numbers stay whole on the page.
-#[derive(Clone, Copy)]
-enum Value {
-    Whole(u64),
-    Signed(i64),
-    Real(f64),
-}
-
-impl From<bool> for Value {
-    fn from(yes: bool) -> Self {
-        Self::Whole(u64::from(yes))
-    }
-}
-
-impl From<usize> for Value {
-    fn from(number: usize) -> Self {
-        Self::Whole(u64::try_from(number).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Self {
-        Self::Whole(number)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Signed(number)
-    }
-}
-
-impl From<f64> for Value {
-    fn from(number: f64) -> Self {
-        Self::Real(number)
-    }
-}
-
-/// One family, and the gate whose samples are being written; no gate for the process's own.
-struct Family<'m, 'g> {
-    metric: MetricEncoder<'m>,
-    kind: MetricType,
-    gate: Option<&'g str>,
-}
-
-impl Family<'_, '_> {
-    /// Writes one sample. A number that is none (NaN, infinite) is not written.
-    fn put(&mut self, more: &[(&str, &str)], value: impl Into<Value>) -> fmt::Result {
-        let value = value.into();
-        if matches!(value, Value::Real(number) if !number.is_finite()) {
-            return Ok(());
-        }
-        let gate = self.gate.map(|name| ("gate", name));
-        let labels: Vec<(&str, &str)> = gate.into_iter().chain(more.iter().copied()).collect();
-        if labels.is_empty() {
-            return write(&mut self.metric, self.kind, value);
-        }
-        write(&mut self.metric.encode_family(&labels)?, self.kind, value)
-    }
-}
-
-fn write(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt::Result {
-    let counter = matches!(kind, MetricType::Counter);
-    match value {
-        Value::Whole(n) if counter => metric.encode_counter::<[(&str, &str); 0], _, u64>(&n, None),
-        Value::Real(n) if counter => metric.encode_counter::<[(&str, &str); 0], _, f64>(&n, None),
-        Value::Whole(n) => metric.encode_gauge(&n),
-        Value::Signed(n) => metric.encode_gauge(&n),
-        Value::Real(n) => metric.encode_gauge(&n),
-    }
-}
-
-impl<'a> Page<'_, 'a> {
-    /// One family over all gates.
-    fn family(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        mut samples: impl FnMut(&Gate<'a>, &mut Family<'_, 'a>) -> fmt::Result,
-    ) -> fmt::Result {
-        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
-        let mut family = Family {
-            metric,
-            kind,
-            gate: None,
-        };
-        for gate in &self.gates {
-            family.gate = Some(gate.name);
-            samples(gate, &mut family)?;
-        }
-        Ok(())
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl FnMut(&Gate<'a>, &mut Family<'_, 'a>) -> fmt::Result,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Gauge, samples)
-    }
-
-    /// One gauge per gate; no series where there is no value.
-    fn gauge<V: Into<Value>>(
-        &mut self,
-        name: &str,
-        help: &str,
-        value: impl Fn(&Gate<'a>) -> Option<V>,
-    ) -> fmt::Result {
-        self.gauges(name, help, |gate, family| match value(gate) {
-            Some(value) => family.put(&[], value),
-            None => Ok(()),
-        })
-    }
-
-    /// One number of the process.
-    fn single(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        labels: &[(&str, &str)],
-        value: Option<Value>,
-    ) -> fmt::Result {
-        let Some(value) = value else { return Ok(()) };
-        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
-        let mut family = Family {
-            metric,
-            kind,
-            gate: None,
-        };
-        family.put(labels, value)
-    }
-
+impl Page<'_, '_> {
     fn verdict(&mut self) -> fmt::Result {
         self.gauge(
             "upgrade_gate_open",
@@ -255,12 +90,12 @@ impl<'a> Page<'_, 'a> {
         self.gauge(
             "upgrade_gate_last_evaluation_timestamp_seconds",
             "When the newest judgement was made.",
-            |gate| Some(gate.answer.evaluated().wall.as_seconds()),
+            |gate| Some(seconds(gate.answer.evaluated().wall)),
         )?;
         self.gauge(
             "upgrade_gate_last_transition_timestamp_seconds",
             "When the verdict last changed.",
-            |gate| Some(gate.answer.since().as_seconds()),
+            |gate| Some(seconds(gate.answer.since())),
         )?;
         self.gauge(
             "upgrade_gate_window_required_seconds",
@@ -330,7 +165,7 @@ impl<'a> Page<'_, 'a> {
                 sources.iter().try_for_each(|source| {
                     source.last_success.map_or(Ok(()), |at| {
                         let name = source.source.to_string();
-                        family.put(&[("source", &name)], at.as_seconds())
+                        family.put(&[("source", &name)], seconds(at))
                     })
                 })
             },
@@ -392,7 +227,7 @@ impl<'a> Page<'_, 'a> {
         &mut self,
         name: &str,
         help: &str,
-        value: impl Fn(&crate::gate::view::NodeView) -> Value,
+        value: impl Fn(&NodeView) -> Value,
     ) -> fmt::Result {
         self.gauges(name, help, |gate, family| {
             let nodes = gate.answer.parts().map(|parts| &parts.nodes);
@@ -424,6 +259,15 @@ impl<'a> Page<'_, 'a> {
             },
         )
     }
+}
+
+/// A wall time for Prometheus, which keeps milliseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 fit into 53 bits"
+)]
+fn seconds(at: Timestamp) -> f64 {
+    (at.as_nanos() / 1_000_000) as f64 / 1000.0
 }
 
 /// Every code of the closed list, 1 where it is given.
@@ -496,7 +340,7 @@ impl Views {
             "upgrade_gate_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded.",
             gauge,
-            reload.last_success().map(|at| at.as_seconds().into()),
+            reload.last_success().map(|at| seconds(at).into()),
         )?;
         let http = &self.counters.http;
         let load = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed).into());
@@ -545,7 +389,7 @@ impl Views {
             "process_start_time_seconds",
             "When the process started.",
             gauge,
-            Some(self.started.as_seconds().into()),
+            Some(seconds(self.started).into()),
         )?;
         single(
             "process_cpu_seconds",

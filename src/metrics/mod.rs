@@ -6,6 +6,7 @@
 
 mod collector;
 pub mod counters;
+mod page;
 mod process;
 mod text;
 

@@ -4,7 +4,9 @@
 /// caller has no preference or wants something else. A verdict is never refused with 406: the
 /// status line says it in any format.
 pub(super) fn prefer(accept: Option<&str>, ours: &[&str]) -> usize {
-    let Some(accept) = accept else { return 0 };
+    let Some(accept) = accept.filter(|accept| *accept != "*/*") else {
+        return 0;
+    };
     let mut best = (0, 0);
     for (index, media_type) in ours.iter().enumerate() {
         let quality = quality(accept, media_type);

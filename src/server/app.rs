@@ -90,9 +90,20 @@ impl App {
         {
             return self.plain_check(gate, query.closed_status);
         }
+        // On the heap, because hyper moves this future about for every request.
+        Box::pin(self.answer_in_time(peer, route, &parts.headers, body)).await
+    }
+
+    async fn answer_in_time(
+        &self,
+        peer: IpAddr,
+        route: Result<Route, Problem>,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Reply {
         let answer = async {
             self.swallow(body).await?;
-            self.dispatch(route?, peer, &parts.headers).await
+            self.dispatch(route?, peer, headers).await
         };
         let answer = timeout(self.limits.request, answer).await;
         answer

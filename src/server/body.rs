@@ -12,7 +12,7 @@ use crate::checks::reason::{Clears, Reason, Severity};
 use crate::clock::rfc3339;
 use crate::evidence::snapshot::ClusterKind;
 use crate::gate::state::State;
-use crate::gate::view::{Answer, NodeView, Outcome, ReasonView};
+use crate::gate::view::{Answer, CheckView, FactsView, GroupView, NodeView, Outcome, ReasonView};
 use crate::time::{Now, Timestamp};
 
 /// Where the explanation of a reason is found.
@@ -357,7 +357,7 @@ impl GateBody {
             sources: sources(answer),
             facts: live.map(|parts| FactsBody::new(&parts.facts)),
             groups: live.map_or_else(Vec::new, |parts| {
-                let group = |group: &crate::gate::view::GroupView| GroupBody {
+                let group = |group: &GroupView| GroupBody {
                     group: group.group.0.clone(),
                     lag: group.lag,
                     partitions: group.partitions,
@@ -465,7 +465,7 @@ fn sources(answer: Answer<'_>) -> Vec<SourceBody> {
 }
 
 impl CheckRowBody {
-    fn new(check: &crate::gate::view::CheckView) -> Self {
+    fn new(check: &CheckView) -> Self {
         let (outcome, because) = match check.outcome {
             Outcome::Proved => ("proved", None),
             Outcome::Found => ("found", None),
@@ -482,7 +482,7 @@ impl CheckRowBody {
 }
 
 impl FactsBody {
-    fn new(facts: &crate::gate::view::FactsView) -> Self {
+    fn new(facts: &FactsView) -> Self {
         let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
         Self {
             partitions: facts.partitions,

@@ -101,7 +101,6 @@ impl Server {
                 limits,
             }),
             shutdown,
-            cut_off: CancellationToken::new(),
             connections: TaskTracker::new(),
         };
         let loops = TaskTracker::new();
@@ -113,13 +112,8 @@ impl Server {
         running.app.state.readiness.drain();
         loops.wait().await;
         running.connections.close();
-        if timeout(running.app.limits.drain, running.connections.wait())
-            .await
-            .is_err()
-        {
-            running.cut_off.cancel();
-            running.connections.wait().await;
-        }
+        // Each of them ends by itself within `Limits::drain`.
+        running.connections.wait().await;
     }
 }
 
@@ -129,7 +123,6 @@ struct Running {
     app: Arc<App>,
     places: Arc<Semaphore>,
     shutdown: CancellationToken,
-    cut_off: CancellationToken,
     connections: TaskTracker,
 }
 
@@ -179,11 +172,7 @@ impl Running {
         self.connections.spawn(async move {
             let _place = place;
             let _counted = Held::new(&this.app.counters().http.connections);
-            tokio::select! {
-                biased;
-                () = this.cut_off.cancelled() => {}
-                () = this.converse(stream, peer) => {}
-            }
+            this.converse(stream, peer).await;
         });
     }
 
@@ -211,7 +200,7 @@ impl Running {
             _ = connection.as_mut() => {}
             () = self.shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
+                let _ = timeout(limits.drain, connection).await;
             }
         }
     }

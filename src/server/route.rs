@@ -55,8 +55,8 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Problem::not_found("no such path; the API is /api/v1/gates, the page for people is /")
     })?;
     let allow = path.methods();
-    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
-        return Err(Problem::method(allow));
+    if !allow.contains(method) {
+        return Err(Problem::method(allow.names()));
     }
     if let Path::Check(gate) = path {
         return Ok(Route::Check(name(gate)?, CheckQuery::parse(query)?));
@@ -96,7 +96,7 @@ fn find(path: &str) -> Option<Path<'_>> {
 }
 
 impl Path<'_> {
-    const fn methods(&self) -> &'static str {
+    const fn methods(&self) -> Methods {
         match self {
             Self::Page
             | Self::Metrics
@@ -104,10 +104,37 @@ impl Path<'_> {
             | Self::Ready
             | Self::Gates
             | Self::Document(_)
-            | Self::Plan(_) => "GET, HEAD",
-            // POST, because then no other path of this server answers 2xx to the same request.
-            Self::Check(_) => "GET, HEAD, POST",
-            Self::Reload => "POST, PUT",
+            | Self::Plan(_) => Methods::Read,
+            Self::Check(_) => Methods::Ask,
+            Self::Reload => Methods::Change,
+        }
+    }
+}
+
+/// The methods that a path answers.
+#[derive(Clone, Copy)]
+enum Methods {
+    Read,
+    /// With POST, because then no other path of this server answers 2xx to the same request.
+    Ask,
+    Change,
+}
+
+impl Methods {
+    fn contains(self, method: &Method) -> bool {
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        match self {
+            Self::Read => reads,
+            Self::Ask => reads || *method == Method::POST,
+            Self::Change => *method == Method::POST || *method == Method::PUT,
+        }
+    }
+
+    const fn names(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+            Self::Ask => "GET, HEAD, POST",
+            Self::Change => "POST, PUT",
         }
     }
 }

@@ -1,1 +1,463 @@
-//! x
+//! Sends what curl, Ansible, Jenkins and Rundeck send, and decides as they do (reference
+//! `exporters-alerts-and-callers.md` 4.1), in everything that can happen between them and a gate.
+//!
+//! With the settings of our recipes none of them goes on unless the gate is open. What each one
+//! does with its default settings is written down beside it, and checked as well.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use upgrade_gate::server::Limits;
+
+use crate::served::{Got, Served, VALID, closed, just_started, open, serve, serve_with, unknown};
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// A whole response.
+    Whole(Got),
+    /// A response whose body is shorter than announced.
+    Cut(Got),
+    /// The connection ended before a whole header came.
+    Nothing,
+    /// Nobody listens.
+    Refused,
+    /// The caller's own timeout ended it.
+    TimedOut,
+}
+
+impl Outcome {
+    /// What arrived until the connection ended.
+    fn of(bytes: &[u8]) -> Self {
+        let Some(got) = Got::parse(bytes) else {
+            return Self::Nothing;
+        };
+        let announced = got.header("content-length").map(|it| it.parse().unwrap());
+        if got.body.len() < announced.unwrap_or(0) {
+            Self::Cut(got)
+        } else {
+            Self::Whole(got)
+        }
+    }
+
+    fn whole(&self) -> Option<&Got> {
+        match self {
+            Self::Whole(got) => Some(got),
+            Self::Cut(_) | Self::Nothing | Self::Refused | Self::TimedOut => None,
+        }
+    }
+}
+
+/// Something that can be between a caller and an open gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Closed,
+    Unknown,
+    JustStarted,
+    EngineHung,
+    NoConnectionFree,
+    NeverAnswers,
+    Down,
+    EndsAtOnce,
+    /// A closed gate's answer, ended after any number of its bytes.
+    CutAnswer,
+    /// The base URL without the path: the page for people.
+    TypoPage,
+    /// The path without `/check`: the document, which is 200 whatever it says.
+    TypoDocument,
+    /// `/plan` instead of `/check`.
+    TypoPlan,
+    /// A path that there is not.
+    TypoNowhere,
+    TypoGate,
+    TypoParameter,
+    /// Somebody else answers: a proxy's login page, with 200 to anything.
+    Stranger,
+}
+
+const TROUBLES: [Trouble; 16] = [
+    Trouble::Closed,
+    Trouble::Unknown,
+    Trouble::JustStarted,
+    Trouble::EngineHung,
+    Trouble::NoConnectionFree,
+    Trouble::NeverAnswers,
+    Trouble::Down,
+    Trouble::EndsAtOnce,
+    Trouble::CutAnswer,
+    Trouble::TypoPage,
+    Trouble::TypoDocument,
+    Trouble::TypoPlan,
+    Trouble::TypoNowhere,
+    Trouble::TypoGate,
+    Trouble::TypoParameter,
+    Trouble::Stranger,
+];
+
+/// A caller with its settings.
+struct Caller {
+    name: &'static str,
+    method: &'static str,
+    /// Its header lines, in its order; `{host}` is filled in.
+    headers: &'static str,
+    goes_on: fn(&Outcome) -> bool,
+    /// Where it goes on although nothing said open.
+    misled_by: &'static [Trouble],
+    /// Whether its own timeout ends a request that is never answered.
+    gives_up: bool,
+}
+
+/// Status alone misleads where the URL is wrong and something answers 200 to a GET.
+const BY_URL: &[Trouble] = &[
+    Trouble::TypoPage,
+    Trouble::TypoDocument,
+    Trouble::TypoPlan,
+    Trouble::Stranger,
+];
+
+const CURL: &str = "Host: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n";
+const ANSIBLE: &str = "Accept-Encoding: identity\r\nHost: {host}\r\n\
+    User-Agent: ansible-httpget\r\nConnection: close\r\n";
+const APACHE: &str = "Host: {host}\r\nConnection: Keep-Alive\r\n\
+    User-Agent: Apache-HttpClient/4.5.14 (Java/17.0.9)\r\nAccept-Encoding: gzip,deflate\r\n";
+const APACHE_POST: &str = "Content-Length: 0\r\nHost: {host}\r\nConnection: Keep-Alive\r\n\
+    User-Agent: Apache-HttpClient/4.5.14 (Java/17.0.9)\r\nAccept-Encoding: gzip,deflate\r\n";
+
+/// Everybody as they come out of the box.
+const DEFAULTS: [Caller; 5] = [
+    Caller {
+        name: "curl without --fail: any whole response is exit 0. Never safe",
+        method: "GET",
+        headers: CURL,
+        goes_on: |outcome| outcome.whole().is_some(),
+        misled_by: &[
+            Trouble::Closed,
+            Trouble::Unknown,
+            Trouble::JustStarted,
+            Trouble::EngineHung,
+            Trouble::NoConnectionFree,
+            Trouble::TypoPage,
+            Trouble::TypoDocument,
+            Trouble::TypoPlan,
+            Trouble::TypoNowhere,
+            Trouble::TypoGate,
+            Trouble::TypoParameter,
+            Trouble::Stranger,
+        ],
+        gives_up: false,
+    },
+    Caller {
+        name: "curl --fail-with-body: safe by itself, given the right URL",
+        method: "GET",
+        headers: CURL,
+        goes_on: curl_fail,
+        misled_by: BY_URL,
+        gives_up: false,
+    },
+    Caller {
+        name: "Ansible uri, status_code [200]: safe by itself, given the right URL",
+        method: "GET",
+        headers: ANSIBLE,
+        goes_on: |outcome| outcome.whole().is_some_and(|got| got.status == 200),
+        misled_by: BY_URL,
+        gives_up: true,
+    },
+    Caller {
+        name: "Jenkins httpRequest, 100:399: safe by itself, given the right URL",
+        method: "GET",
+        headers: APACHE,
+        goes_on: |outcome| matches!(jenkins(outcome), Some((100..=399, _))),
+        misled_by: BY_URL,
+        gives_up: false,
+    },
+    Caller {
+        name: "Rundeck HTTP step, < 400: safe by itself, given the right URL",
+        method: "GET",
+        headers: APACHE,
+        goes_on: |outcome| rundeck(outcome).is_some_and(|status| status < 400),
+        misled_by: BY_URL,
+        gives_up: true,
+    },
+];
+
+/// Everybody with the settings of our recipes. POST, because then `check` is the only path of the
+/// gate that answers 2xx: no mistyped URL of ours does. And the body, because a stranger's 200 has
+/// no `"open":true`.
+const RECIPES: [Caller; 6] = [
+    Caller {
+        name: "curl -X POST --fail-with-body --max-time -o verdict.json, then grep '\"open\":true'",
+        method: "POST",
+        headers: CURL,
+        goes_on: |outcome| curl_fail(outcome) && says_open(outcome),
+        misled_by: &[],
+        gives_up: true,
+    },
+    Caller {
+        name: "Ansible uri, method POST, until: r.status == 200 and r.json.open | default(false)",
+        method: "POST",
+        headers: ANSIBLE,
+        goes_on: |outcome| {
+            let json = |got: &Got| serde_json::from_slice::<serde_json::Value>(&got.body).ok();
+            let open = |got: &Got| json(got).is_some_and(|json| json["open"] == true);
+            let got = outcome.whole();
+            got.is_some_and(|got| got.status == 200 && open(got))
+        },
+        misled_by: &[],
+        gives_up: true,
+    },
+    Caller {
+        name: "Jenkins httpRequest, POST, validResponseCodes 200, validResponseContent \"open\":true",
+        method: "POST",
+        headers: APACHE_POST,
+        goes_on: |outcome| {
+            jenkins(outcome).is_some_and(|(status, body)| status == 200 && contains_open(body))
+        },
+        misled_by: &[],
+        gives_up: true,
+    },
+    Caller {
+        name: "Jenkins waitUntil over httpRequest, POST, validResponseCodes 100:599, then readJSON",
+        method: "POST",
+        headers: APACHE_POST,
+        goes_on: |outcome| {
+            let open = |body| {
+                let json = serde_json::from_slice::<serde_json::Value>(body);
+                json.is_ok_and(|json| json["open"] == true)
+            };
+            jenkins(outcome).is_some_and(|(status, body)| status == 200 && open(body))
+        },
+        misled_by: &[],
+        gives_up: true,
+    },
+    Caller {
+        name: "Rundeck script step with our curl line",
+        method: "POST",
+        headers: CURL,
+        goes_on: |outcome| curl_fail(outcome) && says_open(outcome),
+        misled_by: &[],
+        gives_up: true,
+    },
+    Caller {
+        // It cannot look at the body, so the recipe says: only where nobody else can answer.
+        name: "Rundeck HTTP step, POST, response code 200",
+        method: "POST",
+        headers: APACHE_POST,
+        goes_on: |outcome| rundeck(outcome) == Some(200),
+        misled_by: &[Trouble::Stranger],
+        gives_up: true,
+    },
+];
+
+/// Exit 0: a whole response below 400. A short body is exit 18, refused 7, its timeout 28.
+fn curl_fail(outcome: &Outcome) -> bool {
+    outcome.whole().is_some_and(|got| got.status < 400)
+}
+
+fn says_open(outcome: &Outcome) -> bool {
+    outcome.whole().is_some_and(|got| contains_open(&got.body))
+}
+
+fn contains_open(body: &[u8]) -> bool {
+    body.windows(11).any(|window| window == br#""open":true"#)
+}
+
+/// The status and body that the plugin compares; `None`: it throws. It gives refused connections
+/// and timeouts the status 408, and reads the whole body.
+fn jenkins(outcome: &Outcome) -> Option<(u16, &[u8])> {
+    match outcome {
+        Outcome::Whole(got) => Some((got.status, &got.body)),
+        Outcome::Cut(_) | Outcome::Nothing => None,
+        Outcome::Refused | Outcome::TimedOut => Some((408, &[])),
+    }
+}
+
+/// The status that the step compares; it does not read the body of a success.
+fn rundeck(outcome: &Outcome) -> Option<u16> {
+    match outcome {
+        Outcome::Whole(got) | Outcome::Cut(got) => Some(got.status),
+        Outcome::Nothing | Outcome::Refused | Outcome::TimedOut => None,
+    }
+}
+
+const CHECK: &str = "/api/v1/gates/default/check";
+
+impl Caller {
+    fn request(&self, address: SocketAddr, target: &str) -> String {
+        let headers = self.headers.replace("{host}", &address.to_string());
+        format!("{} {target} HTTP/1.1\r\n{headers}\r\n", self.method)
+    }
+
+    /// One request as this caller makes it. Its patience is cut from 30 s to what a test can wait.
+    async fn ask(&self, address: SocketAddr, target: &str) -> Outcome {
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            return Outcome::Refused;
+        };
+        let _ = stream
+            .write_all(self.request(address, target).as_bytes())
+            .await;
+        let mut bytes = Vec::new();
+        let mut part = [0; 4096];
+        let read = async {
+            // Most callers keep the connection: the response ends where its length says.
+            while !matches!(Outcome::of(&bytes), Outcome::Whole(_)) {
+                match stream.read(&mut part).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => bytes.extend_from_slice(&part[..length]),
+                }
+            }
+        };
+        match timeout(Duration::from_millis(300), read).await {
+            Ok(()) => Outcome::of(&bytes),
+            Err(_) => Outcome::TimedOut,
+        }
+    }
+
+    async fn faces(&self, trouble: Trouble) -> Vec<Outcome> {
+        let ask = |served: Served, target: &'static str| async move {
+            vec![self.ask(served.address, target).await]
+        };
+        match trouble {
+            Trouble::Closed => ask(serve(closed()).await, CHECK).await,
+            Trouble::Unknown => ask(serve(unknown()).await, CHECK).await,
+            Trouble::JustStarted => ask(serve(just_started()).await, CHECK).await,
+            Trouble::EngineHung => {
+                let served = serve(open()).await;
+                // The answer of the open gate is in the cache by now; then nothing more comes.
+                assert_eq!(served.get(CHECK).await.status, 200);
+                served.clock.advance(VALID + Duration::from_nanos(1));
+                ask(served, CHECK).await
+            }
+            Trouble::NoConnectionFree => {
+                let limits = Limits {
+                    connections: 0,
+                    ..Limits::default()
+                };
+                ask(serve_with(open(), limits, |_| ()).await, CHECK).await
+            }
+            Trouble::NeverAnswers => {
+                let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                vec![self.ask(silent.local_addr().unwrap(), CHECK).await]
+            }
+            Trouble::Down => {
+                let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = gone.local_addr().unwrap();
+                drop(gone);
+                vec![self.ask(address, CHECK).await]
+            }
+            Trouble::EndsAtOnce => vec![self.ask(answering(b"").await, CHECK).await],
+            Trouble::CutAnswer => {
+                let served = serve(closed()).await;
+                let request = self.request(served.address, CHECK);
+                let request = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+                let answer = crate::served::raw(served.address, &request).await;
+                assert!(matches!(Outcome::of(&answer), Outcome::Whole(_)));
+                (0..answer.len())
+                    .map(|end| Outcome::of(&answer[..end]))
+                    .collect()
+            }
+            // The gate is closed behind every typo: whoever goes on does so wrongly.
+            Trouble::TypoPage => ask(serve(closed()).await, "/").await,
+            Trouble::TypoDocument => ask(serve(closed()).await, "/api/v1/gates/default").await,
+            Trouble::TypoPlan => ask(serve(closed()).await, "/api/v1/gates/default/plan").await,
+            Trouble::TypoNowhere => ask(serve(closed()).await, "/api/v1/gate/default/check").await,
+            Trouble::TypoGate => ask(serve(closed()).await, "/api/v1/gates/prod/check").await,
+            Trouble::TypoParameter => {
+                ask(
+                    serve(closed()).await,
+                    "/api/v1/gates/default/check?broker=1",
+                )
+                .await
+            }
+            Trouble::Stranger => {
+                let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 18\r\n\
+                    Connection: close\r\n\r\n<h1>Log in</h1>   ";
+                vec![self.ask(answering(page).await, CHECK).await]
+            }
+        }
+    }
+}
+
+/// A server that says this to anybody, and closes.
+async fn answering(bytes: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(bytes).await;
+        }
+    });
+    address
+}
+
+async fn misled(caller: &Caller) -> Vec<Trouble> {
+    let mut misled = Vec::new();
+    for trouble in TROUBLES {
+        let outcomes = caller.faces(trouble).await;
+        assert!(!outcomes.is_empty());
+        if trouble == Trouble::NeverAnswers {
+            assert!(matches!(outcomes[0], Outcome::TimedOut));
+            if !caller.gives_up {
+                // Without a timeout of its own it hangs: it does not go on either.
+                continue;
+            }
+        }
+        if outcomes.iter().any(|outcome| (caller.goes_on)(outcome)) {
+            misled.push(trouble);
+        }
+    }
+    misled
+}
+
+#[tokio::test]
+async fn with_our_settings_nobody_goes_on_unless_the_gate_is_open() {
+    for caller in &RECIPES {
+        assert_eq!(misled(caller).await, caller.misled_by, "{}", caller.name);
+        let gives_up = caller.gives_up;
+        assert!(gives_up, "{}: a recipe has a timeout", caller.name);
+    }
+    // The one exception there may be is written down above.
+    let exceptions = RECIPES.iter().filter(|caller| !caller.misled_by.is_empty());
+    assert_eq!(exceptions.count(), 1);
+}
+
+#[tokio::test]
+async fn what_default_settings_do_is_known() {
+    for caller in &DEFAULTS {
+        assert_eq!(misled(caller).await, caller.misled_by, "{}", caller.name);
+    }
+}
+
+#[tokio::test]
+async fn everybody_goes_on_when_the_gate_is_open() {
+    for caller in DEFAULTS.iter().chain(&RECIPES) {
+        let served = serve(open()).await;
+        let outcome = caller.ask(served.address, CHECK).await;
+        assert!((caller.goes_on)(&outcome), "{}: {outcome:?}", caller.name);
+    }
+}
+
+/// curl's `--retry`, Ansible's `until` and Jenkins' `waitUntil` ask again until the answer fits.
+#[tokio::test]
+async fn whoever_polls_goes_on_at_the_first_open_answer() {
+    for caller in &RECIPES {
+        let served = serve(closed()).await;
+        for view in [closed(), unknown(), closed()] {
+            served.published.publish(Arc::new(view));
+            let outcome = caller.ask(served.address, CHECK).await;
+            assert!(!(caller.goes_on)(&outcome), "{}", caller.name);
+            // What curl retries by itself, with the pause it obeys (reference 0.4).
+            let got = outcome.whole().unwrap();
+            let pause: u64 = got.header("retry-after").unwrap().parse().unwrap();
+            assert!(got.status == 503 && pause <= 15);
+        }
+        served.published.publish(Arc::new(open()));
+        let outcome = caller.ask(served.address, CHECK).await;
+        assert!((caller.goes_on)(&outcome), "{}", caller.name);
+    }
+}

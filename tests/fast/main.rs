@@ -11,6 +11,16 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails here"
+)]
+
+mod bodies;
+mod callers;
+mod hostile;
 mod http;
 #[cfg(test)]
 mod metrics;

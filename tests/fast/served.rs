@@ -191,6 +191,12 @@ pub(crate) fn unknown() -> View {
     View::new(parts(vec![reason(Reason::SourceFailed, subject)]))
 }
 
+/// The view before the first judgement.
+pub(crate) fn just_started() -> View {
+    let name = GateName::default();
+    View::nothing(name, START, Reason::WarmingUp, "just started")
+}
+
 /// A served gate, called `default`.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
@@ -200,7 +206,8 @@ pub(crate) struct Served {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) state: AppState,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) served: JoinHandle<()>,
+    /// Ends with the server.
+    pub(crate) ended: JoinHandle<()>,
 }
 
 /// What a server is made of, for tests that change a part of it.
@@ -251,7 +258,7 @@ pub(crate) async fn serve_with(
     let server = Server::bind(&[any], state.clone(), limits).await.unwrap();
     let address = server.local_addrs()[0];
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(server.serve(shutdown.clone()));
+    let ended = tokio::spawn(server.serve(shutdown.clone()));
     Served {
         address,
         clock,
@@ -259,7 +266,7 @@ pub(crate) async fn serve_with(
         asks,
         state,
         shutdown,
-        served,
+        ended,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod load;
 mod protocol;
+mod prove;
 mod record;
 mod up;
 
@@ -83,6 +84,11 @@ enum Command {
         /// Such as 3.9.2; none: every release the lab knows
         releases: Vec<Release>,
     },
+    /// Prove something on real Kafka, at length; writes docs/proof/NAME.json
+    Prove {
+        #[command(subcommand)]
+        what: prove::What,
+    },
     /// Record pages of the real JMX exporter as raw material for fixtures
     Record(record::Args),
 }
@@ -96,6 +102,7 @@ impl Cli {
             Command::Load(args) => return load::run(&lab, args).await,
             Command::Fetch { releases } => return fetch(releases).await,
             Command::Record(args) => return record::run(args).await,
+            Command::Prove { what } => return what.run().await,
             Command::Status { json } => return status(&lab, json).await,
             Command::Down => return down(&lab).await,
             Command::Stop { node } => Order::Stop { node },

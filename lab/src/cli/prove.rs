@@ -1,0 +1,24 @@
+//! `lab prove NAME`.
+
+use clap::Subcommand;
+
+use lab::prove::faults;
+
+/// The proofs.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// How fast a killed, frozen or stopping broker closes the gate
+    Kill(faults::Args),
+    /// That the gate stays closed until a restarted broker is really back
+    Restart(faults::Args),
+}
+
+impl What {
+    /// Runs the proof.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Kill(args) => faults::run("kill", &args).await,
+            Self::Restart(args) => faults::run("restart", &args).await,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Long proofs on real Kafka: each runs the real `upgrade-gate` in front of a real cluster and
+//! writes `docs/proof/NAME.json`. A test of the main crate parses those files and holds them to
+//! their thresholds.
+//!
+//! - [`gate`]: the gate's process, and a poller that asks it as a pipeline would;
+//! - [`cycle`]: one fault, from before it to the next `open`;
+//! - [`report`]: distributions, and what every proof says about how it was made;
+//! - [`faults`]: the proofs `kill` and `restart`.
+
+pub mod cycle;
+pub mod faults;
+pub mod gate;
+pub mod report;
