@@ -5,22 +5,18 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod callers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails here"
-)]
-
-mod bodies;
-mod callers;
+mod demo;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod metrics;
