@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::schedule::{deadline, interval};
+use super::schedule::{deadline, interval, row};
 use super::shared::Shared;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::NodeId;
@@ -13,6 +13,13 @@ use crate::jmx::scrape::Target;
 /// Between two scrapes that somebody asked to be sooner.
 const SOONEST: Duration = Duration::from_millis(500);
 
+/// For how long the page of a new process is looked at more often: its series come one after the
+/// other (reference `kafka-lab.md` 4), and the gate stays shut until they are all there.
+const YOUNG: Duration = Duration::from_secs(20);
+
+/// How often, at most, a page is looked at that failed or is that young.
+const YOUNG_PAGE: Duration = Duration::from_secs(1);
+
 /// While a node's exporter is not known yet.
 const NO_TARGET: Duration = Duration::from_millis(200);
 
@@ -21,6 +28,8 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
     let source = SourceId::Jmx(node);
     let mut usual = Duration::ZERO;
     let mut epoch = 0;
+    let mut process = None;
+    let mut changed = shared.now();
     loop {
         let Some(target) = target(&shared, node) else {
             tokio::time::sleep(NO_TARGET).await;
@@ -40,12 +49,23 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
             usual = took;
         }
         let every = interval(FactKind::Jmx, usual);
+        match &page {
+            Err(_) => changed = shared.now(),
+            Ok(page) => {
+                let started = page.start_time.value().copied();
+                if std::mem::replace(&mut process, started) != started {
+                    changed = shared.now();
+                }
+            }
+        }
         let failed = page.is_err();
         let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
         shared.report(source.clone(), FactKind::Jmx, epoch, asked, every, facts);
-        // A failed exporter is looked at more often: it costs the node nothing.
+        // A failed exporter costs the node nothing; one that answers, a twentieth of its time.
         let pause = if failed {
-            Duration::from_secs(1).max(took)
+            YOUNG_PAGE.max(took)
+        } else if shared.now().since(changed) < YOUNG {
+            YOUNG_PAGE.max(usual.saturating_mul(row(FactKind::Jmx).stretch))
         } else {
             every
         };

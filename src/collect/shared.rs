@@ -63,6 +63,8 @@ pub struct Shared {
     pub refresh: Arc<Notify>,
     /// A node came back: its exporter is asked at once, so that its start time is known.
     pub back: Notify,
+    /// A broker's bulk connection came: its replicas are asked at once.
+    pub joined: Notify,
     /// The nodes known so far.
     pub roster: watch::Sender<Roster>,
     bulk: Mutex<Connections>,
@@ -102,6 +104,7 @@ impl Shared {
             scraper,
             refresh,
             back: Notify::new(),
+            joined: Notify::new(),
             roster: watch::Sender::new(roster),
             bulk: Mutex::default(),
             tables: Mutex::default(),
@@ -153,9 +156,14 @@ impl Shared {
     pub fn set_connection(&self, node: NodeId, connection: Option<Arc<Connection>>) {
         let mut bulk = lock(&self.bulk);
         match connection {
-            Some(connection) => bulk.insert(node, connection),
-            None => bulk.remove(&node),
-        };
+            Some(connection) => {
+                bulk.insert(node, connection);
+                self.joined.notify_one();
+            }
+            None => {
+                bulk.remove(&node);
+            }
+        }
     }
 
     /// Claims the first of these brokers that no other asker has; gives up the one held before.
