@@ -20,7 +20,7 @@ mod script;
 mod watch;
 mod world;
 
-use say::Say;
+use say::{Say, plain};
 use watch::Watch;
 use world::World;
 
@@ -75,11 +75,11 @@ impl DemoArgs {
         let pace = self.pace();
         let say = Say::new();
         let world = World::start(spec(pace), pace, self.listen).await?;
-        intro(say, &world, pace)?;
+        intro(&world, pace)?;
         let watch = Watch::start(&world, say)?;
         script::play(&world, &watch, say, pace).await?;
         if self.keep {
-            say.plain(&format!("\nStill serving at {} until Ctrl-C.", world.url))?;
+            plain(&format!("\nStill serving at {} until Ctrl-C.", world.url))?;
             tokio::signal::ctrl_c().await?;
         }
         world.end().await;
@@ -140,18 +140,20 @@ fn spec(pace: Pace) -> Spec {
     spec
 }
 
-fn intro(say: Say, world: &World, pace: Pace) -> anyhow::Result<()> {
+fn intro(world: &World, pace: Pace) -> anyhow::Result<()> {
     let url = &world.url;
     let window = pace.window.as_secs();
     let quiet = pace.quiet.as_secs();
-    say.plain(&format!(
+    plain(&format!(
         "upgrade-gate demo: a simulated Kafka cluster (3 controllers, 3 brokers, {OLD}, KRaft) and \
 a real gate\nin front of it, all in this process. A script upgrades it to {NEW}, one node at a \
 time: it asks the\ngate over HTTP before it stops a node, as a pipeline would. In the middle a \
 broker dies.\n\n\
 The window is {window} s and leadership has to be quiet for {quiet} s, so that you need not wait. \
 In production\nleave both alone: they are derived from the brokers' own settings (10 s to 46 s), and 10 s.\n\n\
-While it runs, open or ask:\n  \
+Lines marked naive say when the rule sum(UnderReplicatedPartitions) == 0, over the exporters that\n\
+         answer, would go on although something is missing, and when it sees it.\n\n\
+         While it runs, open or ask:\n  \
 page      {url}/\n  \
 metrics   {url}/metrics\n  \
 verdict   curl -i {url}/api/v1/gates/default/check\n  \

@@ -1,9 +1,11 @@
 //! The demo's lines: when, what kind, what.
 
 use std::io::{IsTerminal, stdout};
-use std::time::Instant;
+use std::time::Duration;
 
-use super::super::out::{data, plain};
+use tokio::time::Instant;
+
+use super::super::out;
 
 /// Writes lines to standard output, with the time since the start.
 #[derive(Clone, Copy, Debug)]
@@ -63,26 +65,26 @@ impl Say {
     }
 
     /// How long ago the demo began.
-    pub(super) fn elapsed(self) -> std::time::Duration {
+    pub(super) fn elapsed(self) -> Duration {
         self.began.elapsed()
     }
 
     /// One event.
     pub(super) fn event(self, tag: Tag, text: &str) -> anyhow::Result<()> {
         let at = self.began.elapsed().as_secs_f64();
-        let (word, text) = (tag.word(), plain(text));
+        let (word, text) = (tag.word(), out::plain(text));
         if self.colour {
-            data(&format!(
+            out::data(&format!(
                 "{at:>6.1}s  \x1b[{}m{word:<8}\x1b[0m {text}\n",
                 tag.colour()
             ))
         } else {
-            data(&format!("{at:>6.1}s  {word:<8} {text}\n"))
+            out::data(&format!("{at:>6.1}s  {word:<8} {text}\n"))
         }
     }
+}
 
-    /// Text without a time.
-    pub(super) fn plain(self, text: &str) -> anyhow::Result<()> {
-        data(&format!("{text}\n"))
-    }
+/// Text without a time.
+pub(super) fn plain(text: &str) -> anyhow::Result<()> {
+    out::data(&format!("{text}\n"))
 }

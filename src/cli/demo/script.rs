@@ -1,13 +1,13 @@
 //! The rolling upgrade, and the broker that dies in the middle of it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::super::answer::Asked;
-use super::say::{Say, Tag};
+use super::say::{Say, Tag, plain};
 use super::watch::{POLL, Watch, why};
 use super::world::World;
 use super::{NEW, OLD, Pace};
@@ -154,7 +154,7 @@ impl Script<'_> {
     }
 
     /// Waits until the gate is not open any more, and says how long that took.
-    async fn closed(&mut self, began: Instant, what: &str, names: Option<NodeId>) -> Result<()> {
+    async fn closed(&mut self, began: Instant, what: &str, victim: Option<NodeId>) -> Result<()> {
         let closed = self
             .watch
             .until(began, CLOSING, |sight| sight.state != State::Open);
@@ -165,19 +165,17 @@ impl Script<'_> {
             "the gate was closed {} ms after the {what}",
             took.as_millis()
         );
-        if let Some(node) = names {
+        if let Some(node) = victim {
             let subject = format!("node {node}");
-            let named = self.watch.until(began, CLOSING, |sight| {
+            let naming = self.watch.until(began, CLOSING, |sight| {
                 sight.reasons.iter().any(|reason| reason.subject == subject)
             });
-            let named = named
+            let naming = naming
                 .await
                 .with_context(|| format!("no reason names {subject}"))?;
-            let took = named.seen.duration_since(began);
-            text.push_str(&format!(
-                " and named {subject} after {} ms",
-                took.as_millis()
-            ));
+            let took = naming.seen.duration_since(began);
+            let took = took.as_millis();
+            text = format!("{text} and named {subject} after {took} ms");
         }
         self.say.event(Tag::Step, &text)
     }
@@ -207,7 +205,7 @@ impl Script<'_> {
         let seconds = |span: Duration| format!("{:.1} s", span.as_secs_f64());
         let first = counts.first_open.unwrap_or_default();
         let done = &self.done;
-        self.say.plain(&format!(
+        plain(&format!(
             "\nDone in {}: {} nodes went from {OLD} to {NEW}, one broker died on the way.\n  \
              first open            {} after the start\n  \
              waits for the gate    {} in all, {} at most\n  \

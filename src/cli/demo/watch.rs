@@ -1,11 +1,11 @@
 //! Polls the gate and the simple rule, tells every change, and keeps count.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::super::answer::{Asked, Reason, Verdict};
 use super::super::ask::ask;
@@ -253,7 +253,7 @@ pub(super) fn why(reasons: &[Reason]) -> String {
     };
     let mut text = format!("{} {}: {}", first.code, first.subject, first.observed);
     if let more @ 1.. = reasons.len().saturating_sub(1) {
-        text.push_str(&format!(" (+{more} more)"));
+        text = format!("{text} (+{more} more)");
     }
     text
 }

@@ -73,14 +73,14 @@ impl World {
             readiness: Arc::new(Readiness::default()),
             reload: None,
         };
-        let server = Server::bind(&[listen], state, server::Limits::default()).await?;
-        let address = server.local_addrs().first().copied().unwrap_or(listen);
+        let http = Server::bind(&[listen], state, server::Limits::default()).await?;
+        let address = http.local_addrs().first().copied().unwrap_or(listen);
         let stop = CancellationToken::new();
         Ok(Self {
             served,
             url: format!("http://{address}"),
             gate,
-            serving: tokio::spawn(server.serve(stop.clone())),
+            serving: tokio::spawn(http.serve(stop.clone())),
             stop,
         })
     }
