@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::answer::Asked;
 use super::say::{Say, Tag, plain};
-use super::watch::{POLL, Watch, why};
+use super::watch::{POLL, Sight, Watch, why};
 use super::world::World;
 use super::{NEW, OLD, Pace};
 use crate::evidence::ids;
@@ -146,6 +146,10 @@ impl Script<'_> {
             sleep(ASK).await;
         }
         let waited = began.elapsed();
+        // So that the time of closing is counted from open, also for who asks about any node.
+        let open = |sight: &Sight| sight.state == State::Open;
+        let any = self.watch.until(began, CLOSING, open).await;
+        any.with_context(|| format!("open for node {node}, but not for any node"))?;
         self.done.waited += waited;
         self.done.longest = self.done.longest.max(waited);
         let seconds = waited.as_secs_f64();
