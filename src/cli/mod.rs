@@ -12,6 +12,7 @@ pub mod ask;
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod demo;
 pub mod out;
 pub mod plan;
 pub mod print;
@@ -47,6 +48,8 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
+    /// Show a rolling upgrade of a simulated cluster behind a real gate
+    Demo(demo::DemoArgs),
 }
 
 /// The file that is named on the command line or in the environment.
@@ -70,6 +73,7 @@ impl Cli {
             Command::Wait(args) => args.run().await,
             Command::Plan(args) => args.run().await,
             Command::Config(args) => args.run(),
+            Command::Demo(args) => args.run().await,
         };
         done.unwrap_or_else(|error| out::failed(&error))
     }

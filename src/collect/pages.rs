@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::schedule::{Cost, deadline, interval};
+use super::schedule::{Cost, deadline, interval, row};
 use super::shared::Shared;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::NodeId;
@@ -14,6 +14,13 @@ use crate::jmx::scrape::Target;
 
 /// Between two scrapes that somebody asked to be sooner.
 const SOONEST: Duration = Duration::from_millis(500);
+
+/// For how long the page of a new process is looked at more often: its series come one after the
+/// other (reference `kafka-lab.md` 4), and the gate stays shut until they are all there.
+const YOUNG: Duration = Duration::from_secs(20);
+
+/// How often, at most, a page is looked at that failed or is that young.
+const YOUNG_PAGE: Duration = Duration::from_secs(1);
 
 /// While a node's exporter is not known yet.
 const NO_TARGET: Duration = Duration::from_millis(200);
@@ -24,6 +31,8 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
     let mut cost = Cost::default();
     let mut wanted = shared.pages_wanted.subscribe();
     let mut epoch = 0;
+    let mut process = None;
+    let mut changed = shared.now();
     loop {
         let Some(target) = target(&shared, node) else {
             tokio::time::sleep(NO_TARGET).await;
@@ -43,12 +52,24 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
             cost.note(took);
         }
         let every = interval(FactKind::Jmx, cost.smallest());
+        match &page {
+            Err(_) => changed = shared.now(),
+            Ok(page) => {
+                let started = page.start_time.value().copied();
+                if std::mem::replace(&mut process, started) != started {
+                    changed = shared.now();
+                }
+            }
+        }
         let failed = page.is_err();
         let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
         shared.report(source.clone(), FactKind::Jmx, epoch, asked, every, facts);
-        // A failed exporter is looked at more often: it costs the node nothing.
+        // A failed exporter costs the node nothing; one that answers, a twentieth of its time.
         let pause = if failed {
-            Duration::from_secs(1).max(took)
+            YOUNG_PAGE.max(took)
+        } else if shared.now().since(changed) < YOUNG {
+            let stretch = row(FactKind::Jmx).stretch;
+            YOUNG_PAGE.max(cost.smallest().saturating_mul(stretch))
         } else {
             every
         };

@@ -44,7 +44,12 @@ pub async fn log_ends(shared: Arc<Shared>) {
             );
         }
         let left = every.saturating_sub(took).max(NOTHING);
-        shared.pause(left).await;
+        // A broker that came back is not left waiting for the next round: until its replicas are
+        // told of, the gate stays shut.
+        tokio::select! {
+            () = shared.pause(left) => {}
+            () = shared.joined.notified() => {}
+        }
     }
 }
 

@@ -259,9 +259,10 @@ pub fn deadline(kind: FactKind, usual: Duration) -> Duration {
     }
 }
 
-/// The table of `docs/facts.md`.
+/// `docs/facts.md`, as generated.
 pub fn markdown() -> String {
-    let mut text = String::from(
+    let mut text = String::from(FACTS_INTRO);
+    text.push_str(
         "| fact | request | lowest | best | lost at the lowest | asked | every | deadline | \
          counts up to | needed in |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
@@ -287,8 +288,30 @@ pub fn markdown() -> String {
             row.required,
         );
     }
+    text.push_str(IDENTITY);
     text
 }
+
+const FACTS_INTRO: &str = "\
+# Facts
+
+Generated from the table in `src/collect/schedule.rs` (a test keeps them the same).
+
+Age counts from the question, not from the answer. Intervals stretch with the cheapest of the last
+eight answers, up to 15 s; the age up to which a fact counts stretches with them.
+
+";
+
+const IDENTITY: &str = "
+# Who proves who it is, and how
+
+| source | of | proof | without it |
+|---|---|---|---|
+| Kafka connection | broker, controller | DescribeConfigs of BROKER with its own id is answered; any other node answers error 42 | `wrong_node`; without the right to ask: `identity_unproven`, and it counts only against health |
+| Kafka connection | any | DescribeCluster names the cluster that is meant | `wrong_cluster` |
+| JMX page | broker | an id the page carries; else its partition and leader counts fit this broker and no other | `wrong_node`; where two brokers cannot be told apart: `identity_unproven` |
+| JMX page | controller | an id the page carries; else its start time differs from every other page's | `identity_unproven` |
+";
 
 #[cfg(test)]
 mod tests {

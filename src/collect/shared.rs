@@ -64,6 +64,8 @@ pub struct Shared {
     /// Grows when exporters are to be asked soon: a node came back (its start time is wanted),
     /// or every ISR is full again.
     pub pages_wanted: watch::Sender<u64>,
+    /// A broker's bulk connection came: its replicas are asked at once.
+    pub joined: Notify,
     /// The nodes known so far.
     pub roster: watch::Sender<Roster>,
     bulk: Mutex<Connections>,
@@ -103,6 +105,7 @@ impl Shared {
             scraper,
             refresh,
             pages_wanted: watch::Sender::new(0),
+            joined: Notify::new(),
             roster: watch::Sender::new(roster),
             bulk: Mutex::default(),
             tables: Mutex::default(),
@@ -160,9 +163,14 @@ impl Shared {
     pub fn set_connection(&self, node: NodeId, connection: Option<Arc<Connection>>) {
         let mut bulk = lock(&self.bulk);
         match connection {
-            Some(connection) => bulk.insert(node, connection),
-            None => bulk.remove(&node),
-        };
+            Some(connection) => {
+                bulk.insert(node, connection);
+                self.joined.notify_one();
+            }
+            None => {
+                bulk.remove(&node);
+            }
+        }
     }
 
     /// Claims the first of these brokers that no other asker has; gives up the one held before.

@@ -232,9 +232,14 @@ impl Machine {
     /// The next moment at which something changes without an input.
     pub fn next_deadline(&self) -> Option<Mono> {
         let last = self.last_step?.mono;
-        // An evaluation that is already past its end is repeated at a walking pace: new evidence
-        // wakes the engine by itself.
-        let expiry = self.valid_until.max(last.plus(Duration::from_millis(100)));
+        // An evaluation that was already past its end is repeated at a walking pace: new evidence
+        // wakes the engine by itself. One that is still true is repeated as soon as it is not, or
+        // readers would be told that it expired.
+        let expiry = if self.valid_until > last {
+            self.valid_until
+        } else {
+            last.plus(Duration::from_millis(100))
+        };
         let retry = self
             .store
             .trouble

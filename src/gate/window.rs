@@ -135,7 +135,8 @@ impl Chain {
                 true,
             ) => {
                 let pause = beat.at.since(at);
-                if pause >= BLIP || beat.signature != last.signature {
+                let restarted = another_life(&nodes, &last, &beat);
+                if pause >= BLIP || restarted || beat.signature != last.signature {
                     Self::Healthy {
                         since: beat.at,
                         last: beat,
@@ -157,6 +158,17 @@ impl Chain {
             }
         }
     }
+}
+
+/// Whether a disturbed node has shown that it is another process than before: then there is
+/// nothing to wait for, the window starts again.
+fn another_life(nodes: &BTreeSet<NodeId>, before: &Beat, after: &Beat) -> bool {
+    nodes.iter().any(
+        |node| match (before.starts.get(node), after.starts.get(node)) {
+            (Some((old, _)), Some((new, _))) => (old - new).abs() >= 2.0,
+            (None, _) | (_, None) => false,
+        },
+    )
 }
 
 /// Whether every disturbed node has shown, by a page asked for after the disturbance began, that
@@ -331,7 +343,7 @@ mod tests {
         restarted.starts.insert(NodeId(1), (200.0, restarted.at));
         let start = vec![beat(0, true), beat(1, true), blip(2), blip(3)];
         let with = |beat: Beat| [start.clone(), vec![beat]].concat();
-        assert_eq!(run(with(restarted)), None);
+        assert_eq!(run(with(restarted)), Some(0));
         assert_eq!(
             run(with(Beat {
                 signature: 8,

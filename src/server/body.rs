@@ -10,9 +10,12 @@ use super::verdict::Verdict;
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Clears, Reason, Severity};
 use crate::clock::rfc3339;
+use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::ClusterKind;
-use crate::gate::state::State;
-use crate::gate::view::{Answer, CheckView, FactsView, GroupView, NodeView, Outcome, ReasonView};
+use crate::gate::state::{GateName, State};
+use crate::gate::view::{
+    Answer, CheckView, Decision, FactsView, GroupView, NodeView, Outcome, ReasonView,
+};
 use crate::time::{Now, Timestamp};
 
 /// Where the explanation of a reason is found.
@@ -285,6 +288,18 @@ impl Head {
 }
 
 impl CheckBody {
+    /// A verdict that was made without a server, in the shape of the server's answers.
+    pub fn of_decision(
+        gate: &GateName,
+        nodes: &BTreeSet<NodeId>,
+        decision: Decision,
+        evaluated: Now,
+        now: Now,
+    ) -> Self {
+        let verdict = Verdict::alone(gate.clone(), nodes.clone(), decision, evaluated);
+        Self::new(&verdict, now)
+    }
+
     pub(super) fn new(verdict: &Verdict, now: Now) -> Self {
         Self {
             head: Head::new(verdict, now),

@@ -64,6 +64,26 @@ impl Verdict {
             retry_after: retry_after(answer, decision.state),
         }
     }
+
+    /// A verdict without a view around it; how soon it may change is not known.
+    pub(super) fn alone(
+        gate: GateName,
+        nodes: BTreeSet<NodeId>,
+        decision: Decision,
+        evaluated: Now,
+    ) -> Self {
+        let (least, _) = RETRY_AFTER;
+        let open = decision.state == State::Open;
+        Self {
+            gate,
+            state: decision.state,
+            reasons: decision.reasons,
+            evaluated,
+            since: None,
+            nodes,
+            retry_after: (!open).then_some(least),
+        }
+    }
 }
 
 /// When the gate could open at the earliest: what is left of the window, or a whole one.

@@ -108,6 +108,8 @@ fn help_is_kept() {
         "check",
         "wait",
         "plan",
+        "serve",
+        "demo",
         "config",
         "config check",
         "config show",

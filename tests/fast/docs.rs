@@ -131,3 +131,11 @@ fn the_api_page_names_every_parameter_and_field() {
         assert!(api.contains(&format!("| `{name}` |")), "{name}");
     }
 }
+
+#[test]
+fn the_facts_are_what_the_table_says() {
+    golden(
+        &root().join("docs/facts.md"),
+        &upgrade_gate::collect::schedule::markdown(),
+    );
+}

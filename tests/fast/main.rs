@@ -15,6 +15,7 @@ mod callers;
 mod cli;
 mod config;
 mod dashboards;
+mod demo;
 mod docs;
 mod hostile;
 mod http;
