@@ -13,6 +13,7 @@
 //! tools      Kafka's own command-line tools
 //! load       a producer and consumers that account for every record
 //! relay      TCP relays that can be cut;  links: which there are, and what each cut means
+//! demo       a rolling restart in front of a gate, on real Kafka
 //! prove      long proofs on real Kafka, written to docs/proof
 //! record     pages of the real JMX exporter;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
@@ -28,6 +29,7 @@ mod archive;
 pub mod artifacts;
 pub mod client;
 pub mod cluster;
+pub mod demo;
 pub mod format;
 pub mod http;
 pub mod links;

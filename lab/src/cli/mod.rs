@@ -84,6 +84,8 @@ enum Command {
         /// Such as 3.9.2; none: every release the lab knows
         releases: Vec<Release>,
     },
+    /// Show a rolling restart in front of a gate, with one broker killed on the way
+    Demo(lab::demo::Args),
     /// Prove something on real Kafka, at length; writes docs/proof/NAME.json
     Prove {
         #[command(subcommand)]
@@ -102,6 +104,7 @@ impl Cli {
             Command::Load(args) => return load::run(&lab, args).await,
             Command::Fetch { releases } => return fetch(releases).await,
             Command::Record(args) => return record::run(args).await,
+            Command::Demo(args) => return lab::demo::run(&args).await,
             Command::Prove { what } => return what.run().await,
             Command::Status { json } => return status(&lab, json).await,
             Command::Down => return down(&lab).await,
