@@ -4,6 +4,14 @@
 //! `SIM_TRIALS` and `SIM_SEED` choose how many trials and from which seed; `SIM_STORY=<seed>`
 //! prints what happened in one trial.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a test that cannot go on fails here; its modules are its own"
+)]
+
 mod collect;
 mod ops;
 mod oracle;
@@ -28,7 +36,11 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Runs trials on all cores until `enough` says so; the outcomes in order of their seeds.
-fn run(seeds: std::ops::Range<u64>, sabotage: Sabotage, enough: fn(&Outcome) -> bool) -> Vec<Outcome> {
+fn run(
+    seeds: std::ops::Range<u64>,
+    sabotage: Sabotage,
+    enough: fn(&Outcome) -> bool,
+) -> Vec<Outcome> {
     let next = AtomicU64::new(seeds.start);
     let outcomes = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);

@@ -1,7 +1,9 @@
 //! Knows the truth at each instant, and says whether an `open` was a lie.
 //!
 //! A verdict at t is judged on the true state at t - D, with D the time that the gate is allowed
-//! to notice: 100 ms for a killed process, whose connections close; 2 s for everything else.
+//! to notice: 100 ms for a killed process, whose connections close; 2 s for everything else. What
+//! was unsafe then and is safe at t (a process that was frozen and goes on) is no lie: nobody who
+//! acts on that open does harm.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -105,7 +107,11 @@ fn min_isr(cluster: &Cluster, topic: &Topic, partition: &Partition) -> usize {
     let configured = topic.min_isr.unwrap_or(spec.settings.min_insync_replicas);
     let configured = usize::try_from(configured).unwrap_or(usize::MAX);
     // From 3.7 on it is at most the number of replicas; the oldest binary is the careful reading.
-    let oldest = spec.nodes.iter().filter_map(|n| cluster.release(n.id)).min();
+    let oldest = spec
+        .nodes
+        .iter()
+        .filter_map(|n| cluster.release(n.id))
+        .min();
     if oldest.is_some_and(|release| release >= Release::V3_7) {
         configured.min(partition.replicas.len())
     } else {
@@ -129,6 +135,8 @@ pub struct FalseOpen {
     pub at: Duration,
     /// What was true.
     pub truth: String,
+    /// For how long it went on.
+    pub lasted: Duration,
 }
 
 /// Keeps the truth of the last moments and judges what the gate says.
@@ -145,12 +153,13 @@ pub struct Oracle {
     /// How long each truly safe time stayed shut before it opened, the start aside.
     pub needless: Vec<Duration>,
     spell: Option<Duration>,
+    lying: bool,
     opened_once: bool,
     last: Duration,
 }
 
 impl Oracle {
-    /// A process was killed.
+    /// A process was killed, and its connections with the gate were closed.
     pub fn killed(&mut self, node: NodeId, at: Duration) {
         self.killed.insert(node, at);
     }
@@ -172,28 +181,45 @@ impl Oracle {
         while self.past.get(1).is_some_and(|(at, _)| *at + OTHER <= now) {
             self.past.pop_front();
         }
-        self.look_for_a_lie(now, said);
+        self.look_for_a_lie(now, step, said);
         self.note_needless(now, safe, said.open)
     }
 
-    fn look_for_a_lie(&mut self, now: Duration, said: &Said) {
-        if !said.open && said.nodes.is_empty() {
+    fn look_for_a_lie(&mut self, now: Duration, step: Duration, said: &Said) {
+        let truth = self.against(now, said);
+        let Some(truth) = truth else {
+            self.lying = false;
             return;
+        };
+        if let (true, Some(lie)) = (self.lying, self.lies.last_mut()) {
+            lie.lasted += step;
+        } else {
+            let (at, lasted) = (now, Duration::ZERO);
+            self.lies.push(FalseOpen { at, truth, lasted });
+        }
+        self.lying = true;
+    }
+
+    /// What makes an open a lie now.
+    fn against(&self, now: Duration, said: &Said) -> Option<String> {
+        let open = |id: &NodeId| said.open || said.nodes.contains(id);
+        if !said.open && said.nodes.is_empty() {
+            return None;
         }
         let dead = self.killed.iter().find(|(_, at)| **at + KILL <= now);
-        let then = self.past.front().filter(|(at, _)| *at + OTHER <= now);
-        let truth = match (dead, then) {
-            (Some((id, at)), _) => Some(format!("{id} was killed at {at:?}")),
-            (None, Some((_, truth))) => truth.general.clone().or_else(|| {
-                let of = |id: &NodeId| said.open || said.nodes.contains(id);
-                let found = truth.of_node.iter().find(|(id, _)| of(id));
-                found.map(|(id, why)| format!("without {id}: {why}"))
-            }),
-            (None, None) => None,
-        };
-        if let Some(truth) = truth {
-            self.lies.push(FalseOpen { at: now, truth });
+        if let Some((id, at)) = dead {
+            return Some(format!("{id} was killed at {at:?}"));
         }
+        let (_, is) = self.past.back()?;
+        let (_, was) = self.past.front().filter(|(at, _)| *at + OTHER <= now)?;
+        if let (Some(_), Some(why)) = (&was.general, &is.general) {
+            return Some(why.clone());
+        }
+        let mut broken = was.of_node.iter().filter(|(id, _)| open(id));
+        broken.find_map(|(id, _)| {
+            let why = is.general.as_ref().or_else(|| is.of_node.get(id))?;
+            Some(format!("without {id}: {why}"))
+        })
     }
 
     fn note_needless(&mut self, now: Duration, safe: bool, open: bool) -> bool {
