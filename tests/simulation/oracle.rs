@@ -1,0 +1,241 @@
+//! Knows the truth at each instant, and says whether an `open` was a lie.
+//!
+//! A verdict at t is judged on the true state at t - D, with D the time that the gate is allowed
+//! to notice: 100 ms for a killed process, whose connections close; 2 s for everything else. What
+//! was unsafe then and is safe at t (a process that was frozen and goes on) is no lie: nobody who
+//! acts on that open does harm.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Release, Topic};
+
+/// What a killed process may take to be noticed.
+pub const KILL: Duration = Duration::from_millis(100);
+/// What everything else may take.
+pub const OTHER: Duration = Duration::from_secs(2);
+
+/// The true state of one moment, as far as the next step is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// What speaks against stopping anything.
+    pub general: Option<String>,
+    /// What stopping a node would break.
+    pub of_node: BTreeMap<NodeId, String>,
+}
+
+impl Truth {
+    /// Whether any node may be stopped.
+    pub fn is_safe(&self) -> bool {
+        self.general.is_none() && self.of_node.is_empty()
+    }
+
+    /// Looks at the model itself. `cuts` are the cuts between nodes that stand.
+    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>) -> Self {
+        let nodes = || cluster.spec().nodes.iter();
+        let up = |id: NodeId, roles: (bool, bool)| {
+            (!roles.0 || cluster.link(id, Listener::Broker) == Link::Accepts)
+                && (!roles.1 || cluster.link(id, Listener::Controller) == Link::Accepts)
+        };
+        let down: BTreeSet<_> = nodes()
+            .filter(|node| !up(node.id, (node.roles.broker, node.roles.controller)))
+            .map(|node| node.id)
+            .collect();
+        let Some(active) = cluster.active_controller() else {
+            return Self {
+                general: Some("no controller can commit".into()),
+                ..Self::default()
+            };
+        };
+        // Who is cut off from the active controller hears of no new leader.
+        let deaf: BTreeSet<_> = nodes()
+            .map(|node| node.id)
+            .filter(|id| cuts.contains(&(active.min(*id), active.max(*id))))
+            .collect();
+        let useless: BTreeSet<_> = down.union(&deaf).copied().collect();
+        let voters: BTreeSet<_> = nodes()
+            .filter(|node| node.roles.controller)
+            .map(|node| node.id)
+            .collect();
+        let mut of_node = BTreeMap::new();
+        for node in nodes() {
+            let left = voters.difference(&useless).filter(|id| **id != node.id);
+            let lost = voters.len() > 2 && left.count() * 2 <= voters.len();
+            let why = if lost {
+                Some("the quorum loses its majority".to_owned())
+            } else {
+                let image = cluster.committed_image();
+                broken_partition(cluster, image, &useless, node.id)
+            };
+            if let Some(why) = why {
+                of_node.insert(node.id, why);
+            }
+        }
+        let general = (!down.is_empty()).then(|| format!("{down:?} down"));
+        Self { general, of_node }
+    }
+}
+
+/// The first partition that is unavailable once `stopped` is gone as well, unless a stop of one
+/// node does that to it with everything up.
+fn broken_partition(
+    cluster: &Cluster,
+    image: &Image,
+    useless: &BTreeSet<NodeId>,
+    stopped: NodeId,
+) -> Option<String> {
+    image.partitions().find_map(|(name, index, topic, p)| {
+        let left: Vec<_> = p
+            .isr
+            .iter()
+            .filter(|id| **id != stopped && !useless.contains(id))
+            .collect();
+        let min = min_isr(cluster, topic, p);
+        let offline = left.is_empty() && p.replicas.len() > 1;
+        let short = left.len() < min && p.replicas.len() > min;
+        (offline || short).then(|| {
+            format!(
+                "{name}-{index} left with {left:?} of {:?}, min {min}",
+                p.replicas
+            )
+        })
+    })
+}
+
+fn min_isr(cluster: &Cluster, topic: &Topic, partition: &Partition) -> usize {
+    let spec = cluster.spec();
+    let configured = topic.min_isr.unwrap_or(spec.settings.min_insync_replicas);
+    let configured = usize::try_from(configured).unwrap_or(usize::MAX);
+    // From 3.7 on it is at most the number of replicas; the oldest binary is the careful reading.
+    let oldest = spec
+        .nodes
+        .iter()
+        .filter_map(|n| cluster.release(n.id))
+        .min();
+    if oldest.is_some_and(|release| release >= Release::V3_7) {
+        configured.min(partition.replicas.len())
+    } else {
+        configured
+    }
+}
+
+/// What the gate said at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// The verdict is open.
+    pub open: bool,
+    /// Nodes whose own verdict is open.
+    pub nodes: Vec<NodeId>,
+}
+
+/// One open that was a lie.
+#[derive(Clone, Debug)]
+pub struct FalseOpen {
+    /// When, since the start.
+    pub at: Duration,
+    /// What was true.
+    pub truth: String,
+    /// For how long it went on.
+    pub lasted: Duration,
+}
+
+/// Keeps the truth of the last moments and judges what the gate says.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    past: VecDeque<(Duration, Truth)>,
+    killed: BTreeMap<NodeId, Duration>,
+    /// Open on a truth that is unsafe already, which is no lie within the allowance.
+    pub exposed: Duration,
+    /// Open for so long.
+    pub open: Duration,
+    /// Lies.
+    pub lies: Vec<FalseOpen>,
+    /// How long each truly safe time stayed shut before it opened, the start aside.
+    pub needless: Vec<Duration>,
+    spell: Option<Duration>,
+    lying: bool,
+    opened_once: bool,
+    last: Duration,
+}
+
+impl Oracle {
+    /// A process was killed, and its connections with the gate were closed.
+    pub fn killed(&mut self, node: NodeId, at: Duration) {
+        self.killed.insert(node, at);
+    }
+
+    /// Judges one moment; whether it was needlessly shut.
+    pub fn judge(&mut self, now: Duration, truth: Truth, cluster: &Cluster, said: &Said) -> bool {
+        self.killed
+            .retain(|id, _| cluster.process_start(*id).is_none());
+        let step = now.saturating_sub(self.last);
+        self.last = now;
+        if said.open {
+            self.open += step;
+            if !truth.is_safe() {
+                self.exposed += step;
+            }
+        }
+        let safe = truth.is_safe();
+        self.past.push_back((now, truth));
+        while self.past.get(1).is_some_and(|(at, _)| *at + OTHER <= now) {
+            self.past.pop_front();
+        }
+        self.look_for_a_lie(now, step, said);
+        self.note_needless(now, safe, said.open)
+    }
+
+    fn look_for_a_lie(&mut self, now: Duration, step: Duration, said: &Said) {
+        let truth = self.against(now, said);
+        let Some(truth) = truth else {
+            self.lying = false;
+            return;
+        };
+        if let (true, Some(lie)) = (self.lying, self.lies.last_mut()) {
+            lie.lasted += step;
+        } else {
+            let (at, lasted) = (now, Duration::ZERO);
+            self.lies.push(FalseOpen { at, truth, lasted });
+        }
+        self.lying = true;
+    }
+
+    /// What makes an open a lie now.
+    fn against(&self, now: Duration, said: &Said) -> Option<String> {
+        let open = |id: &NodeId| said.open || said.nodes.contains(id);
+        if !said.open && said.nodes.is_empty() {
+            return None;
+        }
+        let dead = self.killed.iter().find(|(_, at)| **at + KILL <= now);
+        if let Some((id, at)) = dead {
+            return Some(format!("{id} was killed at {at:?}"));
+        }
+        let (_, is) = self.past.back()?;
+        let (_, was) = self.past.front().filter(|(at, _)| *at + OTHER <= now)?;
+        if let (Some(_), Some(why)) = (&was.general, &is.general) {
+            return Some(why.clone());
+        }
+        let mut broken = was.of_node.iter().filter(|(id, _)| open(id));
+        broken.find_map(|(id, _)| {
+            let why = is.general.as_ref().or_else(|| is.of_node.get(id))?;
+            Some(format!("without {id}: {why}"))
+        })
+    }
+
+    fn note_needless(&mut self, now: Duration, safe: bool, open: bool) -> bool {
+        match (safe, open) {
+            (true, false) => {
+                self.spell.get_or_insert(now);
+            }
+            (true, true) => {
+                let spell = self.spell.take();
+                if self.opened_once {
+                    self.needless.extend(spell.map(|since| now - since));
+                }
+                self.opened_once = true;
+            }
+            (false, _) => self.spell = None,
+        }
+        safe && !open && self.opened_once
+    }
+}

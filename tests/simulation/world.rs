@@ -1,0 +1,327 @@
+//! The simulated cluster as the collectors meet it: streams, pages and clocks over one pure
+//! [`Cluster`], on tokio's paused clock. Nothing here leaves the process.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use upgrade_gate::clock::Clock;
+use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
+use upgrade_gate::jmx::scrape::{Fetch, Fetched, Fetching};
+use upgrade_gate::kafka::{Address, BoxFuture, BoxedStream, Dial};
+use upgrade_gate::model::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId, Page};
+use upgrade_gate::time::{Mono, Now, Timestamp};
+
+/// Node `n` listens on this plus `n`.
+const KAFKA_PORTS: u16 = 9_000;
+/// Its exporter listens on this plus `n`.
+const JMX_PORTS: u16 = 19_000;
+/// Bytes that a stream holds; a node's longest answer here is shorter.
+const PIPE: usize = 256 * 1024;
+/// How long a page takes to make.
+const PAGE: Duration = Duration::from_millis(15);
+/// The boot clock does not start at zero.
+const BOOT: Duration = Duration::from_secs(10_000);
+
+/// One cluster and the network between it and the gate.
+#[derive(Debug)]
+pub struct World {
+    cluster: Mutex<Cluster>,
+    began: Instant,
+    wall: i64,
+    /// Nodes that the gate cannot reach; nobody tells it so.
+    cut_off: Mutex<BTreeSet<NodeId>>,
+    /// Grows whenever somebody who waits should look again.
+    changed: watch::Sender<u64>,
+    /// Questions that wait for an answer.
+    waiting: AtomicUsize,
+}
+
+impl World {
+    /// A world whose time starts now. Must be called in a runtime with a paused clock.
+    pub fn new(mut cluster: Cluster) -> Arc<Self> {
+        for node in cluster.spec().nodes.clone() {
+            for (has, listener) in [
+                (node.roles.broker, Listener::Broker),
+                (node.roles.controller, Listener::Controller),
+            ] {
+                if has {
+                    cluster
+                        .set_port(node.id, listener, port(KAFKA_PORTS, node.id))
+                        .expect("a node of the spec");
+                }
+            }
+        }
+        let wall = cluster.spec().start_wall_ms;
+        Arc::new(Self {
+            cluster: Mutex::new(cluster),
+            began: Instant::now(),
+            wall,
+            cut_off: Mutex::default(),
+            changed: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Since the start of the simulation.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// When that will be.
+    pub fn at(&self, elapsed: Duration) -> Instant {
+        self.began + elapsed
+    }
+
+    /// The cluster, with its time caught up.
+    pub fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        let mut cluster = lock(&self.cluster);
+        cluster.advance(self.elapsed());
+        cluster
+    }
+
+    /// Lets time catch up, and tells connections what has become of their nodes.
+    pub fn tick(&self) {
+        let ended = {
+            let mut cluster = lock(&self.cluster);
+            let before = lives(&cluster);
+            cluster.advance(self.elapsed());
+            lives(&cluster) != before
+        };
+        if ended || self.waiting.load(Ordering::Relaxed) > 0 {
+            self.tell();
+        }
+    }
+
+    /// Everybody who waits looks again.
+    pub fn tell(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Whether the gate can reach the node.
+    pub fn set_cut_off(&self, node: NodeId, cut: bool) {
+        let mut list = lock(&self.cut_off);
+        if cut {
+            list.insert(node);
+        } else {
+            list.remove(&node);
+        }
+    }
+
+    /// Whether the gate cannot reach the node.
+    pub fn is_cut_off(&self, node: NodeId) -> bool {
+        lock(&self.cut_off).contains(&node)
+    }
+
+    /// Where a node's exporter is.
+    pub fn exporter(node: NodeId) -> Url {
+        let url = format!("http://127.0.0.1:{}/metrics", port(JMX_PORTS, node));
+        url.parse().expect("a URL")
+    }
+
+    /// Where a node listens.
+    pub fn address(node: NodeId) -> Address {
+        Address::new("127.0.0.1", port(KAFKA_PORTS, node))
+    }
+
+    fn listener(&self, node: NodeId) -> Option<Listener> {
+        let cluster = lock(&self.cluster);
+        let spec = cluster.spec().nodes.iter().find(|spec| spec.id == node)?;
+        Some(if spec.roles.broker {
+            Listener::Broker
+        } else {
+            Listener::Controller
+        })
+    }
+}
+
+fn port(base: u16, node: NodeId) -> u16 {
+    base + u16::try_from(node).expect("small ids")
+}
+
+fn lives(cluster: &Cluster) -> Vec<u64> {
+    let nodes = cluster.spec().nodes.iter();
+    nodes.map(|node| cluster.life(node.id)).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The clocks of the gate in this world.
+#[derive(Debug)]
+pub struct WorldClock(pub Arc<World>);
+
+impl Clock for WorldClock {
+    fn now(&self) -> Now {
+        let elapsed = self.0.elapsed();
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("a short simulation");
+        let wall = self.0.wall * 1_000_000 + i64::try_from(nanos(elapsed)).expect("short");
+        Now {
+            mono: Mono::from_nanos(nanos(BOOT + elapsed)),
+            wall: Timestamp::from_nanos(wall),
+        }
+    }
+}
+
+/// The gate's way to the nodes' Kafka listeners.
+#[derive(Debug)]
+pub struct WorldDial(pub Arc<World>);
+
+impl Dial for WorldDial {
+    fn dial<'a>(
+        &'a self,
+        address: &'a Address,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<BoxedStream, SourceFailure>> {
+        Box::pin(async move {
+            let node = NodeId::from(address.port.saturating_sub(KAFKA_PORTS));
+            let refused = || SourceFailure::new(FailureClass::Refused, format!("{address}"));
+            let listener = self.0.listener(node).ok_or_else(refused)?;
+            if self.0.is_cut_off(node) {
+                sleep(deadline).await;
+                let class = FailureClass::ConnectTimeout;
+                return Err(SourceFailure::new(class, format!("{address}")));
+            }
+            if self.0.cluster().link(node, listener) == Link::Refuses {
+                return Err(refused());
+            }
+            let (ours, theirs) = tokio::io::duplex(PIPE);
+            tokio::spawn(serve(Arc::clone(&self.0), node, listener, theirs));
+            Ok(Box::new(ours) as BoxedStream)
+        })
+    }
+}
+
+/// Answers one connection, in order, until the node ends it or the gate does.
+async fn serve(world: Arc<World>, node: NodeId, listener: Listener, mut stream: DuplexStream) {
+    let life = world.cluster().life(node);
+    let mut changed = world.changed.subscribe();
+    let ended = async {
+        while lock(&world.cluster).life(node) == life {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ended => {}
+        // However it ends, the stream is dropped, which is all that the gate sees.
+        _ = converse(&world, node, listener, &mut stream) => {}
+    }
+    // A cut network does not say that the node has gone.
+    let mut changed = world.changed.subscribe();
+    while world.is_cut_off(node) && changed.changed().await.is_ok() {}
+}
+
+async fn converse(
+    world: &World,
+    node: NodeId,
+    listener: Listener,
+    stream: &mut DuplexStream,
+) -> io::Result<()> {
+    loop {
+        let length = usize::try_from(stream.read_i32().await?).map_err(io::Error::other)?;
+        assert!(length <= FRAME_LIMIT, "a request of {length} bytes");
+        let mut request = vec![0; length];
+        stream.read_exact(&mut request).await?;
+        let Some(reply) = answer(world, node, listener, &request).await else {
+            return Ok(());
+        };
+        let length = i32::try_from(reply.len()).map_err(io::Error::other)?;
+        let frame = [&length.to_be_bytes()[..], &reply].concat();
+        stream.write_all(&frame).await?;
+    }
+}
+
+/// The answer, as soon as there is one; `None` closes the connection.
+async fn answer(
+    world: &World,
+    node: NodeId,
+    listener: Listener,
+    request: &[u8],
+) -> Option<Vec<u8>> {
+    loop {
+        let mut changed = world.changed.subscribe();
+        if !world.is_cut_off(node) {
+            let answer = world.cluster().handle(node, listener, request);
+            match answer {
+                Answer::Reply(bytes) => return Some(bytes),
+                Answer::Delay(wait, bytes) => {
+                    sleep(wait).await;
+                    return Some(bytes);
+                }
+                Answer::CloseConnection => return None,
+                Answer::Silent => {}
+            }
+        }
+        let _waits = Waits::new(&world.waiting);
+        changed.changed().await.ok()?;
+    }
+}
+
+/// Counts somebody who waits, for as long as it lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The gate's way to the exporters.
+#[derive(Debug)]
+pub struct WorldFetch(pub Arc<World>);
+
+impl Fetch for WorldFetch {
+    fn fetch<'a>(&'a self, url: &'a Url, _limit: usize) -> Fetching<'a> {
+        Box::pin(async move {
+            let port = url.port().unwrap_or_default();
+            let node = NodeId::from(port.saturating_sub(JMX_PORTS));
+            let failed = |class| Err(SourceFailure::new(class, url.to_string()));
+            let mut asked = false;
+            loop {
+                let mut changed = self.0.changed.subscribe();
+                if !self.0.is_cut_off(node) {
+                    let page = self.0.cluster().jmx_page(node);
+                    match page {
+                        Page::Text {
+                            status,
+                            content_type,
+                            body,
+                        } => {
+                            sleep(PAGE).await;
+                            return Ok(Fetched {
+                                status,
+                                content_type: Some(content_type.to_owned()),
+                                body: body.into(),
+                            });
+                        }
+                        Page::Refused if asked => return failed(FailureClass::Closed),
+                        Page::Refused => return failed(FailureClass::Refused),
+                        Page::Reset => return failed(FailureClass::Closed),
+                        Page::Silent => asked = true,
+                    }
+                }
+                let _waits = Waits::new(&self.0.waiting);
+                if changed.changed().await.is_err() {
+                    return failed(FailureClass::Closed);
+                }
+            }
+        })
+    }
+}
