@@ -21,4 +21,5 @@ mod http;
 mod metrics;
 mod packages;
 mod promtool;
+mod proofs;
 mod served;

@@ -168,7 +168,7 @@ impl Gate {
 
     /// What it answers on any path of its API, such as `/api/v1/gates/default/plan`.
     pub async fn json(&self, path: &str) -> Result<serde_json::Value> {
-        let body = http::get(self.port, path, Duration::from_secs(10)).await?;
+        let body = http::get(self.port, path, "application/json", Duration::from_secs(10)).await?;
         serde_json::from_slice(&body).with_context(|| format!("read {path}"))
     }
 
