@@ -1,4 +1,4 @@
-//! One GET, for pages of the JMX exporter.
+//! One GET, for pages of the JMX exporter and of the gate.
 
 use std::io;
 use std::time::Duration;
@@ -32,11 +32,24 @@ pub enum HttpError {
 /// # Errors
 /// When there is no whole page with status 200 within the deadline.
 pub async fn metrics(port: u16, deadline: Duration) -> Result<Bytes, HttpError> {
-    let page = tokio::time::timeout(deadline, fetch(port)).await;
+    get(port, "/metrics", "text/plain;version=0.0.4", deadline).await
+}
+
+/// Fetches any path, of this content type.
+///
+/// # Errors
+/// When there is no whole answer with status 200 within the deadline.
+pub async fn get(
+    port: u16,
+    path: &str,
+    accept: &str,
+    deadline: Duration,
+) -> Result<Bytes, HttpError> {
+    let page = tokio::time::timeout(deadline, fetch(port, path, accept)).await;
     page.map_err(|_| HttpError::Timeout { port, deadline })?
 }
 
-async fn fetch(port: u16) -> Result<Bytes, HttpError> {
+async fn fetch(port: u16, path: &str, accept: &str) -> Result<Bytes, HttpError> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await;
     let stream = stream.map_err(|source| HttpError::Connect { port, source })?;
     let read = |source| HttpError::Read { port, source };
@@ -44,9 +57,9 @@ async fn fetch(port: u16) -> Result<Bytes, HttpError> {
     let (mut sender, connection) = handshake.map_err(read)?;
     // Ends by itself when the sender is dropped; its error also reaches the answer below.
     let driver = tokio::spawn(connection);
-    let request = Request::get("/metrics")
+    let request = Request::get(path)
         .header("host", format!("127.0.0.1:{port}"))
-        .header("accept", "text/plain;version=0.0.4")
+        .header("accept", accept)
         .body(Empty::<Bytes>::new())
         .map_err(|source| HttpError::Request { port, source })?;
     let answer = sender.send_request(request).await.map_err(read)?;

@@ -22,4 +22,5 @@ mod http;
 mod metrics;
 mod packages;
 mod promtool;
+mod proofs;
 mod served;

@@ -1,50 +1,52 @@
 //! KRaft, three controllers and three brokers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lab::prove::cycle::{self, Fault};
-use lab::prove::faults::gate_args;
-use lab::prove::gate::{Gate, Poller};
-use lab::{Cluster, Release, Spec};
+use lab::prove::cycle::Fault;
+use lab::{Release, Spec};
 
-const LONG: Duration = Duration::from_secs(120);
+use crate::scene::{LONG, Scene, run, scenario, shut_for};
 
-/// Kill, freeze and controlled stop of a broker, each from before the fault to the next `open`.
 #[test]
-fn a_dead_a_frozen_and_a_stopping_broker_close_the_gate_until_they_are_back() {
-    lab_runtime().block_on(async {
-        let release: Release = "3.9.2".parse().expect("a release the lab knows");
-        let cluster = Cluster::start(Spec::kraft(release).quick())
-            .await
-            .expect("a cluster");
-        cluster
-            .create_topic("orders", 12, 3, &[("min.insync.replicas", "2")])
-            .await
-            .expect("a topic");
-        let gate = Gate::start(&gate_args(&cluster, "2s"))
-            .await
-            .expect("a gate");
-        gate.wait_open(LONG)
-            .await
-            .expect("open on a healthy cluster");
-        let poller = Poller::start(gate.port(), Duration::from_millis(20));
-        for (fault, limit) in [
-            (Fault::Kill, 2_000.0),
-            (Fault::Freeze, 4_000.0),
-            (Fault::Stop, 4_000.0),
+fn kraft() {
+    run(async {
+        let spec = Spec::kraft(Release::V3_9_2);
+        let scene = scenario("kraft: opens on a healthy cluster", Scene::start(spec)).await;
+        scenario("kraft: open to everyone who asks", scene.open_to_all()).await;
+        for (name, fault, limit_ms) in [
+            ("kraft: a broker killed", Fault::Kill, 2_000.0),
+            ("kraft: a broker frozen", Fault::Freeze, 4_000.0),
+            ("kraft: a broker stopped", Fault::Stop, 4_000.0),
         ] {
-            let seen = cycle::run(&cluster, &gate, &poller, 2, fault)
-                .await
-                .expect("a cycle");
-            assert!(seen.named_ms.is_some_and(|ms| ms <= limit), "{seen:?}");
-            assert_eq!(seen.false_opens, 0, "{seen:?}");
+            scenario(name, scene.cycle(fault, limit_ms)).await;
         }
+        let name = "kraft: the active controller killed";
+        scenario(name, active_controller_killed(&scene)).await;
+        let name = "kraft: a gate started while a broker is down";
+        scenario(name, scene.down_at_start()).await;
+        scenario("kraft: one replica only warns", scene.single_replica()).await;
     });
 }
 
-fn lab_runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+/// The quorum elects another leader and all partitions are well, but one more dead controller
+/// would be one too many: shut until it is back.
+async fn active_controller_killed(scene: &Scene) {
+    let active = scene.cluster.active_controller().await;
+    let active = active.expect("an answer").expect("an active controller");
+    let node = scene.cluster.node(active).expect("a controller");
+    node.kill().expect("a kill");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    loop {
+        let shut = shut_for(&scene.gate, Duration::ZERO).await;
+        let quorum = shut.codes().iter().any(|code| code.contains("quorum"));
+        if shut.names(active) && quorum {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{shut:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    shut_for(&scene.gate, Duration::from_secs(5)).await;
+    node.start(None).await.expect("a start");
+    scene.gate.wait_open(LONG).await.expect("open: it is back");
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use lab::prove::faults;
+use lab::prove::{faults, situations};
 
 /// The proofs.
 #[derive(Debug, Subcommand)]
@@ -11,6 +11,8 @@ pub enum What {
     Kill(faults::Args),
     /// That the gate stays closed until a restarted broker is really back
     Restart(faults::Args),
+    /// What the gate says in situations that no kill or restart makes
+    Situations,
 }
 
 impl What {
@@ -19,6 +21,7 @@ impl What {
         match self {
             Self::Kill(args) => faults::run("kill", &args).await,
             Self::Restart(args) => faults::run("restart", &args).await,
+            Self::Situations => situations::run().await,
         }
     }
 }

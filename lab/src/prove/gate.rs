@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::http;
 use crate::spec::NodeId;
 
 /// How long the gate may take to listen.
@@ -163,6 +164,20 @@ impl Gate {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let from = log.len().saturating_sub(count);
         log.get(from..).unwrap_or_default().join("\n")
+    }
+
+    /// What it answers on any path of its API, such as `/api/v1/gates/default/plan`.
+    pub async fn json(&self, path: &str) -> Result<serde_json::Value> {
+        let body = http::get(self.port, path, "application/json", Duration::from_secs(10)).await?;
+        serde_json::from_slice(&body).with_context(|| format!("read {path}"))
+    }
+
+    /// Largest resident memory it ever had, in bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
     }
 
     /// Asks `check` once. `query` such as `?node=1`, or empty.

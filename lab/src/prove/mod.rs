@@ -5,9 +5,13 @@
 //! - [`gate`]: the gate's process, and a poller that asks it as a pipeline would;
 //! - [`cycle`]: one fault, from before it to the next `open`;
 //! - [`report`]: distributions, and what every proof says about how it was made;
-//! - [`faults`]: the proofs `kill` and `restart`.
+//! - [`faults`]: the proofs `kill` and `restart`;
+//! - [`exporter`]: an exporter that says what it is told to;
+//! - [`situations`]: the proof `situations`.
 
 pub mod cycle;
+pub mod exporter;
 pub mod faults;
 pub mod gate;
 pub mod report;
+pub mod situations;

@@ -1,0 +1,439 @@
+//! The proof `situations`: states of a cluster that no kill or restart makes, and what the gate
+//! says of each. One row per situation; the proof fails when a row is not as expected.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::exporter::{Exporter, Page, TEXT};
+use super::gate::{Answer, Gate};
+use super::report::{Header, write};
+use crate::cluster::Cluster;
+use crate::http;
+use crate::links::Peer;
+use crate::node::Node;
+use crate::relay::Cut;
+use crate::release::Release;
+use crate::spec::{NodeId, Spec};
+
+/// How often the gate is asked.
+const PACE: Duration = Duration::from_millis(100);
+/// How long a healthy cluster may take to open the gate, a restart included.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a wrong page may stay unseen: pages are asked for every 15 s.
+const PAGE: Duration = Duration::from_secs(45);
+/// Resident memory that endless pages may cost at most: two pages of the limit of 64 MiB while
+/// the buffer grows, and the gate itself.
+const MEMORY: u64 = 256 << 20;
+
+/// One situation and what became of it.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    /// What has to be seen.
+    expected: String,
+    /// The gate's state when it was seen, else its last one.
+    state: String,
+    /// What kept the gate shut then.
+    codes: Vec<String>,
+    /// From the beginning of the situation until it was seen.
+    seconds: Option<f64>,
+    /// Answers `open` that should not have been.
+    wrong_opens: usize,
+    ok: bool,
+    note: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Proof {
+    #[serde(flatten)]
+    header: Header,
+    window: &'static str,
+    poll_ms: u64,
+    /// Largest resident memory of the gate that was given the pages, bytes.
+    gate_peak_memory: u64,
+    rows: Vec<Row>,
+}
+
+/// Goes through every situation and writes the proof.
+pub async fn run() -> Result<()> {
+    let mut rows = Vec::new();
+    let foreign = without_rights(&mut rows).await?;
+    let (old, new) = (Release::V3_9_2, Release::V4_3_1);
+    let spec = Spec::kraft(old)
+        .node_release(103, new)
+        .node_release(3, new)
+        .relays();
+    let cluster = Cluster::start(spec).await.context("start the cluster")?;
+    cluster
+        .create_topic("orders", 24, 3, &[("min.insync.replicas", "2")])
+        .await?;
+    mixed(&cluster, &mut rows).await?;
+    let gate_peak_memory = pages(&cluster, foreign, &mut rows).await?;
+    other_cluster(&cluster, &mut rows).await?;
+    down_at_start(&cluster, &mut rows).await?;
+    cut_off(&cluster, &mut rows).await?;
+
+    let proof = Proof {
+        header: Header::new("situations", vec![old.to_string(), new.to_string()]),
+        window: WINDOW,
+        poll_ms: 100,
+        gate_peak_memory,
+        rows,
+    };
+    let path = write("situations", &proof)?;
+    println!("wrote {}", path.display());
+    let bad: Vec<_> = proof.rows.iter().filter(|row| !row.ok).collect();
+    ensure!(bad.is_empty(), "see every row as expected: {bad:#?}");
+    Ok(())
+}
+
+/// The gate's window: these are about what is seen, not about how long it has to be well.
+const WINDOW: &str = "3s";
+
+/// A configuration file's content in front of a cluster; the controllers are named, since a
+/// broker's own way to them may be cut.
+fn config(cluster: &Cluster) -> Value {
+    let controllers: serde_json::Map<String, Value> = cluster
+        .controllers()
+        .split(',')
+        .filter_map(|text| text.split_once('@'))
+        .map(|(id, address)| (id.to_owned(), json!(address)))
+        .collect();
+    let bootstrap: Vec<_> = cluster.bootstrap().split(',').map(str::to_owned).collect();
+    json!({"gates": {"default": {
+        "kafka": {"bootstrap": bootstrap, "controllers": controllers},
+        "jmx": {"template": cluster.jmx_template()},
+        "policy": {"window": WINDOW},
+    }}})
+}
+
+/// Starts a gate with this file.
+async fn start(cluster: &Cluster, config: &Value) -> Result<Gate> {
+    let path = cluster.dir().join("gate.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(config)?).context("write gate.json")?;
+    Gate::start(&[path.display().to_string()]).await
+}
+
+/// What polling has seen.
+struct Watched {
+    /// The first answer that was wanted, and when.
+    found: Option<(Duration, Answer)>,
+    last: Option<Answer>,
+    opens: usize,
+    /// Of those the ones after an answer that was not open.
+    reopened: usize,
+    /// The first answer that was not open.
+    shut: Option<Duration>,
+}
+
+impl Watched {
+    fn row(self, name: &str, expected: impl Into<String>, wrong_opens: usize) -> Row {
+        let seconds = self.found.as_ref().map(|(at, _)| seconds(*at));
+        let found = self.found.map(|(_, answer)| answer);
+        let said = found.or(self.last);
+        let (state, codes, note) = said.map_or_else(Default::default, |answer| {
+            (answer.state.clone(), answer.codes(), observed(&answer))
+        });
+        let row = Row {
+            name: name.to_owned(),
+            expected: expected.into(),
+            state,
+            codes,
+            seconds,
+            wrong_opens,
+            ok: seconds.is_some() && wrong_opens == 0,
+            note,
+        };
+        tracing::info!(
+            name,
+            ok = row.ok,
+            state = row.state,
+            codes = ?row.codes,
+            seconds = row.seconds,
+            wrong_opens,
+            note = row.note,
+            "situation"
+        );
+        row
+    }
+}
+
+/// Asks until the wanted answer came (for `limit` at most), then for `stay` more.
+async fn watch(
+    gate: &Gate,
+    limit: Duration,
+    stay: Duration,
+    wanted: impl Fn(&Answer) -> bool,
+) -> Watched {
+    let start = Instant::now();
+    let mut watched = Watched {
+        found: None,
+        last: None,
+        opens: 0,
+        reopened: 0,
+        shut: None,
+    };
+    let mut end = start + limit;
+    while Instant::now() < end {
+        // No answer is no open; what is wanted has to be said.
+        if let Ok(answer) = gate.check("").await {
+            let at = start.elapsed();
+            if answer.is_open() {
+                watched.opens += 1;
+                watched.reopened += usize::from(watched.shut.is_some());
+            } else {
+                watched.shut.get_or_insert(at);
+            }
+            if watched.found.is_none() && wanted(&answer) {
+                watched.found = Some((at, answer.clone()));
+                end = Instant::now() + stay;
+            }
+            watched.last = Some(answer);
+        }
+        sleep(PACE).await;
+    }
+    watched
+}
+
+/// What was seen of everything that keeps the gate shut.
+fn observed(answer: &Answer) -> String {
+    let shut = answer.reasons.iter().filter(|r| r.severity != "warn");
+    let told = shut.map(|reason| format!("{}: {}", reason.code, reason.observed));
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Shut, and one of these is among the reasons.
+fn one_of<'a>(codes: &'a [&'a str]) -> impl Fn(&Answer) -> bool + 'a {
+    move |answer| {
+        !answer.is_open()
+            && answer
+                .codes()
+                .iter()
+                .any(|code| codes.contains(&code.as_str()))
+    }
+}
+
+/// A gate without any right never opens. Returns a page of this cluster's broker 1, which is
+/// another cluster's page to the next.
+async fn without_rights(rows: &mut Vec<Row>) -> Result<Bytes> {
+    let spec = Spec::kraft(Release::V3_9_2).acl().quick();
+    let cluster = Cluster::start(spec).await.context("start the cluster")?;
+    cluster.create_topic("orders", 7, 3, &[]).await?;
+    let gate = start(&cluster, &config(&cluster)).await?;
+    let minute = Duration::from_secs(60);
+    // Not before the gate has heard everyone: before that it knows nothing of any cluster.
+    let hidden: &[&str] = &["topics_hidden"];
+    let told = one_of(hidden);
+    let wanted =
+        |answer: &Answer| told(answer) && !answer.codes().iter().any(|code| code == "warming_up");
+    let watched = watch(&gate, minute, minute, wanted).await;
+    let opens = watched.opens;
+    let expected = format!("never open for 60 s; one of {hidden:?}");
+    rows.push(watched.row("without_rights", expected, opens));
+    let port = cluster.node(1)?.jmx_port();
+    Ok(http::metrics(port, Duration::from_secs(10)).await?)
+}
+
+/// Two releases: the gate opens and tells them apart.
+async fn mixed(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    let gate = start(cluster, &config(cluster)).await?;
+    let watched = watch(&gate, PATIENCE, Duration::from_secs(5), Answer::is_open).await;
+    let mut row = watched.row("mixed_releases", "open; every node's release shown", 0);
+    let document = gate.json("/api/v1/gates/default").await?;
+    let shown = |node: &Node| {
+        let nodes = document["nodes"].as_array()?;
+        let mine = nodes.iter().find(|shown| shown["node"] == node.id())?;
+        mine["release"].as_str().map(str::to_owned)
+    };
+    let mut told = Vec::new();
+    for node in cluster.nodes() {
+        let shown = shown(node).unwrap_or_default();
+        let runs = node.release().to_string();
+        row.ok &= !shown.is_empty() && runs.starts_with(&format!("{shown}."));
+        told.push(format!("{}: {shown} ({runs})", node.id()));
+    }
+    row.note = told.join(", ");
+    rows.push(row);
+    Ok(())
+}
+
+/// What another thing than the exporter says in its place. Returns the gate's peak memory.
+async fn pages(cluster: &Cluster, foreign: Bytes, rows: &mut Vec<Row>) -> Result<u64> {
+    let port = cluster.node(1)?.jmx_port();
+    let real = http::metrics(port, Duration::from_secs(10)).await?;
+    let exporter = Exporter::start(Page::Real(port)).await?;
+    let mut config = config(cluster);
+    config["gates"]["default"]["jmx"]["targets"] = json!({"1": exporter.url()});
+    let gate = start(cluster, &config).await?;
+    let html = "<!doctype html><html><body><h1>Sign in</h1></body></html>\n";
+    let failed: &[&str] = &["source_failed"];
+    let incomplete: &[&str] = &["evidence_incomplete"];
+    let bad: &[&str] = &["source_failed", "evidence_incomplete"];
+    let foreigners: &[&str] = &["wrong_node", "wrong_cluster", "sources_disagree"];
+    let cases = [
+        ("html", Page::Whole("text/html", html.into()), failed),
+        ("html_as_text", Page::Whole(TEXT, html.into()), failed),
+        ("empty_page", Page::Whole(TEXT, Bytes::new()), bad),
+        (
+            "nan_page",
+            Page::Whole(TEXT, not_numbers(&real)),
+            incomplete,
+        ),
+        ("cut_page", Page::Cut(real.clone()), failed),
+        (
+            "cut_page_unseen_by_http",
+            Page::CutUnseen(real.clone()),
+            bad,
+        ),
+        ("endless_page", Page::Endless(real), failed),
+        (
+            "another_clusters_page",
+            Page::Whole(TEXT, foreign),
+            foreigners,
+        ),
+    ];
+    for (name, page, codes) in cases {
+        gate.wait_open(PATIENCE).await?;
+        exporter.say(page);
+        let mut row = page_row(&gate, name, codes).await;
+        exporter.say(Page::Real(port));
+        let back = Instant::now();
+        gate.wait_open(PATIENCE).await?;
+        row.note += &format!("; open again {} s after its end", seconds(back.elapsed()));
+        rows.push(row);
+    }
+    drop(exporter);
+    rows.push(page_row(&gate, "exporter_dead", failed).await);
+    let peak = gate.peak_memory().context("read the gate's memory")?;
+    rows.push(Row {
+        name: String::from("memory"),
+        expected: format!("at most {MEMORY} bytes at its peak"),
+        state: String::new(),
+        codes: Vec::new(),
+        seconds: None,
+        wrong_opens: 0,
+        ok: peak <= MEMORY,
+        note: format!("{peak} bytes at the peak, {:?} now", gate.memory()),
+    });
+    Ok(peak)
+}
+
+/// The page of node 1 is no good: the gate shuts, says so, and stays shut.
+async fn page_row(gate: &Gate, name: &str, codes: &[&str]) -> Row {
+    let watched = watch(gate, PAGE, Duration::from_secs(5), one_of(codes)).await;
+    let reopened = watched.reopened;
+    watched.row(name, format!("not open; one of {codes:?}"), reopened)
+}
+
+/// Every value of the page's Kafka metrics is NaN.
+fn not_numbers(page: &[u8]) -> Bytes {
+    let text = String::from_utf8_lossy(page);
+    let lines = text.lines().map(|line| {
+        let value = line.rsplit_once(' ').filter(|_| line.starts_with("kafka_"));
+        value.map_or_else(|| line.to_owned(), |(name, _)| format!("{name} NaN"))
+    });
+    lines.map(|line| line + "\n").collect::<String>().into()
+}
+
+/// The bootstrap addresses lead to another cluster than the one that is meant.
+async fn other_cluster(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    let mut config = config(cluster);
+    config["gates"]["default"]["cluster_id"] = json!("AAAAAAAAAAAAAAAAAAAAAA");
+    let gate = start(cluster, &config).await?;
+    let limit = Duration::from_secs(20);
+    let watched = watch(&gate, limit, limit, one_of(&["wrong_cluster"])).await;
+    let opens = watched.opens;
+    rows.push(watched.row("another_cluster", "never open; wrong_cluster", opens));
+    Ok(())
+}
+
+/// A gate that has never seen broker 3 stays shut and names it: at once after the death, while
+/// the controllers still count it in, and after they have fenced it.
+async fn down_at_start(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    const DEAD: NodeId = 3;
+    cluster.wait_full_isr(PATIENCE).await?;
+    let node = cluster.node(DEAD)?;
+    node.kill()?;
+    node.wait_ended().await;
+    for name in ["down_at_start_unnoticed", "down_at_start_fenced"] {
+        let gate = start(cluster, &config(cluster)).await?;
+        let limit = Duration::from_secs(20);
+        let names = |answer: &Answer| !answer.is_open() && answer.names(DEAD);
+        let watched = watch(&gate, limit, limit, names).await;
+        let opens = watched.opens;
+        rows.push(watched.row(name, "never open for 20 s; node 3 named", opens));
+        cluster.wait_fenced(DEAD, PATIENCE).await?;
+        if name == "down_at_start_fenced" {
+            node.start(None).await?;
+            let back = Instant::now();
+            let mut row = watch(&gate, PATIENCE, Duration::ZERO, Answer::is_open)
+                .await
+                .row("down_at_start_back", "open once every ISR is full", 0);
+            row.ok &= cluster.isr_full_everywhere().await;
+            row.note = format!("started {} s before", seconds(back.elapsed()));
+            rows.push(row);
+        }
+    }
+    Ok(())
+}
+
+/// Broker 1 reaches no controller and still answers with what it knew.
+async fn cut_off(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    const CUT: NodeId = 1;
+    cluster.wait_full_isr(PATIENCE).await?;
+    let gate = start(cluster, &config(cluster)).await?;
+    gate.wait_open(PATIENCE).await?;
+    cluster.cut(Peer::Node(CUT), Peer::Quorum, Cut::BlackHole)?;
+    let long = Duration::from_secs(40);
+    let named = |answer: &Answer| !answer.is_open() && answer.names(CUT);
+    let watched = watch(&gate, long, long, named).await;
+    let (reopened, shut) = (watched.reopened, watched.shut);
+    let expected = "shut within the session of 9 s, node 1 named; never open again while cut";
+    let mut row = watched.row("cut_off_from_the_quorum", expected, reopened);
+    row.ok &= row.seconds.is_some_and(|seconds| seconds <= 9.0);
+    let (old, new) = (cluster.metadata(CUT).await?, cluster.metadata(2).await?);
+    let lists = [old, new].map(|seen| {
+        (
+            seen.brokers.iter().copied().collect::<BTreeSet<_>>(),
+            seen.short(),
+        )
+    });
+    row.note += &format!(
+        "; shut after {:?} s; broker 1 lists {:?} with {} short ISRs, broker 2 lists {:?} with {}",
+        shut.map(seconds),
+        lists[0].0,
+        lists[0].1,
+        lists[1].0,
+        lists[1].1
+    );
+    row.ok &= lists[0] != lists[1];
+    rows.push(row);
+
+    cluster.heal();
+    let watched = watch(&gate, PATIENCE, Duration::from_secs(5), Answer::is_open).await;
+    let mut row = watched.row("healed", "open once every ISR is full", 0);
+    row.ok &= cluster.isr_full_everywhere().await;
+    rows.push(row);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kafkas_numbers_are_taken_away() {
+        let page = not_numbers(b"# HELP kafka_x y\nkafka_x{a=\"b c\"} 1.0\njvm 2\n");
+        assert_eq!(page, "# HELP kafka_x y\nkafka_x{a=\"b c\"} NaN\njvm 2\n");
+    }
+}
