@@ -113,8 +113,8 @@ impl Plan {
             controllers,
             ops: Vec::new(),
         };
-        let mut at = random.millis(20_000, 35_000);
-        for _ in 0..random.between(3, 4) {
+        let mut at = random.millis(16_000, 30_000);
+        for _ in 0..random.between(2, 3) {
             at = drill.episode(at, &mut random);
             // Time to heal and open again, or not quite.
             at += random.millis(8_000, 40_000);

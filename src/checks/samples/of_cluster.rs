@@ -126,6 +126,11 @@ pub(in crate::checks) fn quorum() -> Samples {
             });
         })
         .finds(Reason::QuorumDegraded, |s| {
+            s.quorum(1, |q| {
+                q.voters[1].last_caught_up_ms = Some(1_699_999_998_700);
+            });
+        })
+        .finds(Reason::QuorumDegraded, |s| {
             s.quorum(1, |q| q.voters[2].last_caught_up_ms = None);
         })
         .finds(Reason::QuorumDegraded, |s| {

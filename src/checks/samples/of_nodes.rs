@@ -58,6 +58,11 @@ pub(in crate::checks) fn metadata() -> Samples {
             });
         })
         .finds(Reason::MetadataLagging, |s| {
+            s.quorum(1, |q| {
+                q.observers[2].last_caught_up_ms = Some(1_699_999_998_700);
+            });
+        })
+        .finds(Reason::MetadataLagging, |s| {
             s.quorum(1, |q| q.observers[2].last_caught_up_ms = None);
         })
         .finds(Reason::MetadataErrors, |s| {
