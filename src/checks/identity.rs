@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::facts::Identity;
 use crate::evidence::ids::NodeId;
-use crate::evidence::jmx::Metric;
+use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, SourceId};
 use crate::evidence::snapshot::Snapshot;
@@ -121,26 +121,26 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
     let layout = counts_by_layout(snapshot);
     let mut proven = BTreeSet::new();
     let mut unproven = Vec::new();
+    let has_tables = snapshot.policy.mode.kafka() && !snapshot.merged.rows.is_empty();
     for (node, role, page) in gauges::pages(snapshot) {
+        let quiet = is_quiet(snapshot, page.report.asked) && !snapshot.down.contains(&node);
         let finding = match &page.facts.node {
+            // Another cluster has a node of this id too; its page counts other partitions.
             Known::Is(told) if *told == node => {
-                proven.insert(node);
-                continue;
+                match counted(page.facts).filter(|_| has_tables && quiet && role.broker) {
+                    Some(counts) if layout.get(&node) != Some(&counts) => Some(nobody(counts)),
+                    Some(_) | None => {
+                        proven.insert(node);
+                        continue;
+                    }
+                }
             }
             Known::Is(told) => Some((
                 Reason::WrongNode,
                 format!("the page says that it is node {told}'s"),
             )),
             Known::NotInRelease | Known::NotExported | Known::Hidden | Known::Failed(_) => {
-                let told = (
-                    gauges::count(page.facts, Metric::PartitionCount)
-                        .value()
-                        .copied(),
-                    gauges::count(page.facts, Metric::LeaderCount)
-                        .value()
-                        .copied(),
-                );
-                let (Some(hosted), Some(led)) = told else {
+                let Some((hosted, led)) = counted(page.facts) else {
                     unproven.push(node);
                     continue;
                 };
@@ -148,7 +148,6 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
                     unproven.push(node);
                     continue;
                 }
-                let quiet = is_quiet(snapshot, page.report.asked) && !snapshot.down.contains(&node);
                 match fit(&layout, node, (hosted, led)) {
                     Fit::Alone => {
                         proven.insert(node);
@@ -162,10 +161,7 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
                         Reason::WrongNode,
                         format!("{hosted} replicas and {led} leaders fit node {other}"),
                     )),
-                    Fit::Nobody if quiet => Some((
-                        Reason::SourcesDisagree,
-                        format!("{hosted} replicas and {led} leaders, which Metadata does not say"),
-                    )),
+                    Fit::Nobody if quiet => Some(nobody((hosted, led))),
                     // Leaders are moving: a page is older than the tables.
                     Fit::Other(_) | Fit::Nobody => {
                         unproven.push(node);
@@ -204,6 +200,19 @@ fn pages(snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) -> BTreeSet<NodeI
     findings.extend(indistinct(&apart, Severity::Warn));
     findings.extend(indistinct(&alike, Severity::Unknown));
     proven
+}
+
+/// What a broker's page counts of its own.
+fn counted(page: &JmxFacts) -> Option<Counts> {
+    let count = |metric| gauges::count(page, metric).value().copied();
+    Some((count(Metric::PartitionCount)?, count(Metric::LeaderCount)?))
+}
+
+fn nobody((hosted, led): Counts) -> (Reason, String) {
+    (
+        Reason::SourcesDisagree,
+        format!("{hosted} replicas and {led} leaders, which Metadata does not say"),
+    )
 }
 
 /// The process start a page tells, as exact bits: only for "the same or not".
