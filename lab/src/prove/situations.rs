@@ -190,7 +190,7 @@ async fn watch(
             } else {
                 watched.shut.get_or_insert(at);
             }
-            if watched.found.is_none() && !warming_up(&answer) && wanted(&answer) {
+            if watched.found.is_none() && wanted(&answer) {
                 watched.found = Some((at, answer.clone()));
                 end = Instant::now() + stay;
             }
@@ -199,11 +199,6 @@ async fn watch(
         sleep(PACE).await;
     }
     watched
-}
-
-/// A gate that has not yet heard everyone does not know what it will say.
-fn warming_up(answer: &Answer) -> bool {
-    answer.codes().iter().any(|code| code == "warming_up")
 }
 
 /// What was seen for each code that keeps the gate shut, the beginning of the first of each.
@@ -372,7 +367,12 @@ async fn down_at_start(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
     for name in ["down_at_start_unnoticed", "down_at_start_fenced"] {
         let gate = start(cluster, &config(cluster)).await?;
         let limit = Duration::from_secs(20);
-        let names = |answer: &Answer| !answer.is_open() && answer.names(DEAD);
+        let names = |answer: &Answer| {
+            let codes = ["node_unreachable", "node_missing", "node_fenced"];
+            let mut reasons = answer.reasons.iter();
+            let named = reasons.any(|r| r.node == Some(DEAD) && codes.contains(&r.code.as_str()));
+            named && !answer.is_open()
+        };
         let watched = watch(&gate, limit, limit, names).await;
         let opens = watched.opens;
         rows.push(watched.row(name, "never open for 20 s; node 3 named", opens));
