@@ -2,8 +2,8 @@
 //! [`table`], one row per reason in [`reason`].
 //!
 //! What several checks need is beside them: [`needs`] (which evidence a row cannot do without),
-//! [`layout`] (partitions with their min ISR and moves), [`voters`] (the newest quorum answer),
-//! [`gauges`] (numbers of JMX pages), [`jmx_sums`] (the cluster as the pages add it up).
+//! `layout` (partitions with their min ISR and moves), `voters` (the newest quorum answer),
+//! `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
 
 pub mod finding;
 pub mod needs;

@@ -3,7 +3,7 @@
 //! for as long as it is served); ports refuse, stay silent, or close their connections the moment
 //! the model says so.
 //!
-//! [`kafka`] and [`http`] take any stream, so that tests can use in-memory ones.
+//! [`kafka`] and [`http()`] take any stream, so that tests can use in-memory ones.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

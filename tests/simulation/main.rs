@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
     reason = "a test that cannot go on fails here; its modules are its own"
@@ -99,7 +98,7 @@ fn summary(outcomes: &[Outcome]) -> String {
         part(&needless, 1000),
     );
     for (cause, time) in causes.iter().take(12) {
-        let _ = writeln!(text, "  {:>8.0?} {cause}", time);
+        let _ = writeln!(text, "  {time:>8.0?} {cause}");
     }
     text
 }

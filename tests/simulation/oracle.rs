@@ -230,7 +230,8 @@ impl Oracle {
             (true, true) => {
                 let spell = self.spell.take();
                 if self.opened_once {
-                    self.needless.extend(spell.map(|since| now - since));
+                    self.needless
+                        .extend(spell.map(|since| now.saturating_sub(since)));
                 }
                 self.opened_once = true;
             }
