@@ -10,14 +10,22 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+    let wanted = std::env::var("LAB_LOG").unwrap_or_else(|_| String::from("info"));
+    let filter = match upgrade_gate::telemetry::filter(&wanted) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("lab: failed to read LAB_LOG: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
         .init();
     match cli::Cli::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,

@@ -107,7 +107,7 @@ pub enum Kind {
     JmxTemplate,
     /// A series on a JMX page.
     Series,
-    /// What is logged, as tracing's `EnvFilter` reads it.
+    /// What is logged, as [`crate::telemetry::filter`] reads it.
     LogFilter,
     /// Kafka's `security.protocol`.
     SecurityProtocol,

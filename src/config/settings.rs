@@ -33,7 +33,7 @@ pub struct Settings {
 pub struct LogSettings {
     /// Text or JSON.
     pub format: LogFormat,
-    /// As tracing's `EnvFilter` reads it; it does parse.
+    /// As [`crate::telemetry::filter`] reads it; it does parse.
     pub filter: String,
 }
 
