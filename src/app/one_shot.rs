@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
 use crate::engine::handle::AskError;
 use crate::evidence::ids::NodeId;
-use crate::gate::machine::{Question, Reply};
+use crate::gate::question::{Question, Reply};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::Decision;
 use crate::kafka::TcpDial;

@@ -1,12 +1,10 @@
 //! The closed table of checks, and the judgement of one snapshot by all of them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::evidence::ids::NodeId;
-use crate::evidence::known::{Known, Why};
 use crate::evidence::report::FactKind;
-use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::snapshot::Snapshot;
 
 use super::finding::{Finding, Judged};
 use super::needs::{Need, unmet};
@@ -96,17 +94,6 @@ table! {
     what_if::run "what_if", "every expected node may stop", what_if;
 }
 
-/// Settings of the brokers from which the healthy window follows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowBasis {
-    /// The largest `replica.lag.time.max.ms`; known only when every expected broker told its own.
-    pub replica_lag: Known<Duration>,
-    /// The largest session timeout of a broker: `broker.session.timeout.ms` on KRaft,
-    /// `zookeeper.session.timeout.ms` on ZooKeeper, the larger while the kind is unknown. Known
-    /// only when every expected broker told its own.
-    pub session: Known<Duration>,
-}
-
 /// What all checks say about one snapshot.
 pub struct Evaluation {
     /// Each row of the table with its answer.
@@ -116,8 +103,6 @@ pub struct Evaluation {
     /// Whether the log ends of this snapshot show that every in-sync replica has reached its
     /// leader: only then may the window be shortened.
     pub progress_proven: bool,
-    /// From which the window follows.
-    pub window_basis: WindowBasis,
 }
 
 impl Evaluation {
@@ -163,46 +148,7 @@ pub fn evaluate(snapshot: &Snapshot<'_>) -> Evaluation {
         rows,
         nodes,
         progress_proven,
-        window_basis: window_basis(snapshot),
     }
-}
-
-fn window_basis(snapshot: &Snapshot<'_>) -> WindowBasis {
-    let session = match snapshot.kind() {
-        ClusterKind::KRaft => largest(snapshot, &["broker.session.timeout.ms"]),
-        ClusterKind::ZooKeeper => largest(snapshot, &["zookeeper.session.timeout.ms"]),
-        ClusterKind::Unknown => largest(
-            snapshot,
-            &["broker.session.timeout.ms", "zookeeper.session.timeout.ms"],
-        ),
-    };
-    WindowBasis {
-        replica_lag: largest(snapshot, &["replica.lag.time.max.ms"]),
-        session,
-    }
-}
-
-/// The largest value of these keys over all expected brokers, each of which has to tell one.
-fn largest(snapshot: &Snapshot<'_>, keys: &[&str]) -> Known<Duration> {
-    let mut largest = None;
-    let leftover = nodes::leftovers(snapshot);
-    for node in snapshot.brokers().filter(|node| !leftover.contains(node)) {
-        let read = snapshot.node_configs(node).ok();
-        let values = keys
-            .iter()
-            .filter_map(|key| read.and_then(|read| read.facts.number(key)));
-        match values.max().and_then(|millis| u64::try_from(millis).ok()) {
-            None => {
-                let keys = keys.join(" or ");
-                return Known::Failed(Why(format!("broker {node} does not tell {keys}")));
-            }
-            Some(millis) => largest = largest.max(Some(Duration::from_millis(millis))),
-        }
-    }
-    largest.map_or_else(
-        || Known::Failed(Why(String::from("no broker is known"))),
-        Known::Is,
-    )
 }
 
 /// Kinds of fact that some row needs.

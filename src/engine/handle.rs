@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::gate::machine::{Command, Question, Reply};
+use crate::gate::question::{Command, Question, Reply};
 use crate::gate::state::GateName;
 use crate::view::Published;
 

@@ -20,7 +20,9 @@ use crate::clock::Clock;
 use crate::collect::board::{Batch, Board};
 use crate::evidence::policy::Policy;
 use crate::gate::doc::Stored;
-use crate::gate::machine::{CommitId, Effect, Input, Machine, Reply, Ticket};
+use crate::gate::keep::CommitId;
+use crate::gate::machine::{Effect, Input, Machine};
+use crate::gate::question::{Reply, Ticket};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::View;
 use crate::metrics::counters::Counters;
@@ -63,18 +65,8 @@ pub struct Engine {
 pub struct Pulse {
     /// Grows with every step, so that a watchdog sees progress and not a timer.
     pub steps: AtomicU64,
-    /// What the last step cost, in nanoseconds.
-    pub last_cost: AtomicU64,
     /// How often the engine had to be started again.
     pub failures: AtomicU64,
-}
-
-impl Pulse {
-    fn beat(&self, cost: Duration) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
-        self.last_cost.store(nanos, Ordering::Relaxed);
-    }
 }
 
 impl Engine {
@@ -163,7 +155,8 @@ impl Life<'_> {
     /// Picks up what is on the board. Good news may gather for a moment where judging is costly
     /// (tens of thousands of partitions); a failure never waits.
     async fn evidence(&self) -> Input {
-        let cost = Duration::from_nanos(self.engine.pulse.last_cost.load(Ordering::Relaxed));
+        let cost = self.engine.counters.evaluation(&self.engine.gate);
+        let cost = cost.unwrap_or_default();
         let pause = cost.saturating_mul(SHARE).min(Duration::from_millis(250));
         let until = self.engine.clock.now().mono.plus(pause);
         while !self.engine.board.is_urgent() {
@@ -199,7 +192,7 @@ impl Life<'_> {
             self.carry_out(effect);
         }
         let cost = self.engine.clock.now().mono.since(start.mono);
-        self.engine.pulse.beat(cost);
+        self.engine.pulse.steps.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.evaluated(&self.engine.gate, cost);
     }
 

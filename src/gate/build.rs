@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::machine::Judgement;
-use super::view::{
+use super::parts::{
     CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView,
     ViewParts, is_what_if, sort, verdict,
 };
@@ -65,7 +65,8 @@ fn findings(evaluation: &Evaluation, wanted: impl Fn(&str) -> bool) -> Vec<Findi
 }
 
 /// What this evaluation tells the window.
-pub(super) fn beat(snapshot: &Snapshot<'_>, evaluation: &Evaluation, healthy: bool) -> Beat {
+pub(super) fn beat(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Beat {
+    let healthy = healthy(evaluation);
     let starts = snapshot
         .pages()
         .filter_map(|(node, page)| {

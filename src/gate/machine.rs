@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::basis::basis;
 use super::build;
 use super::doc::{GateDoc, Revision, Stored};
+use super::keep::{CommitId, Keeper};
+use super::parts::{ReasonView, ViewParts, WindowView, verdict};
+use super::question::{Command, PATIENCE, Question, Reply, Ticket, Waiting, newer_reports};
 use super::state::{GateName, State};
-use super::view::{Decision, ReasonView, View, ViewParts, WindowView, verdict};
-use super::window::{self, Basis, Window};
+use super::view::{Decision, View};
+use super::window::{self, Window};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::Reason;
 use crate::checks::table::{Evaluation, evaluate};
 use crate::checks::what_if::what_if;
 use crate::evidence::facts::Facts;
-use crate::evidence::ids::NodeId;
 use crate::evidence::memory::Memory;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::policy::Policy;
@@ -30,50 +33,6 @@ const LONGEST_VALIDITY: Duration = Duration::from_secs(2);
 /// How far wall and boot clock may drift apart between two steps before the wall clock counts as
 /// set by somebody.
 const CLOCK_JUMP: Duration = Duration::from_secs(1);
-
-/// How long a question for new evidence waits for it.
-const QUESTION_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a refused write waits before it is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
-
-/// Names one question, so that its answer finds the one who asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// Names one write, so that its result is not taken for another's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommitId(pub u64);
-
-/// What can be asked of the Machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// The verdict on a question that the published view does not answer.
-    Decide(Question),
-}
-
-/// A question that needs judging of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Question {
-    /// "These nodes stop now"; empty: the verdict without a target.
-    pub nodes: BTreeSet<NodeId>,
-    /// Only liveness, metadata and quorum asked for after this moment count.
-    pub newer_than: Option<Mono>,
-}
-
-/// What the Machine answers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// The verdict, and when it was made.
-    Decided {
-        /// The verdict.
-        decision: Decision,
-        /// When.
-        evaluated: Now,
-    },
-    /// These nodes are not expected in this cluster; nothing can be said about them.
-    NoSuchNodes(BTreeSet<NodeId>),
-}
 
 /// What comes in.
 #[derive(Debug)]
@@ -139,23 +98,7 @@ pub struct Machine {
     valid_until: Mono,
     settled_at: Option<Mono>,
     waiting: Vec<Waiting>,
-    store: StoreState,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    question: Question,
-    until: Mono,
-}
-
-#[derive(Debug)]
-struct StoreState {
-    stored: GateDoc,
-    revision: Revision,
-    next: CommitId,
-    in_flight: Option<(CommitId, GateDoc)>,
-    trouble: Option<(String, Mono)>,
+    keeper: Keeper,
 }
 
 /// One judgement, before it becomes a view or an answer.
@@ -194,13 +137,7 @@ impl Machine {
             valid_until: now.mono,
             settled_at: None,
             waiting: Vec::new(),
-            store: StoreState {
-                stored: doc,
-                revision,
-                next: CommitId(0),
-                in_flight: None,
-                trouble: None,
-            },
+            keeper: Keeper::new(revision, doc),
         }
     }
 
@@ -217,7 +154,7 @@ impl Machine {
                 }
             }
             Input::Ask(ticket, Command::Decide(question)) => self.ask(now, ticket, question, out),
-            Input::Stored(id, stored) => self.stored(now, id, stored),
+            Input::Stored(id, result) => self.stored(now, id, result),
             Input::Policy(policy) => {
                 self.policy = policy;
                 self.window.reset();
@@ -240,15 +177,10 @@ impl Machine {
         } else {
             last.plus(Duration::from_millis(100))
         };
-        let retry = self
-            .store
-            .trouble
-            .as_ref()
-            .map(|(_, at)| at.plus(STORE_RETRY));
         let questions = self.waiting.iter().map(|waiting| waiting.until);
         questions
             .chain(self.settled_at)
-            .chain(retry)
+            .chain(self.keeper.retry())
             .chain([expiry])
             .min()
     }
@@ -286,7 +218,7 @@ impl Machine {
         if let Some(after) = question.newer_than {
             out.push(Effect::Refresh { after });
         }
-        let until = now.mono.plus(QUESTION_PATIENCE);
+        let until = now.mono.plus(PATIENCE);
         self.waiting.push(Waiting {
             ticket,
             question,
@@ -306,7 +238,6 @@ impl Machine {
             &self.reports,
         );
         let evaluation = evaluate(&snapshot);
-        let healthy = build::healthy(&evaluation);
         // Without any fresh evidence the verdict is not open, and what is said stays true.
         let longest = now.mono.plus(LONGEST_VALIDITY);
         let valid_until = snapshot
@@ -314,24 +245,8 @@ impl Machine {
             .map_or(longest, |until| until.min(longest));
         self.complete = self.complete || !build::lacks_evidence(&evaluation);
         self.window
-            .beat(build::beat(&snapshot, &evaluation, healthy), valid_until);
-
-        let required =
-            window::required(self.policy.window, &basis(&snapshot, &evaluation), now.mono);
-        let healthy_for = self.window.healthy_for(now.mono);
-        let window = WindowView {
-            required: required.length,
-            healthy_for,
-            basis: required.basis,
-        };
-        let mut general = build::general_findings(&evaluation);
-        let explained = build::explained(&general);
-        general.extend(self.own_findings(&window, healthy, explained));
-        let judgement = Judgement {
-            evaluation,
-            general,
-            window,
-        };
+            .beat(build::beat(&snapshot, &evaluation), valid_until);
+        let judgement = self.conclude(&snapshot, evaluation);
 
         let mut names = BTreeSet::new();
         let mut view = build::parts(&snapshot, &judgement, |finding| {
@@ -367,6 +282,26 @@ impl Machine {
         out.push(Effect::Publish(Arc::new(View::new(view))));
     }
 
+    /// What follows from an evaluation and the Machine's own history.
+    fn conclude(&self, snapshot: &Snapshot<'_>, evaluation: Evaluation) -> Judgement {
+        let now = snapshot.now.mono;
+        let required = window::required(self.policy.window, &basis(snapshot, &evaluation), now);
+        let window = WindowView {
+            required: required.length,
+            healthy_for: self.window.healthy_for(now),
+            basis: required.basis,
+        };
+        let mut general = build::general_findings(&evaluation);
+        let healthy = build::healthy(&evaluation);
+        let explained = build::explained(&general);
+        general.extend(self.own_findings(&window, healthy, explained));
+        Judgement {
+            evaluation,
+            general,
+            window,
+        }
+    }
+
     /// What the Machine itself has to say, beside the checks.
     fn own_findings(&self, window: &WindowView, healthy: bool, explained: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -399,11 +334,11 @@ impl Machine {
                 "every check judges",
             ));
         }
-        if let Some((why, _)) = &self.store.trouble {
+        if let Some(why) = self.keeper.trouble() {
             findings.push(Finding::new(
                 Reason::StoreUnavailable,
                 Subject::Cluster,
-                why.clone(),
+                why,
                 "a store that keeps what it is given",
             ));
         }
@@ -449,20 +384,10 @@ impl Machine {
         if !strangers.is_empty() && self.complete {
             return (Reply::NoSuchNodes(strangers), true);
         }
-        let evaluation = evaluate(&snapshot);
-        let healthy = build::healthy(&evaluation);
-        let mut findings = build::general_findings(&evaluation);
-        let required =
-            window::required(self.policy.window, &basis(&snapshot, &evaluation), now.mono);
-        let window = WindowView {
-            required: required.length,
-            healthy_for: self.window.healthy_for(now.mono),
-            basis: required.basis,
-        };
-        let explained = build::explained(&findings);
-        findings.extend(self.own_findings(&window, healthy, explained));
+        let judgement = self.conclude(&snapshot, evaluate(&snapshot));
+        let mut findings = judgement.general;
         if question.nodes.is_empty() {
-            findings.extend(build::what_if_findings(&evaluation));
+            findings.extend(build::what_if_findings(&judgement.evaluation));
         } else {
             let judged = what_if(&snapshot, &question.nodes);
             findings.extend(judged.findings().into_iter().cloned());
@@ -470,7 +395,7 @@ impl Machine {
         let state = verdict(findings.iter().map(|finding| finding.severity));
         let reasons = self.describe(now, &findings);
         let enough = question.newer_than.is_none()
-            || !build::lacks_evidence(&evaluation)
+            || !build::lacks_evidence(&judgement.evaluation)
             || state == State::Closed;
         (
             Reply::Decided {
@@ -490,57 +415,22 @@ impl Machine {
             .iter()
             .map(|finding| build::reason(finding, since(finding)))
             .collect();
-        super::view::sort(&mut reasons);
+        super::parts::sort(&mut reasons);
         reasons
     }
 
-    /// Keeps the store's document in step with what is known; one write at a time.
     fn remember(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let retry_at = self
-            .store
-            .trouble
-            .as_ref()
-            .map(|(_, at)| at.plus(STORE_RETRY));
-        if self.store.in_flight.is_some() || retry_at.is_some_and(|at| now.mono < at) {
-            return;
-        }
-        let mut doc = self.store.stored.clone();
+        let mut doc = self.keeper.stored().clone();
         doc.known_nodes.clone_from(&self.memory.known_nodes);
         doc.cluster_id.clone_from(&self.memory.cluster_id);
-        if doc == self.store.stored {
-            return;
-        }
-        let id = self.store.next;
-        self.store.next = CommitId(id.0.wrapping_add(1));
-        self.store.in_flight = Some((id, doc.clone()));
-        out.push(Effect::Commit {
-            id,
-            expect: self.store.revision,
-            doc,
-        });
+        out.extend(self.keeper.write(now.mono, doc));
     }
 
-    fn stored(&mut self, now: Now, id: CommitId, stored: Stored) {
-        let Some((_, doc)) = self.store.in_flight.take_if(|(flying, _)| *flying == id) else {
-            return;
-        };
-        match stored {
-            Stored::Written(revision) => {
-                self.store.stored = doc;
-                self.store.revision = revision;
-                self.store.trouble = None;
-            }
-            Stored::Lost(revision, doc) => {
-                for (node, role) in &doc.known_nodes {
-                    let known = self.memory.known_nodes.entry(*node).or_default();
-                    *known = known.and(*role);
-                }
-                self.store.stored = doc;
-                self.store.revision = revision;
-                self.store.trouble = None;
-            }
-            Stored::Refused(why) | Stored::Unclear(why) => {
-                self.store.trouble = Some((why, now.mono));
+    fn stored(&mut self, now: Now, id: CommitId, result: Stored) {
+        if self.keeper.result(now.mono, id, result) {
+            for (node, role) in &self.keeper.stored().known_nodes {
+                let known = self.memory.known_nodes.entry(*node).or_default();
+                *known = known.and(*role);
             }
         }
     }
@@ -560,57 +450,6 @@ fn tables(reports: &Reports) -> impl Iterator<Item = &PartitionTable> + Clone {
         Ok(Facts::Partitions(table)) => Some(&**table),
         Ok(_) | Err(_) => None,
     })
-}
-
-/// The board without liveness, metadata and quorum asked for before `after`. Death notices stay.
-fn newer_reports(reports: &Reports, after: Mono) -> Reports {
-    let stays = |report: &Report| match report.kind {
-        FactKind::Link | FactKind::Cluster | FactKind::Partitions | FactKind::Quorum => {
-            report.asked >= after || report.facts.is_err()
-        }
-        FactKind::LogEnds
-        | FactKind::Moves
-        | FactKind::NodeConfigs
-        | FactKind::TopicConfigs
-        | FactKind::LogDirs
-        | FactKind::Jmx
-        | FactKind::Groups => true,
-    };
-    reports
-        .iter()
-        .filter(|(_, report)| stays(report))
-        .map(|(slot, report)| (slot.clone(), report.clone()))
-        .collect()
-}
-
-/// What the window is built from, read from the brokers' own settings.
-fn basis(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Basis {
-    let largest = |key: &str| {
-        let values = snapshot
-            .all_node_configs()
-            .filter_map(|(_, read)| read.ok());
-        let numbers = values.filter_map(|read| read.facts.number(key));
-        numbers
-            .filter_map(|ms| u64::try_from(ms).ok())
-            .max()
-            .map(Duration::from_millis)
-    };
-    // Defaults: Kafka's own (replica.lag.time.max.ms 30 s; session 9 s KRaft, 18 s ZooKeeper).
-    let session = largest("broker.session.timeout.ms")
-        .max(largest("zookeeper.session.timeout.ms"))
-        .unwrap_or(Duration::from_secs(18));
-    let interval = snapshot
-        .reports()
-        .filter(|report| report.kind == FactKind::Partitions)
-        .map(|report| report.every)
-        .max();
-    Basis {
-        lag_max: largest("replica.lag.time.max.ms").unwrap_or(Duration::from_secs(30)),
-        session,
-        interval: interval.unwrap_or(Duration::from_secs(1)),
-        progress_proven: evaluation.progress_proven,
-        controller_changed: snapshot.memory.controller_changed(),
-    }
 }
 
 /// What a view is before the evaluation and the Machine's own history go in.

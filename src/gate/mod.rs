@@ -3,13 +3,20 @@
 //!
 //! - [`state`]: open, closed, unknown; the gate's name;
 //! - [`window`]: the unbroken healthy window before opening;
-//! - [`view`]: the published judgement, readable only through its expiry;
-//! - [`doc`]: what has to survive a restart;
+//! - [`view`]: the published judgement, readable only through its expiry; [`parts`]: what it is
+//!   made of;
+//! - `basis`: what that window is built from;
+//! - [`doc`]: what has to survive a restart; [`keep`]: its writes, one at a time;
+//! - [`question`]: what the published view does not answer;
 //! - [`machine`]: inputs, effects, and the machine between them.
 
+mod basis;
 pub mod build;
 pub mod doc;
+pub mod keep;
 pub mod machine;
+pub mod parts;
+pub mod question;
 pub mod state;
 pub mod view;
 pub mod window;

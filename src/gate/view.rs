@@ -2,15 +2,15 @@
 //! moment until which it is true: a hung engine, a stopped process or a jumped clock cannot leave
 //! an old `open` behind (law 9).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::parts::{ClusterView, FactsView, ReasonView, ViewParts, WindowView, sort};
 use super::state::{GateName, State};
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
-use crate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role};
+use crate::evidence::ids::NodeId;
 use crate::evidence::policy::Mode;
-use crate::evidence::report::{FactKind, SourceId};
 use crate::evidence::snapshot::ClusterKind;
 use crate::time::{Mono, Now, Timestamp};
 
@@ -18,195 +18,6 @@ use crate::time::{Mono, Now, Timestamp};
 #[derive(Clone, Debug)]
 pub struct View {
     parts: ViewParts,
-}
-
-/// What a view is made of. Only the Machine (and tests of readers) makes one.
-#[derive(Clone, Debug)]
-pub struct ViewParts {
-    /// The gate.
-    pub gate: GateName,
-    /// Number of the snapshot judged.
-    pub generation: u64,
-    /// When it was judged.
-    pub evaluated: Now,
-    /// Until when it is true.
-    pub valid_until: Mono,
-    /// The verdict without a target.
-    pub state: State,
-    /// When the verdict last changed, by the wall clock.
-    pub since: Timestamp,
-    /// How often each state was entered since the process began.
-    pub transitions: BTreeMap<State, u64>,
-    /// Everything that was found: blocking first, then unknown, then warnings.
-    pub reasons: Vec<ReasonView>,
-    /// Every row of the check table.
-    pub checks: Vec<CheckView>,
-    /// Every expected node.
-    pub nodes: Vec<NodeView>,
-    /// Every source that was ever asked.
-    pub sources: Vec<SourceView>,
-    /// The healthy window.
-    pub window: WindowView,
-    /// The cluster.
-    pub cluster: ClusterView,
-    /// The scraped facts themselves.
-    pub facts: FactsView,
-    /// The named groups.
-    pub groups: Vec<GroupView>,
-    /// What mode the gate runs in.
-    pub mode: Mode,
-}
-
-/// A finding, with the time since when it holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReasonView {
-    /// Why.
-    pub reason: Reason,
-    /// What it does to the verdict.
-    pub severity: Severity,
-    /// About what.
-    pub subject: Subject,
-    /// What was seen.
-    pub observed: String,
-    /// What would be right.
-    pub required: String,
-    /// Of how many things.
-    pub count: usize,
-    /// Some of them by name.
-    pub examples: Vec<String>,
-    /// Since when, by the wall clock.
-    pub since: Timestamp,
-    /// From which source, when from one.
-    pub source: Option<SourceId>,
-    /// When that source was asked.
-    pub asked: Option<Mono>,
-}
-
-/// What became of one check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CheckView {
-    /// The row's id.
-    pub id: &'static str,
-    /// The row's title.
-    pub title: &'static str,
-    /// The outcome.
-    pub outcome: Outcome,
-    /// The reasons it gave, each once.
-    pub reasons: BTreeSet<Reason>,
-}
-
-/// How a check ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Shown to hold.
-    Proved,
-    /// Not shown.
-    Found,
-    /// There is no such thing here.
-    NotApplicable(&'static str),
-}
-
-/// One expected node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeView {
-    /// Who.
-    pub node: NodeId,
-    /// What for.
-    pub role: Role,
-    /// The release it runs.
-    pub release: Release,
-    /// Where it was reached last, when it was.
-    pub address: Option<String>,
-    /// Whether it is the active controller.
-    pub active_controller: bool,
-    /// Whether it counts as down now.
-    pub down: bool,
-    /// The verdict on "this node stops now".
-    pub may_stop: State,
-    /// What speaks against it: the node's own what-if. What speaks against every node is in
-    /// [`ViewParts::reasons`].
-    pub reasons: Vec<ReasonView>,
-    /// Partitions it leads now.
-    pub leads: usize,
-    /// Replicas it holds.
-    pub replicas: usize,
-}
-
-/// One source of evidence.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourceView {
-    /// Which.
-    pub source: SourceId,
-    /// Whether every fact it was asked for is fresh.
-    pub up: bool,
-    /// When it last answered anything, by the wall clock.
-    pub last_success: Option<Timestamp>,
-    /// The failure or age of the facts that are not fresh.
-    pub trouble: Vec<(FactKind, String)>,
-}
-
-/// The healthy window as people want to see it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WindowView {
-    /// How long it has to be.
-    pub required: Duration,
-    /// How long it has held; `None` while something is wrong.
-    pub healthy_for: Option<Duration>,
-    /// Where the length comes from.
-    pub basis: String,
-}
-
-impl WindowView {
-    /// What is left of it; `None` while something is wrong.
-    pub fn left(&self) -> Option<Duration> {
-        self.healthy_for
-            .map(|held| self.required.saturating_sub(held))
-    }
-}
-
-/// The cluster as a whole.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClusterView {
-    /// Its id, once proven.
-    pub id: Option<ClusterId>,
-    /// How it keeps its metadata.
-    pub kind: ClusterKind,
-    /// The active controller, when it is known.
-    pub controller: Option<NodeId>,
-    /// `metadata.version` as finalized, when it is known.
-    pub metadata_version: Option<i16>,
-}
-
-/// The numbers that feed the dashboard. `None`: not known now; never 0 for that.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FactsView {
-    /// Partitions in all.
-    pub partitions: Option<usize>,
-    /// With a short ISR, by metadata.
-    pub under_replicated: Option<usize>,
-    /// Under min ISR, by metadata.
-    pub under_min_isr: Option<usize>,
-    /// Without a leader, by metadata.
-    pub offline: Option<usize>,
-    /// Being reassigned.
-    pub reassigning: Option<usize>,
-    /// Sum of `UnderReplicatedPartitions` over brokers, when every broker says it.
-    pub jmx_under_replicated: Option<f64>,
-    /// Sum of `ActiveControllerCount`, when every controller says it.
-    pub jmx_active_controllers: Option<f64>,
-    /// Largest `OfflinePartitionsCount` of loaded controllers.
-    pub jmx_offline: Option<f64>,
-}
-
-/// One named group.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroupView {
-    /// Which.
-    pub group: GroupId,
-    /// Records behind over all partitions with a commit; `None` when not known.
-    pub lag: Option<i64>,
-    /// Partitions with a commit.
-    pub partitions: usize,
 }
 
 /// A view read at a moment.
@@ -407,60 +218,6 @@ impl<'a> Answer<'a> {
     }
 }
 
-impl ViewParts {
-    /// Whether not every source has been heard yet, since the start or since the clock jumped.
-    pub fn is_warming_up(&self) -> bool {
-        let early = [Reason::WarmingUp, Reason::ClockJumped, Reason::NoNodesKnown];
-        self.reasons
-            .iter()
-            .any(|reason| early.contains(&reason.reason))
-    }
-
-    /// Reasons that concern every node: all but the what-ifs of single nodes.
-    pub fn general_reasons(&self) -> impl Iterator<Item = &ReasonView> {
-        self.reasons
-            .iter()
-            .filter(|reason| !is_what_if(reason.reason))
-    }
-}
-
-/// Whether a reason says what stopping one node would do, so that it does not speak against
-/// stopping another.
-pub const fn is_what_if(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::WouldGoOffline
-            | Reason::WouldLoseMinIsr
-            | Reason::WouldLeaveLastCopy
-            | Reason::WouldStopReassignment
-            | Reason::WouldLoseQuorum
-            | Reason::SingleReplica
-            | Reason::NoSpareReplica
-            | Reason::LastCopyByDesign
-            | Reason::InternalTopicAtRisk
-    )
-}
-
-/// Blocking first, then unknown, then warnings; within these by reason and subject.
-pub fn sort(reasons: &mut [ReasonView]) {
-    reasons.sort_by(|a, b| {
-        b.severity
-            .cmp(&a.severity)
-            .then_with(|| a.reason.cmp(&b.reason))
-            .then_with(|| a.subject.cmp(&b.subject))
-    });
-}
-
-/// The verdict that reasons of these severities make: any block closes, else any unknown is
-/// unknown, else open.
-pub fn verdict(severities: impl IntoIterator<Item = Severity>) -> State {
-    match severities.into_iter().max() {
-        None | Some(Severity::Warn) => State::Open,
-        Some(Severity::Unknown) => State::Unknown,
-        Some(Severity::Block) => State::Closed,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,15 +245,6 @@ mod tests {
         assert_eq!(late.reasons()[0].reason, Reason::ViewExpired);
         assert!(late.parts().is_none());
         assert_eq!(late.node(NodeId(1)).map(|d| d.state), Some(State::Unknown));
-    }
-
-    #[test]
-    fn any_block_closes_else_any_unknown_is_unknown() {
-        use Severity::{Block, Unknown, Warn};
-        assert_eq!(verdict([]), State::Open);
-        assert_eq!(verdict([Warn, Warn]), State::Open);
-        assert_eq!(verdict([Warn, Unknown]), State::Unknown);
-        assert_eq!(verdict([Unknown, Block, Warn]), State::Closed);
     }
 
     #[test]

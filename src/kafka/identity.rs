@@ -24,27 +24,11 @@ impl Connection {
     ) -> Result<Identity, SourceFailure> {
         match self.configs_of(node, ONE_KEY, deadline).await {
             Ok(_) => Ok(Identity::Proved),
-            Err(failure) => match failure.class {
-                FailureClass::Authorization | FailureClass::Unsupported => {
-                    Ok(Identity::Unproven(failure.detail))
-                }
-                FailureClass::Resolve
-                | FailureClass::Refused
-                | FailureClass::ConnectTimeout
-                | FailureClass::Closed
-                | FailureClass::Timeout
-                | FailureClass::Tls
-                | FailureClass::Authentication
-                | FailureClass::Malformed
-                | FailureClass::Kafka(_)
-                | FailureClass::HttpStatus(_)
-                | FailureClass::NotKafkaMetrics
-                | FailureClass::Cut
-                | FailureClass::TooLarge
-                | FailureClass::WrongNode
-                | FailureClass::WrongCluster
-                | FailureClass::Throttled => Err(failure),
-            },
+            Err(SourceFailure {
+                class: FailureClass::Authorization | FailureClass::Unsupported,
+                detail,
+            }) => Ok(Identity::Unproven(detail)),
+            Err(failure) => Err(failure),
         }
     }
 

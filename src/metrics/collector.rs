@@ -15,8 +15,8 @@ use super::process::Usage;
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
+use crate::gate::parts::{FactsView, NodeView};
 use crate::gate::state::State;
-use crate::gate::view::{FactsView, NodeView};
 use crate::time::Timestamp;
 
 /// Reads the views when a scrape comes.

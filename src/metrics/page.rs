@@ -7,7 +7,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
 use crate::checks::reason::{Reason, Severity};
-use crate::gate::view::{Answer, ReasonView};
+use crate::gate::parts::ReasonView;
+use crate::gate::view::Answer;
 
 /// One gate as of this scrape.
 pub(super) struct Gate<'a> {

@@ -12,10 +12,9 @@ use crate::checks::reason::{Clears, Reason, Severity};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::ClusterKind;
+use crate::gate::parts::{CheckView, FactsView, GroupView, NodeView, Outcome, ReasonView};
 use crate::gate::state::{GateName, State};
-use crate::gate::view::{
-    Answer, CheckView, Decision, FactsView, GroupView, NodeView, Outcome, ReasonView,
-};
+use crate::gate::view::{Answer, Decision};
 use crate::time::{Now, Timestamp};
 
 /// Where the explanation of a reason is found.

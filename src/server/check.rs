@@ -18,9 +18,10 @@ use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
 use crate::engine::handle::{AskError, GateHandle};
 use crate::evidence::ids::NodeId;
-use crate::gate::machine::{Question, Reply as Answered};
+use crate::gate::parts::ReasonView;
+use crate::gate::question::{Question, Reply as Answered};
 use crate::gate::state::{GateName, State};
-use crate::gate::view::{Answer, Decision, ReasonView, View};
+use crate::gate::view::{Answer, Decision, View};
 use crate::metrics::counters::Held;
 use crate::time::{Mono, Now};
 

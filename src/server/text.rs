@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::verdict::Verdict;
 use crate::checks::reason::Severity;
+use crate::gate::parts::{CheckView, Outcome, ReasonView};
 use crate::gate::state::State;
-use crate::gate::view::{CheckView, Outcome, ReasonView};
 
 /// How many reasons a check's line has; the JSON has all of them.
 const PER_CHECK: usize = 3;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::evidence::ids::NodeId;
+use crate::gate::parts::ReasonView;
 use crate::gate::state::{GateName, State};
-use crate::gate::view::{Answer, Decision, ReasonView};
+use crate::gate::view::{Answer, Decision};
 use crate::time::{Now, Timestamp};
 
 /// Bounds of `Retry-After`, in seconds. Small, because callers sleep exactly as told, and curl

@@ -11,7 +11,7 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use crate::gate::doc::{GateDoc, Revision, Stored};
-use crate::gate::machine::CommitId;
+use crate::gate::keep::CommitId;
 use crate::gate::state::GateName;
 
 /// How many writes may wait; more are refused.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::gate::view::{View, ViewParts};
+use upgrade_gate::gate::parts::ViewParts;
+use upgrade_gate::gate::view::View;
 use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, PlanBody};
 use upgrade_gate::server::problem::ProblemBody;
 

@@ -10,7 +10,7 @@ use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::Ask;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::gate::machine::{Command, Question, Reply};
+use upgrade_gate::gate::question::{Command, Question, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
 use upgrade_gate::server::Limits;

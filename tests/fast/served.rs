@@ -19,11 +19,12 @@ use upgrade_gate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role, Ver
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::evidence::report::{FactKind, SourceId};
 use upgrade_gate::evidence::snapshot::ClusterKind;
-use upgrade_gate::gate::state::{GateName, State};
-use upgrade_gate::gate::view::{
-    CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView, View,
+use upgrade_gate::gate::parts::{
+    CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView,
     ViewParts, WindowView, verdict,
 };
+use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::gate::view::View;
 use upgrade_gate::metrics::counters::Counters;
 use upgrade_gate::metrics::{BuildInfo, Metrics};
 use upgrade_gate::server::readiness::Readiness;
