@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::schedule::{Cost, deadline, interval, row};
 use super::shared::Shared;
+use crate::evidence::aggregate::Mode;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::NodeId;
+use crate::evidence::jmx::JmxFacts;
 use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
+use crate::jmx::found::Found;
 use crate::jmx::scrape::Target;
+use crate::time::Mono;
 
 /// Between two scrapes that somebody asked to be sooner.
 const SOONEST: Duration = Duration::from_millis(500);
@@ -32,6 +37,7 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
     let mut wanted = shared.pages_wanted.subscribe();
     let mut epoch = 0;
     let mut process = None;
+    let mut told = None;
     let mut changed = shared.now();
     loop {
         let Some(target) = target(&shared, node) else {
@@ -61,6 +67,9 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
                 }
             }
         }
+        if let Ok(page) = &page {
+            tell_names(&shared, node, page, changed, &mut told);
+        }
         let failed = page.is_err();
         let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
         shared.report(source.clone(), FactKind::Jmx, epoch, asked, every, facts);
@@ -75,6 +84,38 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
         };
         wait(&mut wanted, pause.saturating_sub(took)).await;
     }
+}
+
+/// Says which wanted names a page has and which it lacks, at the start and whenever that changes.
+/// A young process's page is still filling: it is told once everything required is there, or
+/// once the process is no longer young.
+fn tell_names(
+    shared: &Shared,
+    node: NodeId,
+    page: &JmxFacts,
+    changed: Mono,
+    told: &mut Option<Found>,
+) {
+    let roster = shared.roster.borrow();
+    let role = roster.nodes.get(&node).map(|entry| entry.role);
+    let kraft = roster.nodes.values().any(|entry| entry.role.controller);
+    drop(roster);
+    let mode = if kraft { Mode::Kraft } else { Mode::ZooKeeper };
+    let found = Found::compare(page, role.unwrap_or_default(), mode);
+    let young = shared.now().since(changed) < YOUNG;
+    if told.as_ref() == Some(&found) || (young && !found.complete()) {
+        return;
+    }
+    if found.complete() {
+        info!(%node, "{found}");
+    } else {
+        warn!(
+            %node,
+            "{found}; the gate stays shut without the required names: let the exporter's rules \
+             pass them"
+        );
+    }
+    *told = Some(found);
 }
 
 /// Waits for the next scrape; one that is wanted sooner, even since the last one began, is made

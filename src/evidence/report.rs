@@ -134,13 +134,19 @@ pub struct SourceFailure {
     pub detail: String,
 }
 
+/// Characters of a failure's description that are kept.
+pub const LONGEST_DETAIL: usize = 300;
+
 impl SourceFailure {
-    /// A failure of this class, described.
+    /// A failure of this class, described. Kafka's own texts can be pages long (it lists every
+    /// setting it does not know); what is longer than [`LONGEST_DETAIL`] is cut.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
-        Self {
-            class,
-            detail: detail.into(),
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(LONGEST_DETAIL) {
+            detail.truncate(end);
+            detail.push_str(" ...");
         }
+        Self { class, detail }
     }
 }
 

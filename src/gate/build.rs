@@ -17,7 +17,7 @@ use crate::evidence::ids::{GroupId, NodeId, Release};
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::max_age;
 use crate::evidence::report::{Report, SourceId};
-use crate::evidence::snapshot::{ClusterKind, Expected, Snapshot};
+use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Snapshot};
 use crate::time::{Human, Timestamp};
 
 /// The row of the table that holds every node's what-if.
@@ -40,11 +40,26 @@ pub(super) fn explained(findings: &[Finding]) -> bool {
 
 /// Whether some source has not been heard at all.
 pub(super) fn lacks_evidence(evaluation: &Evaluation) -> bool {
+    missing(evaluation).next().is_some()
+}
+
+/// Whether there is somebody left to wait for: a source that has not been heard at all, of a
+/// node that is not known to be out of reach.
+pub(super) fn waits_for_somebody(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> bool {
+    missing(evaluation).any(|finding| match &finding.subject {
+        Subject::Source(source) => source
+            .node()
+            .is_none_or(|node| !matches!(snapshot.link(node), Err(Absent::Failed(_)))),
+        Subject::Cluster | Subject::Node(_) | Subject::Group(_) => true,
+    })
+}
+
+fn missing(evaluation: &Evaluation) -> impl Iterator<Item = &Finding> {
     evaluation
         .rows
         .iter()
         .flat_map(|(_, judged)| judged.findings())
-        .any(|finding| finding.reason == Reason::EvidenceMissing)
+        .filter(|finding| finding.reason == Reason::EvidenceMissing)
 }
 
 /// Findings of every row but the what-if.

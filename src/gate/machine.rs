@@ -243,7 +243,7 @@ impl Machine {
         let valid_until = snapshot
             .fresh_until()
             .map_or(longest, |until| until.min(longest));
-        self.complete = self.complete || !build::lacks_evidence(&evaluation);
+        self.complete = self.complete || !build::waits_for_somebody(&snapshot, &evaluation);
         self.window
             .beat(build::beat(&snapshot, &evaluation), valid_until);
         let judgement = self.conclude(&snapshot, evaluation);
