@@ -7,11 +7,14 @@
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
 //! - [`exporter`]: an exporter that says what it is told to;
-//! - [`situations`]: the proof `situations`.
+//! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
+//!   rows are made.
 
 pub mod cycle;
 pub mod exporter;
 pub mod faults;
 pub mod gate;
+mod modes;
 pub mod report;
 pub mod situations;
+mod watch;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::time::sleep;
+use serde_json::json;
 
 use super::exporter::{Exporter, Page, TEXT};
 use super::gate::{Answer, Gate};
+use super::modes::modes;
 use super::report::{Header, write};
+use super::watch::{PATIENCE, Row, WINDOW, config, one_of, seconds, start, watch};
 use crate::cluster::Cluster;
 use crate::http;
 use crate::links::Peer;
@@ -21,33 +22,11 @@ use crate::relay::Cut;
 use crate::release::Release;
 use crate::spec::{NodeId, Spec};
 
-/// How often the gate is asked.
-const PACE: Duration = Duration::from_millis(100);
-/// How long a healthy cluster may take to open the gate, a restart included.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a wrong page may stay unseen: pages are asked for every 15 s.
 const PAGE: Duration = Duration::from_secs(45);
 /// Resident memory that endless pages may cost at most: two pages of the limit of 64 MiB while
 /// the buffer grows, and the gate itself.
 const MEMORY: u64 = 256 << 20;
-
-/// One situation and what became of it.
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    /// What has to be seen.
-    expected: String,
-    /// The gate's state when it was seen, else its last one.
-    state: String,
-    /// What kept the gate shut then.
-    codes: Vec<String>,
-    /// From the beginning of the situation until it was seen.
-    seconds: Option<f64>,
-    /// Answers `open` that should not have been.
-    wrong_opens: usize,
-    ok: bool,
-    note: String,
-}
 
 #[derive(Debug, Serialize)]
 struct Proof {
@@ -74,6 +53,7 @@ pub async fn run() -> Result<()> {
         .create_topic("orders", 24, 3, &[("min.insync.replicas", "2")])
         .await?;
     mixed(&cluster, &mut rows).await?;
+    modes(&cluster, &mut rows).await?;
     let gate_peak_memory = pages(&cluster, foreign, &mut rows).await?;
     other_cluster(&cluster, &mut rows).await?;
     down_at_start(&cluster, &mut rows).await?;
@@ -91,139 +71,6 @@ pub async fn run() -> Result<()> {
     let bad: Vec<_> = proof.rows.iter().filter(|row| !row.ok).collect();
     ensure!(bad.is_empty(), "see every row as expected: {bad:#?}");
     Ok(())
-}
-
-/// The gate's window: these are about what is seen, not about how long it has to be well.
-const WINDOW: &str = "3s";
-
-/// A configuration file's content in front of a cluster; the controllers are named, since a
-/// broker's own way to them may be cut.
-fn config(cluster: &Cluster) -> Value {
-    let controllers: serde_json::Map<String, Value> = cluster
-        .controllers()
-        .split(',')
-        .filter_map(|text| text.split_once('@'))
-        .map(|(id, address)| (id.to_owned(), json!(address)))
-        .collect();
-    let bootstrap: Vec<_> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    json!({"gates": {"default": {
-        "kafka": {"bootstrap": bootstrap, "controllers": controllers},
-        "jmx": {"template": cluster.jmx_template()},
-        "policy": {"window": WINDOW},
-    }}})
-}
-
-/// Starts a gate with this file.
-async fn start(cluster: &Cluster, config: &Value) -> Result<Gate> {
-    let path = cluster.dir().join("gate.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(config)?).context("write gate.json")?;
-    Gate::start(&[path.display().to_string()]).await
-}
-
-/// What polling has seen.
-struct Watched {
-    /// The first answer that was wanted, and when.
-    found: Option<(Duration, Answer)>,
-    last: Option<Answer>,
-    opens: usize,
-    /// Of those the ones after an answer that was not open.
-    reopened: usize,
-    /// The first answer that was not open.
-    shut: Option<Duration>,
-}
-
-impl Watched {
-    fn row(self, name: &str, expected: impl Into<String>, wrong_opens: usize) -> Row {
-        let seconds = self.found.as_ref().map(|(at, _)| seconds(*at));
-        let found = self.found.map(|(_, answer)| answer);
-        let said = found.or(self.last);
-        let (state, codes, note) = said.map_or_else(Default::default, |answer| {
-            (answer.state.clone(), answer.codes(), observed(&answer))
-        });
-        let row = Row {
-            name: name.to_owned(),
-            expected: expected.into(),
-            state,
-            codes,
-            seconds,
-            wrong_opens,
-            ok: seconds.is_some() && wrong_opens == 0,
-            note,
-        };
-        tracing::info!(
-            name,
-            ok = row.ok,
-            state = row.state,
-            codes = ?row.codes,
-            seconds = row.seconds,
-            wrong_opens,
-            note = row.note,
-            "situation"
-        );
-        row
-    }
-}
-
-/// Asks until the wanted answer came (for `limit` at most), then for `stay` more.
-async fn watch(
-    gate: &Gate,
-    limit: Duration,
-    stay: Duration,
-    wanted: impl Fn(&Answer) -> bool,
-) -> Watched {
-    let start = Instant::now();
-    let mut watched = Watched {
-        found: None,
-        last: None,
-        opens: 0,
-        reopened: 0,
-        shut: None,
-    };
-    let mut end = start + limit;
-    while Instant::now() < end {
-        // No answer is no open; what is wanted has to be said.
-        if let Ok(answer) = gate.check("").await {
-            let at = start.elapsed();
-            if answer.is_open() {
-                watched.opens += 1;
-                watched.reopened += usize::from(watched.shut.is_some());
-            } else {
-                watched.shut.get_or_insert(at);
-            }
-            if watched.found.is_none() && wanted(&answer) {
-                watched.found = Some((at, answer.clone()));
-                end = Instant::now() + stay;
-            }
-            watched.last = Some(answer);
-        }
-        sleep(PACE).await;
-    }
-    watched
-}
-
-/// What was seen for each code that keeps the gate shut, the beginning of the first of each.
-fn observed(answer: &Answer) -> String {
-    let told = answer.codes().into_iter().filter_map(|code| {
-        let first = answer.reasons.iter().find(|reason| reason.code == code)?;
-        let seen: String = first.observed.chars().take(160).collect();
-        Some(format!("{code}: {seen}"))
-    });
-    told.collect::<Vec<_>>().join("; ")
-}
-
-fn seconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-/// Shut, and one of these is among the reasons.
-fn one_of<'a>(codes: &'a [&'a str]) -> impl Fn(&Answer) -> bool + 'a {
-    move |answer| {
-        !answer.is_open()
-            && answer
-                .codes()
-                .iter()
-                .any(|code| codes.contains(&code.as_str()))
-    }
 }
 
 /// A gate without any right never opens. Returns a page of this cluster's broker 1, which is

@@ -1,0 +1,78 @@
+//! The degraded modes in front of a real cluster: each opens, and closes for a dead broker.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::gate::Answer;
+use super::watch::{PATIENCE, Row, config, start, watch};
+use crate::cluster::Cluster;
+use crate::node::Node;
+use crate::spec::NodeId;
+
+/// The broker that is killed.
+const DEAD: NodeId = 2;
+
+/// Goes through both degraded modes.
+pub(super) async fn modes(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    for (mode, config) in [("kafka", kafka(cluster)), ("jmx", jmx(cluster))] {
+        cluster.wait_full_isr(PATIENCE).await?;
+        let gate = start(cluster, &config).await?;
+        let opened = watch(&gate, PATIENCE, Duration::from_secs(5), Answer::is_open).await;
+        rows.push(opened.row(&format!("mode_{mode}"), "open", 0));
+
+        let node = cluster.node(DEAD)?;
+        node.kill()?;
+        let named = |answer: &Answer| !answer.is_open() && answer.names(DEAD);
+        let limit = Duration::from_secs(20);
+        let shut = watch(&gate, limit, limit, named).await;
+        let reopened = shut.reopened;
+        let expected = "shut, node 2 named, never open again while it is down";
+        rows.push(shut.row(&format!("mode_{mode}_broker_killed"), expected, reopened));
+
+        node.start(None).await?;
+        let back = watch(&gate, PATIENCE, Duration::ZERO, Answer::is_open).await;
+        let mut row = back.row(
+            &format!("mode_{mode}_broker_back"),
+            "open once every ISR is full",
+            0,
+        );
+        row.ok &= cluster.isr_full_everywhere().await;
+        rows.push(row);
+    }
+    Ok(())
+}
+
+/// No exporter is known to the gate.
+fn kafka(cluster: &Cluster) -> Value {
+    let mut config = config(cluster);
+    let gate = &mut config["gates"]["default"];
+    gate["mode"] = json!("kafka");
+    if let Some(gate) = gate.as_object_mut() {
+        gate.remove("jmx");
+    }
+    config
+}
+
+/// Nothing but exporters is known to the gate.
+fn jmx(cluster: &Cluster) -> Value {
+    let role = |node: &Node| match (node.role().is_broker(), node.role().is_controller()) {
+        (true, true) => "combined",
+        (true, false) => "broker",
+        (false, _) => "controller",
+    };
+    let nodes: Vec<_> = cluster.nodes().iter().collect();
+    let of = |value: &dyn Fn(&Node) -> String| -> Value {
+        let all = nodes
+            .iter()
+            .map(|node| (node.id().to_string(), json!(value(node))));
+        Value::Object(all.collect())
+    };
+    json!({"gates": {"default": {
+        "mode": "jmx",
+        "nodes": of(&|node| role(node).to_owned()),
+        "jmx": {"targets": of(&Node::jmx_url)},
+        "policy": {"window": super::watch::WINDOW},
+    }}})
+}
