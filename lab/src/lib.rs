@@ -15,6 +15,7 @@
 //! relay      TCP relays that can be cut;  links: which there are, and what each cut means
 //! demo       a rolling restart in front of a gate, on real Kafka
 //! prove      long proofs on real Kafka, written to docs/proof
+//! simulate   the gate on a simulated cluster, with an oracle that knows the truth
 //! record     pages of the real JMX exporter;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
 //! ```
@@ -43,6 +44,7 @@ pub mod prove;
 pub mod record;
 pub mod relay;
 pub mod release;
+pub mod simulate;
 pub mod spec;
 pub mod tools;
 mod wiring;
