@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::controllers::{FROZEN_RETRY, LOAD_RETRY};
-use super::image::{Image, Partition, Registration};
+use super::image::{Image, Partition, Registration, fit};
 use super::state::{BrokerPhase, Contact, ControllerPhase, Event, Millis, Process, Session};
 use super::{Cluster, NodeId, Release};
 
@@ -153,7 +153,7 @@ impl Cluster {
             };
             registration.fenced = true;
             registration.shutting_down = false;
-            1 + remove_from_isrs(image, broker, bump)
+            1 + remove_from_isrs(image, broker, u32::MAX, bump)
         });
     }
 
@@ -169,7 +169,7 @@ impl Cluster {
                 return 0;
             }
             registration.shutting_down = true;
-            1 + remove_from_isrs(image, broker, bump)
+            1 + remove_from_isrs(image, broker, u32::MAX, bump)
         });
     }
 
@@ -187,7 +187,7 @@ impl Cluster {
             let brokers = image.brokers.clone();
             1 + image.change(
                 |partition| partition.leader.is_none() && partition.isr.contains(&broker),
-                |_, partition| elect(partition, &|id| active(&brokers, id)),
+                |_, partition| elect(partition, &brokers, None),
             )
         });
     }
@@ -204,6 +204,7 @@ impl Cluster {
             .get(&controller)
             .map_or(self.spec.finalized, |n| n.release);
         let known = self.image.brokers.get(&broker).copied();
+        let offline_dirs = self.offline_mask(broker);
         let recent = self
             .last_contact(broker)
             .is_some_and(|last| last + self.spec.settings.session_timeout >= self.now);
@@ -220,6 +221,7 @@ impl Cluster {
                 fenced: true,
                 shutting_down: false,
                 epoch,
+                offline_dirs,
             };
             image.brokers.insert(broker, registration);
             1
@@ -259,6 +261,7 @@ impl Cluster {
                     self.after(timing.register_retry, again);
                     return;
                 }
+                self.mark_stale_copies();
                 self.set_contact(id, Contact::Live { first: self.now });
                 Some((self.draw(timing.catch_up), BrokerPhase::CaughtUp))
             }
@@ -384,8 +387,9 @@ impl Cluster {
                 |partition| {
                     let preferred = partition.replicas.first().copied();
                     preferred != partition.leader
-                        && preferred
-                            .is_some_and(|id| partition.isr.contains(&id) && active(&brokers, id))
+                        && preferred.is_some_and(|id| {
+                            partition.isr.contains(&id) && fit(&brokers, id, partition)
+                        })
                 },
                 |_, partition| {
                     partition.leader = partition.replicas.first().copied();
@@ -396,23 +400,23 @@ impl Cluster {
     }
 }
 
-fn active(brokers: &BTreeMap<NodeId, Registration>, id: NodeId) -> bool {
-    brokers.get(&id).is_some_and(Registration::active)
-}
-
-/// Takes `broker` out of ISRs and leaderships. The last member stays in the ISR, so that it can
-/// lead again when it is back; the partition is offline until then.
-fn remove_from_isrs(image: &mut Image, broker: NodeId, bump: bool) -> i64 {
+/// Takes `broker` out of ISRs and leaderships of the partitions in these log dirs, one bit each.
+/// The last member stays in the ISR, so that it can lead again when it is back; the partition is
+/// offline until then.
+pub(super) fn remove_from_isrs(image: &mut Image, broker: NodeId, dirs: u32, bump: bool) -> i64 {
     let brokers = image.brokers.clone();
     image.change(
-        |partition| partition.isr.contains(&broker) || partition.leader == Some(broker),
+        |partition| {
+            let there = partition.isr.contains(&broker) || partition.leader == Some(broker);
+            there && dirs & 1_u32.checked_shl(partition.log_dir).unwrap_or(0) != 0
+        },
         |_, partition| {
             let shrinks = partition.isr.len() > 1 && partition.isr.contains(&broker);
             if shrinks {
                 partition.isr.retain(|member| *member != broker);
             }
             if partition.leader == Some(broker) {
-                elect(partition, &|id| id != broker && active(&brokers, id));
+                elect(partition, &brokers, Some(broker));
             } else if shrinks {
                 partition.leader_epoch += i32::from(bump);
             }
@@ -420,12 +424,15 @@ fn remove_from_isrs(image: &mut Image, broker: NodeId, bump: bool) -> i64 {
     )
 }
 
-/// The first replica of the assignment that is in the ISR and may lead; never an unclean one.
-fn elect(partition: &mut Partition, may_lead: &dyn Fn(NodeId) -> bool) {
-    let order = partition.replicas.iter().copied();
-    let leader = order
-        .clone()
-        .find(|id| partition.isr.contains(id) && may_lead(*id));
+/// The first replica of the assignment that is in the ISR and may lead, but not `without`.
+fn elect(
+    partition: &mut Partition,
+    brokers: &BTreeMap<NodeId, Registration>,
+    without: Option<NodeId>,
+) {
+    let may_lead = |id: NodeId| Some(id) != without && fit(brokers, id, partition);
+    let mut order = partition.replicas.iter().copied();
+    let leader = order.find(|id| partition.isr.contains(id) && may_lead(*id));
     if leader != partition.leader {
         partition.leader = leader;
         partition.leader_epoch += 1;

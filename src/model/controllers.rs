@@ -136,6 +136,7 @@ impl Cluster {
             }
             node.image = image;
             node.loaded = true;
+            self.drop_strays(id);
         }
     }
 

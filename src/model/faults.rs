@@ -1,8 +1,13 @@
-//! Faults beside the life of processes: exporters that lie, rights that are missing.
+//! Faults beside the life of processes: exporters that lie, answers that are slow, throttled or
+//! cut, rights that are missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::jmx::Page;
-use super::life::OperationError;
-use super::{Cluster, NodeId};
+use super::life::{OperationError, millis};
+use super::state::Millis;
+use super::{Answer, Cluster, NodeId};
 
 /// What is wrong with a node's exporter while the node itself goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,130 @@ impl Cluster {
     /// zero topics and no error, while DescribeLogDirs and DescribeCluster, which need other
     /// rights, answer as before (kafka-lab.md, sections 5 and 7).
     pub fn hide_topics(&mut self, hidden: bool) {
-        self.topics_hidden = hidden;
+        self.rights.no_topics = hidden;
+    }
+
+    /// The same for one topic by its name, which need not exist yet: a rule with a prefix that
+    /// does not fit every topic.
+    pub fn hide_topic(&mut self, name: &str, hidden: bool) {
+        if hidden {
+            self.rights.hidden.insert(name.to_owned());
+        } else {
+            self.rights.hidden.remove(name);
+        }
+    }
+
+    /// Takes from clients (or gives back) the rights Describe and DescribeConfigs on the cluster:
+    /// DescribeLogDirs, DescribeQuorum, ListPartitionReassignments and DescribeConfigs of brokers
+    /// then answer error 31. DescribeCluster answers all the same (kafka-lab.md, section 7).
+    pub fn hide_cluster(&mut self, hidden: bool) {
+        self.rights.no_cluster = hidden;
+    }
+
+    /// Takes from clients (or gives back) the right to describe groups: error 30.
+    pub fn hide_groups(&mut self, hidden: bool) {
+        self.rights.no_groups = hidden;
+    }
+
+    /// Every answer of the node takes this much longer from now on.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_latency(&mut self, id: NodeId, latency: Duration) -> Result<(), OperationError> {
+        self.answers(id)?.latency = millis(latency);
+        Ok(())
+    }
+
+    /// Answers of the node to one kind of request (by its API key) take this much longer from now
+    /// on, as big ones do. A broker answers the requests of one connection one after the other
+    /// (`SocketServer` mutes the channel), so the next one on that connection waits as well and
+    /// those on others do not.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_answer_time(
+        &mut self,
+        id: NodeId,
+        api_key: i16,
+        time: Duration,
+    ) -> Result<(), OperationError> {
+        self.answers(id)?.times.insert(api_key, millis(time));
+        Ok(())
+    }
+
+    /// The node throttles its clients from now on (a request quota): answers come at once and
+    /// carry `throttle_time_ms`, and for that long nothing is read from the connection (KIP-219),
+    /// see [`Cluster::mute`]. Zero ends it.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_throttle(&mut self, id: NodeId, time: Duration) -> Result<(), OperationError> {
+        self.answers(id)?.throttle = millis(time);
+        Ok(())
+    }
+
+    /// Answers of the node end in the middle from now on, as after a proxy that cuts them: the
+    /// frame is whole and says less than it should.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_answers_cut(&mut self, id: NodeId, cut: bool) -> Result<(), OperationError> {
+        self.answers(id)?.cut = cut;
+        Ok(())
+    }
+
+    fn answers(&mut self, id: NodeId) -> Result<&mut Answers, OperationError> {
+        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
+        Ok(&mut node.answers)
+    }
+
+    /// How long the node reads nothing more from a connection after an answer on it.
+    #[must_use]
+    pub fn mute(&self, id: NodeId) -> Duration {
+        let throttle = self.nodes.get(&id).map_or(0, |node| node.answers.throttle);
+        Duration::from_millis(throttle)
+    }
+}
+
+/// What clients may not see.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rights {
+    no_topics: bool,
+    hidden: BTreeSet<String>,
+    pub no_cluster: bool,
+    pub no_groups: bool,
+}
+
+impl Rights {
+    pub(super) fn hides(&self, topic: &str) -> bool {
+        self.no_topics || self.hidden.contains(topic)
+    }
+}
+
+/// How a node answers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers {
+    /// Extra time before each answer.
+    pub latency: Millis,
+    /// Extra time by API key.
+    pub times: BTreeMap<i16, Millis>,
+    pub throttle: Millis,
+    pub cut: bool,
+}
+
+impl Answers {
+    /// The answer to `request`, once it is this node's turn.
+    pub(super) fn of(&self, request: &[u8], mut bytes: Vec<u8>) -> Answer {
+        let key = request.first_chunk().map(|key| i16::from_be_bytes(*key));
+        let own = key.and_then(|key| self.times.get(&key));
+        let wait = self.latency + own.copied().unwrap_or(0);
+        if self.cut {
+            bytes.truncate(bytes.len() / 2);
+        }
+        if wait > 0 {
+            Answer::Delay(Duration::from_millis(wait), bytes)
+        } else {
+            Answer::Reply(bytes)
+        }
     }
 }

@@ -32,6 +32,8 @@ pub struct Registration {
     pub shutting_down: bool,
     /// Offset of the registration record.
     pub epoch: i64,
+    /// Log dirs that the broker has told the controller are offline (KIP-858), one bit each.
+    pub offline_dirs: u32,
 }
 
 impl Registration {
@@ -39,6 +41,12 @@ impl Registration {
     #[must_use]
     pub fn active(&self) -> bool {
         !self.fenced && !self.shutting_down
+    }
+
+    /// The controller takes the replicas in this log dir for lost.
+    #[must_use]
+    pub fn offline_dir(&self, dir: u32) -> bool {
+        self.offline_dirs & 1_u32.checked_shl(dir).unwrap_or(0) != 0
     }
 }
 
@@ -72,6 +80,8 @@ pub struct Partition {
     pub leader_epoch: i32,
     /// Goes up with every change.
     pub partition_epoch: i32,
+    /// Which of its brokers' log dirs holds it, counted from 0 (the same on all of them here).
+    pub log_dir: u32,
 }
 
 impl Partition {
@@ -143,6 +153,19 @@ impl Image {
         1
     }
 
+    /// The broker may be in the ISR of `partition` and lead it: active, its log dir online.
+    #[must_use]
+    pub fn fit(&self, broker: NodeId, partition: &Partition) -> bool {
+        fit(&self.brokers, broker, partition)
+    }
+
+    /// The broker has told that the log dir with its replica is offline.
+    #[must_use]
+    pub fn dir_failed(&self, broker: NodeId, partition: &Partition) -> bool {
+        let registration = self.brokers.get(&broker);
+        registration.is_some_and(|registration| registration.offline_dir(partition.log_dir))
+    }
+
     /// In Metadata's list of brokers.
     #[must_use]
     pub fn alive(&self, broker: NodeId) -> bool {
@@ -150,4 +173,15 @@ impl Image {
             .get(&broker)
             .is_some_and(|registration| !registration.fenced)
     }
+}
+
+/// [`Image::fit`] while the image itself is being changed.
+pub(super) fn fit(
+    brokers: &BTreeMap<NodeId, Registration>,
+    broker: NodeId,
+    partition: &Partition,
+) -> bool {
+    brokers.get(&broker).is_some_and(|registration| {
+        registration.active() && !registration.offline_dir(partition.log_dir)
+    })
 }

@@ -22,6 +22,12 @@ pub enum OperationError {
     /// The quorum has no leader that can commit.
     #[error("no controller can commit a change now: wait for an election")]
     NoController,
+    /// A topic of this name is there.
+    #[error("topic {0} exists: delete it first or choose another name")]
+    Taken(String),
+    /// Too few brokers for a topic.
+    #[error("{0} replicas on {1} brokers in service: start brokers or ask for fewer")]
+    Brokers(u32, usize),
     /// No such topic or group.
     #[error("the cluster has no {0} named {1}: use one of the spec's names")]
     NoName(&'static str, String),
@@ -40,7 +46,7 @@ impl Cluster {
     /// Lets time pass up to `now`, counted from the start of the simulation; going back is a
     /// no-op.
     pub fn advance(&mut self, now: Duration) {
-        let until = ORIGIN + Millis::try_from(now.as_millis()).unwrap_or(Millis::MAX / 4);
+        let until = ORIGIN + millis(now);
         while let Some((&(at, _), _)) = self.queue.first_key_value() {
             if at > until {
                 break;
@@ -90,6 +96,8 @@ impl Cluster {
             Event::IsrCheck { node, run } => self.check_isrs(node, run),
             Event::Missed { epoch } => self.missed(epoch),
             Event::Resign { node, epoch } => self.resign(node, epoch),
+            Event::DirsTold { node, run } => self.dirs_told(node, run),
+            Event::Halt { node, run } => self.halt(node, run),
             Event::Balance => {
                 self.after(self.spec.settings.balance_interval, Event::Balance);
                 self.balance();
@@ -147,7 +155,7 @@ impl Cluster {
         }
     }
 
-    fn end(&mut self, id: NodeId, resets: Millis, unclean: bool) {
+    pub(super) fn end(&mut self, id: NodeId, resets: Millis, unclean: bool) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
@@ -249,6 +257,7 @@ impl Cluster {
             node.elections_won,
         ) = (None, 0, 0, 0);
         let run = node.run;
+        self.open_disks(id);
         for log in self.logs.values_mut() {
             if let Some(replica) = log.replicas.get_mut(&id) {
                 replica.produced = 0;
@@ -355,16 +364,6 @@ impl Cluster {
         }
     }
 
-    /// Every answer of the node takes this much longer from now on.
-    ///
-    /// # Errors
-    /// When the node does not exist.
-    pub fn set_latency(&mut self, id: NodeId, latency: Duration) -> Result<(), OperationError> {
-        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
-        node.latency = Millis::try_from(latency.as_millis()).unwrap_or(Millis::MAX / 4);
-        Ok(())
-    }
-
     /// The node's followers copy at most this many records per second and partition from now on
     /// (a slow disk, a replication throttle); at 0 they stand still.
     ///
@@ -415,4 +414,9 @@ impl Cluster {
         node.ports.insert(listener, port);
         Ok(())
     }
+}
+
+/// Whole milliseconds, so few that sums do not overflow.
+pub(super) fn millis(time: Duration) -> Millis {
+    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX / 4)
 }

@@ -12,8 +12,10 @@
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
 //! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
 //! registration, fencing and controlled shutdown, `replication` the logs and ISRs, `moves`
-//! reassignments, `life` events and operations, `faults` exporters that lie, `requests` the wire protocol, `jmx` the exporter's pages. Every operation
-//! first settles the logs, then changes something, then lets all consequences follow
+//! reassignments, `disks` log dirs that fail, `topics` and `joining` what comes and goes, `life`
+//! events and operations, `faults` exporters that lie, answers that are slow and rights that are
+//! missing, `requests` the wire protocol, `jmx` the exporter's pages. Every operation first
+//! settles the logs, then changes something, then lets all consequences follow
 //! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
 //! only part with I/O: it puts a cluster behind real TCP and HTTP.
 //!
@@ -32,10 +34,12 @@
 
 mod brokers;
 mod controllers;
+mod disks;
 mod faults;
 mod groups;
 mod image;
 mod jmx;
+mod joining;
 mod life;
 mod moves;
 mod outside;
@@ -48,6 +52,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::time::Duration;
 

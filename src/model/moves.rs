@@ -1,7 +1,7 @@
 //! Reassignments (KIP-455): a partition gets other replicas. The new ones are added, catch up, and
 //! only when all of them are in the ISR the old ones go.
 
-use super::image::Partition;
+use super::image::{Partition, fit};
 use super::life::OperationError;
 use super::replication::ReplicaLog;
 use super::state::Millis;
@@ -29,9 +29,7 @@ impl Cluster {
                 format!("{topic}-{index}"),
             ));
         }
-        if self.committing().is_none() {
-            return Err(OperationError::NoController);
-        }
+        self.controller()?;
         self.operate(|cluster| cluster.begin_move(topic, index, replicas));
         Ok(())
     }
@@ -67,6 +65,7 @@ impl Cluster {
                     end: 0,
                     caught_up_at: at,
                     produced: 0,
+                    stale: false,
                 };
                 log.replicas.entry(*id).or_insert(empty);
             }
@@ -93,12 +92,8 @@ impl Cluster {
                     .leader
                     .is_none_or(|leader| removing.contains(&leader))
                 {
-                    let may_lead = |id: &NodeId| {
-                        partition.isr.contains(id)
-                            && brokers
-                                .get(id)
-                                .is_some_and(super::image::Registration::active)
-                    };
+                    let may_lead =
+                        |id: &NodeId| partition.isr.contains(id) && fit(&brokers, *id, partition);
                     partition.leader = partition.replicas.iter().copied().find(may_lead);
                 }
                 done.push(id.clone());

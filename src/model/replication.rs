@@ -32,12 +32,53 @@ pub(super) struct ReplicaLog {
     pub caught_up_at: Millis,
     /// Thousandths of records that its present process has taken from producers.
     pub produced: u64,
+    /// On disk is the log of an earlier topic of this name: nothing can be fetched into it.
+    pub stale: bool,
+}
+
+impl PartitionLog {
+    /// A log whose replicas all hold the same.
+    pub(super) fn new(replicas: &[NodeId], rate: u64, end: u64, at: Millis) -> Self {
+        let replica = ReplicaLog {
+            end,
+            caught_up_at: at,
+            produced: 0,
+            stale: false,
+        };
+        Self {
+            rate,
+            at,
+            high_watermark: end,
+            led_since: 0,
+            replicas: replicas.iter().map(|id| (*id, replica)).collect(),
+        }
+    }
 }
 
 /// The time an ISR change takes to be agreed with the controller (AlterPartition).
 const ALTER_ISR: Millis = 20;
 
 impl Cluster {
+    /// The broker serves `partition` if it leads it: the log dir is online too.
+    pub(super) fn serves_partition(&self, broker: NodeId, partition: &Partition) -> bool {
+        self.serves(broker) && self.disk_online(broker, partition.log_dir)
+    }
+
+    /// The follower copies `partition` from `leader` now.
+    fn copies(
+        &self,
+        follower: NodeId,
+        leader: NodeId,
+        partition: &Partition,
+        log: &PartitionLog,
+    ) -> bool {
+        let stale = log
+            .replicas
+            .get(&follower)
+            .is_some_and(|replica| replica.stale);
+        !stale && self.fetches(follower, leader) && self.disk_online(follower, partition.log_dir)
+    }
+
     /// The broker serves reads and writes of partitions it leads.
     pub(super) fn serves(&self, broker: NodeId) -> bool {
         self.nodes.get(&broker).is_some_and(|node| {
@@ -87,7 +128,10 @@ impl Cluster {
         let Some(partition) = self.image.partition(&id.0, id.1) else {
             return;
         };
-        let Some(leader) = partition.leader.filter(|leader| self.serves(*leader)) else {
+        let Some(leader) = partition
+            .leader
+            .filter(|leader| self.serves_partition(*leader, partition))
+        else {
             return;
         };
         let release = self
@@ -96,6 +140,12 @@ impl Cluster {
             .map_or(self.spec.finalized, |node| node.release);
         let accepted = partition.isr.len() >= self.min_isr(topic, partition, release);
         let rate = if accepted { log.rate } else { 0 };
+        let copying: Vec<NodeId> = partition
+            .replicas
+            .iter()
+            .copied()
+            .filter(|id| *id != leader && self.copies(*id, leader, partition, log))
+            .collect();
         let Some(first) = log.replicas.get_mut(&leader) else {
             return;
         };
@@ -107,7 +157,7 @@ impl Cluster {
         let mut lowest = end;
         for (follower, replica) in &mut log.replicas {
             let member = partition.isr.contains(follower);
-            if *follower != leader && self.fetches(*follower, leader) {
+            if copying.contains(follower) {
                 // What a dead leader had and this one lacks is cut off (KIP-101).
                 replica.end = replica.end.min(end);
                 let speed = self
@@ -122,7 +172,7 @@ impl Cluster {
             }
             // The high watermark also waits for a caught-up replica that may join the ISR, so
             // that one on a busy partition can (`Partition.shouldWaitForReplicaToJoinIsr`).
-            let joining = replica.caught_up_at == self.now && self.in_service(*follower);
+            let joining = replica.caught_up_at == self.now && self.image.fit(*follower, partition);
             if member || joining {
                 lowest = lowest.min(replica.end);
             }
@@ -130,15 +180,12 @@ impl Cluster {
         log.high_watermark = log.high_watermark.max(lowest);
     }
 
-    fn in_service(&self, broker: NodeId) -> bool {
-        let registration = self.image.brokers.get(&broker);
-        registration.is_some_and(super::image::Registration::active)
-    }
-
     /// The partition's leader, if it serves and can have ISR changes committed.
     fn leader_in_touch(&self, partition: &Partition) -> Option<NodeId> {
         let controller = self.committing()?;
-        let leader = partition.leader.filter(|leader| self.serves(*leader))?;
+        let leader = partition
+            .leader
+            .filter(|leader| self.serves_partition(*leader, partition))?;
         (leader == controller || self.linked(leader, controller)).then_some(leader)
     }
 
@@ -156,8 +203,8 @@ impl Cluster {
             .iter()
             .filter(|id| !partition.isr.contains(id));
         missing
-            .filter(|id| self.in_service(**id))
-            .filter(|id| self.fetches(**id, leader))
+            .filter(|id| self.image.fit(**id, partition))
+            .filter(|id| self.copies(**id, leader, partition, log))
             .filter(|id| {
                 log.replicas
                     .get(id)
@@ -240,12 +287,8 @@ impl Cluster {
             .iter()
             .filter(|id| !partition.isr.contains(id))
         {
-            let registered = self
-                .image
-                .brokers
-                .get(follower)
-                .is_some_and(super::image::Registration::active);
-            if !registered || !self.fetches(*follower, leader) {
+            let fit = self.image.fit(*follower, partition);
+            if !fit || !self.copies(*follower, leader, partition, log) {
                 continue;
             }
             let speed = self
@@ -280,7 +323,7 @@ impl Cluster {
         let Some(node) = self.nodes.get(&leader).filter(|node| node.run == run) else {
             return;
         };
-        let frozen = node.frozen;
+        let (frozen, offline) = (node.frozen, node.disks.offline.clone());
         let half = self.spec.settings.replica_lag_time_max / 2;
         self.after(half.max(1), Event::IsrCheck { node: leader, run });
         let Some(controller) = self.committing() else {
@@ -296,7 +339,10 @@ impl Cluster {
         let bump = self.bumps_epoch_on_shrink();
         self.commit(|image, _| {
             image.change(
-                |partition| partition.leader == Some(leader) && partition.isr.len() > 1,
+                |partition| {
+                    let leads = partition.leader == Some(leader) && partition.isr.len() > 1;
+                    leads && !offline.contains(&partition.log_dir)
+                },
                 |id, partition| {
                     let Some(log) = logs.get(id) else { return };
                     let end = log.replicas.get(&leader).map_or(0, |replica| replica.end);

@@ -393,6 +393,10 @@ where
         frame.extend_from_slice(&reply);
         stream.write_all(&frame).await?;
         stream.flush().await?;
+        let muted = live.lock().mute(node);
+        if !muted.is_zero() {
+            sleep(muted).await;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What to simulate: nodes, topics, groups, Kafka's settings and measured durations.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::Release;
@@ -81,6 +83,8 @@ pub struct Settings {
     pub balance_interval: u64,
     /// `offsets.topic.num.partitions`; 0 leaves the topic out.
     pub offsets_partitions: u32,
+    /// How many `log.dirs` each broker has, 1 to 32; partitions go round them by number.
+    pub log_dirs: u32,
 }
 
 impl Default for Settings {
@@ -93,6 +97,7 @@ impl Default for Settings {
             min_insync_replicas: 2,
             balance_interval: 300_000,
             offsets_partitions: 10,
+            log_dirs: 1,
         }
     }
 }
@@ -207,6 +212,9 @@ pub struct Spec {
     /// `controller.quorum.bootstrap.servers` with directory ids (KIP-853) instead of the static
     /// `controller.quorum.voters`.
     pub dynamic_quorum: bool,
+    /// Nodes of the list that have never been started: nothing registered, nothing held. They
+    /// join as new empty brokers when they are started.
+    pub later: BTreeSet<NodeId>,
 }
 
 /// Why a spec cannot be simulated.
@@ -242,6 +250,12 @@ pub enum SpecError {
     /// More precise than the binaries allow.
     #[error("metadata.version {0} is above what node {1} supports: upgrade it or lower it")]
     Finalized(Release, NodeId),
+    /// Voters are there from the beginning.
+    #[error("node {0} votes and cannot join later: let only brokers join")]
+    LateVoter(NodeId),
+    /// No dirs or too many.
+    #[error("{0} log dirs per broker: choose 1 to 32")]
+    LogDirs(u32),
 }
 
 impl Spec {
@@ -298,6 +312,7 @@ impl Spec {
             family: Family::Default,
             finalized: release,
             dynamic_quorum: false,
+            later: BTreeSet::new(),
         }
     }
 
@@ -317,6 +332,20 @@ impl Spec {
         self
     }
 
+    /// The same with these nodes not yet started, see [`Spec::later`].
+    #[must_use]
+    pub fn later(mut self, nodes: &[NodeId]) -> Self {
+        self.later.extend(nodes);
+        self
+    }
+
+    /// The brokers that are there from the beginning.
+    pub(super) fn first_brokers(&self) -> impl Iterator<Item = NodeId> {
+        let brokers = self.nodes.iter().filter(|node| node.roles.broker);
+        let ids = brokers.map(|node| node.id);
+        ids.filter(|id| !self.later.contains(id))
+    }
+
     /// The same with another family of JMX names.
     #[must_use]
     pub fn family(mut self, family: Family) -> Self {
@@ -326,7 +355,7 @@ impl Spec {
 
     pub(super) fn check(&self) -> Result<(), SpecError> {
         self.check_nodes()?;
-        let brokers = self.nodes.iter().filter(|node| node.roles.broker).count();
+        let brokers = self.first_brokers().count();
         for topic in &self.topics {
             let replication = usize::try_from(topic.replication).unwrap_or(usize::MAX);
             if replication == 0 || replication > brokers {
@@ -364,8 +393,15 @@ impl Spec {
                 return Err(SpecError::Finalized(self.finalized, node.id));
             }
         }
-        if !self.nodes.iter().any(|node| node.roles.broker) {
+        if self.first_brokers().next().is_none() {
             return Err(SpecError::Missing("broker"));
+        }
+        let votes = |node: &NodeSpec| node.roles.controller && self.later.contains(&node.id);
+        if let Some(voter) = self.nodes.iter().find(|node| votes(node)) {
+            return Err(SpecError::LateVoter(voter.id));
+        }
+        if !(1..=32).contains(&self.settings.log_dirs) {
+            return Err(SpecError::LogDirs(self.settings.log_dirs));
         }
         if !self.nodes.iter().any(|node| node.roles.controller) {
             return Err(SpecError::Missing("controller"));

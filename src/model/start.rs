@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::disks::Disks;
+use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Registration, Topic};
-use super::replication::{PartitionLog, ReplicaLog};
+use super::replication::PartitionLog;
 use super::state::{
     BrokerPhase, Contact, ControllerPhase, Event, Node, OFFSETS_TOPIC, ORIGIN, Position, Process,
     Quorum, Random, Session,
@@ -52,7 +54,8 @@ impl Cluster {
             sessions: BTreeMap::new(),
             replicate_due: None,
             cuts: BTreeSet::new(),
-            topics_hidden: false,
+            rights: Rights::default(),
+            strays: BTreeMap::new(),
             stalled_groups: BTreeMap::new(),
         };
         cluster.begin();
@@ -70,9 +73,11 @@ impl Cluster {
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };
-            (node.leader, node.epoch) = (leader, epoch);
-            let (broker, run) = (node.spec.roles.broker, node.run);
-            if broker {
+            let (there, run) = (node.loaded, node.run);
+            if there {
+                (node.leader, node.epoch) = (leader, epoch);
+            }
+            if there && node.spec.roles.broker {
                 self.sessions.insert(
                     id,
                     Session {
@@ -92,18 +97,14 @@ fn first_image(spec: &Spec, random: &mut Random) -> Image {
         offset: 10_000,
         ..Image::default()
     };
-    let mut brokers: Vec<NodeId> = spec
-        .nodes
-        .iter()
-        .filter(|node| node.roles.broker)
-        .map(|node| node.id)
-        .collect();
+    let mut brokers: Vec<NodeId> = spec.first_brokers().collect();
     brokers.sort_unstable();
     for (epoch, broker) in (100..).zip(&brokers) {
         let registration = Registration {
             fenced: false,
             shutting_down: false,
             epoch,
+            offline_dirs: 0,
         };
         image.brokers.insert(*broker, registration);
     }
@@ -119,17 +120,7 @@ fn first_image(spec: &Spec, random: &mut Random) -> Image {
         topics.push(offsets);
     }
     for topic in &topics {
-        let id = Uuid::from_u64_pair(random.next(), random.next());
-        let partitions = (0..topic.partitions)
-            .map(|index| place(topic, index, &brokers))
-            .collect();
-        let internal = topic.internal;
-        let topic_image = Topic {
-            id,
-            internal,
-            min_isr: topic.min_isr,
-            partitions,
-        };
+        let topic_image = new_topic(topic, &brokers, spec.settings.log_dirs, random);
         image
             .topics
             .insert(Arc::from(topic.name.as_str()), Arc::new(topic_image));
@@ -137,9 +128,25 @@ fn first_image(spec: &Spec, random: &mut Random) -> Image {
     image
 }
 
+/// A topic with a new id, spread over `brokers`.
+pub(super) fn new_topic(
+    topic: &TopicSpec,
+    brokers: &[NodeId],
+    log_dirs: u32,
+    random: &mut Random,
+) -> Topic {
+    let partitions = (0..topic.partitions).map(|index| place(topic, index, brokers, log_dirs));
+    Topic {
+        id: Uuid::from_u64_pair(random.next(), random.next()),
+        internal: topic.internal,
+        min_isr: topic.min_isr,
+        partitions: partitions.collect(),
+    }
+}
+
 /// Replicas of one partition: the leader goes round the brokers, the followers' distance grows
 /// with each turn, so that every pair of brokers shares partitions.
-fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId]) -> Partition {
+fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId], log_dirs: u32) -> Partition {
     let count = u32::try_from(brokers.len()).unwrap_or(1).max(1);
     let turn = index / count;
     let mut order: Vec<u32> = vec![index % count];
@@ -162,6 +169,7 @@ fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId]) -> Partition {
         removing: Vec::new(),
         leader_epoch: 0,
         partition_epoch: 0,
+        log_dir: index % log_dirs.max(1),
         replicas,
     }
 }
@@ -170,8 +178,9 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
     let mut nodes = BTreeMap::new();
     for node in &spec.nodes {
         let roles = node.roles;
+        let there = !spec.later.contains(&node.id);
         let started = ORIGIN - random.between((600_000, 1_200_000));
-        let broker = if roles.broker {
+        let broker = if roles.broker && there {
             BrokerPhase::Running
         } else {
             BrokerPhase::Off
@@ -186,21 +195,33 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             spec: node.clone(),
             run: 1,
             life: 1,
-            process: Process::Alive,
+            process: if there {
+                Process::Alive
+            } else {
+                Process::Ended {
+                    at: ORIGIN,
+                    reset_until: ORIGIN,
+                }
+            },
             frozen: false,
-            open: roles.broker,
+            open: roles.broker && there,
             started,
             unclean: false,
             exporter_at: started,
             broker,
             controller,
-            image: image.clone(),
-            loaded: true,
+            image: if there { image.clone() } else { Arc::default() },
+            loaded: there,
             first_offset: 0,
-            position: Position::Following,
+            position: if there {
+                Position::Following
+            } else {
+                Position::Never
+            },
             leader: None,
             epoch: 0,
-            latency: 0,
+            answers: Answers::default(),
+            disks: Disks::default(),
             catch_up_rate: spec.timing.catch_up_rate,
             ports: default_ports(node),
             exporter_fault: None,
@@ -237,19 +258,7 @@ fn first_logs(spec: &Spec, image: &Image) -> BTreeMap<PartitionId, PartitionLog>
             .find(|topic| topic.name == **name)
             .map_or(0, |t| t.rate);
         let end = 1_000_000 * u64::from(1 + index);
-        let replica = ReplicaLog {
-            end,
-            caught_up_at: ORIGIN,
-            produced: 0,
-        };
-        let replicas = partition.replicas.iter().map(|id| (*id, replica)).collect();
-        let log = PartitionLog {
-            rate,
-            at: ORIGIN,
-            high_watermark: end,
-            led_since: 0,
-            replicas,
-        };
+        let log = PartitionLog::new(&partition.replicas, rate, end, ORIGIN);
         logs.insert((name.clone(), index), log);
     }
     logs

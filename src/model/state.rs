@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::disks::Disks;
+use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Topic};
 use super::replication::PartitionLog;
 use super::{Fault, Listener, NodeId, NodeSpec, Release, Spec};
@@ -38,8 +40,9 @@ pub struct Cluster {
     pub(super) replicate_due: Option<Millis>,
     /// Pairs of nodes that cannot reach each other, smaller id first.
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
-    /// Clients have no right to describe topics.
-    pub(super) topics_hidden: bool,
+    pub(super) rights: Rights,
+    /// Logs of deleted topics that brokers which were down still have on disk.
+    pub(super) strays: BTreeMap<NodeId, BTreeSet<PartitionId>>,
     pub(super) stalled_groups: BTreeMap<String, BTreeMap<u32, i64>>,
 }
 
@@ -73,8 +76,8 @@ pub(super) struct Node {
     /// Whom it takes for the active controller.
     pub leader: Option<NodeId>,
     pub epoch: i32,
-    /// Extra time before each answer.
-    pub latency: Millis,
+    pub answers: Answers,
+    pub disks: Disks,
     /// Catch-up speed of its followers, records per second and partition.
     pub catch_up_rate: u64,
     pub ports: BTreeMap<Listener, u16>,
@@ -231,6 +234,16 @@ pub(super) enum Event {
         epoch: i32,
     },
     Balance,
+    /// The broker's next heartbeat tells which log dirs are offline.
+    DirsTold {
+        node: NodeId,
+        run: u64,
+    },
+    /// The process ends by itself (`Exit.halt`).
+    Halt {
+        node: NodeId,
+        run: u64,
+    },
 }
 
 /// SplitMix64: small, fast, the same everywhere.

@@ -164,15 +164,17 @@ impl Cluster {
         lines.gauge(("kafka.server", "KafkaServer"), "BrokerState", &[], state);
         self.replica_manager(node, lines);
         let logs = ("kafka.log", "LogManager");
-        lines.gauge(logs, "OfflineLogDirectoryCount", &[], 0.0);
+        let offline = size(node.disks.offline.len());
+        lines.gauge(logs, "OfflineLogDirectoryCount", &[], offline);
         if node.unclean && state < 2.0 {
             let dir = format!("\"/var/lib/kafka/data-{}\"", node.spec.id);
             lines.gauge(logs, "remainingLogsToRecover", &[("dir", &dir)], 1.0);
         }
         let fetcher = ("kafka.server", "ReplicaFetcherManager");
-        for name in ["FailedPartitionsCount", "DeadThreadCount"] {
-            lines.gauge(fetcher, name, &[("clientId", "Replica")], 0.0);
-        }
+        let client = [("clientId", "Replica")];
+        let failed = size(self.stale_copies(node.spec.id));
+        lines.gauge(fetcher, "FailedPartitionsCount", &client, failed);
+        lines.gauge(fetcher, "DeadThreadCount", &client, 0.0);
         lines.gauge(
             fetcher,
             "MaxLag",
@@ -211,7 +213,10 @@ impl Cluster {
             if !partition.replicas.contains(&id) {
                 continue;
             }
-            let leads = partition.leader == Some(id) && node.broker >= BrokerPhase::Running;
+            let lost = node.disks.offline.contains(&partition.log_dir);
+            counts.lost += flag(lost);
+            let leads =
+                partition.leader == Some(id) && node.broker >= BrokerPhase::Running && !lost;
             let needed = self.min_isr(topic, partition, node.release);
             let flags = Flags::of(partition, leads, needed);
             counts.add(partition, leads, flags);
@@ -228,7 +233,7 @@ impl Cluster {
         lines.gauge(bean, "AtMinIsrPartitionCount", &[], counts.at_min_isr);
         lines.gauge(bean, "LeaderCount", &[], counts.leaders);
         lines.gauge(bean, "PartitionCount", &[], counts.partitions);
-        lines.gauge(bean, "OfflineReplicaCount", &[], 0.0);
+        lines.gauge(bean, "OfflineReplicaCount", &[], counts.lost);
         lines.gauge(bean, "ReassigningPartitions", &[], counts.reassigning);
         lines.meter(bean, "IsrShrinksPerSec", count(node.isr_shrinks));
         lines.meter(bean, "IsrExpandsPerSec", count(node.isr_expands));
@@ -453,6 +458,8 @@ struct Counts {
     under_min_isr: f64,
     at_min_isr: f64,
     reassigning: f64,
+    /// Replicas in its own failed log dirs.
+    lost: f64,
 }
 
 impl Counts {

@@ -82,6 +82,10 @@ fn one(at: &At<'_>, resource: DescribeConfigsResource) -> DescribeConfigsResult 
 /// The cluster-wide default (an empty name) has no entries here.
 fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
     let id = at.node.spec.id;
+    if at.cluster.rights.no_cluster {
+        let message = "Cluster authorization failed.".to_owned();
+        return Err((code::CLUSTER_AUTHORIZATION_FAILED, message));
+    }
     if name.is_empty() {
         return Ok(Vec::new());
     }
@@ -205,7 +209,7 @@ fn newest_iv(release: Release) -> u8 {
 }
 
 fn topic(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
-    if at.cluster.topics_hidden {
+    if at.cluster.rights.hides(name) {
         let message = "Topic authorization failed.".to_owned();
         return Err((code::TOPIC_AUTHORIZATION_FAILED, message));
     }

@@ -43,6 +43,10 @@ pub(super) fn find(at: &At<'_>, request: FindCoordinatorRequest) -> Reply<FindCo
 
 /// The leader of the group's offsets partition, as this broker's metadata has it.
 fn coordinator(at: &At<'_>, group: &str) -> (i16, NodeId, StrBytes, i32) {
+    if at.cluster.rights.no_groups {
+        let error = code::GROUP_AUTHORIZATION_FAILED;
+        return (error, -1, StrBytes::default(), -1);
+    }
     let index = at.cluster.offsets_partition(group);
     let partition = index.and_then(|index| at.node.image.partition(OFFSETS_TOPIC, index));
     let leader = partition.and_then(|partition| partition.leader);
@@ -115,6 +119,9 @@ type Offsets = Vec<(TopicName, Vec<(i32, i64)>)>;
 /// Committed offsets of the wanted partitions, -1 where there is none. `None` asks for all; an
 /// unknown group has none and that is no error (kafka-lag-and-clients.md, section 1.7).
 fn offsets(at: &At<'_>, name: &str, wanted: Wanted) -> (i16, Offsets) {
+    if at.cluster.rights.no_groups {
+        return (code::GROUP_AUTHORIZATION_FAILED, nothing(wanted));
+    }
     match at.cluster.coordinates(at.node.spec.id, name) {
         None => return (code::NOT_COORDINATOR, nothing(wanted)),
         Some(since) if at.cluster.now < since + at.cluster.spec.timing.coordinator_load => {

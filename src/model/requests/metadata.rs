@@ -55,9 +55,9 @@ fn topics(
     let all = |version: i16, list: &[MetadataRequestTopic]| version == 0 && list.is_empty();
     let wanted = match wanted {
         Some(list) if !all(at.version, &list) => list,
-        Some(_) | None if at.cluster.topics_hidden => return Vec::new(),
         Some(_) | None => {
             let every = image.topics.iter();
+            let every = every.filter(|(name, _)| !at.cluster.rights.hides(name));
             return every
                 .map(|(name, topic)| describe(at, image, name, topic))
                 .collect();
@@ -77,11 +77,12 @@ fn one(at: &At<'_>, image: &Image, wanted: MetadataRequestTopic) -> MetadataResp
             .iter()
             .find(|(_, topic)| topic.id == wanted.topic_id),
     };
-    if let Some((name, topic)) = found.filter(|_| !at.cluster.topics_hidden) {
+    let hides = |name: &str| at.cluster.rights.hides(name);
+    if let Some((name, topic)) = found.filter(|(name, _)| !hides(name)) {
         return describe(at, image, name, topic);
     }
-    let error = match wanted.name {
-        Some(_) if at.cluster.topics_hidden => code::TOPIC_AUTHORIZATION_FAILED,
+    let error = match &wanted.name {
+        Some(name) if hides(name.0.as_str()) => code::TOPIC_AUTHORIZATION_FAILED,
         Some(_) => code::UNKNOWN_TOPIC_OR_PARTITION,
         None => code::UNKNOWN_TOPIC_ID,
     };
@@ -131,7 +132,7 @@ fn one_partition(
         .replicas
         .iter()
         .copied()
-        .filter(|id| !image.alive(*id))
+        .filter(|id| !image.alive(*id) || image.dir_failed(*id, partition))
         .collect();
     let mut response = MetadataResponsePartition::default()
         .with_error_code(error)

@@ -11,14 +11,14 @@ mod quorum;
 mod storage;
 mod versions;
 
-use std::time::Duration;
-
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeQuorumRequest, FindCoordinatorRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, OffsetFetchRequest, RequestHeader,
-    ResponseHeader,
+    ApiKey, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, MetadataRequest,
+    MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
 
@@ -35,9 +35,12 @@ mod code {
     pub(super) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     pub(super) const NOT_COORDINATOR: i16 = 16;
     pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    pub(super) const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+    pub(super) const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
     pub(super) const UNSUPPORTED_VERSION: i16 = 35;
     pub(super) const NOT_CONTROLLER: i16 = 41;
     pub(super) const INVALID_REQUEST: i16 = 42;
+    pub(super) const KAFKA_STORAGE_ERROR: i16 = 56;
     pub(super) const FENCED_LEADER_EPOCH: i16 = 74;
     pub(super) const UNKNOWN_LEADER_EPOCH: i16 = 75;
     pub(super) const UNKNOWN_TOPIC_ID: i16 = 100;
@@ -79,12 +82,8 @@ impl Cluster {
         }
         let answer = self.dispatch(node, listener, Bytes::copy_from_slice(request));
         match answer {
-            Answer::Reply(bytes) if node.latency > 0 => {
-                Answer::Delay(Duration::from_millis(node.latency), bytes)
-            }
-            Answer::Reply(_) | Answer::Delay(_, _) | Answer::CloseConnection | Answer::Silent => {
-                answer
-            }
+            Answer::Reply(bytes) => node.answers.of(request, bytes),
+            Answer::Delay(_, _) | Answer::CloseConnection | Answer::Silent => answer,
         }
     }
 
@@ -172,7 +171,10 @@ impl At<'_> {
         correlation: i32,
         mut body: Bytes,
         reply: impl FnOnce(&At<'_>, R) -> Reply<R::Response>,
-    ) -> Option<Answer> {
+    ) -> Option<Answer>
+    where
+        R::Response: Throttled,
+    {
         let codec = R::VERSIONS.intersect(&<R::Response as Message>::VERSIONS);
         if !(codec.min..=codec.max).contains(&self.version) {
             return None;
@@ -182,9 +184,16 @@ impl At<'_> {
             return None;
         }
         match reply(self, request) {
-            Reply::Is(response) => encode(correlation, &response, self.version),
+            Reply::Is(response) => {
+                let response = response.throttled(self.throttle());
+                encode(correlation, &response, self.version)
+            }
             Reply::Waits => Some(Answer::Silent),
         }
+    }
+
+    fn throttle(&self) -> i32 {
+        i32::try_from(self.node.answers.throttle).unwrap_or(i32::MAX)
     }
 
     /// The active controller as a request finds it: by this node itself, or forwarded to the one
@@ -194,6 +203,40 @@ impl At<'_> {
         let id = self.node.spec.id;
         let there = self.cluster.committing() == Some(leader);
         (there && (leader == id || self.cluster.linked(id, leader))).then_some(leader)
+    }
+}
+
+/// A response that can tell its client to slow down.
+trait Throttled {
+    fn throttled(self, ms: i32) -> Self;
+}
+
+macro_rules! throttled {
+    ($($response:ty),*) => {$(
+        impl Throttled for $response {
+            fn throttled(self, ms: i32) -> Self {
+                self.with_throttle_time_ms(ms)
+            }
+        }
+    )*};
+}
+
+throttled!(
+    ApiVersionsResponse,
+    DescribeClusterResponse,
+    DescribeConfigsResponse,
+    DescribeLogDirsResponse,
+    FindCoordinatorResponse,
+    ListOffsetsResponse,
+    ListPartitionReassignmentsResponse,
+    MetadataResponse,
+    OffsetFetchResponse
+);
+
+impl Throttled for DescribeQuorumResponse {
+    /// This message has no place for it.
+    fn throttled(self, _: i32) -> Self {
+        self
     }
 }
 

@@ -55,7 +55,7 @@ fn offset(
     wanted: &ListOffsetsPartition,
     debugging: bool,
 ) -> Result<(i64, i32), i16> {
-    if at.cluster.topics_hidden {
+    if at.cluster.rights.hides(topic) {
         return Err(code::TOPIC_AUTHORIZATION_FAILED);
     }
     let id = at.node.spec.id;
@@ -68,6 +68,9 @@ fn offset(
         .ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
     if !partition.replicas.contains(&id) {
         return Err(code::NOT_LEADER_OR_FOLLOWER);
+    }
+    if !at.cluster.disk_online(id, partition.log_dir) {
+        return Err(code::KAFKA_STORAGE_ERROR);
     }
     let asked = if at.version >= 4 {
         wanted.current_leader_epoch

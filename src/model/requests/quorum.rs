@@ -34,6 +34,11 @@ pub(super) fn answer(at: &At<'_>, request: DescribeQuorumRequest) -> Reply<Descr
     if !named {
         return Reply::Is(refused(code::UNKNOWN_TOPIC_OR_PARTITION));
     }
+    if at.cluster.rights.no_cluster {
+        // Error 31 for the whole answer (`DescribeQuorumRequest.getTopLevelErrorResponse`).
+        let refused = DescribeQuorumResponse::default();
+        return Reply::Is(refused.with_error_code(code::CLUSTER_AUTHORIZATION_FAILED));
+    }
     let own = at.node.spec.id;
     let reply = match (at.listener, at.controller()) {
         (Listener::Broker, None) => return Reply::Waits,
@@ -176,6 +181,12 @@ pub(super) fn reassignments(
     at: &At<'_>,
     request: ListPartitionReassignmentsRequest,
 ) -> Reply<ListPartitionReassignmentsResponse> {
+    if at.cluster.rights.no_cluster {
+        let refused = ListPartitionReassignmentsResponse::default()
+            .with_error_code(code::CLUSTER_AUTHORIZATION_FAILED)
+            .with_error_message(Some(text("Cluster authorization failed.")));
+        return Reply::Is(refused);
+    }
     match (at.listener, at.controller()) {
         (Listener::Broker, None) => return Reply::Waits,
         (Listener::Broker, Some(_)) => {}

@@ -6,7 +6,7 @@ use kafka_protocol::messages::api_versions_response::{
 };
 use kafka_protocol::protocol::{Message, StrBytes};
 
-use super::{At, code, encode};
+use super::{At, Throttled, code, encode};
 use crate::model::Answer;
 
 /// The only API that answers a version it does not have: error 35 in format 0 with its own range,
@@ -30,7 +30,9 @@ pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answe
             .with_min_version(min)
             .with_max_version(max)
     });
-    let mut response = ApiVersionsResponse::default().with_api_keys(keys.collect());
+    let mut response = ApiVersionsResponse::default()
+        .with_api_keys(keys.collect())
+        .throttled(at.throttle());
     if at.version >= 3 {
         response = with_features(at, response);
     }

@@ -7,13 +7,17 @@
     reason = "tests of a simulation, small numbers and wall time"
 )]
 
+mod answers;
 mod chaos;
 mod controllers;
+mod disks;
 mod faults;
+mod joining;
 mod protocol;
 mod replicas;
 mod served;
 mod timelines;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
