@@ -4,9 +4,16 @@
 //! The aim is at most 1.2 times the bare server's CPU per request (issue 3). Rounds alternate
 //! between the two, so that other load on the machine meets both; the median counts.
 //!
-//! `cargo bench --bench check [-- --requests N --rounds N]`
+//! `lab bench check`, or `cargo bench --bench check [-- --requests N --rounds N]`
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a benchmark reports on standard output"
+)]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot run ends here")]
+
+#[expect(dead_code, reason = "its rounds are timed from outside, per server")]
+mod measure;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +31,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc as questions, oneshot};
@@ -34,46 +42,36 @@ use upgrade_gate::checks::reason::{Reason, Severity};
 use upgrade_gate::clock::{Clock, SystemClock};
 use upgrade_gate::engine::handle::GateHandle;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::evidence::policy::Mode;
-use upgrade_gate::evidence::snapshot::ClusterKind;
-use upgrade_gate::gate::parts::{ClusterView, FactsView, ReasonView, ViewParts, WindowView};
+use upgrade_gate::gate::parts::{ReasonView, ViewParts};
 use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
 use upgrade_gate::metrics::{BuildInfo, Metrics};
 use upgrade_gate::server::{AppState, Limits, Server};
-use upgrade_gate::time::Mono;
 use upgrade_gate::view::Published;
+
+use measure::{Spread, argument, seconds};
 
 const REQUEST: &[u8] = b"GET /api/v1/gates/default/check HTTP/1.1\r\nHost: gate\r\n\
     User-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
 const CONNECTIONS: usize = 4;
 
 fn main() {
-    let argument = |name: &str, default: usize| {
-        let mut arguments = std::env::args().skip_while(|argument| argument != name);
-        arguments
-            .nth(1)
-            .and_then(|it| it.parse().ok())
-            .unwrap_or(default)
-    };
     let (requests, rounds) = (argument("--requests", 8_000), argument("--rounds", 41));
-    for (name, reasons) in [("open, no reasons", 0), ("closed, 3 reasons", 3)] {
+    let mut report = json!({ "connections": CONNECTIONS, "requests_per_round": requests });
+    for (name, reasons) in [("open", 0), ("closed", 3)] {
         let view = view(reasons);
         let check = Running::start(move |runtime, stop| serve_check(runtime, view, stop));
         let size = body_size(check.address);
         let bare = Running::start(move |runtime, stop| serve_bare(runtime, size, stop));
-        compare(name, size, &check, &bare, requests, rounds);
+        let mut compared = compare(&check, &bare, requests, rounds);
+        compared["reasons"] = json!(reasons);
+        compared["body_bytes"] = json!(size);
+        report[name] = compared;
     }
+    println!("{report:#}");
 }
 
-fn compare(
-    name: &str,
-    size: usize,
-    check: &Running,
-    bare: &Running,
-    requests: usize,
-    rounds: usize,
-) {
+fn compare(check: &Running, bare: &Running, requests: usize, rounds: usize) -> Value {
     load(check, requests / 10);
     load(bare, requests / 10);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -81,41 +79,14 @@ fn compare(
         ours.push(load(check, requests));
         theirs.push(load(bare, requests));
     }
-    let mut ratios: Vec<f64> = ours
-        .iter()
-        .zip(&theirs)
-        .map(|(a, b)| a.cpu / b.cpu)
-        .collect();
-    let (ours_cpu, theirs_cpu) = (
-        median(ours.iter().map(|r| r.cpu)),
-        median(theirs.iter().map(|r| r.cpu)),
-    );
-    let (ours_rate, theirs_rate) = (
-        median(ours.iter().map(|r| r.rate)),
-        median(theirs.iter().map(|r| r.rate)),
-    );
-    ratios.sort_by(f64::total_cmp);
-    println!("{name}: body {size} bytes, {CONNECTIONS} connections, {rounds} rounds of {requests}");
-    println!(
-        "  check {:6.2} us CPU/request {ours_rate:9.0} requests/s",
-        ours_cpu * 1e6
-    );
-    println!(
-        "  bare  {:6.2} us CPU/request {theirs_rate:9.0} requests/s",
-        theirs_cpu * 1e6
-    );
-    println!(
-        "  ratio {:.3} (median of rounds; {:.3} to {:.3})",
-        median(ratios.iter().copied()),
-        ratios.first().copied().unwrap_or(f64::NAN),
-        ratios.last().copied().unwrap_or(f64::NAN)
-    );
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let cpu = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.cpu * 1e6)).json();
+    let rate = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).json();
+    let pairs = ours.iter().zip(&theirs);
+    json!({
+        "cpu_microseconds_per_request": { "check": cpu(&ours), "bare": cpu(&theirs) },
+        "requests_per_second": { "check": rate(&ours), "bare": rate(&theirs) },
+        "cpu_ratio": Spread::of(pairs.map(|(ours, bare)| ours.cpu / bare.cpu)).json(),
+    })
 }
 
 /// A server on a thread of its own, whose CPU time can be asked for.
@@ -169,15 +140,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-fn seconds(clock: ClockId) -> f64 {
-    let time = clock_gettime(clock);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-    .as_secs_f64()
 }
 
 /// One round.
@@ -327,31 +289,14 @@ fn view(reasons: i32) -> View {
         source: None,
         asked: Some(now.mono),
     };
+    let nothing = View::nothing(GateName::default(), now, Reason::WarmingUp, "just started");
     View::new(ViewParts {
-        gate: GateName::default(),
-        generation: 1,
-        evaluated: now,
-        valid_until: Mono::from_nanos(u64::MAX),
         state: if reasons == 0 {
             State::Open
         } else {
             State::Closed
         },
-        since: now.wall,
-        transitions: BTreeMap::new(),
         reasons: (0..reasons).map(reason).collect(),
-        checks: Vec::new(),
-        nodes: Vec::new(),
-        sources: Vec::new(),
-        window: WindowView::default(),
-        cluster: ClusterView {
-            id: None,
-            kind: ClusterKind::KRaft,
-            controller: None,
-            metadata_version: None,
-        },
-        facts: FactsView::default(),
-        groups: Vec::new(),
-        mode: Mode::default(),
+        ..nothing.at(now.mono).last_known().clone()
     })
 }

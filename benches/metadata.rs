@@ -1,63 +1,93 @@
 //! A Metadata answer of 50,000 partitions (5,000 topics x 10, RF 3, v12): our decoder, straight
-//! into the flat table, beside the `kafka-protocol` crate's. Prints allocations and bytes per
-//! decode before the times. Aim: 1.5 ms, under 100 allocations.
-#![expect(clippy::print_stdout, reason = "a bench reports on standard output")]
+//! into the flat table, beside the `kafka-protocol` crate's. Aim: 1.5 ms, under 100 allocations.
+//!
+//! `lab bench metadata`, or `cargo bench --bench metadata [-- --rounds N]`
+
 #![expect(
-    unsafe_code,
-    reason = "counting allocations needs an allocator; this one only counts and passes on"
+    clippy::print_stdout,
+    reason = "a benchmark reports on standard output"
 )]
 #![expect(
     clippy::unwrap_used,
-    reason = "a bench that cannot make its input has failed"
+    reason = "a benchmark that cannot make its input has failed"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod measure;
+#[path = "../fuzz/src/memory.rs"]
+#[expect(unreachable_pub, reason = "shared with the fuzz targets")]
+mod memory;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::{Bytes, BytesMut};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, MetadataResponse};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use serde_json::{Value, json};
 use upgrade_gate::kafka::decode::metadata;
+
+use measure::{Work, alternate, argument, round};
+use memory::{Counting, Taken, taken};
 
 const VERSION: i16 = 12;
 const TOPICS: u32 = 5_000;
 const PARTITIONS: i32 = 10;
 const BROKERS: i32 = 12;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size(), Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(size, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    let frame = answer();
+    let (table, ours_took) = taken(|| ours(&frame).table);
+    let (response, theirs_took) = taken(|| theirs(&frame));
+    assert_eq!(
+        (table.len(), response.topics.len()),
+        (50_000, 5_000),
+        "both read all of it"
+    );
+    drop((table, response));
+    let took = alternate(
+        argument("--rounds", 61),
+        &mut [
+            Work {
+                name: "ours",
+                times: 4,
+                run: &mut || drop(black_box(ours(black_box(&frame)))),
+            },
+            Work {
+                name: "kafka_protocol",
+                times: 1,
+                run: &mut || drop(black_box(theirs(black_box(&frame)))),
+            },
+        ],
+    );
+    let [(_, ours), (_, theirs)] = &took[..] else {
+        panic!("two works were measured");
+    };
+    let report = json!({
+        "frame": {
+            "bytes": frame.len(),
+            "topics": TOPICS,
+            "partitions": 50_000,
+            "version": VERSION,
+        },
+        "microseconds": { "ours": ours.json(), "kafka_protocol": theirs.json() },
+        "memory": { "ours": memory(ours_took), "kafka_protocol": memory(theirs_took) },
+        "peer_by_ours": round(theirs.median() / ours.median()),
+    });
+    println!("{report:#}");
+}
+
+fn memory(taken: Taken) -> Value {
+    json!({
+        "allocations": taken.allocations,
+        "bytes": taken.bytes,
+        "peak_bytes": taken.peak,
+    })
+}
 
 fn answer() -> Bytes {
     let brokers = (0..BROKERS).map(|id| {
@@ -100,39 +130,10 @@ fn topic(number: u32) -> MetadataResponseTopic {
         .with_partitions((0..PARTITIONS).map(partition).collect())
 }
 
-fn counted<T>(what: &str, decode: impl FnOnce() -> T) -> T {
-    let before = (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed));
-    let value = decode();
-    let allocations = ALLOCATIONS.load(Relaxed) - before.0;
-    let bytes = BYTES.load(Relaxed) - before.1;
-    println!("{what}: {allocations} allocations, {bytes} bytes per decode");
-    value
-}
-
 fn ours(frame: &[u8]) -> metadata::Metadata {
     metadata::decode(frame, VERSION).unwrap()
 }
 
-fn crates(frame: &Bytes) -> MetadataResponse {
+fn theirs(frame: &Bytes) -> MetadataResponse {
     MetadataResponse::decode(&mut frame.clone(), VERSION).unwrap()
 }
-
-fn metadata_of_50_000_partitions(criterion: &mut Criterion) {
-    let frame = answer();
-    println!("frame: {} bytes", frame.len());
-    let table = counted("ours", || ours(&frame)).table;
-    assert_eq!(table.len(), 50_000);
-    let response = counted("kafka-protocol", || crates(&frame));
-    assert_eq!(response.topics.len(), 5_000);
-    let mut group = criterion.benchmark_group("metadata_50000");
-    group.sample_size(20);
-    group.throughput(Throughput::Bytes(u64::try_from(frame.len()).unwrap()));
-    group.bench_function("ours", |bencher| bencher.iter(|| ours(black_box(&frame))));
-    group.bench_function("kafka-protocol", |bencher| {
-        bencher.iter(|| crates(black_box(&frame)));
-    });
-    group.finish();
-}
-
-criterion_group!(benches, metadata_of_50_000_partitions);
-criterion_main!(benches);

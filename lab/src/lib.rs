@@ -16,6 +16,7 @@
 //! demo       a rolling restart in front of a gate, on real Kafka
 //! prove      long proofs on real Kafka, written to docs/proof
 //! simulate   the gate on a simulated cluster, with an oracle that knows the truth
+//! bench      ours beside its peers;  fuzz: everything that reads foreign bytes; both to docs/proof
 //! record     pages of the real JMX exporter;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
 //! ```
@@ -28,10 +29,12 @@
 pub mod admin;
 mod archive;
 pub mod artifacts;
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod demo;
 pub mod format;
+pub mod fuzz;
 pub mod http;
 pub mod links;
 pub mod load;

@@ -85,24 +85,7 @@ impl Server {
             state,
             limits,
         } = self;
-        let http = &state.metrics.counters().http;
-        let whole = |number| u64::try_from(number).unwrap_or(u64::MAX);
-        http.connections_limit
-            .store(whole(limits.connections), Ordering::Relaxed);
-        http.waiters_limit
-            .store(whole(limits.waiters), Ordering::Relaxed);
-        let running = Running {
-            places: Arc::new(Semaphore::new(limits.connections)),
-            app: Arc::new(App {
-                waiters: Semaphore::new(limits.waiters),
-                stopping: shutdown.clone(),
-                rendered: Rendered::default(),
-                state,
-                limits,
-            }),
-            shutdown,
-            connections: TaskTracker::new(),
-        };
+        let running = Running::new(state, limits, shutdown);
         let loops = TaskTracker::new();
         for listener in listeners {
             loops.spawn(running.clone().accept(listener));
@@ -117,6 +100,19 @@ impl Server {
     }
 }
 
+/// Answers on one stream that somebody else accepted, until its caller is done or `shutdown`: the
+/// same rules as on a [`Server`]'s own connections, without its listeners.
+pub async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    peer: IpAddr,
+    state: AppState,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let running = Running::new(state, limits, shutdown);
+    running.converse(stream, peer).await;
+}
+
 /// What the accept loops and connections of one server share.
 #[derive(Clone)]
 struct Running {
@@ -127,6 +123,27 @@ struct Running {
 }
 
 impl Running {
+    fn new(state: AppState, limits: Limits, shutdown: CancellationToken) -> Self {
+        let http = &state.metrics.counters().http;
+        let whole = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        http.connections_limit
+            .store(whole(limits.connections), Ordering::Relaxed);
+        http.waiters_limit
+            .store(whole(limits.waiters), Ordering::Relaxed);
+        Self {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            app: Arc::new(App {
+                waiters: Semaphore::new(limits.waiters),
+                stopping: shutdown.clone(),
+                rendered: Rendered::default(),
+                state,
+                limits,
+            }),
+            shutdown,
+            connections: TaskTracker::new(),
+        }
+    }
+
     async fn accept(self, listener: TcpListener) {
         let mut pause = Duration::ZERO;
         loop {

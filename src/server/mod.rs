@@ -29,7 +29,7 @@ mod verdict;
 use std::time::Duration;
 
 pub use app::{AppState, Reload, ReloadFuture};
-pub use listen::{ListenError, Server};
+pub use listen::{ListenError, Server, serve_stream};
 
 /// How much of the server one caller, or all of them, may take.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ mod config;
 mod dashboards;
 mod demo;
 mod docs;
+mod fuzz;
 mod hostile;
 mod http;
 mod metrics;

@@ -1,4 +1,4 @@
-//! The command line. `prove` and `bench` get modules of their own beside these.
+//! The command line.
 
 mod load;
 mod protocol;
@@ -91,6 +91,10 @@ enum Command {
         #[command(subcommand)]
         what: prove::What,
     },
+    /// Measure ours beside its peer, in release; writes docs/proof/bench-NAME.json
+    Bench(lab::bench::Args),
+    /// Fuzz everything that reads foreign bytes, at length; writes docs/proof/fuzz.json
+    Fuzz(lab::fuzz::Args),
     /// Record pages of the real JMX exporter as raw material for fixtures
     Record(record::Args),
 }
@@ -106,6 +110,8 @@ impl Cli {
             Command::Record(args) => return record::run(args).await,
             Command::Demo(args) => return lab::demo::run(&args).await,
             Command::Prove { what } => return what.run().await,
+            Command::Bench(args) => return lab::bench::run(&args),
+            Command::Fuzz(args) => return lab::fuzz::run(&args),
             Command::Status { json } => return status(&lab, json).await,
             Command::Down => return down(&lab).await,
             Command::Stop { node } => Order::Stop { node },

@@ -18,9 +18,11 @@ pub struct Header {
     pub commit: String,
     /// When it ended, UTC.
     pub finished: String,
-    /// Kafka's release, or releases.
+    /// Kafka's release, or releases; none where no Kafka took part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kafka: Vec<String>,
-    /// What `java -version` says first.
+    /// What `java -version` says first, where Kafka took part.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub java: String,
     /// Cores of the machine, and its load average at the end.
     pub machine: String,
@@ -35,8 +37,12 @@ impl Header {
             command: format!("lab {}", command.join(" ")),
             commit: commit(),
             finished: jiff::Timestamp::now().to_string(),
+            java: if kafka.is_empty() {
+                String::new()
+            } else {
+                java()
+            },
             kafka,
-            java: java(),
             machine: machine(),
         }
     }
@@ -75,10 +81,25 @@ fn said(command: &mut Command) -> String {
     )
 }
 
+/// Where a change makes another program.
+const CODE: [&str; 7] = [
+    "src",
+    "lab",
+    "benches",
+    "fuzz/src",
+    "fuzz/fuzz_targets",
+    "Cargo.toml",
+    "Cargo.lock",
+];
+
 fn commit() -> String {
     let hash = said(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
     // The proof's own output does not make the tree another one.
-    let changed = said(Command::new("git").args(["status", "--porcelain", "--", "src", "lab"]));
+    let changed = said(
+        Command::new("git")
+            .args(["status", "--porcelain", "--"])
+            .args(CODE),
+    );
     if changed.is_empty() {
         hash
     } else {

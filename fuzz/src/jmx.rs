@@ -1,0 +1,163 @@
+//! A JMX exporter's page: the scanner and the recogniser.
+//!
+//! The first byte chooses the format, the rest is the page.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
+use upgrade_gate::jmx::page::{self, PageError};
+use upgrade_gate::jmx::recognise::Recogniser;
+use upgrade_gate::jmx::scan::{Counts, Damage, Format, Label, Verdict, scan};
+
+static RECOGNISER: LazyLock<Recogniser> = LazyLock::new(Recogniser::default);
+
+/// Name, labels, bits of the value.
+type Sample = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, u64);
+
+/// Reads one page.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let Some((choice, page)) = input.split_first() else {
+        return;
+    };
+    let format = if choice % 2 == 0 {
+        Format::Text
+    } else {
+        Format::OpenMetrics
+    };
+    let recogniser = &*RECOGNISER;
+    let facts = super::bounded(16 << 10, 64, page.len(), || {
+        page::read(page, format, recogniser)
+    });
+    let numbers = numbers(page);
+    match &facts {
+        Ok(facts) => said(facts, &numbers),
+        Err(
+            PageError::NotKafka { .. } | PageError::Empty | PageError::Html | PageError::Damaged(_),
+        ) => {}
+    }
+    if format == Format::Text && !page.ends_with(b"\n") && !last_line(page).starts_with(b"# EOF") {
+        assert!(facts.is_err(), "a page that ends inside a line was read");
+    }
+    let whole = samples(page, format);
+    if let Ok((samples, counts)) = &whole {
+        assert!(counts.samples >= samples.len() as u64);
+        for sample in samples {
+            from_the_text(sample, page, &numbers);
+        }
+    }
+    line_by_line(page, &whole, format);
+}
+
+/// Everything on a page.
+fn samples(page: &[u8], format: Format) -> Result<(Vec<Sample>, Counts), Damage> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    let mut found: Vec<(usize, Vec<(Vec<u8>, Vec<u8>)>, f64)> = Vec::new();
+    let judge = |name: &[u8]| {
+        names.push(name.to_vec());
+        Verdict::Wanted(names.len() - 1)
+    };
+    let take = |index: usize, labels: &[Label<'_>], value: f64| {
+        let labels = labels
+            .iter()
+            .map(|label| (label.name.to_vec(), label.value.to_vec()));
+        found.push((index, labels.collect(), value));
+    };
+    let counts = scan(page, format, judge, take)?;
+    let named = |(index, labels, value): (usize, _, f64)| {
+        let value = if value.is_nan() { f64::NAN } else { value };
+        (names[index].clone(), labels, value.to_bits())
+    };
+    Ok((found.into_iter().map(named).collect(), counts))
+}
+
+/// A line means the same alone as after the lines before it, and only damage fails a page.
+fn line_by_line(page: &[u8], whole: &Result<(Vec<Sample>, Counts), Damage>, format: Format) {
+    let mut alone = Vec::new();
+    let mut damaged = None;
+    for (number, line) in page.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if !line.ends_with(b"\n") {
+            break; // What is behind the last newline is not read.
+        }
+        match samples(line, Format::Text) {
+            Ok((samples, _)) => alone.extend(samples),
+            Err(Damage::Line { .. }) => {
+                damaged = Some(number + 1);
+                break;
+            }
+            Err(damage @ Damage::Cut { .. }) => panic!("{damage} in a whole line"),
+        }
+    }
+    match whole {
+        Ok((samples, _)) => {
+            assert_eq!(damaged, None, "damage that the page does not show");
+            assert_eq!(*samples, alone, "lines mean something else on their page");
+        }
+        Err(Damage::Line { line, .. }) => assert_eq!(damaged, Some(*line)),
+        Err(Damage::Cut { bytes }) => {
+            assert_eq!((damaged, *bytes), (None, page.len()));
+            let cut = !page.ends_with(b"\n");
+            assert!(cut || format == Format::OpenMetrics || page.is_empty());
+        }
+    }
+}
+
+fn last_line(page: &[u8]) -> &[u8] {
+    page.rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default()
+}
+
+/// Bits of every number that stands anywhere on the page; NaN is always among them.
+fn numbers(page: &[u8]) -> HashSet<u64> {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'}' | b'#');
+    let number = |token: &[u8]| std::str::from_utf8(token).ok()?.parse::<f64>().ok();
+    let numbers = page.split(ends).filter_map(number).map(f64::to_bits);
+    numbers.chain([f64::NAN.to_bits()]).collect()
+}
+
+/// No value that is not on the page, and no label.
+fn from_the_text((name, labels, value): &Sample, page: &[u8], numbers: &HashSet<u64>) {
+    assert!(
+        numbers.contains(value),
+        "{} is not on the page",
+        f64::from_bits(*value)
+    );
+    if page.contains(&b'\\') {
+        return; // Escaped texts look different on the page.
+    }
+    let there = |text: &[u8]| text.is_empty() || page.windows(text.len()).any(|part| part == text);
+    assert!(there(name), "a name that is not on the page");
+    for (name, value) in labels {
+        assert!(
+            there(name) && there(value),
+            "a label that is not on the page"
+        );
+    }
+}
+
+/// Facts are numbers from the page (or sums, for the few that are added up), never negative
+/// counts and never infinite.
+fn said(facts: &JmxFacts, numbers: &HashSet<u64>) {
+    assert!(
+        facts.kafka_samples > 0,
+        "facts of a page that is not Kafka's"
+    );
+    for (metric, value) in &facts.values {
+        assert!(!value.is_infinite(), "{metric} is {value}");
+        let summed = matches!(
+            metric,
+            Metric::UnderReplicatedPartitions
+                | Metric::UnderMinIsrPartitionCount
+                | Metric::RemainingLogsToRecover
+        );
+        assert!(
+            summed || value.is_nan() || numbers.contains(&value.to_bits()),
+            "{metric} is {value}, which is not on the page"
+        );
+    }
+    assert!(facts.heartbeat_age_ms.values().all(|age| *age >= 0.0));
+}

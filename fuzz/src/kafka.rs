@@ -1,0 +1,89 @@
+//! Every decoder of Kafka's answers.
+//!
+//! The first byte chooses the decoder, the second its version, the rest is the answer's body.
+
+use std::fmt::Debug;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    ApiVersionsResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeLogDirsResponse,
+    DescribeQuorumResponse, FindCoordinatorResponse, ListOffsetsResponse,
+    ListPartitionReassignmentsResponse, MetadataResponse, OffsetFetchResponse,
+};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use upgrade_gate::kafka::decode::{
+    api_versions, cluster, configs, groups, list_offsets, log_dirs, metadata, moves, quorum,
+};
+use upgrade_gate::kafka::reader::DecodeError;
+
+/// Decodes one answer.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let [choice, version, body @ ..] = input else {
+        return;
+    };
+    let body = Body {
+        version: *version,
+        bytes: body,
+    };
+    match choice % 10 {
+        0 => body.decode::<_, ApiVersionsResponse>(0, 4, api_versions::decode),
+        1 => body.decode::<_, DescribeClusterResponse>(0, 2, cluster::decode),
+        2 => body.decode::<_, MetadataResponse>(1, 13, metadata::decode),
+        3 => body.decode::<_, DescribeQuorumResponse>(0, 2, quorum::decode),
+        4 => body.decode::<_, ListPartitionReassignmentsResponse>(0, 0, moves::decode),
+        5 => body.decode::<_, DescribeConfigsResponse>(1, 4, configs::decode),
+        6 => body.decode::<_, DescribeLogDirsResponse>(1, 4, log_dirs::decode),
+        7 => body.decode::<_, ListOffsetsResponse>(1, 10, list_offsets::decode),
+        8 => body.decode::<_, FindCoordinatorResponse>(0, 6, groups::decode_coordinators),
+        _ => body.decode::<_, OffsetFetchResponse>(5, 9, groups::decode_commits),
+    }
+}
+
+struct Body<'a> {
+    version: u8,
+    bytes: &'a [u8],
+}
+
+impl Body<'_> {
+    /// Our decoder takes no memory that the frame does not pay for, takes the whole frame and
+    /// nothing but it, and reads what the `kafka-protocol` crate reads.
+    fn decode<T, C>(&self, lowest: u8, best: u8, ours: fn(&[u8], i16) -> Result<T, DecodeError>)
+    where
+        T: PartialEq + Debug,
+        C: Decodable + Encodable,
+    {
+        let version = i16::from(lowest + self.version % (best - lowest + 1));
+        let bytes = self.bytes;
+        let decode = || ours(bytes, version);
+        let Ok(answer) = super::bounded(4 << 10, 64, bytes.len(), decode) else {
+            return;
+        };
+        if let Some((_, cut)) = bytes.split_last() {
+            assert!(ours(cut, version).is_err(), "a cut answer was accepted");
+        }
+        let longer = [bytes, &[0]].concat();
+        assert_eq!(ours(&longer, version), Err(DecodeError::LeftOver(1)));
+        // Written anew by the crate, in its own way: other lengths of numbers, other tags.
+        if let Some(rewritten) = rewritten::<C>(bytes, version) {
+            let again = ours(&rewritten, version);
+            assert_eq!(
+                again.as_ref(),
+                Ok(&answer),
+                "v{version}: {bytes:?} as {rewritten:?}"
+            );
+        }
+    }
+}
+
+/// What the crate makes of a body, when it reads and writes it. Only for bodies that our decoder
+/// has accepted: the crate reserves memory by any count it meets.
+fn rewritten<C: Decodable + Encodable>(bytes: &[u8], version: i16) -> Option<Bytes> {
+    let mut rest = Bytes::copy_from_slice(bytes);
+    let answer = C::decode(&mut rest, version).ok()?;
+    let mut out = BytesMut::new();
+    answer.encode(&mut out, version).ok()?;
+    rest.is_empty().then(|| out.freeze())
+}
