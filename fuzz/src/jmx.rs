@@ -2,7 +2,7 @@
 //!
 //! The first byte chooses the format, the rest is the page.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
@@ -45,8 +45,9 @@ pub fn run(input: &[u8]) {
     let whole = samples(page, format);
     if let Ok((samples, counts)) = &whole {
         assert!(counts.samples >= samples.len() as u64);
-        for sample in samples {
-            from_the_text(sample, page, &numbers);
+        for (_, _, value) in samples {
+            let there = numbers.contains(value);
+            assert!(there, "{} is not on the page", f64::from_bits(*value));
         }
     }
     line_by_line(page, &whole, format);
@@ -61,6 +62,9 @@ fn samples(page: &[u8], format: Format) -> Result<(Vec<Sample>, Counts), Damage>
         Verdict::Wanted(names.len() - 1)
     };
     let take = |index: usize, labels: &[Label<'_>], value: f64| {
+        for text in labels.iter().flat_map(|label| [&label.name, &label.value]) {
+            assert!(stands_on(page, text), "a label that is not on the page");
+        }
         let labels = labels
             .iter()
             .map(|label| (label.name.to_vec(), label.value.to_vec()));
@@ -112,36 +116,24 @@ fn last_line(page: &[u8]) -> &[u8] {
 }
 
 /// Bits of every number that stands anywhere on the page; NaN is always among them.
-fn numbers(page: &[u8]) -> HashSet<u64> {
+fn numbers(page: &[u8]) -> Vec<u64> {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'}' | b'#');
     let number = |token: &[u8]| std::str::from_utf8(token).ok()?.parse::<f64>().ok();
     let numbers = page.split(ends).filter_map(number).map(f64::to_bits);
     numbers.chain([f64::NAN.to_bits()]).collect()
 }
 
-/// No value that is not on the page, and no label.
-fn from_the_text((name, labels, value): &Sample, page: &[u8], numbers: &HashSet<u64>) {
-    assert!(
-        numbers.contains(value),
-        "{} is not on the page",
-        f64::from_bits(*value)
-    );
-    if page.contains(&b'\\') {
-        return; // Escaped texts look different on the page.
-    }
-    let there = |text: &[u8]| text.is_empty() || page.windows(text.len()).any(|part| part == text);
-    assert!(there(name), "a name that is not on the page");
-    for (name, value) in labels {
-        assert!(
-            there(name) && there(value),
-            "a label that is not on the page"
-        );
+/// Whether a text is a piece of the page itself; one with escapes cannot be, and is shorter.
+fn stands_on(page: &[u8], text: &Cow<'_, [u8]>) -> bool {
+    match text {
+        Cow::Borrowed(text) => text.is_empty() || page.as_ptr_range().contains(&text.as_ptr()),
+        Cow::Owned(text) => page.contains(&b'\\') && text.len() < page.len(),
     }
 }
 
 /// Facts are numbers from the page (or sums, for the few that are added up), never negative
 /// counts and never infinite.
-fn said(facts: &JmxFacts, numbers: &HashSet<u64>) {
+fn said(facts: &JmxFacts, numbers: &[u64]) {
     assert!(
         facts.kafka_samples > 0,
         "facts of a page that is not Kafka's"

@@ -16,10 +16,16 @@ use crate::prove::report::{self, Header};
 pub struct Args {
     /// Which targets; none: all of them, one after the other
     targets: Vec<Target>,
-    /// How many inputs each target gets
+    /// How many inputs each target gets in all; what the file counts already is not done again
     #[arg(long, default_value_t = 10_000_000)]
     runs: u64,
+    /// Count from zero
+    #[arg(long)]
+    anew: bool,
 }
+
+/// Inputs between two writes of the file: a run that is interrupted goes on from there.
+const ROUND: u64 = 500_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Target {
@@ -46,9 +52,8 @@ impl Target {
     /// Bytes of an input at most: small ones are tried faster and are enough to reach all code.
     const fn longest(self) -> u32 {
         match self {
-            Self::Jmx | Self::Server => 1024,
-            Self::Kafka => 512,
-            Self::Config => 768,
+            Self::Jmx | Self::Server | Self::Config => 512,
+            Self::Kafka => 256,
         }
     }
 }
@@ -70,7 +75,9 @@ struct Before {
 /// What one target's run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// The commit of the tree it ran from.
+    /// The commit of the tree of the first inputs counted here.
+    first_commit: String,
+    /// The commit of the tree of the last ones.
     commit: String,
     /// When it ended, UTC.
     finished: String,
@@ -90,7 +97,7 @@ struct Record {
     findings: u64,
 }
 
-/// Fuzzes and writes the file after each target. Run in the project's folder.
+/// Fuzzes and writes the file every now and then. Run in the project's folder.
 ///
 /// # Errors
 /// When cargo-fuzz cannot be run, or a target found something: its input is in `fuzz/artifacts`.
@@ -100,25 +107,30 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         &args.targets
     };
+    let header = Header::new("fuzz", Vec::new());
     for target in targets {
-        let header = Header::new("fuzz", Vec::new());
-        let record = fuzz(*target, args.runs, &header.commit)?;
-        let found = record.findings;
-        let mut all = before();
-        all.insert(target.name().to_owned(), record);
-        let header = header.ended();
-        let path = report::write(
-            "fuzz",
-            &Proof {
-                header,
-                targets: all,
-            },
-        )?;
-        println!("{}: written to {}", target.name(), path.display());
-        ensure!(
-            found == 0,
-            "find nothing in {name}: see fuzz/artifacts/{name}, and run `cargo +nightly fuzz run {name} FILE`",
-            name = target.name()
+        let name = target.name();
+        // After a finding everything is another program: it is counted from zero.
+        let known = before().remove(name).filter(|known| known.findings == 0);
+        let mut record = known.filter(|_| !args.anew).unwrap_or_default();
+        while record.runs < args.runs {
+            record.add(
+                fuzz(*target, ROUND.min(args.runs - record.runs))?,
+                &header.commit,
+            );
+            // Another target may have been counted meanwhile.
+            let mut targets = before();
+            targets.insert(name.to_owned(), record.clone());
+            let header = header.clone().ended();
+            report::write("fuzz", &Proof { header, targets })?;
+            ensure!(
+                record.findings == 0,
+                "get through without a finding: see fuzz/artifacts/{name}, and run `cargo +nightly fuzz run -s none {name} FILE`"
+            );
+        }
+        println!(
+            "{name}: {} inputs in {} s, nothing found",
+            record.runs, record.seconds
         );
     }
     Ok(())
@@ -129,19 +141,13 @@ fn before() -> BTreeMap<String, Record> {
     serde_json::from_slice(&text).map_or_else(|_| BTreeMap::new(), |before: Before| before.targets)
 }
 
-fn fuzz(target: Target, runs: u64, commit: &str) -> Result<Record> {
+/// One round.
+fn fuzz(target: Target, runs: u64) -> Result<Record> {
     // Without a sanitizer: the code has no `unsafe`, and memory is bounded by the targets.
     let mut cargo = Command::new("cargo");
     cargo
-        .args([
-            "+nightly",
-            "fuzz",
-            "run",
-            "--sanitizer",
-            "none",
-            target.name(),
-            "--",
-        ])
+        .args(["+nightly", "fuzz", "run", "--sanitizer", "none"])
+        .args([target.name(), "--"])
         .arg(format!("-runs={runs}"))
         .arg(format!("-max_len={}", target.longest()))
         .args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"])
@@ -152,7 +158,6 @@ fn fuzz(target: Target, runs: u64, commit: &str) -> Result<Record> {
         .spawn()
         .context("run cargo (install Rust's nightly and cargo-fuzz)")?;
     let mut record = Record {
-        commit: commit.to_owned(),
         longest_input: target.longest(),
         ..Record::default()
     };
@@ -176,6 +181,24 @@ fn fuzz(target: Target, runs: u64, commit: &str) -> Result<Record> {
 }
 
 impl Record {
+    /// Counts one more round. What it reached includes what the rounds before reached, because
+    /// their inputs are tried first.
+    fn add(&mut self, round: Self, commit: &str) {
+        let first = std::mem::take(&mut self.first_commit);
+        *self = Self {
+            first_commit: if first.is_empty() {
+                commit.to_owned()
+            } else {
+                first
+            },
+            commit: commit.to_owned(),
+            runs: self.runs + round.runs,
+            seconds: self.seconds + round.seconds,
+            peak_megabytes: self.peak_megabytes.max(round.peak_megabytes),
+            ..round
+        };
+    }
+
     /// Takes what libFuzzer says in one line of its log.
     fn hear(&mut self, line: &str) {
         let number = |name: &str| -> Option<u64> {
@@ -222,6 +245,12 @@ mod tests {
         let read = (record.runs, record.seconds, record.corpus, record.edges);
         assert_eq!(read, (2_200_000, 53, 1204, 7103));
         assert_eq!((record.peak_megabytes, record.findings), (98, 0));
+        let round = record.clone();
+        record.add(round, "c0ffee");
+        assert_eq!(
+            (record.runs, record.corpus, &*record.commit),
+            (4_400_000, 1204, "c0ffee")
+        );
         record.hear("SUMMARY: libFuzzer: deadly signal");
         assert_eq!(record.findings, 1);
     }

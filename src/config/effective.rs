@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::keys::{KEYS, Kind};
 use super::problem::Origin;
-use super::reference::{flow, scalar};
+use super::reference::{flow, name_of, scalar, value_of};
 use super::walk::{Entry, Path};
 
 /// Every value, in the order of the table.
@@ -52,11 +52,11 @@ impl Effective {
                 .take_while(|(a, b)| a == b)
                 .count();
             for (depth, section) in sections.iter().enumerate().skip(same) {
-                let _ = writeln!(out, "{}{}:", "  ".repeat(depth), scalar(section));
+                let _ = writeln!(out, "{}{}:", "  ".repeat(depth), name_of(section));
             }
             open = sections;
             let indent = "  ".repeat(sections.len());
-            let (name, text, origin) = (scalar(name), text(entry), &entry.origin);
+            let (name, text, origin) = (name_of(name), text(entry), &entry.origin);
             let _ = writeln!(out, "{indent}{name}: {text}  # {origin}");
         }
         out
@@ -85,10 +85,10 @@ fn text(entry: &Entry) -> String {
     match entry.key.kind {
         _ if entry.key.secret => scalar(MASK),
         Kind::List(_) => flow(&entry.texts),
-        _ => entry
+        kind => entry
             .texts
             .first()
-            .map(|text| scalar(text))
+            .map(|text| value_of(kind, text))
             .unwrap_or_default(),
     }
 }

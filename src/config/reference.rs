@@ -75,7 +75,7 @@ impl Section {
                     let off = commented || !section.active();
                     let sign = if off { "# " } else { "" };
                     let blank = if depth < 3 { "\n" } else { "" };
-                    let _ = writeln!(out, "{blank}{indent}{sign}{}:", scalar(name));
+                    let _ = writeln!(out, "{blank}{indent}{sign}{}:", name_of(name));
                     section.write(out, depth + 1, off);
                 }
             }
@@ -102,9 +102,9 @@ fn write_key(out: &mut String, indent: &str, name: &str, key: &Key) {
     };
     let text = match key.kind {
         Kind::List(_) => flow(&[String::from(text)]),
-        _ => scalar(text),
+        kind => value_of(kind, text),
     };
-    let _ = writeln!(out, "{indent}{sign}{}: {text}", scalar(name));
+    let _ = writeln!(out, "{indent}{sign}{}: {text}", name_of(name));
 }
 
 /// A name that could stand for a placeholder.
@@ -140,7 +140,8 @@ pub(super) fn flow(texts: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// A text as YAML writes it, quoted where it would be read as something else.
+/// A text as YAML writes it, quoted where it would be read as something else: `yes` by other
+/// readers, `123`, `1e3` or `~` by ours.
 pub(super) fn scalar(text: &str) -> String {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-' | '+' | ':');
@@ -149,9 +150,58 @@ pub(super) fn scalar(text: &str) -> String {
     let misread = ["null", "yes", "no", "on", "off", "y", "n"]
         .contains(&text.to_lowercase().as_str())
         || text.contains(": ");
-    if word && !misread {
+    let read = || yaml_serde::from_str::<yaml_serde::Value>(text).ok();
+    if word && !misread && read().is_some_and(|read| read.as_str() == Some(text)) {
         String::from(text)
     } else {
-        serde_json::Value::from(text).to_string()
+        quoted(text)
+    }
+}
+
+/// In double quotes. What YAML refuses or folds when it stands there as it is (a byte order mark, a
+/// line separator) is escaped with everything else that is neither letter, digit nor ASCII.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ if c.is_alphanumeric() => out.push(c),
+            _ => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The name of a key or section. Our reader takes a name for its text, so node ids stay plain.
+pub(super) fn name_of(name: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        String::from(name)
+    } else {
+        scalar(name)
+    }
+}
+
+/// A value of one text, which its kind has already taken.
+pub(super) fn value_of(kind: Kind, text: &str) -> String {
+    match kind {
+        Kind::Bool | Kind::Count(..) => String::from(text),
+        Kind::Text
+        | Kind::Duration(..)
+        | Kind::Size(..)
+        | Kind::Word(_)
+        | Kind::Path
+        | Kind::UrlPath
+        | Kind::Listen
+        | Kind::HostPort
+        | Kind::JmxUrl
+        | Kind::JmxTemplate
+        | Kind::Series
+        | Kind::LogFilter
+        | Kind::SecurityProtocol
+        | Kind::List(_) => scalar(text),
     }
 }

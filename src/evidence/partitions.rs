@@ -1,5 +1,7 @@
 //! The partition table: flat arrays, a dozen allocations for any number of partitions.
 
+use core::convert::Infallible;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -97,6 +99,27 @@ pub struct Partition<'a> {
     pub isr: &'a [NodeId],
     /// On dead brokers or failed log dirs.
     pub offline: &'a [NodeId],
+}
+
+/// What is said of one partition beside its lists; the fields are those of [`Partition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `Partition`")]
+pub struct Numbers {
+    pub index: i32,
+    pub leader: Option<NodeId>,
+    pub leader_epoch: Option<i32>,
+    pub error: i16,
+}
+
+/// A partition's lists, in the order in which they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Assigned replicas.
+    Replicas,
+    /// In sync.
+    Isr,
+    /// On dead brokers or failed log dirs.
+    Offline,
 }
 
 impl PartitionTable {
@@ -220,31 +243,69 @@ impl Builder {
     }
 
     /// Adds a partition to the topic begun last; without one it is dropped.
-    #[inline]
     pub fn partition(&mut self, partition: Partition<'_>) {
-        let Some(topic) = self.table.topics.last_mut() else {
-            return;
-        };
-        let nodes = &mut self.table.nodes;
-        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let lists = Lists {
-            start: small(nodes.len()),
-            replicas: small(partition.replicas.len()),
-            isr: small(partition.isr.len()),
-            offline: small(partition.offline.len()),
-        };
-        nodes.extend_from_slice(partition.replicas);
-        nodes.extend_from_slice(partition.isr);
-        nodes.extend_from_slice(partition.offline);
-        let row = PartitionRow {
+        let numbers = Numbers {
             index: partition.index,
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
             error: partition.error,
-            lists,
         };
-        self.table.partitions.push(row);
+        let added = self.partition_with(numbers, |list, nodes| {
+            nodes.extend_from_slice(match list {
+                List::Replicas => partition.replicas,
+                List::Isr => partition.isr,
+                List::Offline => partition.offline,
+            });
+            Ok::<(), Infallible>(())
+        });
+        match added {
+            Ok(()) => {}
+        }
+    }
+
+    /// The same, from a reader that appends each list itself, without a copy in between.
+    ///
+    /// # Errors
+    /// The reader's own; the table is then good for nothing.
+    #[inline]
+    pub fn partition_with<E>(
+        &mut self,
+        numbers: Numbers,
+        mut append: impl FnMut(List, &mut Vec<NodeId>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let nodes = &mut self.table.nodes;
+        let start = nodes.len();
+        append(List::Replicas, nodes)?;
+        let replicas = nodes.len();
+        append(List::Isr, nodes)?;
+        let isr = nodes.len();
+        append(List::Offline, nodes)?;
+        let offline = nodes.len();
+        let Some(topic) = self.table.topics.last_mut() else {
+            nodes.truncate(start);
+            return Ok(());
+        };
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let Numbers {
+            index,
+            leader,
+            leader_epoch,
+            error,
+        } = numbers;
+        self.table.partitions.push(PartitionRow {
+            index,
+            leader,
+            leader_epoch,
+            error,
+            lists: Lists {
+                start: small(start),
+                replicas: small(replicas.saturating_sub(start)),
+                isr: small(isr.saturating_sub(replicas)),
+                offline: small(offline.saturating_sub(isr)),
+            },
+        });
         topic.partitions.end = self.table.partitions.len();
+        Ok(())
     }
 
     /// The table, topics in order of key and partitions in order of number.
@@ -257,15 +318,15 @@ impl Builder {
                 }
             }
         }
-        let names = std::mem::take(&mut self.table.names);
-        self.table.topics.sort_by(|a, b| {
-            let key = |row: &TopicRow| match row.id {
-                Some(id) => (0, Some(id), ""),
-                None => (1, None, names.get(row.name.clone()).unwrap_or_default()),
-            };
-            key(a).cmp(&key(b))
+        let names = &self.table.names;
+        let name = |row: &TopicRow| names.get(row.name.clone()).unwrap_or_default();
+        // The order of `TopicKey`, without making keys of which only the ids matter nearly always.
+        self.table.topics.sort_by(|a, b| match (a.id, b.id) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => name(a).cmp(name(b)),
         });
-        self.table.names = names;
         self.table
     }
 }

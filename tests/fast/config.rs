@@ -252,9 +252,21 @@ fn toml_means_the_same() {
     );
 }
 
+/// Found by fuzzing: texts that look like numbers were shown without quotes, and characters that
+/// YAML refuses as they are.
 #[test]
 fn what_is_shown_can_be_read_back() {
-    let shown = file("config/example.yaml").load().unwrap();
+    let mut sources = file("config/example.yaml");
+    let gate = "UPGRADE_GATE_GATES__DEFAULT__KAFKA";
+    sources.env = env(&[
+        (&format!("{gate}__CLIENT_ID"), "123456"),
+        (
+            "UPGRADE_GATE_GATES__DEFAULT__POLICY__GROUPS",
+            "1e3,true,~,\u{2028}a\u{feff}\"\\b",
+        ),
+        ("UPGRADE_GATE_DATA_DIR", "007"),
+    ]);
+    let shown = sources.load().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown.yaml");
     fs::write(&path, shown.effective.to_yaml()).unwrap();

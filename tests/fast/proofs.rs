@@ -7,7 +7,16 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// Proofs that have been made and have to stay.
-const MADE: &[&str] = &["kill", "kill-zookeeper", "restart", "situations"];
+const MADE: &[&str] = &[
+    "bench-check",
+    "bench-jmx",
+    "bench-metadata",
+    "fuzz",
+    "kill",
+    "kill-zookeeper",
+    "restart",
+    "situations",
+];
 
 /// From a fault to the broker's name in the answer, milliseconds.
 const NAMED: [(&str, f64); 3] = [("kill", 1_000.0), ("freeze", 2_000.0), ("stop", 2_000.0)];
@@ -87,7 +96,7 @@ fn every_proof_says_how_it_was_made() {
     for name in MADE {
         assert!(
             proofs.contains_key(*name),
-            "docs/proof/{name}.json is missing: run `lab prove {name}`"
+            "docs/proof/{name}.json is missing: docs/lab.md says how to make it"
         );
     }
     for (file, proof) in &proofs {
@@ -162,5 +171,135 @@ fn every_situation_is_as_expected() {
     for row in rows {
         assert_eq!(row["ok"], true, "{row:#}");
         assert_eq!(row["wrong_opens"], 0, "{row:#}");
+    }
+}
+
+/// A measured number: what is demanded, with room for a busy machine, and what is aimed at.
+fn measured(what: &str, value: f64, fits: impl Fn(f64) -> bool, demanded: f64, aim: f64) {
+    let met = if fits(aim) { "met" } else { "missed" };
+    println!("{what}: {value}; the aim of {aim} is {met}");
+    assert!(fits(demanded), "{what}: {value}, {demanded} demanded");
+}
+
+fn at_least(what: &str, value: f64, demanded: f64, aim: f64) {
+    measured(what, value, |limit| value >= limit, demanded, aim);
+}
+
+fn at_most(what: &str, value: f64, demanded: f64, aim: f64) {
+    measured(what, value, |limit| value <= limit, demanded, aim);
+}
+
+/// How a benchmark was made, and that its spreads are spreads of many rounds.
+fn well_made(proof: &Value, spreads: &[&str]) {
+    assert!(
+        proof["rustc"]
+            .as_str()
+            .is_some_and(|said| said.starts_with("rustc "))
+    );
+    assert!(
+        proof["versions"]
+            .as_object()
+            .is_some_and(|all| !all.is_empty())
+    );
+    assert!(
+        proof["machine"]
+            .as_str()
+            .is_some_and(|said| said.contains("load"))
+    );
+    for spread in spreads {
+        let at = |name: &str| number(proof, &format!("{spread}/{name}"));
+        assert!(at("count") >= 15.0, "{spread}: too few rounds");
+        let in_order = [at("min"), at("median"), at("p90"), at("max")];
+        assert!(
+            in_order.is_sorted() && in_order[0] > 0.0,
+            "{spread}: {in_order:?}"
+        );
+    }
+}
+
+#[test]
+fn the_scanner_reads_the_wanted_names_fast() {
+    let Some(proof) = proof("bench-jmx") else {
+        return;
+    };
+    well_made(
+        &proof,
+        &[
+            "/microseconds/wanted_names",
+            "/microseconds/prometheus_parse",
+        ],
+    );
+    assert!(number(&proof, "/page/bytes") > 900_000.0);
+    assert!(number(&proof, "/page/values_read") > 10.0);
+    let speed = number(&proof, "/gigabytes_per_second/wanted_names");
+    at_least("GB/s for the wanted names", speed, 1.5, 3.0);
+    at_least(
+        "times prometheus-parse",
+        number(&proof, "/peer_by_ours/wanted_names"),
+        20.0,
+        50.0,
+    );
+}
+
+#[test]
+fn metadata_of_50_000_partitions_is_read_fast_and_in_few_pieces() {
+    let Some(proof) = proof("bench-metadata") else {
+        return;
+    };
+    well_made(
+        &proof,
+        &["/microseconds/ours", "/microseconds/kafka_protocol"],
+    );
+    assert_eq!(number(&proof, "/frame/partitions"), 50_000.0);
+    let allocations = number(&proof, "/memory/ours/allocations");
+    assert!(allocations < 100.0, "{allocations} allocations");
+    at_most(
+        "us for 50,000 partitions",
+        number(&proof, "/microseconds/ours/median"),
+        3_000.0,
+        1_500.0,
+    );
+    at_least(
+        "times the crate's decoder",
+        number(&proof, "/peer_by_ours"),
+        2.0,
+        5.0,
+    );
+}
+
+#[test]
+fn a_check_costs_little_more_than_a_bare_answer() {
+    let Some(proof) = proof("bench-check") else {
+        return;
+    };
+    for case in ["open", "closed"] {
+        let spreads = ["check", "bare"].map(|who| {
+            ["cpu_microseconds_per_request", "requests_per_second"]
+                .map(|what| format!("/{case}/{what}/{who}"))
+        });
+        let spreads: Vec<&str> = spreads.iter().flatten().map(String::as_str).collect();
+        well_made(&proof, &spreads);
+        let ratio = number(&proof, &format!("/{case}/cpu_ratio/median"));
+        at_most(&format!("{case}: CPU of a bare server's"), ratio, 1.35, 1.2);
+    }
+}
+
+#[test]
+fn every_target_was_fuzzed_at_length_and_nothing_is_open() {
+    let Some(proof) = proof("fuzz") else { return };
+    for name in ["jmx", "kafka", "server", "config"] {
+        let target = &proof["targets"][name];
+        assert!(
+            target["commit"]
+                .as_str()
+                .is_some_and(|commit| !commit.is_empty()),
+            "{name}"
+        );
+        assert!(number(target, "/runs") >= 10e6, "{name}: too few runs");
+        assert_eq!(number(target, "/findings"), 0.0, "{name}");
+        assert!(
+            number(target, "/seconds") > 0.0 && number(target, "/corpus") > 50.0,
+            "{name}"
+        );
     }
 }

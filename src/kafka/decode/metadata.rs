@@ -2,7 +2,7 @@
 
 use crate::evidence::facts::RegisteredBroker;
 use crate::evidence::ids::{ClusterId, NodeId};
-use crate::evidence::partitions::{Builder, Partition, PartitionTable};
+use crate::evidence::partitions::{Builder, List, Numbers, PartitionTable};
 use crate::kafka::reader::{DecodeError, Reader};
 
 /// A Metadata answer.
@@ -51,9 +51,8 @@ pub fn decode(body: &[u8], version: i16) -> Result<Metadata, DecodeError> {
     let topics = reader.array(SMALLEST_TOPIC)?;
     let room = reader.left().div_euclid(USUAL_PARTITION);
     let mut builder = Builder::with_room(topics.min(room), room);
-    let mut scratch = Scratch::default();
     for _ in 0..topics {
-        topic(&mut reader, version, &mut builder, &mut scratch)?;
+        topic(&mut reader, version, &mut builder)?;
     }
     if (8..=10).contains(&version) {
         reader.int32()?; // authorized operations of the cluster, not asked for
@@ -71,19 +70,7 @@ pub fn decode(body: &[u8], version: i16) -> Result<Metadata, DecodeError> {
     })
 }
 
-#[derive(Default)]
-struct Scratch {
-    replicas: Vec<NodeId>,
-    isr: Vec<NodeId>,
-    offline: Vec<NodeId>,
-}
-
-fn topic(
-    reader: &mut Reader<'_>,
-    version: i16,
-    builder: &mut Builder,
-    scratch: &mut Scratch,
-) -> Result<(), DecodeError> {
+fn topic(reader: &mut Reader<'_>, version: i16, builder: &mut Builder) -> Result<(), DecodeError> {
     let error = reader.int16()?;
     // From v12 on the name is null where a topic was asked for by an unknown id; we ask for all.
     let name = reader.nullable_string()?.unwrap_or_default();
@@ -91,7 +78,7 @@ fn topic(
     let internal = reader.boolean()?;
     builder.topic(id, name, internal, error);
     for _ in 0..reader.array(SMALLEST_PARTITION)? {
-        partition(reader, version, builder, scratch)?;
+        partition(reader, version, builder)?;
     }
     if version >= 8 {
         reader.int32()?; // authorized operations of the topic, not asked for
@@ -103,7 +90,6 @@ fn partition(
     reader: &mut Reader<'_>,
     version: i16,
     builder: &mut Builder,
-    scratch: &mut Scratch,
 ) -> Result<(), DecodeError> {
     let error = reader.int16()?;
     let index = reader.int32()?;
@@ -114,23 +100,15 @@ fn partition(
     } else {
         None
     };
-    scratch.replicas.clear();
-    scratch.isr.clear();
-    scratch.offline.clear();
-    reader.nodes(&mut scratch.replicas)?;
-    reader.nodes(&mut scratch.isr)?;
-    if version >= 5 {
-        reader.nodes(&mut scratch.offline)?;
-    }
-    reader.tags()?;
-    builder.partition(Partition {
+    let numbers = Numbers {
         index,
         leader,
         leader_epoch,
         error,
-        replicas: &scratch.replicas,
-        isr: &scratch.isr,
-        offline: &scratch.offline,
-    });
-    Ok(())
+    };
+    builder.partition_with(numbers, |list, nodes| match list {
+        List::Offline if version < 5 => Ok(()),
+        List::Replicas | List::Isr | List::Offline => reader.nodes(nodes),
+    })?;
+    reader.tags()
 }
