@@ -1,10 +1,9 @@
 //! Brokers and the active controller: registration, heartbeats, fencing, controlled shutdown and
 //! the leaders and ISRs that follow from them.
 
-use std::collections::BTreeMap;
-
 use super::controllers::{FROZEN_RETRY, LOAD_RETRY};
-use super::image::{Image, Partition, Registration, fit};
+use super::elections::Rules;
+use super::image::{Registration, fit};
 use super::state::{BrokerPhase, Contact, ControllerPhase, Event, Millis, Process, Session};
 use super::{Cluster, NodeId, Release};
 
@@ -147,13 +146,14 @@ impl Cluster {
     /// of, and its partitions get other leaders or none.
     pub(super) fn fence(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
             let Some(registration) = image.brokers.get_mut(&broker) else {
                 return 0;
             };
             registration.fenced = true;
             registration.shutting_down = false;
-            1 + remove_from_isrs(image, broker, u32::MAX, bump)
+            let rules = Rules::new(cluster, image, Some(broker));
+            1 + Rules::remove(image, &rules, broker, u32::MAX, bump)
         });
     }
 
@@ -161,7 +161,7 @@ impl Cluster {
     /// where the broker was the only replica (kafka-jmx-metrics.md, section 3.3).
     fn begin_shutdown(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
             let Some(registration) = image.brokers.get_mut(&broker) else {
                 return 0;
             };
@@ -169,14 +169,15 @@ impl Cluster {
                 return 0;
             }
             registration.shutting_down = true;
-            1 + remove_from_isrs(image, broker, u32::MAX, bump)
+            let rules = Rules::new(cluster, image, Some(broker));
+            1 + Rules::remove(image, &rules, broker, u32::MAX, bump)
         });
     }
 
-    /// `handleBrokerUnfenced`: leaderless partitions that have it in the ISR get it as leader;
-    /// it comes into other ISRs only by fetching.
+    /// `handleBrokerUnfenced`: leaderless partitions that may have it as leader get it; it comes
+    /// into other ISRs only by fetching.
     fn unfence(&mut self, broker: NodeId) {
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
             let Some(registration) = image.brokers.get_mut(&broker) else {
                 return 0;
             };
@@ -184,11 +185,8 @@ impl Cluster {
                 return 0;
             }
             registration.fenced = false;
-            let brokers = image.brokers.clone();
-            1 + image.change(
-                |partition| partition.leader.is_none() && partition.isr.contains(&broker),
-                |_, partition| elect(partition, &brokers, None),
-            )
+            let rules = Rules::new(cluster, image, None);
+            1 + rules.elect_leaders(image)
         });
     }
 
@@ -216,7 +214,8 @@ impl Cluster {
             self.fence(broker);
         }
         let epoch = self.metadata_end();
-        self.commit(|image, _| {
+        let unclean = self.nodes.get(&broker).is_some_and(|node| node.unclean);
+        self.commit(|image, cluster| {
             let registration = Registration {
                 fenced: true,
                 shutting_down: false,
@@ -224,7 +223,12 @@ impl Cluster {
                 offline_dirs,
             };
             image.brokers.insert(broker, registration);
-            1
+            let forgotten = if unclean {
+                Rules::forget_unclean(image, cluster, broker)
+            } else {
+                0
+            };
+            1 + forgotten
         });
         true
     }
@@ -397,44 +401,5 @@ impl Cluster {
                 },
             )
         });
-    }
-}
-
-/// Takes `broker` out of ISRs and leaderships of the partitions in these log dirs, one bit each.
-/// The last member stays in the ISR, so that it can lead again when it is back; the partition is
-/// offline until then.
-pub(super) fn remove_from_isrs(image: &mut Image, broker: NodeId, dirs: u32, bump: bool) -> i64 {
-    let brokers = image.brokers.clone();
-    image.change(
-        |partition| {
-            let there = partition.isr.contains(&broker) || partition.leader == Some(broker);
-            there && dirs & 1_u32.checked_shl(partition.log_dir).unwrap_or(0) != 0
-        },
-        |_, partition| {
-            let shrinks = partition.isr.len() > 1 && partition.isr.contains(&broker);
-            if shrinks {
-                partition.isr.retain(|member| *member != broker);
-            }
-            if partition.leader == Some(broker) {
-                elect(partition, &brokers, Some(broker));
-            } else if shrinks {
-                partition.leader_epoch += i32::from(bump);
-            }
-        },
-    )
-}
-
-/// The first replica of the assignment that is in the ISR and may lead, but not `without`.
-fn elect(
-    partition: &mut Partition,
-    brokers: &BTreeMap<NodeId, Registration>,
-    without: Option<NodeId>,
-) {
-    let may_lead = |id: NodeId| Some(id) != without && fit(brokers, id, partition);
-    let mut order = partition.replicas.iter().copied();
-    let leader = order.find(|id| partition.isr.contains(id) && may_lead(*id));
-    if leader != partition.leader {
-        partition.leader = leader;
-        partition.leader_epoch += 1;
     }
 }

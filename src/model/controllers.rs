@@ -83,19 +83,31 @@ impl Cluster {
 
     fn settle_leader_changes(&mut self, image: &Image) {
         let mut led = Vec::new();
+        let (mut unclean, mut eligible) = (0, 0);
         for (name, index, _, partition) in image.partitions() {
-            let before = self
-                .image
-                .partition(name, index)
-                .map(|partition| partition.leader);
-            if before != Some(partition.leader) {
-                led.push((name.clone(), index));
+            let Some(before) = self.image.partition(name, index) else {
+                continue;
+            };
+            if before.leader == partition.leader {
+                continue;
+            }
+            led.push((name.clone(), index, partition.leader));
+            if let Some(leader) = partition.leader.filter(|id| !before.isr.contains(id)) {
+                let safe = before.elr.contains(&leader) || before.last_known_elr == [leader];
+                eligible += u64::from(safe);
+                unclean += u64::from(!safe);
             }
         }
-        for id in led {
-            if let Some(log) = self.logs.get_mut(&id) {
+        for (name, index, leader) in led {
+            if let Some(log) = self.logs.get_mut(&(name, index)) {
                 log.led_since = self.now;
+                log.be_led_by(leader);
             }
+        }
+        let controller = self.quorum.leader.and_then(|id| self.nodes.get_mut(&id));
+        if let Some(node) = controller {
+            node.unclean_elections += unclean;
+            node.eligible_elections += eligible;
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::brokers::remove_from_isrs;
+use super::elections::Rules;
 use super::life::OperationError;
 use super::state::{Event, Process};
 use super::{Cluster, NodeId, Release};
@@ -122,7 +122,7 @@ impl Cluster {
             return;
         }
         let bump = self.bumps_epoch_on_shrink();
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
             let Some(registration) = image.brokers.get_mut(&id) else {
                 return 0;
             };
@@ -130,7 +130,8 @@ impl Cluster {
                 return 0;
             }
             registration.offline_dirs = mask;
-            1 + remove_from_isrs(image, id, mask, bump)
+            let rules = Rules::new(cluster, image, None);
+            1 + Rules::remove(image, &rules, id, mask, bump)
         });
     }
 

@@ -74,6 +74,10 @@ pub struct Partition {
     pub removing: Vec<NodeId>,
     /// In-sync replicas.
     pub isr: Vec<NodeId>,
+    /// Eligible leader replicas beside the ISR (KIP-966); empty without that feature.
+    pub elr: Vec<NodeId>,
+    /// Who led last, once ISR and ELR are empty (KIP-966).
+    pub last_known_elr: Vec<NodeId>,
     /// `None` is offline (-1 on the wire).
     pub leader: Option<NodeId>,
     /// Goes up with every change of leader.

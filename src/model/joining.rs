@@ -1,5 +1,6 @@
 //! Brokers that come and go for good: new empty ones, emptied ones, leftover registrations.
 
+use super::elections::Rules;
 use super::image::PartitionId;
 use super::life::OperationError;
 use super::{Cluster, NodeId};
@@ -56,8 +57,9 @@ impl Cluster {
         self.controller()?;
         self.operate(|cluster| {
             let bump = cluster.bumps_epoch_on_shrink();
-            cluster.commit(|image, _| {
-                let removed = super::brokers::remove_from_isrs(image, id, u32::MAX, bump);
+            cluster.commit(|image, cluster| {
+                let rules = Rules::new(cluster, image, Some(id));
+                let removed = Rules::remove(image, &rules, id, u32::MAX, bump);
                 image.brokers.remove(&id);
                 1 + removed
             });

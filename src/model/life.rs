@@ -250,12 +250,10 @@ impl Cluster {
         node.loaded = false;
         node.image = std::sync::Arc::default();
         node.position = Position::Never;
-        (
-            node.leader,
-            node.isr_shrinks,
-            node.isr_expands,
-            node.elections_won,
-        ) = (None, 0, 0, 0);
+        node.leader = None;
+        (node.isr_shrinks, node.isr_expands) = (0, 0);
+        (node.unclean_elections, node.eligible_elections) = (0, 0);
+        node.elections_won = 0;
         let run = node.run;
         self.open_disks(id);
         for log in self.logs.values_mut() {

@@ -11,7 +11,8 @@
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
 //! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
-//! registration, fencing and controlled shutdown, `replication` the logs and ISRs, `moves`
+//! registration, fencing and controlled shutdown, `elections` leaders and ISRs, `replication` the logs, `acknowledged` what an
+//! oracle asks of them, `moves`
 //! reassignments, `disks` log dirs that fail, `topics` and `joining` what comes and goes, `life`
 //! events and operations, `faults` exporters that lie, answers that are slow and rights that are
 //! missing, `requests` the wire protocol, `jmx` the exporter's pages. Every operation first
@@ -32,9 +33,11 @@
     reason = "a simulation: readable rows of behaviour count more than these"
 )]
 
+mod acknowledged;
 mod brokers;
 mod controllers;
 mod disks;
+mod elections;
 mod faults;
 mod groups;
 mod image;
@@ -56,6 +59,7 @@ mod topics;
 
 use std::time::Duration;
 
+pub use self::acknowledged::{Harm, Harmed};
 pub use self::faults::Fault;
 pub use self::image::{Image, Partition, PartitionId, Registration, Topic};
 pub use self::jmx::Page;

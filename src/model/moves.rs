@@ -86,6 +86,7 @@ impl Cluster {
                 partition.adding.clear();
                 partition.replicas.retain(|id| !removing.contains(id));
                 partition.isr.retain(|id| !removing.contains(id));
+                partition.elr.retain(|id| !removing.contains(id));
                 // Without a replica that may have led, the epoch goes up in any case.
                 partition.leader_epoch += 1;
                 if partition

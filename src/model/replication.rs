@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::elections::Rules;
 use super::image::{Partition, PartitionId};
 use super::state::{BrokerPhase, Event, Millis};
 use super::{Cluster, NodeId};
@@ -19,6 +20,10 @@ pub(super) struct PartitionLog {
     pub at: Millis,
     /// In thousandths of a record.
     pub high_watermark: u64,
+    /// What producers with acks=all know to be written, in thousandths of a record.
+    pub acknowledged: u64,
+    /// Thousandths of acknowledged records that no leader has any more.
+    pub lost: u64,
     /// Since when its leader leads.
     pub led_since: Millis,
     pub replicas: BTreeMap<NodeId, ReplicaLog>,
@@ -49,8 +54,20 @@ impl PartitionLog {
             rate,
             at,
             high_watermark: end,
+            acknowledged: end,
+            lost: 0,
             led_since: 0,
             replicas: replicas.iter().map(|id| (*id, replica)).collect(),
+        }
+    }
+
+    /// What the new leader lacks is gone: followers cut it off (KIP-101).
+    pub(super) fn be_led_by(&mut self, leader: Option<NodeId>) {
+        let end = leader.and_then(|id| self.replicas.get(&id)).map(|r| r.end);
+        if let Some(end) = end {
+            self.lost += self.acknowledged.saturating_sub(end);
+            self.acknowledged = self.acknowledged.min(end);
+            self.high_watermark = self.high_watermark.min(end);
         }
     }
 }
@@ -177,7 +194,14 @@ impl Cluster {
                 lowest = lowest.min(replica.end);
             }
         }
-        log.high_watermark = log.high_watermark.max(lowest);
+        // From 3.7 on it stands still below min ISR (KAFKA-15583); before, records get there
+        // that their producers were told are not acknowledged.
+        if accepted || release < super::Release::V3_7 {
+            log.high_watermark = log.high_watermark.max(lowest);
+        }
+        if accepted {
+            log.acknowledged = log.acknowledged.max(log.high_watermark);
+        }
     }
 
     /// The partition's leader, if it serves and can have ISR changes committed.
@@ -235,14 +259,15 @@ impl Cluster {
         }
         let grown: BTreeMap<PartitionId, Vec<NodeId>> = grown.into_iter().collect();
         let mut leaders = Vec::new();
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
+            let rules = Rules::new(cluster, image, None);
             image.change(
                 |partition| partition.isr.len() < partition.replicas.len(),
                 |id, partition| {
-                    for node in grown.get(id).into_iter().flatten() {
-                        partition.isr.push(*node);
-                        leaders.extend(partition.leader);
-                    }
+                    let Some(back) = grown.get(id) else { return };
+                    leaders.extend(back.iter().filter_map(|_| partition.leader));
+                    let isr = partition.isr.iter().chain(back).copied().collect();
+                    rules.apply(id, partition, isr, false);
                 },
             )
         });
@@ -337,7 +362,8 @@ impl Cluster {
         let now = self.now;
         let mut shrunk = 0;
         let bump = self.bumps_epoch_on_shrink();
-        self.commit(|image, _| {
+        self.commit(|image, cluster| {
+            let rules = Rules::new(cluster, image, None);
             image.change(
                 |partition| {
                     let leads = partition.leader == Some(leader) && partition.isr.len() > 1;
@@ -346,16 +372,16 @@ impl Cluster {
                 |id, partition| {
                     let Some(log) = logs.get(id) else { return };
                     let end = log.replicas.get(&leader).map_or(0, |replica| replica.end);
-                    let before = partition.isr.len();
-                    partition.isr.retain(|member| {
+                    let stays = |member: &NodeId| {
                         *member == leader
                             || log.replicas.get(member).is_some_and(|replica| {
                                 replica.end >= end || now - replica.caught_up_at <= limit
                             })
-                    });
-                    if partition.isr.len() < before {
+                    };
+                    let left: Vec<NodeId> = partition.isr.iter().copied().filter(stays).collect();
+                    if left.len() < partition.isr.len() {
                         shrunk += 1;
-                        partition.leader_epoch += i32::from(bump);
+                        rules.apply(id, partition, left, bump);
                     }
                 },
             )

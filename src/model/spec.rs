@@ -83,6 +83,8 @@ pub struct Settings {
     pub balance_interval: u64,
     /// `offsets.topic.num.partitions`; 0 leaves the topic out.
     pub offsets_partitions: u32,
+    /// `unclean.leader.election.enable` of the brokers.
+    pub unclean_leader_election: bool,
     /// How many `log.dirs` each broker has, 1 to 32; partitions go round them by number.
     pub log_dirs: u32,
 }
@@ -97,6 +99,7 @@ impl Default for Settings {
             min_insync_replicas: 2,
             balance_interval: 300_000,
             offsets_partitions: 10,
+            unclean_leader_election: false,
             log_dirs: 1,
         }
     }
@@ -212,6 +215,9 @@ pub struct Spec {
     /// `controller.quorum.bootstrap.servers` with directory ids (KIP-853) instead of the static
     /// `controller.quorum.voters`.
     pub dynamic_quorum: bool,
+    /// `eligible.leader.replicas.version` 1 is finalized (KIP-966): from 4.0 on possible, on new
+    /// clusters from 4.1 on the default (kafka-jmx-metrics.md, section 3.5).
+    pub elr: bool,
     /// Nodes of the list that have never been started: nothing registered, nothing held. They
     /// join as new empty brokers when they are started.
     pub later: BTreeSet<NodeId>,
@@ -253,6 +259,9 @@ pub enum SpecError {
     /// Voters are there from the beginning.
     #[error("node {0} votes and cannot join later: let only brokers join")]
     LateVoter(NodeId),
+    /// Eligible leader replicas need a newer metadata version.
+    #[error("eligible leader replicas with metadata.version {0}: finalize 4.0 or later")]
+    Elr(Release),
     /// No dirs or too many.
     #[error("{0} log dirs per broker: choose 1 to 32")]
     LogDirs(u32),
@@ -312,6 +321,7 @@ impl Spec {
             family: Family::Default,
             finalized: release,
             dynamic_quorum: false,
+            elr: release >= Release::V4_1,
             later: BTreeSet::new(),
         }
     }
@@ -392,6 +402,9 @@ impl Spec {
             if node.release < self.finalized {
                 return Err(SpecError::Finalized(self.finalized, node.id));
             }
+        }
+        if self.elr && self.finalized < Release::V4_0 {
+            return Err(SpecError::Elr(self.finalized));
         }
         if self.first_brokers().next().is_none() {
             return Err(SpecError::Missing("broker"));

@@ -164,6 +164,8 @@ fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId], log_dirs: u32) -> Pa
         .collect();
     Partition {
         isr: replicas.clone(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
         leader: replicas.first().copied(),
         adding: Vec::new(),
         removing: Vec::new(),
@@ -229,6 +231,7 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             isr_shrinks: 0,
             isr_expands: 0,
             unclean_elections: 0,
+            eligible_elections: 0,
             elections_won: 0,
         };
         nodes.insert(node.id, entry);

@@ -87,6 +87,8 @@ pub(super) struct Node {
     pub isr_shrinks: u64,
     pub isr_expands: u64,
     pub unclean_elections: u64,
+    /// Leaders elected from eligible replicas outside the ISR.
+    pub eligible_elections: u64,
     pub elections_won: u64,
 }
 

@@ -311,6 +311,10 @@ impl Cluster {
                 "UncleanLeaderElectionsPerSec",
                 count(node.unclean_elections),
             );
+            if node.release >= Release::V4_1 {
+                let name = "ElectionFromEligibleLeaderReplicasPerSec";
+                lines.meter(stats, name, count(node.eligible_elections));
+            }
         }
         lines.meter(("kafka.server", "BrokerTopicMetrics"), "BytesInPerSec", 0.0);
         if node.release >= Release::V4_1 {

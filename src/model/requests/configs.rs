@@ -150,11 +150,7 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
             u64::from(settings.min_insync_replicas),
             1,
         ),
-        Entry {
-            name: "unclean.leader.election.enable",
-            value: "false".to_owned(),
-            source: Source::Default,
-        },
+        unclean(at),
         quorum_voters(at),
     ];
     if at.node.release < Release::V4_0 {
@@ -170,6 +166,19 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
         entries.push(set("zookeeper.session.timeout.ms", 18_000, 18_000));
     }
     Ok(entries)
+}
+
+fn unclean(at: &At<'_>) -> Entry {
+    let enabled = at.cluster.spec.settings.unclean_leader_election;
+    Entry {
+        name: "unclean.leader.election.enable",
+        value: enabled.to_string(),
+        source: if enabled {
+            Source::Static
+        } else {
+            Source::Default
+        },
+    }
 }
 
 /// Empty where the quorum is dynamic (KIP-853).
@@ -239,11 +248,7 @@ fn topic(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
                 inherited
             },
         },
-        Entry {
-            name: "unclean.leader.election.enable",
-            value: "false".to_owned(),
-            source: Source::Default,
-        },
+        unclean(at),
         off("leader.replication.throttled.replicas"),
         off("follower.replication.throttled.replicas"),
     ])

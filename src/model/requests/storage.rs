@@ -99,7 +99,11 @@ fn hosted(at: &At<'_>, dir: u32) -> Vec<(PartitionId, u64)> {
     }
     let dirs = at.cluster.spec.settings.log_dirs.max(1);
     let strays = at.cluster.strays.get(&id).into_iter().flatten();
-    let strays = strays.filter(|key| key.1 % dirs == dir && !at.cluster.logs.contains_key(key));
+    let holds_new = |key: &PartitionId| {
+        let log = at.cluster.logs.get(key);
+        log.is_some_and(|log| log.replicas.contains_key(&id))
+    };
+    let strays = strays.filter(|key| key.1 % dirs == dir && !holds_new(key));
     hosted.extend(strays.map(|key| (key.clone(), 0)));
     hosted
 }

@@ -61,7 +61,10 @@ fn mend(cluster: &mut Cluster) {
 fn check(cluster: &Cluster, acknowledged: &mut Vec<u64>) {
     let mut marks = Vec::new();
     for (name, index, _, partition) in cluster.image.partitions() {
-        assert!(!partition.isr.is_empty());
+        assert!(
+            !partition.isr.is_empty() || cluster.spec.elr,
+            "{name}-{index}"
+        );
         assert!(
             partition
                 .isr
@@ -82,7 +85,14 @@ fn check(cluster: &Cluster, acknowledged: &mut Vec<u64>) {
                 "{name}-{index} lost records"
             );
         }
-        marks.push(log.high_watermark);
+        for id in &partition.elr {
+            assert!(
+                log.replicas[id].end >= log.acknowledged,
+                "{name}-{index} {id} is eligible and lacks records"
+            );
+        }
+        assert_eq!(log.lost, 0, "{name}-{index}");
+        marks.push(log.acknowledged);
     }
     if !acknowledged.is_empty() {
         assert!(

@@ -7,6 +7,7 @@
     reason = "tests of a simulation, small numbers and wall time"
 )]
 
+mod acknowledged;
 mod answers;
 mod chaos;
 mod controllers;
