@@ -9,6 +9,7 @@
 )]
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::expect_used,
     reason = "a benchmark that cannot run ends here"
 )]

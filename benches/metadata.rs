@@ -9,6 +9,7 @@
 )]
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a benchmark that cannot make its input has failed"
 )]
 

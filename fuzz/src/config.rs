@@ -14,6 +14,10 @@ use upgrade_gate::config::{Loaded, Sources};
 /// Put behind values of the environment, to see that no message repeats them.
 const CANARY: &str = "q7Zx9kW3";
 
+thread_local! {
+    static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };
+}
+
 /// Loads one configuration.
 ///
 /// # Panics
@@ -22,9 +26,6 @@ pub fn run(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else {
         return;
     };
-    thread_local! {
-        static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };
-    }
     FOLDER.with(|folder| {
         let folder = folder.get_or_init(|| tempfile::tempdir().expect("a folder"));
         let toml = choice & 1 != 0;

@@ -38,6 +38,10 @@ const STATUSES: [u16; 13] = [
     200, 400, 403, 404, 405, 409, 412, 413, 414, 423, 425, 429, 431,
 ];
 
+thread_local! {
+    static SERVED: OnceCell<Served> = const { OnceCell::new() };
+}
+
 /// Sends one connection's bytes.
 ///
 /// # Panics
@@ -46,9 +50,6 @@ pub fn run(input: &[u8]) {
     let Some((choice, sent)) = input.split_first() else {
         return;
     };
-    thread_local! {
-        static SERVED: OnceCell<Served> = const { OnceCell::new() };
-    }
     SERVED.with(|served| {
         let served = served.get_or_init(Served::new);
         let worlds = &served.worlds;
