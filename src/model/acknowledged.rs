@@ -105,9 +105,13 @@ impl Cluster {
     }
 
     /// A majority of all voters stays and can agree once `stopped` are gone on top of those that
-    /// are gone now.
+    /// are gone now; on ZooKeeper: somebody is left to be the controller.
     #[must_use]
     pub fn quorum_without(&self, stopped: &BTreeSet<NodeId>) -> bool {
+        if self.spec.zookeeper {
+            let mut brokers = self.electorate().into_iter();
+            return brokers.any(|id| !stopped.contains(&id) && self.votes(id));
+        }
         let left = |id: NodeId| !stopped.contains(&id) && self.votes(id);
         let all = self.voters().count();
         self.voters().filter(|id| left(*id)).any(|one| {

@@ -14,7 +14,7 @@ impl Cluster {
         Some(match session.contact {
             Contact::Lost { last } => last,
             Contact::Live { first } => {
-                let interval = self.spec.settings.heartbeat_interval.max(1);
+                let interval = self.heartbeat_interval();
                 let since = self.now.saturating_sub(first);
                 if self.now < first {
                     first
@@ -26,9 +26,6 @@ impl Cluster {
     }
 
     fn can_heartbeat(&self, broker: NodeId) -> bool {
-        let Some(controller) = self.quorum.leader.filter(|leader| self.votes(*leader)) else {
-            return false;
-        };
         let phase = self
             .nodes
             .get(&broker)
@@ -42,7 +39,16 @@ impl Cluster {
                 | BrokerPhase::Starting
                 | BrokerPhase::Closing => false,
             });
-        phase && self.linked(broker, controller)
+        if self.spec.zookeeper {
+            let reaches = !self.zookeeper_cuts.contains(&broker);
+            let runs = self
+                .nodes
+                .get(&broker)
+                .is_some_and(|n| n.alive() && !n.frozen);
+            return phase && reaches && runs;
+        }
+        let controller = self.quorum.leader.filter(|leader| self.votes(*leader));
+        phase && controller.is_some_and(|controller| self.linked(broker, controller))
     }
 
     /// Brings sessions in line with who can send heartbeats.
@@ -83,7 +89,7 @@ impl Cluster {
         let registered = self.image.brokers.get(&broker).is_some_and(|r| !r.fenced);
         if let (Contact::Lost { last }, true) = (contact, registered) {
             let check = self.draw(self.spec.timing.fence_check);
-            let at = last + self.spec.settings.session_timeout + check;
+            let at = last + self.session_timeout() + check;
             self.after(
                 at.saturating_sub(self.now),
                 Event::SessionExpiry { broker, generation },
@@ -114,6 +120,10 @@ impl Cluster {
     /// A controller that becomes active gives every unfenced broker a whole session
     /// (`ClusterControlManager.activate`).
     pub(super) fn begin_sessions(&mut self) {
+        if self.spec.zookeeper {
+            // They are ZooKeeper's, not the controller's.
+            return;
+        }
         let brokers = self
             .image
             .brokers
@@ -133,6 +143,9 @@ impl Cluster {
         let fenced = self.image.brokers.get(&broker).is_none_or(|r| r.fenced);
         if !current || fenced {
             return;
+        }
+        if self.spec.zookeeper {
+            self.lose_zookeeper_controller(broker);
         }
         if self.committing().is_none() {
             // Without an active controller nobody counts; the next one starts anew.
@@ -169,7 +182,9 @@ impl Cluster {
                 return 0;
             }
             registration.shutting_down = true;
-            let rules = Rules::new(cluster, image, Some(broker));
+            let mut rules = Rules::new(cluster, image, Some(broker));
+            // There a last member leads until its session ends (kafka-jmx-metrics.md, 3.3).
+            rules.spares_last = cluster.spec.zookeeper;
             1 + Rules::remove(image, &rules, broker, u32::MAX, bump)
         });
     }
@@ -194,21 +209,25 @@ impl Cluster {
     /// Up to 3.9 only an unfenced registration counts, from 4.0 on a fenced one too, which makes
     /// quick restarts stall (DUPLICATE_BROKER_REGISTRATION, kafka-lab.md section 4).
     fn register(&mut self, broker: NodeId) -> bool {
-        let Some(controller) = self.committing().filter(|c| self.linked(broker, *c)) else {
+        let controller = self.committing().filter(|c| self.linked(broker, *c));
+        if controller.is_none() && !self.spec.zookeeper {
             return false;
-        };
-        let release = self
-            .nodes
-            .get(&controller)
+        }
+        let release = controller
+            .and_then(|id| self.nodes.get(&id))
             .map_or(self.spec.finalized, |n| n.release);
         let known = self.image.brokers.get(&broker).copied();
         let offline_dirs = self.offline_mask(broker);
         let recent = self
             .last_contact(broker)
-            .is_some_and(|last| last + self.spec.settings.session_timeout >= self.now);
+            .is_some_and(|last| last + self.session_timeout() >= self.now);
         let counts = known.is_some_and(|r| !r.fenced || release >= Release::V4_0);
         if recent && counts {
             return false;
+        }
+        if self.spec.zookeeper {
+            // The controller's node of an earlier process went with its session.
+            self.lose_zookeeper_controller(broker);
         }
         if known.is_some_and(|registration| !registration.fenced) {
             self.fence(broker);
@@ -250,8 +269,8 @@ impl Cluster {
         }
         let next = match to {
             BrokerPhase::Starting if !stopping => {
-                let recovery = if node.unclean {
-                    self.draw(timing.recovery)
+                let recovery = if self.spec.zookeeper {
+                    self.begin_recovery(id)
                 } else {
                     0
                 };
@@ -261,23 +280,38 @@ impl Cluster {
                 ))
             }
             BrokerPhase::Registered if !stopping => {
-                if !node.loaded || !self.register(id) {
-                    self.after(timing.register_retry, again);
+                let ready = node.loaded || self.spec.zookeeper;
+                if !ready || !self.register(id) {
+                    if self.spec.zookeeper {
+                        self.node_exists(id, run);
+                    } else {
+                        self.after(timing.register_retry, again);
+                    }
                     return;
                 }
                 self.mark_stale_copies();
                 self.set_contact(id, Contact::Live { first: self.now });
-                Some((self.draw(timing.catch_up), BrokerPhase::CaughtUp))
+                let recovery = if self.spec.zookeeper {
+                    0
+                } else {
+                    self.begin_recovery(id)
+                };
+                Some((recovery + self.draw(timing.catch_up), BrokerPhase::CaughtUp))
             }
             BrokerPhase::CaughtUp if !stopping => {
                 Some((self.draw(timing.unfence), BrokerPhase::Running))
             }
             BrokerPhase::Running if !stopping => {
-                if !self.can_heartbeat(id) || self.committing().is_none() {
+                let alone = self.committing().is_none();
+                if !self.can_heartbeat(id) || (alone && !self.spec.zookeeper) {
                     self.after(LOAD_RETRY, again);
                     return;
                 }
-                self.run_broker(id, run);
+                self.run_broker(id, run, !alone);
+                if alone {
+                    // It runs, and the next controller lets it in.
+                    self.after(LOAD_RETRY, again);
+                }
                 return;
             }
             BrokerPhase::Leaving if stopping => {
@@ -305,8 +339,10 @@ impl Cluster {
         }
     }
 
-    fn run_broker(&mut self, id: NodeId, run: u64) {
-        self.unfence(id);
+    fn run_broker(&mut self, id: NodeId, run: u64, unfence: bool) {
+        if unfence {
+            self.unfence(id);
+        }
         let starting = self
             .nodes
             .get(&id)
@@ -326,12 +362,16 @@ impl Cluster {
 
     fn leave(&mut self, id: NodeId, run: u64, again: Event) {
         let registered = self.image.brokers.get(&id).is_some_and(|r| !r.fenced);
-        if registered && (self.committing().is_none() || !self.can_heartbeat(id)) {
+        let heard = self.can_heartbeat(id);
+        let gives_up = self.spec.zookeeper && !heard;
+        if registered && !gives_up && (self.committing().is_none() || !heard) {
             // Controlled shutdown waits for a controller.
             self.after(LOAD_RETRY, again);
             return;
         }
-        self.begin_shutdown(id);
+        if !gives_up {
+            self.begin_shutdown(id);
+        }
         let timing = &self.spec.timing;
         let closing = (
             timing.left.0.saturating_sub(timing.leave.1),
@@ -352,11 +392,22 @@ impl Cluster {
     /// its connections at once and its process ends a little later.
     fn close_broker(&mut self, id: NodeId, again: Event) {
         let registered = self.image.brokers.get(&id).is_some_and(|r| !r.fenced);
-        if registered && (self.committing().is_none() || !self.can_heartbeat(id)) {
+        let waits = self.committing().is_none() || !self.can_heartbeat(id);
+        if registered && waits && !self.spec.zookeeper {
             self.after(LOAD_RETRY, again);
             return;
         }
-        if registered {
+        if self.spec.zookeeper {
+            // It closes its session, and whoever is the controller then sees it.
+            self.lose_zookeeper_controller(id);
+            self.set_contact(id, Contact::Lost { last: self.now });
+            let generation = self.sessions.get(&id).map_or(0, |s| s.generation);
+            let gone = Event::SessionExpiry {
+                broker: id,
+                generation,
+            };
+            self.after(0, gone);
+        } else if registered {
             self.fence(id);
             self.set_contact(id, Contact::Lost { last: self.now });
         }

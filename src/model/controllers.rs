@@ -26,6 +26,9 @@ impl Cluster {
 
     /// The voter takes part in the quorum.
     pub(super) fn votes(&self, id: NodeId) -> bool {
+        if self.spec.zookeeper {
+            return self.may_be_controller(id);
+        }
         self.nodes.get(&id).is_some_and(|node| {
             !node.frozen
                 && node.alive()
@@ -38,6 +41,9 @@ impl Cluster {
 
     /// `id` and voters it can reach are a majority of all voters.
     fn has_majority(&self, id: NodeId) -> bool {
+        if self.spec.zookeeper {
+            return self.votes(id) && (self.quorum.leader != Some(id) || self.same_process(id));
+        }
         let all = self.voters().count();
         let with = self
             .voters()
@@ -123,8 +129,8 @@ impl Cluster {
         if node.position != Position::Following {
             return;
         }
-        let run = node.run;
-        let delay = self.draw(self.spec.timing.publish);
+        let (run, lag) = (node.run, node.metadata_lag);
+        let delay = lag + self.draw(self.spec.timing.publish);
         let image = self.image.clone();
         self.after(
             delay,
@@ -155,9 +161,19 @@ impl Cluster {
     /// Brings the quorum in line with who runs and who reaches whom.
     pub(super) fn refresh_quorum(&mut self) {
         let Some(leader) = self.quorum.leader else {
-            self.plan_election(self.spec.timing.election);
+            let timing = &self.spec.timing;
+            let patience = if self.spec.zookeeper {
+                timing.handover
+            } else {
+                timing.election
+            };
+            self.plan_election(patience);
             return;
         };
+        if self.spec.zookeeper {
+            // Only the end of its session counts.
+            return;
+        }
         if !self.votes(leader) {
             let leaving = self
                 .nodes
@@ -252,7 +268,7 @@ impl Cluster {
         self.plan_election(timing);
     }
 
-    fn plan_election(&mut self, timing: (u64, u64)) {
+    pub(super) fn plan_election(&mut self, timing: (u64, u64)) {
         if !self.quorum.electing && self.candidates().next().is_some() {
             self.quorum.electing = true;
             let delay = self.draw(timing);
@@ -266,7 +282,8 @@ impl Cluster {
     }
 
     fn candidates(&self) -> impl Iterator<Item = NodeId> {
-        self.voters()
+        self.electorate()
+            .into_iter()
             .filter(|id| self.votes(*id) && self.has_majority(*id))
     }
 
@@ -304,6 +321,7 @@ impl Cluster {
         self.move_end(1);
         if let Some(node) = self.nodes.get_mut(&winner) {
             node.elections_won += 1;
+            self.quorum.leader_run = node.run;
         }
         // A new leader knows only fetches of its own epoch (`LeaderState`).
         for node in self.nodes.values_mut() {
@@ -347,8 +365,9 @@ impl Cluster {
         self.nodes.get(&id).is_some_and(|node| {
             let broker = match node.broker {
                 BrokerPhase::Off | BrokerPhase::Jvm | BrokerPhase::Closing => false,
-                BrokerPhase::Starting
-                | BrokerPhase::Registered
+                // The controller sends it to brokers that are registered.
+                BrokerPhase::Starting => !self.spec.zookeeper,
+                BrokerPhase::Registered
                 | BrokerPhase::CaughtUp
                 | BrokerPhase::Running
                 | BrokerPhase::Leaving => true,

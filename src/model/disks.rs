@@ -4,7 +4,8 @@
 //! (`LogManager.handleLogDirFailure`). When the last dir fails, or on KRaft the first one, which
 //! holds the metadata log, the process halts. From metadata.version 3.7-IV2 on the next heartbeat
 //! tells the controller, which moves leaders and shrinks ISRs (KIP-858); before, nobody is told:
-//! partitions keep a leader that cannot serve them.
+//! partitions keep a leader that cannot serve them. On
+//! ZooKeeper the controller has always been told (`LogDirEventNotification`).
 
 use std::collections::BTreeSet;
 
@@ -96,13 +97,14 @@ impl Cluster {
         let count = usize::try_from(self.spec.settings.log_dirs).unwrap_or(usize::MAX);
         self.nodes.get(&id).is_some_and(|node| {
             let offline = &node.disks.offline;
-            offline.contains(&0) || offline.len() >= count
+            let metadata = !self.spec.zookeeper && offline.contains(&0);
+            metadata || offline.len() >= count
         })
     }
 
     /// Brokers tell the controller of offline dirs.
     fn tells_dirs(&self) -> bool {
-        self.spec.finalized >= Release::V3_7
+        self.spec.zookeeper || self.spec.finalized >= Release::V3_7
     }
 
     pub(super) fn dirs_told(&mut self, id: NodeId, run: u64) {

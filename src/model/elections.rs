@@ -14,6 +14,8 @@ pub(super) struct Rules {
     without: Option<NodeId>,
     /// It lost its page cache, or may have: it is in no ELR any more.
     unclean_shutdown: Option<NodeId>,
+    /// Partitions whose last in-sync member it is are left as they are.
+    pub spares_last: bool,
     /// `unclean.leader.election.enable`.
     unclean: bool,
     /// `eligible.leader.replicas.version` 1 is finalized.
@@ -30,6 +32,7 @@ impl Rules {
             brokers: image.brokers.clone(),
             without,
             unclean_shutdown: None,
+            spares_last: false,
             unclean: cluster.spec.settings.unclean_leader_election,
             elr: cluster.spec.elr,
             min_isr: cluster.spec.settings.min_insync_replicas,
@@ -141,7 +144,8 @@ impl Rules {
         image.change(
             |partition| {
                 let there = partition.isr.contains(&broker) || partition.leader == Some(broker);
-                there && dirs & 1_u32.checked_shl(partition.log_dir).unwrap_or(0) != 0
+                let spared = rules.spares_last && partition.isr.len() == 1;
+                there && !spared && dirs & 1_u32.checked_shl(partition.log_dir).unwrap_or(0) != 0
             },
             |id, partition| {
                 let left = partition.isr.iter().copied().filter(|m| *m != broker);

@@ -132,6 +132,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// The node's exporter needs this long for a page from now on (kafka-jmx-metrics.md, section
+    /// 4.2: seconds to minutes on big brokers), see [`Cluster::page_time`].
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_page_time(&mut self, id: NodeId, time: Duration) -> Result<(), OperationError> {
+        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
+        node.page_time = millis(time);
+        Ok(())
+    }
+
+    /// How long after a scrape began its page comes; the page is of the scrape's beginning.
+    #[must_use]
+    pub fn page_time(&self, id: NodeId) -> Duration {
+        Duration::from_millis(self.nodes.get(&id).map_or(0, |node| node.page_time))
+    }
+
     fn answers(&mut self, id: NodeId) -> Result<&mut Answers, OperationError> {
         let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
         Ok(&mut node.answers)

@@ -98,6 +98,7 @@ impl Cluster {
             Event::Resign { node, epoch } => self.resign(node, epoch),
             Event::DirsTold { node, run } => self.dirs_told(node, run),
             Event::Halt { node, run } => self.halt(node, run),
+            Event::Supervise { node, run } => self.supervise(node, run),
             Event::Balance => {
                 self.after(self.spec.settings.balance_interval, Event::Balance);
                 self.balance();
@@ -234,7 +235,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn begin_start(&mut self, id: NodeId, release: Option<Release>) {
+    pub(super) fn begin_start(&mut self, id: NodeId, release: Option<Release>) {
         let now = self.now;
         let exporter = self.draw(self.spec.timing.exporter);
         let boot = self.draw(self.spec.timing.boot);
@@ -374,6 +375,19 @@ impl Cluster {
                 node.catch_up_rate = rate;
             }
         });
+        Ok(())
+    }
+
+    /// The node's own copy of the metadata follows the log this much later from now on: a busy
+    /// metadata loader, or on ZooKeeper a controller that is slow to send UpdateMetadata. It shows
+    /// old ISRs at unchanged leader epochs, because a shrink does not bump them from
+    /// metadata.version 3.6 on (KAFKA-15021), nor on ZooKeeper when the leader does it.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_metadata_lag(&mut self, id: NodeId, lag: Duration) -> Result<(), OperationError> {
+        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
+        node.metadata_lag = millis(lag);
         Ok(())
     }
 

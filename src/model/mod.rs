@@ -1,4 +1,5 @@
-//! One pure simulated Kafka cluster in KRaft mode, for the demo, the tests and the simulation.
+//! One pure simulated Kafka cluster, on KRaft or ZooKeeper, for the demo, the tests and the
+//! simulation.
 //!
 //! A [`Cluster`] is a value: no I/O, no clock, no threads; the same [`Spec`] (with its seed) and
 //! the same calls give the same answers. It has three sides:
@@ -13,9 +14,9 @@
 //! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
 //! registration, fencing and controlled shutdown, `elections` leaders and ISRs, `replication` the logs, `acknowledged` what an
 //! oracle asks of them, `moves`
-//! reassignments, `disks` log dirs that fail, `topics` and `joining` what comes and goes, `life`
+//! reassignments, `zookeeper` the other mode, `disks` log dirs that fail, `recovery` what follows an unclean stop, `topics` and `joining` what comes and goes, `life`
 //! events and operations, `faults` exporters that lie, answers that are slow and rights that are
-//! missing, `requests` the wire protocol, `jmx` the exporter's pages. Every operation first
+//! missing, `requests` the wire protocol, `jmx` the exporter's pages, `exporter` its life. Every operation first
 //! settles the logs, then changes something, then lets all consequences follow
 //! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
 //! only part with I/O: it puts a cluster behind real TCP and HTTP.
@@ -38,6 +39,7 @@ mod brokers;
 mod controllers;
 mod disks;
 mod elections;
+mod exporter;
 mod faults;
 mod groups;
 mod image;
@@ -46,6 +48,7 @@ mod joining;
 mod life;
 mod moves;
 mod outside;
+mod recovery;
 mod release;
 mod replication;
 mod requests;
@@ -56,10 +59,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod zookeeper;
 
 use std::time::Duration;
 
 pub use self::acknowledged::{Harm, Harmed};
+pub use self::exporter::{Delayed, Exporter};
 pub use self::faults::Fault;
 pub use self::image::{Image, Partition, PartitionId, Registration, Topic};
 pub use self::jmx::Page;

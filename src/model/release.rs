@@ -10,6 +10,8 @@ use super::Listener;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the releases")]
 pub enum Release {
+    /// ZooKeeper mode only.
+    V2_8,
     V3_3,
     V3_4,
     V3_5,
@@ -24,7 +26,7 @@ pub enum Release {
     V4_4,
 }
 
-use Release::{V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4};
+use Release::{V2_8, V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4};
 
 /// A feature with the range of levels that a binary supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +40,19 @@ pub struct Feature {
 }
 
 impl Release {
-    /// Every release the model knows, oldest first.
+    /// Every release the model knows in KRaft mode, oldest first.
     pub const ALL: [Self; 12] = [
         V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9, V4_0, V4_1, V4_2, V4_3, V4_4,
     ];
+
+    /// Every release the model knows in ZooKeeper mode, oldest first.
+    pub const ZOOKEEPER: [Self; 8] = [V2_8, V3_3, V3_4, V3_5, V3_6, V3_7, V3_8, V3_9];
 
     /// Major and minor number as people write them.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            V2_8 => "2.8",
             V3_3 => "3.3",
             V3_4 => "3.4",
             V3_5 => "3.5",
@@ -65,7 +71,8 @@ impl Release {
     /// The release named `text` ("3.9"), if the model knows it.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|release| release.name() == text)
+        let mut all = Self::ALL.into_iter().chain(Self::ZOOKEEPER);
+        all.find(|release| release.name() == text)
     }
 
     /// Highest `metadata.version` this binary supports
@@ -73,6 +80,7 @@ impl Release {
     #[must_use]
     pub fn metadata_version(self) -> i16 {
         match self {
+            V2_8 => 0,
             V3_3 => 7,
             V3_4 => 8,
             V3_5 => 11,
@@ -115,6 +123,32 @@ impl Release {
         features
     }
 
+    /// Every API this binary advertises as a broker on ZooKeeper. Highest versions as in the
+    /// message definitions of the releases; those of `kafka::release`'s table decide which release
+    /// a client takes it for.
+    #[must_use]
+    pub fn zookeeper_apis(self) -> Vec<(i16, i16, i16)> {
+        let mut apis = self.max(V3_3).apis(Listener::Broker);
+        let kraft_only = [
+            ApiKey::DescribeQuorum,
+            ApiKey::UnregisterBroker,
+            ApiKey::ConsumerGroupHeartbeat,
+            ApiKey::ConsumerGroupDescribe,
+            ApiKey::DescribeTopicPartitions,
+        ];
+        apis.retain(|(key, _, _)| kraft_only.iter().all(|only| *only as i16 != *key));
+        for (index, (key, steps)) in ZOOKEEPER_APIS.iter().enumerate() {
+            let newest = steps.iter().rev().find(|(since, _)| *since <= self);
+            let Some((_, max)) = newest else { continue };
+            match apis.iter_mut().find(|(known, _, _)| known == key) {
+                Some(api) => api.2 = *max,
+                None => apis.insert(index, (*key, 0, *max)),
+            }
+        }
+        apis.sort_unstable();
+        apis
+    }
+
     /// Every API this binary advertises on `listener`: key, lowest and highest version.
     #[must_use]
     pub fn apis(self, listener: Listener) -> Vec<(i16, i16, i16)> {
@@ -138,6 +172,24 @@ impl fmt::Display for Release {
         f.write_str(self.name())
     }
 }
+
+// Keys by number: the codec has no UpdateMetadata any more.
+const ZOOKEEPER_APIS: &[(i16, &[(Release, i16)])] = &[
+    (
+        1,
+        &[(V2_8, 12), (V3_3, 13), (V3_5, 15), (V3_7, 16), (V3_9, 17)],
+    ),
+    (2, &[(V2_8, 6), (V3_3, 7), (V3_5, 8), (V3_9, 9)]),
+    (3, &[(V2_8, 11), (V3_3, 12)]),
+    (6, &[(V2_8, 7), (V3_4, 8)]),
+    (9, &[(V2_8, 7), (V3_3, 8), (V3_7, 9)]),
+    (10, &[(V2_8, 3), (V3_3, 4), (V3_8, 5), (V3_9, 6)]),
+    (11, &[(V2_8, 7), (V3_3, 9)]),
+    (16, &[(V2_8, 4), (V3_8, 5)]),
+    (24, &[(V2_8, 3), (V3_6, 4), (V3_8, 5)]),
+    (35, &[(V2_8, 2), (V3_3, 4)]),
+    (60, &[(V2_8, 0), (V3_7, 1)]),
+];
 
 /// One API: from which release on which lowest and highest version.
 type Steps = &'static [(Release, i16, i16)];

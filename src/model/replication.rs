@@ -108,10 +108,9 @@ impl Cluster {
             .nodes
             .get(&follower)
             .is_some_and(|node| match node.broker {
-                BrokerPhase::Registered
-                | BrokerPhase::CaughtUp
-                | BrokerPhase::Running
-                | BrokerPhase::Leaving => !node.frozen,
+                // Logs come first.
+                BrokerPhase::Registered => !node.frozen && !node.unclean,
+                BrokerPhase::CaughtUp | BrokerPhase::Running | BrokerPhase::Leaving => !node.frozen,
                 BrokerPhase::Off
                 | BrokerPhase::Jvm
                 | BrokerPhase::Starting
@@ -361,7 +360,8 @@ impl Cluster {
         let logs = std::mem::take(&mut self.logs);
         let now = self.now;
         let mut shrunk = 0;
-        let bump = self.bumps_epoch_on_shrink();
+        // On ZooKeeper a leader that shrinks its ISR never did (`LeaderAndIsr` only the controller).
+        let bump = !self.spec.zookeeper && self.bumps_epoch_on_shrink();
         self.commit(|image, cluster| {
             let rules = Rules::new(cluster, image, None);
             image.change(
@@ -393,8 +393,9 @@ impl Cluster {
     }
 
     /// Before metadata.version 3.6-IV0 every ISR shrink also raised the leader epoch
-    /// (KAFKA-15021).
+    /// (KAFKA-15021); on ZooKeeper one that the controller makes always does
+    /// (`KafkaController.doRemoveReplicasFromIsr`).
     pub(super) fn bumps_epoch_on_shrink(&self) -> bool {
-        self.spec.finalized < super::Release::V3_6
+        self.spec.zookeeper || self.spec.finalized < super::Release::V3_6
     }
 }

@@ -338,7 +338,7 @@ impl Keeper {
                 tasks.spawn(async move { kafka(live, node, listener, stream).await });
             }
             Door::Exporter => {
-                let resets = self.live.lock().process_start(node).is_none();
+                let resets = self.live.lock().jmx_page(node) == Page::Reset;
                 if resets {
                     // With no lingering the kernel sends a reset.
                     let _ = stream.set_zero_linger();
@@ -424,7 +424,7 @@ pub async fn http<S>(live: Live, node: NodeId, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let process = live.lock().process_start(node);
+    let process = live.lock().exporter_start(node);
     let over = live.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let live = live.clone();
@@ -433,7 +433,7 @@ where
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         biased;
-        () = over.until(|cluster| cluster.process_start(node) != process) => {}
+        () = over.until(|cluster| cluster.exporter_start(node) != process) => {}
         result = connection => {
             if let Err(error) = result {
                 tracing::debug!(node, %error, "the scrape ended");
@@ -447,7 +447,13 @@ where
 async fn scrape(live: &Live, node: NodeId, path: &str) -> Response<Full<Bytes>> {
     let mut ticks = live.ticks.subscribe();
     loop {
-        let page = live.lock().jmx_page(node);
+        let (page, time) = {
+            let cluster = live.lock();
+            (cluster.jmx_page(node), cluster.page_time(node))
+        };
+        if !time.is_zero() {
+            sleep(time).await;
+        }
         match (page, path) {
             (
                 Page::Text {

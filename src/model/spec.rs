@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::Release;
+use super::{Exporter, Release};
 
 /// A node's id (`node.id`), unique over brokers and controllers.
 pub type NodeId = i32;
@@ -71,6 +71,8 @@ pub enum Family {
 pub struct Settings {
     /// `broker.session.timeout.ms`.
     pub session_timeout: u64,
+    /// `zookeeper.session.timeout.ms` of ZooKeeper mode.
+    pub zookeeper_session_timeout: u64,
     /// `broker.heartbeat.interval.ms`.
     pub heartbeat_interval: u64,
     /// `replica.lag.time.max.ms`.
@@ -93,6 +95,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             session_timeout: 9_000,
+            zookeeper_session_timeout: 18_000,
             heartbeat_interval: 2_000,
             replica_lag_time_max: 30_000,
             quorum_fetch_timeout: 2_000,
@@ -158,6 +161,8 @@ pub struct Timing {
     pub catch_up_rate: u64,
     /// A new group coordinator loads its partition this long.
     pub coordinator_load: u64,
+    /// Records per second that a broker reads on top of `recovery` after an unclean stop.
+    pub recovery_rate: u64,
 }
 
 impl Default for Timing {
@@ -185,6 +190,26 @@ impl Default for Timing {
             fetch_lag: 5,
             catch_up_rate: 20_000,
             coordinator_load: 500,
+            recovery_rate: 20_000_000,
+        }
+    }
+}
+
+impl Timing {
+    /// What the lab saw in ZooKeeper mode (kafka-lab.md, sections 5 and 6): a start takes 2.8 to
+    /// 3.4 s, an exit 0.8 to 1.6 s, another controller is there after 0.06 to 1.06 s.
+    #[must_use]
+    pub fn zookeeper() -> Self {
+        Self {
+            register: (900, 1_100),
+            catch_up: (200, 300),
+            unfence: (50, 100),
+            leave: (60, 480),
+            left: (700, 900),
+            exit: (900, 1_600),
+            handover: (60, 900),
+            fence_check: (0, 1_500),
+            ..Self::default()
         }
     }
 }
@@ -218,6 +243,13 @@ pub struct Spec {
     /// `eligible.leader.replicas.version` 1 is finalized (KIP-966): from 4.0 on possible, on new
     /// clusters from 4.1 on the default (kafka-jmx-metrics.md, section 3.5).
     pub elr: bool,
+    /// ZooKeeper mode: every node is a broker, `finalized` is the `inter.broker.protocol.version`.
+    pub zookeeper: bool,
+    /// ZooKeeper mode: `inter.broker.protocol.version` stands in the brokers' properties; without
+    /// it a broker reports its binary's.
+    pub pinned: bool,
+    /// How the exporters run.
+    pub exporter: Exporter,
     /// Nodes of the list that have never been started: nothing registered, nothing held. They
     /// join as new empty brokers when they are started.
     pub later: BTreeSet<NodeId>,
@@ -259,6 +291,12 @@ pub enum SpecError {
     /// Voters are there from the beginning.
     #[error("node {0} votes and cannot join later: let only brokers join")]
     LateVoter(NodeId),
+    /// Not a broker of a release that has ZooKeeper mode.
+    #[error("node {0} cannot run on ZooKeeper: use brokers only, up to 3.9")]
+    ZooKeeper(NodeId),
+    /// Too old for KRaft.
+    #[error("{0} in KRaft mode: use 3.3 or later, or ZooKeeper")]
+    KRaft(Release),
     /// Eligible leader replicas need a newer metadata version.
     #[error("eligible leader replicas with metadata.version {0}: finalize 4.0 or later")]
     Elr(Release),
@@ -304,6 +342,15 @@ impl Spec {
         Self::of(list, u32::from(nodes), release)
     }
 
+    /// Brokers (ids from 1) on ZooKeeper, otherwise like [`Spec::kraft`]. Releases 2.8 to 3.9.
+    #[must_use]
+    pub fn zookeeper(brokers: u16, release: Release) -> Self {
+        let mut spec = Self::kraft(0, brokers, release);
+        spec.zookeeper = true;
+        spec.timing = Timing::zookeeper();
+        spec
+    }
+
     fn of(nodes: Vec<NodeSpec>, brokers: u32, release: Release) -> Self {
         Self {
             cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
@@ -322,6 +369,9 @@ impl Spec {
             finalized: release,
             dynamic_quorum: false,
             elr: release >= Release::V4_1,
+            zookeeper: false,
+            pinned: false,
+            exporter: Exporter::default(),
             later: BTreeSet::new(),
         }
     }
@@ -416,8 +466,19 @@ impl Spec {
         if !(1..=32).contains(&self.settings.log_dirs) {
             return Err(SpecError::LogDirs(self.settings.log_dirs));
         }
+        if self.zookeeper {
+            let fits =
+                |node: &&NodeSpec| node.roles == Roles::BROKER && node.release < Release::V4_0;
+            return match self.nodes.iter().find(|node| !fits(node)) {
+                Some(node) => Err(SpecError::ZooKeeper(node.id)),
+                None => Ok(()),
+            };
+        }
         if !self.nodes.iter().any(|node| node.roles.controller) {
             return Err(SpecError::Missing("controller"));
+        }
+        if self.finalized < Release::V3_3 {
+            return Err(SpecError::KRaft(self.finalized));
         }
         Ok(())
     }

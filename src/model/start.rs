@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::disks::Disks;
 use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Registration, Topic};
+use super::recovery::Recovery;
 use super::replication::PartitionLog;
 use super::state::{
     BrokerPhase, Contact, ControllerPhase, Event, Node, OFFSETS_TOPIC, ORIGIN, Position, Process,
@@ -25,15 +26,16 @@ impl Cluster {
         let mut random = Random(spec.seed);
         let image = Arc::new(first_image(&spec, &mut random));
         let nodes = first_nodes(&spec, &image, &mut random);
-        let voters: Vec<NodeId> = spec
-            .nodes
-            .iter()
-            .filter(|node| node.roles.controller)
-            .map(|node| node.id)
-            .collect();
+        let voters: Vec<NodeId> = if spec.zookeeper {
+            spec.first_brokers().collect()
+        } else {
+            let nodes = spec.nodes.iter().filter(|node| node.roles.controller);
+            nodes.map(|node| node.id).collect()
+        };
         let pick = usize::try_from(random.next()).unwrap_or(0) % voters.len().max(1);
         let quorum = Quorum {
             leader: voters.get(pick).copied(),
+            leader_run: 1,
             epoch: 4,
             since: ORIGIN - 600_000,
             electing: false,
@@ -54,6 +56,7 @@ impl Cluster {
             sessions: BTreeMap::new(),
             replicate_due: None,
             cuts: BTreeSet::new(),
+            zookeeper_cuts: BTreeSet::new(),
             rights: Rights::default(),
             strays: BTreeMap::new(),
             stalled_groups: BTreeMap::new(),
@@ -66,10 +69,8 @@ impl Cluster {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         let (leader, epoch) = (self.quorum.leader, self.quorum.epoch);
         for id in ids {
-            let first = ORIGIN
-                - self
-                    .random
-                    .between((0, self.spec.settings.heartbeat_interval.saturating_sub(1)));
+            let interval = self.heartbeat_interval();
+            let first = ORIGIN - self.random.between((0, interval.saturating_sub(1)));
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };
@@ -222,6 +223,9 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             },
             leader: None,
             epoch: 0,
+            metadata_lag: 0,
+            recovery: Recovery::default(),
+            page_time: 0,
             answers: Answers::default(),
             disks: Disks::default(),
             catch_up_rate: spec.timing.catch_up_rate,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::disks::Disks;
 use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Topic};
+use super::recovery::Recovery;
 use super::replication::PartitionLog;
 use super::{Fault, Listener, NodeId, NodeSpec, Release, Spec};
 
@@ -40,6 +41,8 @@ pub struct Cluster {
     pub(super) replicate_due: Option<Millis>,
     /// Pairs of nodes that cannot reach each other, smaller id first.
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Brokers that cannot reach ZooKeeper.
+    pub(super) zookeeper_cuts: BTreeSet<NodeId>,
     pub(super) rights: Rights,
     /// Logs of deleted topics that brokers which were down still have on disk.
     pub(super) strays: BTreeMap<NodeId, BTreeSet<PartitionId>>,
@@ -76,6 +79,10 @@ pub(super) struct Node {
     /// Whom it takes for the active controller.
     pub leader: Option<NodeId>,
     pub epoch: i32,
+    /// Its own copy of the metadata comes this much later.
+    pub metadata_lag: Millis,
+    pub recovery: Recovery,
+    pub page_time: Millis,
     pub answers: Answers,
     pub disks: Disks,
     /// Catch-up speed of its followers, records per second and partition.
@@ -158,6 +165,8 @@ pub(super) enum Position {
 #[derive(Clone, Debug)]
 pub(super) struct Quorum {
     pub leader: Option<NodeId>,
+    /// The process that was elected.
+    pub leader_run: u64,
     pub epoch: i32,
     /// Since when the leader leads.
     pub since: Millis,
@@ -238,6 +247,11 @@ pub(super) enum Event {
     Balance,
     /// The broker's next heartbeat tells which log dirs are offline.
     DirsTold {
+        node: NodeId,
+        run: u64,
+    },
+    /// A supervisor starts a process that ended.
+    Supervise {
         node: NodeId,
         run: u64,
     },

@@ -55,6 +55,14 @@ impl Cluster {
             return Err(OperationError::NoName("topic", name.to_owned()));
         }
         self.controller()?;
+        if self.spec.zookeeper {
+            // There a topic stays until every broker that holds it has deleted its copy.
+            let mut held = self.logs.iter().filter(|(id, _)| *id.0 == *name);
+            let down = |id: &&NodeId| self.process_start(**id).is_none();
+            if let Some(id) = held.find_map(|(_, log)| log.replicas.keys().find(down)) {
+                return Err(OperationError::Node(*id, "down"));
+            }
+        }
         self.operate(|cluster| {
             cluster.keep_strays(name);
             cluster.logs.retain(|id, _| *id.0 != *name);

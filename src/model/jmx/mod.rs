@@ -6,7 +6,7 @@ mod page;
 
 use super::image::{Image, Partition};
 use super::state::{BrokerPhase, ControllerPhase, Millis, Node, ORIGIN, Position, Process};
-use super::{Cluster, Fault, Link, NodeId, Release};
+use super::{Cluster, Fault, NodeId, Release};
 use page::Lines;
 
 /// What a scrape of a node's exporter meets.
@@ -30,7 +30,8 @@ pub enum Page {
 }
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-fn text(status: u16, body: String) -> Page {
+
+pub(super) fn text(status: u16, body: String) -> Page {
     Page::Text {
         status,
         content_type: CONTENT_TYPE,
@@ -42,49 +43,7 @@ fn text(status: u16, body: String) -> Page {
 const RECORD_BYTES: u64 = 100;
 
 impl Cluster {
-    /// What a new connection to the node's exporter meets. The exporter is an agent: it lives
-    /// from the start of the JVM to its end, whatever Kafka does.
-    #[must_use]
-    pub fn jmx_link(&self, id: NodeId) -> Link {
-        let Some(node) = self.nodes.get(&id) else {
-            return Link::Refuses;
-        };
-        match node.process {
-            Process::Ended { reset_until, .. } if self.now < reset_until => Link::Accepts,
-            Process::Ended { .. } => Link::Refuses,
-            Process::Alive | Process::Stopping { .. } if self.now < node.exporter_at => {
-                Link::Refuses
-            }
-            Process::Alive | Process::Stopping { .. }
-                if node.exporter_fault == Some(Fault::Dead) =>
-            {
-                Link::Refuses
-            }
-            Process::Alive | Process::Stopping { .. } if node.frozen => Link::Silent,
-            Process::Alive | Process::Stopping { .. } => Link::Accepts,
-        }
-    }
-
-    /// One scrape of `/metrics` of the node's exporter.
-    #[must_use]
-    pub fn jmx_page(&self, id: NodeId) -> Page {
-        let Some(node) = self.nodes.get(&id) else {
-            return Page::Refused;
-        };
-        match (self.jmx_link(id), node.process) {
-            (Link::Refuses, _) => Page::Refused,
-            (Link::Silent, _) => Page::Silent,
-            (Link::Accepts, Process::Ended { .. }) => Page::Reset,
-            (Link::Accepts, Process::Alive | Process::Stopping { .. }) => {
-                match node.exporter_fault {
-                    None => text(200, self.page(node)),
-                    Some(fault) => self.faulty_page(node, fault),
-                }
-            }
-        }
-    }
-
-    fn faulty_page(&self, node: &Node, fault: Fault) -> Page {
+    pub(super) fn faulty_page(&self, node: &Node, fault: Fault) -> Page {
         match fault {
             Fault::Dead => Page::Refused,
             Fault::Hangs => Page::Silent,
@@ -120,10 +79,19 @@ impl Cluster {
         }
     }
 
-    fn page(&self, node: &Node) -> String {
+    pub(super) fn page(&self, node: &Node) -> String {
         let mut lines = Lines::new(self.spec.family);
         let started = self.wall(node.started);
-        lines.process(started, self.now.saturating_sub(node.started));
+        lines.exporter(
+            self.exporter_start(node.spec.id).unwrap_or(started),
+            self.now.saturating_sub(node.started),
+            self.spec.exporter.standalone,
+            node.alive(),
+        );
+        if !node.alive() {
+            return lines.text();
+        }
+        lines.jvm_start(started);
         let gone = match node.process {
             // Kafka's beans are unregistered early in the shutdown: absent, not 0.
             Process::Stopping { since } => self.now >= since + self.spec.timing.series_gone,
@@ -136,7 +104,7 @@ impl Cluster {
         self.controller_beans(node, &mut lines);
         let raft_runs = !matches!(node.broker, BrokerPhase::Off | BrokerPhase::Jvm)
             || !matches!(node.controller, ControllerPhase::Off | ControllerPhase::Jvm);
-        if raft_runs {
+        if raft_runs && !self.spec.zookeeper {
             self.raft_beans(node, &mut lines);
         }
         let up = match (node.spec.roles.broker, node.spec.roles.controller) {
@@ -157,18 +125,23 @@ impl Cluster {
                 lines.gauge(("kafka.server", "KafkaServer"), "BrokerState", &[], 0.0);
                 return;
             }
+            BrokerPhase::Starting | BrokerPhase::Registered if self.spec.zookeeper => 2.0,
             BrokerPhase::Starting | BrokerPhase::Registered => 1.0,
             BrokerPhase::CaughtUp => 2.0,
             BrokerPhase::Running | BrokerPhase::Leaving => 3.0,
         };
         lines.gauge(("kafka.server", "KafkaServer"), "BrokerState", &[], state);
-        self.replica_manager(node, lines);
+        // On ZooKeeper they are made only after log recovery.
+        if !(self.spec.zookeeper && node.broker == BrokerPhase::Starting) {
+            self.replica_manager(node, lines);
+        }
         let logs = ("kafka.log", "LogManager");
         let offline = size(node.disks.offline.len());
         lines.gauge(logs, "OfflineLogDirectoryCount", &[], offline);
-        if node.unclean && state < 2.0 {
+        if let Some(remaining) = self.remaining_logs(node) {
             let dir = format!("\"/var/lib/kafka/data-{}\"", node.spec.id);
-            lines.gauge(logs, "remainingLogsToRecover", &[("dir", &dir)], 1.0);
+            let name = "remainingLogsToRecover";
+            lines.gauge(logs, name, &[("dir", &dir)], size(remaining));
         }
         let fetcher = ("kafka.server", "ReplicaFetcherManager");
         let client = [("clientId", "Replica")];
@@ -186,6 +159,10 @@ impl Cluster {
         lines.meter(topics, "FailedProduceRequestsPerSec", 0.0);
         let idle = ("kafka.server", "KafkaRequestHandlerPool");
         lines.percent(idle, "RequestHandlerAvgIdlePercent", 0.97);
+        if self.spec.zookeeper {
+            self.zookeeper_beans(node, lines);
+            return;
+        }
         let lag = self.applied_lag(node);
         lines.plain(
             "kafka.server",
@@ -209,8 +186,9 @@ impl Cluster {
         let id = node.spec.id;
         let mut counts = Counts::default();
         let mut single = Vec::new();
+        let recovering = self.remaining_logs(node).is_some();
         for (name, index, topic, partition) in node.image.partitions() {
-            if !partition.replicas.contains(&id) {
+            if recovering || !partition.replicas.contains(&id) {
                 continue;
             }
             let lost = node.disks.offline.contains(&partition.log_dir);
@@ -356,6 +334,47 @@ impl Cluster {
         }
     }
 
+    /// Every broker has the controller's beans; all but the controller say 0 (kafka-lab.md,
+    /// section 6), and no raft or metadata series exist.
+    fn zookeeper_beans(&self, node: &Node, lines: &mut Lines) {
+        if node.broker == BrokerPhase::Starting {
+            return;
+        }
+        let active = self.acts_as_controller(node);
+        let empty = Image::default();
+        let image = if active { node.image.as_ref() } else { &empty };
+        let bean = ("kafka.controller", "KafkaController");
+        let partitions = || image.partitions().map(|(_, _, _, partition)| partition);
+        let offline = partitions().filter(|p| p.leader.is_none()).count();
+        let unpreferred =
+            partitions().filter(|p| p.leader.is_some() && p.leader != p.replicas.first().copied());
+        lines.gauge(bean, "ActiveControllerCount", &[], flag(active));
+        lines.gauge(bean, "ControllerState", &[], 0.0);
+        lines.gauge(bean, "OfflinePartitionsCount", &[], size(offline));
+        let unpreferred = size(unpreferred.count());
+        lines.gauge(bean, "PreferredReplicaImbalanceCount", &[], unpreferred);
+        let count = size(partitions().count());
+        lines.gauge(bean, "GlobalPartitionCount", &[], count);
+        lines.gauge(bean, "GlobalTopicCount", &[], size(image.topics.len()));
+        for name in ["TopicsToDeleteCount", "ReplicasToDeleteCount"] {
+            lines.gauge(bean, name, &[], 0.0);
+        }
+        if node.release >= Release::V3_3 {
+            // KIP-748, in 3.1; nobody is ever fenced here.
+            let alive = image.brokers.values().filter(|r| !r.fenced).count();
+            lines.gauge(bean, "ActiveBrokerCount", &[], size(alive));
+            lines.gauge(bean, "FencedBrokerCount", &[], 0.0);
+        }
+        let unclean = node.unclean_elections as f64;
+        let stats = ("kafka.controller", "ControllerStats");
+        lines.meter(stats, "UncleanLeaderElectionsPerSec", unclean);
+        if node.release >= Release::V3_7 {
+            let leader = f64::from(node.leader.unwrap_or(-1));
+            let loader = ("kafka.server", "MetadataLoader");
+            lines.gauge(loader, "CurrentControllerId", &[], leader);
+        }
+    }
+
     fn raft_beans(&self, node: &Node, lines: &mut Lines) {
         let id = node.spec.id;
         let leader = node.leader;
@@ -406,7 +425,9 @@ impl Cluster {
             return number(self.wall(self.now));
         }
         let since = match node.position {
-            Position::Following => self.now.saturating_sub(self.quorum.end_at) % 500 + 10,
+            Position::Following => {
+                self.now.saturating_sub(self.quorum.end_at) % 500 + 10 + node.metadata_lag
+            }
             Position::Stopped { at, .. } => self.now - at,
             Position::Never => self.now.saturating_sub(self.quorum.end_at),
         };

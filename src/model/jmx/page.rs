@@ -12,6 +12,7 @@ type Bean = (&'static str, &'static str);
 /// A page under construction: lines by family name, so that families stay together.
 pub(super) struct Lines {
     family: Family,
+    standalone: bool,
     kinds: BTreeMap<String, (&'static str, Vec<String>)>,
 }
 
@@ -19,35 +20,45 @@ impl Lines {
     pub(super) fn new(family: Family) -> Self {
         Self {
             family,
+            standalone: false,
             kinds: BTreeMap::new(),
         }
     }
 
-    /// What the agent itself and the JVM export.
-    pub(super) fn process(&mut self, started_ms: i64, up_ms: u64) {
-        self.put(
-            "process_start_time_seconds",
-            "gauge",
-            &[],
-            started_ms as f64 / 1_000.0,
-        );
-        self.put(
-            "process_cpu_seconds_total",
-            "counter",
-            &[],
-            up_ms as f64 / 20_000.0,
-        );
+    /// What the exporter says of itself and of the JVM it runs in; `heard` is whether the JVM
+    /// that it reads answered.
+    pub(super) fn exporter(&mut self, started_ms: i64, up_ms: u64, standalone: bool, heard: bool) {
+        let started = started_ms as f64 / 1_000.0;
+        self.put("process_start_time_seconds", "gauge", &[], started);
+        let cpu = up_ms as f64 / 20_000.0;
+        self.put("process_cpu_seconds_total", "counter", &[], cpu);
         self.put("jvm_threads_current", "gauge", &[], 96.0);
-        self.put(
-            "jvm_memory_used_bytes",
-            "gauge",
-            &[("area", "heap")],
-            187_432_960.0,
-        );
-        self.put("jmx_scrape_error", "gauge", &[], 0.0);
+        let heap = [("area", "heap")];
+        self.put("jvm_memory_used_bytes", "gauge", &heap, 187_432_960.0);
+        let error = f64::from(u8::from(!heard));
+        self.put("jmx_scrape_error", "gauge", &[], error);
         self.put("jmx_scrape_duration_seconds", "gauge", &[], 0.007);
-        let info = [("name", "jmx_prometheus_javaagent"), ("version", "1.0.1")];
+        let name = if standalone {
+            "jmx_prometheus_standalone"
+        } else {
+            "jmx_prometheus_javaagent"
+        };
+        let info = [("name", name), ("version", "1.0.1")];
         self.put("jmx_exporter_build_info", "gauge", &info, 1.0);
+        self.standalone = standalone;
+    }
+
+    /// `java.lang:type=Runtime`, which a standalone exporter reads like any other bean; the
+    /// agents here are configured without it.
+    pub(super) fn jvm_start(&mut self, started_ms: i64) {
+        if !self.standalone {
+            return;
+        }
+        let value = started_ms as f64;
+        match self.family {
+            Family::Default => self.put("java_lang_Runtime_StartTime", "untyped", &[], value),
+            Family::Flat => self.put("java_lang_runtime_starttime", "gauge", &[], value),
+        }
     }
 
     /// A gauge with the attribute `Value`.

@@ -107,17 +107,19 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
             source,
         }
     };
+    let zookeeper = at.cluster.spec.zookeeper;
+    let own_id = |name, explicit| Entry {
+        name,
+        value: id.to_string(),
+        source: if explicit {
+            Source::Static
+        } else {
+            Source::Default
+        },
+    };
     let mut entries = vec![
-        Entry {
-            name: "node.id",
-            value: id.to_string(),
-            source: Source::Static,
-        },
-        Entry {
-            name: "broker.id",
-            value: id.to_string(),
-            source: Source::Default,
-        },
+        own_id("node.id", !zookeeper),
+        own_id("broker.id", zookeeper),
         set("broker.session.timeout.ms", settings.session_timeout, 9_000),
         set(
             "broker.heartbeat.interval.ms",
@@ -156,14 +158,30 @@ fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
     if at.node.release < Release::V4_0 {
         // Both keys went with ZooKeeper; under KRaft the version is the binary's default and
         // means nothing (rust-stack-measured.md, section 2.2).
-        let version = format!("{}-IV{}", at.node.release, newest_iv(at.node.release));
         let name = "inter.broker.protocol.version";
+        let pinned = at.cluster.spec.zookeeper && at.cluster.spec.pinned;
         entries.push(Entry {
             name,
-            value: version,
-            source: Source::Default,
+            value: if pinned {
+                at.cluster.spec.finalized.to_string()
+            } else {
+                format!("{}-IV{}", at.node.release, newest_iv(at.node.release))
+            },
+            source: if pinned {
+                Source::Static
+            } else {
+                Source::Default
+            },
         });
-        entries.push(set("zookeeper.session.timeout.ms", 18_000, 18_000));
+        let timeout = settings.zookeeper_session_timeout;
+        entries.push(set("zookeeper.session.timeout.ms", timeout, 18_000));
+        if at.cluster.spec.zookeeper {
+            entries.push(Entry {
+                name: "zookeeper.connect",
+                value: "127.0.0.1:2181".to_owned(),
+                source: Source::Static,
+            });
+        }
     }
     Ok(entries)
 }
@@ -184,7 +202,7 @@ fn unclean(at: &At<'_>) -> Entry {
 /// Empty where the quorum is dynamic (KIP-853).
 fn quorum_voters(at: &At<'_>) -> Entry {
     let name = "controller.quorum.voters";
-    if at.cluster.spec.dynamic_quorum {
+    if at.cluster.spec.dynamic_quorum || at.cluster.spec.zookeeper {
         return Entry {
             name,
             value: String::new(),
@@ -207,6 +225,7 @@ fn quorum_voters(at: &At<'_>) -> Entry {
 /// (kafka-lag-and-clients.md, section 3.1).
 fn newest_iv(release: Release) -> u8 {
     match release {
+        Release::V2_8 => 1,
         Release::V3_3 => 3,
         Release::V3_7 => 4,
         Release::V3_5 | Release::V3_6 => 2,

@@ -41,7 +41,11 @@ pub(super) fn answer(at: &At<'_>, request: MetadataRequest) -> Reply<MetadataRes
 
 /// In KRaft the controller id that clients see is any alive broker
 /// (`KRaftMetadataCache.getRandomAliveBrokerId`): it says nothing about the active controller.
+/// On ZooKeeper it is the controller that the last UpdateMetadata named.
 pub(super) fn some_broker(at: &At<'_>, alive: &[NodeId]) -> NodeId {
+    if at.cluster.spec.zookeeper {
+        return at.node.leader.unwrap_or(-1);
+    }
     let turn = usize::try_from(at.cluster.now / 1_000).unwrap_or(0);
     let index = turn.checked_rem(alive.len()).unwrap_or(0);
     alive.get(index).copied().unwrap_or(-1)

@@ -7,6 +7,7 @@ mod configs;
 mod groups;
 mod metadata;
 mod offsets;
+mod partitions;
 mod quorum;
 mod storage;
 mod versions;
@@ -15,7 +16,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse,
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
-    DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse, FindCoordinatorRequest,
+    DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, FindCoordinatorRequest,
     FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, MetadataRequest,
     MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader, ResponseHeader,
@@ -91,9 +93,8 @@ impl Cluster {
         let mut start = body.clone();
         let (key, version) = (start.get_i16(), start.get_i16());
         let correlation = start.get_i32();
-        let range = node
-            .release
-            .apis(listener)
+        let range = self
+            .apis(node, listener)
             .into_iter()
             .find(|(api, _, _)| *api == key);
         let Some((_, min, max)) = range else {
@@ -131,6 +132,9 @@ impl Cluster {
                 body,
                 quorum::reassignments,
             ),
+            ApiKey::DescribeTopicPartitions => {
+                at.answer::<DescribeTopicPartitionsRequest>(correlation, body, partitions::answer)
+            }
             ApiKey::DescribeConfigs => {
                 at.answer::<DescribeConfigsRequest>(correlation, body, configs::answer)
             }
@@ -150,6 +154,14 @@ impl Cluster {
             _ => None,
         };
         answer.unwrap_or(Answer::CloseConnection)
+    }
+
+    fn apis(&self, node: &Node, listener: Listener) -> Vec<(i16, i16, i16)> {
+        if self.spec.zookeeper {
+            node.release.zookeeper_apis()
+        } else {
+            node.release.apis(listener)
+        }
     }
 
     /// The address that others learn for a node's listener.
@@ -226,6 +238,7 @@ throttled!(
     DescribeClusterResponse,
     DescribeConfigsResponse,
     DescribeLogDirsResponse,
+    DescribeTopicPartitionsResponse,
     FindCoordinatorResponse,
     ListOffsetsResponse,
     ListPartitionReassignmentsResponse,

@@ -187,11 +187,14 @@ pub(super) fn reassignments(
             .with_error_message(Some(text("Cluster authorization failed.")));
         return Reply::Is(refused);
     }
+    let zookeeper = at.cluster.spec.zookeeper;
     match (at.listener, at.controller()) {
-        (Listener::Broker, None) => return Reply::Waits,
-        (Listener::Broker, Some(_)) => {}
+        // Nobody forwards: only the controller itself answers.
+        (Listener::Broker, leader) if zookeeper && leader == Some(at.node.spec.id) => {}
+        (Listener::Broker, None) if !zookeeper => return Reply::Waits,
+        (Listener::Broker, Some(_)) if !zookeeper => {}
         (Listener::Controller, leader) if leader == Some(at.node.spec.id) => {}
-        (Listener::Controller, _) => {
+        (Listener::Controller | Listener::Broker, _) => {
             let refused = ListPartitionReassignmentsResponse::default()
                 .with_error_code(code::NOT_CONTROLLER)
                 .with_error_message(Some(text("This is not the correct controller.")));

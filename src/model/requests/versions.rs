@@ -23,7 +23,7 @@ pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answe
             .with_api_keys(vec![own]);
         return encode(correlation, &refused, 0).unwrap_or(Answer::CloseConnection);
     }
-    let apis = at.node.release.apis(at.listener);
+    let apis = at.cluster.apis(at.node, at.listener);
     let keys = apis.into_iter().map(|(key, min, max)| {
         ApiVersion::default()
             .with_api_key(key)
@@ -33,7 +33,7 @@ pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answe
     let mut response = ApiVersionsResponse::default()
         .with_api_keys(keys.collect())
         .throttled(at.throttle());
-    if at.version >= 3 {
+    if at.version >= 3 && !at.cluster.spec.zookeeper {
         response = with_features(at, response);
     }
     encode(correlation, &response, at.version).unwrap_or(Answer::CloseConnection)
@@ -54,8 +54,14 @@ fn with_features(at: &At<'_>, response: ApiVersionsResponse) -> ApiVersionsRespo
                     .with_max_version(feature.max),
             );
         }
-        if feature.name == "metadata.version" {
-            let level = finalized.metadata_version();
+        let level = match feature.name {
+            "metadata.version" => finalized.metadata_version(),
+            "eligible.leader.replicas.version" => i16::from(at.cluster.spec.elr),
+            "kraft.version" => i16::from(at.cluster.spec.dynamic_quorum),
+            _ => 0,
+        };
+        // Level 0 is not listed.
+        if level > 0 {
             levels.push(
                 FinalizedFeatureKey::default()
                     .with_name(name)

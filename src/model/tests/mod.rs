@@ -12,6 +12,7 @@ mod answers;
 mod chaos;
 mod controllers;
 mod disks;
+mod exporters;
 mod faults;
 mod joining;
 mod protocol;
@@ -19,6 +20,7 @@ mod replicas;
 mod served;
 mod timelines;
 mod topics;
+mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -82,7 +84,8 @@ pub(super) fn ask<R: Request>(
 
 pub(super) fn metadata(cluster: &Cluster, node: NodeId) -> MetadataResponse {
     let request = MetadataRequest::default().with_topics(None);
-    ask(cluster, node, Listener::Broker, &request, 12)
+    // The highest that 2.8 has as well.
+    ask(cluster, node, Listener::Broker, &request, 11)
 }
 
 /// Partitions whose ISR is smaller than their assignment, and those without a leader, as `node`'s
