@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use upgrade_gate::config::problem::{ConfigError, Origin};
@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
             .path()
             .join(if toml { "gate.toml" } else { "gate.yaml" });
         let mut parts = rest.split(|byte| *byte == 0);
-        fs::write(&file, parts.next().unwrap_or_default()).expect("a file");
+        write(&file, parts.next().unwrap_or_default());
         let sources = Sources {
             file: Some(file),
             env: variables(parts, choice & 2 != 0),
@@ -45,6 +45,12 @@ pub fn run(input: &[u8]) {
             Err(error) => explained(&error, &sources),
         }
     });
+}
+
+/// Anew, not over the file before: ext4 brings a file that is written over to the disk at once.
+fn write(file: &Path, text: &[u8]) {
+    let _ = fs::remove_file(file);
+    fs::write(file, text).expect("a file");
 }
 
 fn variables<'i>(parts: impl Iterator<Item = &'i [u8]>, canary: bool) -> Vec<(String, String)> {
@@ -62,7 +68,7 @@ fn variables<'i>(parts: impl Iterator<Item = &'i [u8]>, canary: bool) -> Vec<(St
 /// What `config show` prints means the same when it is read again.
 fn read_back(loaded: &Loaded, file: PathBuf) {
     let shown = loaded.effective.to_yaml();
-    fs::write(&file, &shown).expect("a file");
+    write(&file, shown.as_bytes());
     let sources = Sources {
         file: Some(file),
         ..Sources::default()
