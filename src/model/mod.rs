@@ -58,6 +58,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod topics;
 mod zookeeper;
 
@@ -71,9 +72,10 @@ pub use self::jmx::Page;
 pub use self::life::OperationError;
 pub use self::release::{Feature, Release};
 pub use self::spec::{
-    Family, GroupSpec, NodeId, NodeSpec, Roles, Settings, Spec, SpecError, Timing, TopicSpec,
+    Family, GroupSpec, NodeId, NodeSpec, Roles, Settings, Spec, SpecError, TopicSpec,
 };
 pub use self::state::Cluster;
+pub use self::timing::Timing;
 
 /// The biggest request frame that is read, in bytes.
 pub const FRAME_LIMIT: usize = 1 << 20;
