@@ -6,6 +6,7 @@
 //! The tolerance is wide where a JVM starts: the machine was loaded (its load average is in the
 //! files), and a start is work.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -88,7 +89,7 @@ fn look(cluster: &Cluster) -> Seen {
     let series = if text {
         page(cluster, TARGET)
     } else {
-        Default::default()
+        BTreeMap::new()
     };
     let gauge = |name: &str| series.get(name).copied();
     Seen {
@@ -112,7 +113,7 @@ fn watch(cluster: &mut Cluster, seconds: f64) -> Run {
     let mut run: Run = Vec::new();
     while cluster.elapsed() < begin + secs(seconds) {
         let seen = look(cluster);
-        let at = i64::try_from((cluster.elapsed() - begin).as_millis()).unwrap();
+        let at = i64::try_from(cluster.elapsed().saturating_sub(begin).as_millis()).unwrap();
         if run.last().is_none_or(|(_, before)| *before != seen) {
             run.push((at, seen));
         }
