@@ -80,7 +80,7 @@ impl Cluster {
         let brokers = self.nodes.values().filter(|node| node.spec.roles.broker);
         let ids = brokers.map(|node| node.spec.id);
         ids.filter(|id| {
-            let serves = self.link(*id, Listener::Broker) == Link::Accepts;
+            let serves = self.link(*id, Listener::Broker) == Link::Accepts && self.serves(*id);
             // Who does not hear the controller hears of no leadership either.
             let hears = active.is_none_or(|active| *id == active || self.linked(*id, active));
             !serves || !hears

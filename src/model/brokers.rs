@@ -299,6 +299,10 @@ impl Cluster {
                 Some((recovery + self.draw(timing.catch_up), BrokerPhase::CaughtUp))
             }
             BrokerPhase::CaughtUp if !stopping => {
+                // Requests are answered while it waits to be unfenced: measured on 3.9.2 in nine
+                // of ten starts (tests/fixtures/traces/return.json).
+                let delay = self.draw(timing.open);
+                self.after(delay, Event::Open { node: id, run });
                 Some((self.draw(timing.unfence), BrokerPhase::Running))
             }
             BrokerPhase::Running if !stopping => {
@@ -348,10 +352,6 @@ impl Cluster {
             .get(&id)
             .is_some_and(|n| n.broker == BrokerPhase::CaughtUp);
         if starting {
-            // Connections are accepted only after the broker has been unfenced
-            // (`BrokerServer.startup`).
-            let delay = self.draw(self.spec.timing.open);
-            self.after(delay, Event::Open { node: id, run });
             self.queue_isr_check(id, run);
         }
         if let Some(node) = self.nodes.get_mut(&id) {
@@ -369,14 +369,24 @@ impl Cluster {
             self.after(LOAD_RETRY, again);
             return;
         }
+        // Otherwise the controller waits until the new leaders are known everywhere, and says so
+        // in a later heartbeat (`BrokerHeartbeatManager`).
+        let idle = self
+            .image
+            .partitions()
+            .all(|(_, _, _, p)| p.leader != Some(id));
         if !gives_up {
             self.begin_shutdown(id);
         }
         let timing = &self.spec.timing;
-        let closing = (
-            timing.left.0.saturating_sub(timing.leave.1),
-            timing.left.1.saturating_sub(timing.leave.1),
-        );
+        let closing = if idle && !self.spec.zookeeper {
+            timing.left_idle
+        } else {
+            (
+                timing.left.0.saturating_sub(timing.leave.1),
+                timing.left.1.saturating_sub(timing.leave.1),
+            )
+        };
         let delay = self.draw(closing);
         self.after(
             delay,

@@ -11,19 +11,21 @@
 //!   [`Cluster::link`] and [`Cluster::life`] say what connections meet.
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
-//! and each node's own published copy, which lags), `controllers` the quorum, `brokers`
-//! registration, fencing and controlled shutdown, `elections` leaders and ISRs, `replication` the logs, `acknowledged` what an
-//! oracle asks of them, `moves`
-//! reassignments, `zookeeper` the other mode, `disks` log dirs that fail, `recovery` what follows an unclean stop, `topics` and `joining` what comes and goes, `life`
-//! events and operations, `faults` exporters that lie, answers that are slow and rights that are
-//! missing, `requests` the wire protocol, `jmx` the exporter's pages, `exporter` its life. Every operation first
-//! settles the logs, then changes something, then lets all consequences follow
-//! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
-//! only part with I/O: it puts a cluster behind real TCP and HTTP.
+//! and each node's own published copy, which lags), `controllers` the quorum, `zookeeper` what is
+//! different without one, `brokers` registration, fencing and controlled shutdown, `elections`
+//! leaders, ISRs and ELRs, `replication` the logs, `acknowledged` what an oracle asks of them,
+//! `moves` reassignments, `disks` log dirs that fail, `recovery` what follows an unclean stop,
+//! `topics` and `joining` what comes and goes, `life` events and operations, `faults` exporters
+//! that lie, answers that are slow and rights that are missing, `requests` the wire protocol,
+//! `jmx` the exporter's pages and `exporter` its life. Every operation first settles the logs,
+//! then changes something, then lets all consequences follow (`Cluster::refresh`), so that new
+//! behaviours only add an event or an operation. `serve` is the only part with I/O: it puts a
+//! cluster behind real TCP and HTTP.
 //!
-//! Comments name where a behaviour comes from. Reference files are measured or read; of Kafka's
-//! classes only `BrokerServer` was read for this, the others (and KIPs and issues that no
-//! reference file has) are named from memory and wait for a check against the source or the lab.
+//! Comments name where a behaviour comes from. Reference files are measured or read, and
+//! `tests/fixtures/traces` are recordings that the tests hold the model to; Kafka's classes (and
+//! KIPs and issues that no reference file has) are named from memory and wait for a check against
+//! the source or the lab.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -58,6 +60,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod topics;
 mod zookeeper;
 
@@ -71,9 +74,10 @@ pub use self::jmx::Page;
 pub use self::life::OperationError;
 pub use self::release::{Feature, Release};
 pub use self::spec::{
-    Family, GroupSpec, NodeId, NodeSpec, Roles, Settings, Spec, SpecError, Timing, TopicSpec,
+    Family, GroupSpec, NodeId, NodeSpec, Roles, Settings, Spec, SpecError, TopicSpec,
 };
 pub use self::state::Cluster;
+pub use self::timing::Timing;
 
 /// The biggest request frame that is read, in bytes.
 pub const FRAME_LIMIT: usize = 1 << 20;

@@ -13,7 +13,11 @@ impl Cluster {
         };
         let open = match listener {
             Listener::Broker => {
-                node.open && matches!(node.broker, BrokerPhase::Running | BrokerPhase::Leaving)
+                let up = matches!(
+                    node.broker,
+                    BrokerPhase::CaughtUp | BrokerPhase::Running | BrokerPhase::Leaving
+                );
+                node.open && up
             }
             Listener::Controller => match node.controller {
                 ControllerPhase::Off | ControllerPhase::Jvm => false,

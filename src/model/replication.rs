@@ -74,6 +74,9 @@ impl PartitionLog {
 
 /// The time an ISR change takes to be agreed with the controller (AlterPartition).
 const ALTER_ISR: Millis = 20;
+/// `replica.fetch.wait.max.ms`; recorded: 0.5 or 1.0 s from unfenced to full ISRs of idle
+/// partitions (tests/fixtures/traces/return.json).
+const FETCH_WAIT: Millis = 500;
 
 impl Cluster {
     /// The broker serves `partition` if it leads it: the log dir is online too.
@@ -325,7 +328,9 @@ impl Cluster {
             let wait = missing
                 .checked_div(speed.saturating_sub(log.rate))
                 .map(|ms| ms + 1);
-            let wait = if missing == 0 { Some(0) } else { wait };
+            // With nothing to read a follower's next fetch comes when the last one has waited.
+            let idle = if log.rate == 0 { FETCH_WAIT } else { 0 };
+            let wait = if missing == 0 { Some(idle) } else { wait };
             soonest = match (soonest, wait) {
                 (Some(known), Some(wait)) => Some(std::cmp::min::<Millis>(known, wait)),
                 (known, wait) => known.or(wait),

@@ -3,6 +3,7 @@
 //! (kafka-jmx-metrics.md, sections 2 and 3; kafka-lab.md, sections 3 and 4).
 
 mod page;
+mod zookeeper;
 
 use super::image::{Image, Partition};
 use super::state::{BrokerPhase, ControllerPhase, Millis, Node, ORIGIN, Position, Process};
@@ -331,47 +332,6 @@ impl Cluster {
         if active {
             let leaving = image.brokers.values().filter(|r| r.shutting_down).count();
             lines.gauge(bean, "ControlledShutdownBrokerCount", &[], size(leaving));
-        }
-    }
-
-    /// Every broker has the controller's beans; all but the controller say 0 (kafka-lab.md,
-    /// section 6), and no raft or metadata series exist.
-    fn zookeeper_beans(&self, node: &Node, lines: &mut Lines) {
-        if node.broker == BrokerPhase::Starting {
-            return;
-        }
-        let active = self.acts_as_controller(node);
-        let empty = Image::default();
-        let image = if active { node.image.as_ref() } else { &empty };
-        let bean = ("kafka.controller", "KafkaController");
-        let partitions = || image.partitions().map(|(_, _, _, partition)| partition);
-        let offline = partitions().filter(|p| p.leader.is_none()).count();
-        let unpreferred =
-            partitions().filter(|p| p.leader.is_some() && p.leader != p.replicas.first().copied());
-        lines.gauge(bean, "ActiveControllerCount", &[], flag(active));
-        lines.gauge(bean, "ControllerState", &[], 0.0);
-        lines.gauge(bean, "OfflinePartitionsCount", &[], size(offline));
-        let unpreferred = size(unpreferred.count());
-        lines.gauge(bean, "PreferredReplicaImbalanceCount", &[], unpreferred);
-        let count = size(partitions().count());
-        lines.gauge(bean, "GlobalPartitionCount", &[], count);
-        lines.gauge(bean, "GlobalTopicCount", &[], size(image.topics.len()));
-        for name in ["TopicsToDeleteCount", "ReplicasToDeleteCount"] {
-            lines.gauge(bean, name, &[], 0.0);
-        }
-        if node.release >= Release::V3_3 {
-            // KIP-748, in 3.1; nobody is ever fenced here.
-            let alive = image.brokers.values().filter(|r| !r.fenced).count();
-            lines.gauge(bean, "ActiveBrokerCount", &[], size(alive));
-            lines.gauge(bean, "FencedBrokerCount", &[], 0.0);
-        }
-        let unclean = node.unclean_elections as f64;
-        let stats = ("kafka.controller", "ControllerStats");
-        lines.meter(stats, "UncleanLeaderElectionsPerSec", unclean);
-        if node.release >= Release::V3_7 {
-            let leader = f64::from(node.leader.unwrap_or(-1));
-            let loader = ("kafka.server", "MetadataLoader");
-            lines.gauge(loader, "CurrentControllerId", &[], leader);
         }
     }
 

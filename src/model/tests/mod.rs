@@ -20,6 +20,7 @@ mod replicas;
 mod served;
 mod timelines;
 mod topics;
+mod traces;
 mod zookeeper;
 
 use std::collections::BTreeMap;
