@@ -77,28 +77,34 @@ impl Body<'_> {
             return;
         }
         // Written anew by the crate, in its own way: other lengths of numbers, other tags.
-        if let Some(rewritten) = rewritten::<C>(bytes, version) {
-            let again = ours(&rewritten, version);
-            assert_eq!(
-                again.as_ref(),
-                Ok(&answer),
-                "v{version}: {bytes:?} as {rewritten:?}"
-            );
+        let Some((theirs, rewritten)) = rewritten::<C>(bytes, version) else {
+            return;
+        };
+        // The crate drops tags from 2^31 on while it still counts them (found by fuzzing), and then
+        // reserves memory by whatever it takes for a count: only what our decoder accepts is given
+        // to it. That ours accepts what the crate writes is the property tests' business.
+        let Ok(again) = ours(&rewritten, version) else {
+            return;
+        };
+        if read::<C>(&rewritten, version) == Some(theirs) {
+            assert_eq!(again, answer, "v{version}: {bytes:?} as {rewritten:?}");
         }
     }
 }
 
-/// What the crate makes of a body, when it reads and writes it and understands what it wrote: with
-/// a tag that is there twice it does not always (found by fuzzing). Only for bodies that our
-/// decoder has accepted: the crate reserves memory by any count it meets.
-fn rewritten<C: Decodable + Encodable + PartialEq>(bytes: &[u8], version: i16) -> Option<Bytes> {
-    let read = |bytes: &[u8]| {
-        let mut rest = Bytes::copy_from_slice(bytes);
-        let answer = C::decode(&mut rest, version).ok()?;
-        rest.is_empty().then_some(answer)
-    };
-    let answer = read(bytes)?;
+/// What the crate makes of a body, and how it writes that. Only for bodies that our decoder has
+/// accepted: the crate reserves memory by any count it meets.
+fn rewritten<C: Decodable + Encodable>(bytes: &[u8], version: i16) -> Option<(C, Bytes)> {
+    let answer: C = read(bytes, version)?;
     let mut out = BytesMut::new();
     answer.encode(&mut out, version).ok()?;
-    (read(&out)? == answer).then(|| out.freeze())
+    Some((answer, out.freeze()))
+}
+
+/// A whole body as the crate reads it. With a tag that is there twice it does not always read what
+/// it wrote itself (found by fuzzing).
+fn read<C: Decodable>(bytes: &[u8], version: i16) -> Option<C> {
+    let mut rest = Bytes::copy_from_slice(bytes);
+    let answer = C::decode(&mut rest, version).ok()?;
+    rest.is_empty().then_some(answer)
 }
