@@ -8,7 +8,15 @@ use serde_json::Value;
 
 /// Proofs that have been made and have to stay. The others are held to the same rules as soon as
 /// they are there.
-const MADE: &[&str] = &["kill", "kill-zookeeper", "restart", "situations"];
+const MADE: &[&str] = &[
+    "bench-check",
+    "bench-jmx",
+    "bench-metadata",
+    "kill",
+    "kill-zookeeper",
+    "restart",
+    "situations",
+];
 
 /// From a fault to the broker's name in the answer, milliseconds.
 const NAMED: [(&str, f64); 3] = [("kill", 1_000.0), ("freeze", 2_000.0), ("stop", 2_000.0)];
