@@ -219,7 +219,7 @@ pub(super) struct Bulk {
 #[derive(Debug)]
 enum BulkState {
     Off(Mono),
-    Opening(Opening),
+    Opening(Box<Opening>),
     Open(Box<Own>),
 }
 
@@ -249,7 +249,7 @@ impl Bulk {
                 BulkState::Off(_) => {
                     self.epoch += 1;
                     match Opening::begin(scene, self.node) {
-                        Some(Ok(opening)) => self.state = BulkState::Opening(opening),
+                        Some(Ok(opening)) => self.state = BulkState::Opening(Box::new(opening)),
                         None | Some(Err(_)) => return self.end(scene),
                     }
                 }

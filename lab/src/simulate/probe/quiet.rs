@@ -14,13 +14,16 @@ use super::calls::{Heard, Line, Question, Said};
 /// How long nothing must have happened: nodes publish metadata and heartbeats come meanwhile.
 const CALM: Duration = Duration::from_secs(3);
 
+/// A question, how long its answer took, and the answer.
+type Known = (Question, Duration, Said);
+
 /// What nodes said in a cluster at rest.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     rests: bool,
     since: Option<Mono>,
     sign: Sign,
-    answers: RefCell<BTreeMap<NodeId, Vec<(Question, Duration, Said)>>>,
+    answers: RefCell<BTreeMap<NodeId, Vec<Known>>>,
     pages: RefCell<BTreeMap<NodeId, JmxFacts>>,
 }
 
