@@ -44,7 +44,7 @@ fn main() {
                         black_box(&page),
                         Format::Text,
                         &recogniser,
-                    )))
+                    )));
                 },
             },
             Work {

@@ -12,8 +12,10 @@ use upgrade_gate::jmx::scan::{Counts, Damage, Format, Label, Verdict, scan};
 
 static RECOGNISER: LazyLock<Recogniser> = LazyLock::new(Recogniser::default);
 
+/// Names and values.
+type Labels = Vec<(Vec<u8>, Vec<u8>)>;
 /// Name, labels, bits of the value.
-type Sample = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, u64);
+type Sample = (Vec<u8>, Labels, u64);
 
 /// Reads one page.
 ///
@@ -56,7 +58,7 @@ pub fn run(input: &[u8]) {
 /// Everything on a page.
 fn samples(page: &[u8], format: Format) -> Result<(Vec<Sample>, Counts), Damage> {
     let mut names: Vec<Vec<u8>> = Vec::new();
-    let mut found: Vec<(usize, Vec<(Vec<u8>, Vec<u8>)>, f64)> = Vec::new();
+    let mut found: Vec<(usize, Labels, f64)> = Vec::new();
     let judge = |name: &[u8]| {
         names.push(name.to_vec());
         Verdict::Wanted(names.len() - 1)
@@ -124,6 +126,10 @@ fn numbers(page: &[u8]) -> Vec<u64> {
 }
 
 /// Whether a text is a piece of the page itself; one with escapes cannot be, and is shorter.
+#[expect(
+    clippy::ptr_arg,
+    reason = "whether the text is borrowed is the question"
+)]
 fn stands_on(page: &[u8], text: &Cow<'_, [u8]>) -> bool {
     match text {
         Cow::Borrowed(text) => text.is_empty() || page.as_ptr_range().contains(&text.as_ptr()),

@@ -47,6 +47,12 @@ impl Cluster {
         &self.image
     }
 
+    /// The metadata that the node has published to itself: what it answers Metadata from.
+    #[must_use]
+    pub fn published_image(&self, id: NodeId) -> Option<&Image> {
+        self.nodes.get(&id).map(|node| node.image.as_ref())
+    }
+
     /// The spec it was made from.
     #[must_use]
     pub fn spec(&self) -> &Spec {

@@ -74,7 +74,9 @@ fn smoke(target: &str, mutations: usize, run: fn(&[u8])) {
     let began = Instant::now();
     let corpus = corpus(target);
     assert!(corpus.len() > 50, "{target}: {} inputs", corpus.len());
-    corpus.iter().for_each(|input| run(input));
+    for input in &corpus {
+        run(input);
+    }
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut done = 0;
     while done < mutations && began.elapsed() < LONGEST {

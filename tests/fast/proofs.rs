@@ -303,3 +303,20 @@ fn every_target_was_fuzzed_at_length_and_nothing_is_open() {
         );
     }
 }
+
+#[test]
+fn ten_thousand_trials_without_a_false_open() {
+    let Some(proof) = proof("simulate") else {
+        return;
+    };
+    assert_eq!(proof["depth"].as_str(), Some("machine"));
+    assert!(number(&proof, "/trials") >= 10_000.0);
+    assert_eq!(number(&proof, "/false_opens"), 0.0);
+    // Who never opens never lies.
+    assert!(number(&proof, "/opened") >= 0.9 * number(&proof, "/trials"));
+    assert!(number(&proof, "/needless/count") > 0.0);
+    let rivals = proof["rivals"].as_array().expect("rivals");
+    for rival in rivals {
+        assert!(number(rival, "/false_opens_per_1000_steps") >= 0.0);
+    }
+}

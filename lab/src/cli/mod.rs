@@ -4,6 +4,7 @@ mod load;
 mod protocol;
 mod prove;
 mod record;
+mod simulate;
 mod up;
 
 use std::str::FromStr;
@@ -95,6 +96,8 @@ enum Command {
     Bench(lab::bench::Args),
     /// Fuzz everything that reads foreign bytes, at length; writes docs/proof/fuzz.json
     Fuzz(lab::fuzz::Args),
+    /// Make the gate lie, if that can be done: simulated trials judged by an oracle
+    Simulate(simulate::Args),
     /// Record pages of the real JMX exporter as raw material for fixtures
     Record(record::Args),
 }
@@ -110,6 +113,9 @@ impl Cli {
             Command::Record(args) => return record::run(args).await,
             Command::Demo(args) => return lab::demo::run(&args).await,
             Command::Prove { what } => return what.run().await,
+            Command::Simulate(args) => {
+                return tokio::task::spawn_blocking(move || args.run()).await?;
+            }
             Command::Bench(args) => return lab::bench::run(&args),
             Command::Fuzz(args) => return lab::fuzz::run(&args),
             Command::Status { json } => return status(&lab, json).await,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use upgrade_gate::model::{Family, Fault, NodeId, Release, Spec, TopicSpec};
 
 /// SplitMix64, as in the model.
@@ -12,7 +13,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -36,8 +37,28 @@ impl Random {
     }
 }
 
+/// A broken exporter, in words.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Fault")]
+enum FaultText {
+    Dead,
+    Hangs,
+    Html,
+    Empty,
+    Error,
+    Cut,
+    NotANumber,
+    Stale,
+    Of(NodeId),
+}
+
+/// A fault or none, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Broken(#[serde(with = "FaultText")] pub Fault);
+
 /// One thing done to the world.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// `kill -9`.
     Kill(NodeId),
@@ -58,7 +79,7 @@ pub enum Op {
     /// Mends that.
     GateMend(NodeId),
     /// Breaks an exporter, or mends it.
-    Exporter(NodeId, Option<Fault>),
+    Exporter(NodeId, Option<Broken>),
     /// Every answer takes longer.
     Latency(NodeId, u64),
     /// SIGTERM to whoever leads the quorum then.
@@ -69,6 +90,20 @@ pub enum Op {
     StartAll,
     /// Followers of this node copy this many records per second and partition.
     CatchUp(NodeId, u64),
+    /// The gate's process does nothing for this many milliseconds; its view is still there.
+    GateStop(u64),
+    /// Somebody sets the gate's wall clock this many milliseconds forward, or back.
+    WallStep(i64),
+}
+
+impl Op {
+    /// Whether a node's process ends.
+    pub const fn stops_a_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill(_) | Self::Stop(_) | Self::StopActiveController | Self::KillActiveController
+        )
+    }
 }
 
 impl fmt::Display for Op {
@@ -170,7 +205,7 @@ impl Drill {
     /// One fault or two, and their repair; says when it is over.
     fn episode(&mut self, at: Duration, random: &mut Random) -> Duration {
         let node = random.pick(&self.all);
-        match random.between(0, 11) {
+        match random.between(0, 13) {
             0 | 1 => self.down(at, node, random),
             2 => {
                 let ends = self.down(at, node, random);
@@ -215,7 +250,7 @@ impl Drill {
             7 => {
                 let fault = self.fault(random);
                 let over = at + random.millis(1_000, 40_000);
-                self.add(at, Op::Exporter(node, Some(fault)));
+                self.add(at, Op::Exporter(node, Some(Broken(fault))));
                 self.add(over, Op::Exporter(node, None));
                 if random.between(0, 1) == 0 {
                     let inside = at + random.millis(0, 15_000);
@@ -237,6 +272,21 @@ impl Drill {
                     self.add(at, Op::CatchUp(id, random.between(100, 4_000)));
                 }
                 self.down(at, broker, random)
+            }
+            12 => {
+                // The gate stands still, and something happens meanwhile.
+                let op = Op::GateStop(random.between(500, 40_000));
+                self.add(at, op);
+                let inside = at + random.millis(0, 5_000);
+                self.down(inside, node, random)
+            }
+            13 => {
+                // The clock is set, by a second or by an hour, and something happens soon.
+                let far = random.pick(&[400, 5_000, 60_000, 3_600_000]);
+                let op = Op::WallStep(random.pick(&[far, -far]));
+                self.add(at, op);
+                let soon = at + random.millis(0, 20_000);
+                self.down(soon, node, random)
             }
             10 => {
                 // Flapping.

@@ -6,14 +6,25 @@
 //! acts on that open does harm.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Release, Topic};
 
-/// What a killed process may take to be noticed.
-pub const KILL: Duration = Duration::from_millis(100);
+/// What a killed process may take to be noticed: its connections close.
+const KILL: Duration = Duration::from_millis(100);
 /// What everything else may take.
-pub const OTHER: Duration = Duration::from_secs(2);
+const OTHER: Duration = Duration::from_secs(2);
+
+/// D: what each may take to be noticed. The proofs on real Kafka allow the same; nothing here is
+/// for tuning.
+pub const ALLOWANCES: [(&str, Duration); 5] = [
+    ("kill", KILL),
+    ("freeze", OTHER),
+    ("cut", OTHER),
+    ("controlled stop", OTHER),
+    ("everything else", OTHER),
+];
 
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,7 +153,7 @@ pub struct FalseOpen {
 /// Keeps the truth of the last moments and judges what the gate says.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    past: VecDeque<(Duration, Truth)>,
+    past: VecDeque<(Duration, Arc<Truth>)>,
     killed: BTreeMap<NodeId, Duration>,
     /// Open on a truth that is unsafe already, which is no lie within the allowance.
     pub exposed: Duration,
@@ -164,8 +175,25 @@ impl Oracle {
         self.killed.insert(node, at);
     }
 
+    /// The gate stands still: it sees no connection close. Its view, which expires within two
+    /// seconds, is all that there is.
+    pub fn gate_stands_still(&mut self) {
+        self.killed.clear();
+    }
+
+    /// The same processes were killed.
+    pub fn share_kills(&mut self, other: &Self) {
+        self.killed.clone_from(&other.killed);
+    }
+
     /// Judges one moment; whether it was needlessly shut.
-    pub fn judge(&mut self, now: Duration, truth: Truth, cluster: &Cluster, said: &Said) -> bool {
+    pub fn judge(
+        &mut self,
+        now: Duration,
+        truth: Arc<Truth>,
+        cluster: &Cluster,
+        said: &Said,
+    ) -> bool {
         self.killed
             .retain(|id, _| cluster.process_start(*id).is_none());
         let step = now.saturating_sub(self.last);

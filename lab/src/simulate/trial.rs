@@ -1,17 +1,72 @@
 //! One trial: a plan carried out in a world, watched by a gate, judged by the oracle.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use upgrade_gate::evidence::ids::{self, Role};
+use upgrade_gate::evidence::policy::Policy;
 use upgrade_gate::model::{Cluster, NodeId};
 
-use super::collect::{Gate, Sabotage};
+use super::collect::Gate;
+use super::judge::Judge;
 use super::ops::{Cuts, Op, Plan};
 use super::oracle::{FalseOpen, Oracle, Truth};
-use super::world::World;
+use super::probe::Probe;
+use super::rivals::{Rivals, Score};
+use super::sabotage::Sabotage;
+use super::world::{World, WorldClock};
 
 /// How often the oracle looks.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How the gate is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// The Machine, with reports made of the model's answers.
+    Machine,
+    /// The real collectors on in-memory streams.
+    Drivers,
+}
+
+/// A trial to be made.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// What happens; by default what the seed says.
+    pub plan: Plan,
+    /// How the gate is driven.
+    pub depth: Depth,
+    /// How it is broken.
+    pub sabotage: Sabotage,
+    /// Keep what the gate said.
+    pub story: bool,
+    /// Let the rules in use today judge, too.
+    pub rivals: bool,
+}
+
+impl Order {
+    /// The trial of this seed, with a sound gate and without rivals.
+    pub fn new(seed: u64, depth: Depth) -> Self {
+        Self {
+            seed,
+            plan: Plan::new(seed),
+            depth,
+            sabotage: Sabotage::None,
+            story: false,
+            rivals: false,
+        }
+    }
+
+    /// With a gate broken like this.
+    pub const fn broken(mut self, sabotage: Sabotage) -> Self {
+        self.sabotage = sabotage;
+        self
+    }
+}
 
 /// What became of a trial.
 #[derive(Debug)]
@@ -31,11 +86,19 @@ pub struct Outcome {
     /// How long truly safe times stayed shut before they opened.
     pub needless: Vec<Duration>,
     /// Needless time by first reason.
-    pub causes: BTreeMap<String, Duration>,
+    pub causes: BTreeMap<&'static str, Duration>,
+    /// Needless waits by the reason that held for the longest part of each.
+    pub waits: Vec<(&'static str, Duration)>,
+    /// How often somebody took a node down.
+    pub restarts: u64,
     /// What was done.
-    pub done: Vec<(Duration, String)>,
+    pub done: Vec<(Duration, Op)>,
     /// What the gate said, at each change (only when asked for).
     pub story: Vec<String>,
+    /// What the verdict was at each look (only when asked for).
+    pub verdicts: Vec<bool>,
+    /// How the rules in use today did (only when asked for).
+    pub rivals: Vec<Score>,
 }
 
 impl Outcome {
@@ -65,76 +128,231 @@ impl Outcome {
     }
 }
 
-/// Runs a trial on a clock of its own; `story` keeps what the gate said.
-pub fn run(seed: u64, sabotage: Sabotage, story: bool) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(carry_out(seed, Plan::new(seed), sabotage, story))
+/// Makes a trial.
+pub fn run(order: Order) -> Outcome {
+    match order.depth {
+        Depth::Machine => machine(order),
+        Depth::Drivers => tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+            .block_on(drivers(order)),
+    }
 }
 
-async fn carry_out(seed: u64, plan: Plan, sabotage: Sabotage, story: bool) -> Outcome {
-    let cluster = Cluster::new(plan.spec.clone()).expect("a sound spec");
+fn configured(plan: &Plan) -> BTreeMap<ids::NodeId, Role> {
+    let nodes = plan.spec.nodes.iter().filter(|_| plan.configured);
+    let role = |node: &upgrade_gate::model::NodeSpec| Role {
+        broker: node.roles.broker,
+        controller: node.roles.controller,
+    };
+    nodes
+        .map(|node| (ids::NodeId(node.id), role(node)))
+        .collect()
+}
+
+fn judge(world: &Arc<World>, order: &Order) -> Judge {
+    let policy = Policy {
+        expected: configured(&order.plan),
+        ..Policy::default()
+    };
+    Judge::new(WorldClock(Arc::clone(world)), policy, order.sabotage)
+}
+
+fn machine(order: Order) -> Outcome {
+    let cluster = Cluster::new(order.plan.spec.clone()).expect("a sound spec");
+    let world = World::standing(cluster);
+    let judge = judge(&world, &order);
+    let configured = configured(&order.plan);
+    let mut probe = Probe::new(&world, &order.plan.spec, &configured, judge);
+    let mut course = Course::new(world, order);
+    while let Some(now) = course.next() {
+        course.world.set_elapsed(now);
+        if !course.is_stalled() {
+            probe.tick();
+        }
+        course.look(&probe.judge);
+    }
+    course.finish(probe.judge.steps)
+}
+
+async fn drivers(order: Order) -> Outcome {
+    let cluster = Cluster::new(order.plan.spec.clone()).expect("a sound spec");
     let world = World::new(cluster);
-    let mut gate = Gate::start(&world, &plan.spec, plan.configured, sabotage);
-    let mut oracle = Oracle::default();
-    let mut cuts = Cuts::new();
-    let mut ops = plan.ops.into_iter().peekable();
-    let (mut done, mut told, mut causes) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut last = String::new();
-    let mut now = Duration::ZERO;
-    while now < plan.end {
-        now += LOOK;
-        gate.run_until(now).await;
-        while let Some((_, op)) = ops.next_if(|(at, _)| *at <= now) {
-            if apply(&world, &op, &mut cuts, &mut oracle, now) {
-                done.push((now, op.to_string()));
-                if story {
-                    told.push(format!("{now:?} -- {op}"));
-                }
-            }
+    let judge = judge(&world, &order);
+    let mut gate = Gate::start(&world, &order.plan.spec, &configured(&order.plan), judge);
+    let mut course = Course::new(world, order);
+    while let Some(now) = course.next() {
+        if course.is_stalled() {
+            tokio::time::sleep_until(course.world.at(now)).await;
+        } else {
+            gate.run_until(now).await;
         }
-        world.tick();
-        let said = gate.says();
-        let needless = {
-            let cluster = world.cluster();
-            let truth = Truth::of(&cluster, &cuts);
-            oracle.judge(now, truth, &cluster, &said)
-        };
-        if needless {
-            let why = gate.why().first().map_or_else(String::new, |why| {
-                why.split(' ').next().unwrap_or_default().to_owned()
-            });
-            *causes.entry(why).or_insert(Duration::ZERO) += LOOK;
-        }
-        if story {
-            let why = if said.open {
-                String::from("OPEN")
-            } else {
-                gate.why().join("; ")
-            };
-            if why.split(' ').next() != last.split(' ').next() {
-                told.push(format!("{now:?} {why}"));
-            }
-            last = why;
-        }
-        if sabotage != Sabotage::None && !oracle.lies.is_empty() {
-            break;
+        course.look(&gate.judge);
+    }
+    course.finish(gate.judge.steps)
+}
+
+/// A trial under way, however the gate is driven.
+struct Course {
+    world: Arc<World>,
+    order: Order,
+    oracle: Oracle,
+    rivals: Option<Rivals>,
+    cuts: Cuts,
+    truth: Option<(u64, Arc<Truth>)>,
+    next: usize,
+    now: Duration,
+    stalled: Duration,
+    restarts: u64,
+    done: Vec<(Duration, Op)>,
+    story: Vec<String>,
+    verdicts: Vec<bool>,
+    last: String,
+    causes: BTreeMap<&'static str, Duration>,
+    waits: Vec<(&'static str, Duration)>,
+    /// Of the needless wait under way.
+    wait: BTreeMap<&'static str, Duration>,
+}
+
+impl Course {
+    fn new(world: Arc<World>, order: Order) -> Self {
+        let rivals = order.rivals.then(|| Rivals::new(&order.plan.spec));
+        Self {
+            world,
+            order,
+            oracle: Oracle::default(),
+            rivals,
+            cuts: Cuts::new(),
+            truth: None,
+            next: 0,
+            now: Duration::ZERO,
+            stalled: Duration::ZERO,
+            restarts: 0,
+            done: Vec::new(),
+            story: Vec::new(),
+            verdicts: Vec::new(),
+            last: String::new(),
+            causes: BTreeMap::new(),
+            waits: Vec::new(),
+            wait: BTreeMap::new(),
         }
     }
-    Outcome {
-        seed,
-        length: now,
-        steps: gate.steps,
-        open: oracle.open,
-        exposed: oracle.exposed,
-        lies: oracle.lies,
-        needless: oracle.needless,
-        causes,
-        done,
-        story: told,
+
+    /// The moment of the next look, while there is one.
+    fn next(&mut self) -> Option<Duration> {
+        let caught = self.order.sabotage != Sabotage::None && !self.oracle.lies.is_empty();
+        let goes_on = self.now < self.order.plan.end && !caught;
+        self.now += LOOK;
+        goes_on.then_some(self.now)
+    }
+
+    /// The gate's process is stopped; its view is still read.
+    fn is_stalled(&self) -> bool {
+        self.now < self.stalled
+    }
+
+    fn look(&mut self, judge: &Judge) {
+        self.operate();
+        self.world.tick();
+        let version = self.world.version();
+        let cluster = self.world.cluster();
+        let truth = match &self.truth {
+            Some((at, truth)) if *at == version => Arc::clone(truth),
+            Some(_) | None => Arc::new(Truth::of(&cluster, &self.cuts)),
+        };
+        self.truth = Some((version, Arc::clone(&truth)));
+        if let Some(rivals) = &mut self.rivals {
+            rivals.look(self.now, &truth, &cluster, &self.world.cut_off());
+        }
+        let said = judge.says();
+        let needless = self.oracle.judge(self.now, truth, &cluster, &said);
+        drop(cluster);
+        self.account(needless, judge);
+        if self.order.story {
+            self.verdicts.push(said.open);
+            self.tell(said.open, judge);
+        }
+    }
+
+    fn operate(&mut self) {
+        while let Some((at, op)) = self.order.plan.ops.get(self.next) {
+            if *at > self.now {
+                return;
+            }
+            self.next += 1;
+            let op = op.clone();
+            let stops = op.stops_a_node();
+            let done = match op {
+                Op::GateStop(millis) => {
+                    self.stalled = self.now + Duration::from_millis(millis);
+                    true
+                }
+                Op::WallStep(millis) => {
+                    self.world.step_wall(millis);
+                    true
+                }
+                _ => apply(&self.world, &op, &mut self.cuts, &mut self.oracle, self.now),
+            };
+            if done {
+                self.restarts += u64::from(stops);
+                if let Some(rivals) = &mut self.rivals {
+                    rivals.notice(&op, self.now, &self.oracle);
+                }
+                if self.now < self.stalled {
+                    self.oracle.gate_stands_still();
+                }
+                if self.order.story {
+                    self.story.push(format!("{:?} -- {op}", self.now));
+                }
+                self.done.push((self.now, op));
+            }
+        }
+    }
+
+    fn account(&mut self, needless: bool, judge: &Judge) {
+        if needless {
+            let why = judge.first_reason();
+            *self.causes.entry(why).or_default() += LOOK;
+            *self.wait.entry(why).or_default() += LOOK;
+            return;
+        }
+        let wait = std::mem::take(&mut self.wait);
+        let length: Duration = wait.values().sum();
+        let longest = wait.into_iter().max_by_key(|(_, time)| *time);
+        self.waits.extend(longest.map(|(why, _)| (why, length)));
+    }
+
+    fn tell(&mut self, open: bool, judge: &Judge) {
+        let why = if open {
+            String::from("OPEN")
+        } else {
+            judge.why().join("; ")
+        };
+        if why.split(' ').next() != self.last.split(' ').next() {
+            self.story.push(format!("{:?} {why}", self.now));
+        }
+        self.last = why;
+    }
+
+    fn finish(self, steps: u64) -> Outcome {
+        Outcome {
+            seed: self.order.seed,
+            length: self.now,
+            steps,
+            open: self.oracle.open,
+            exposed: self.oracle.exposed,
+            lies: self.oracle.lies,
+            needless: self.oracle.needless,
+            causes: self.causes,
+            waits: self.waits,
+            restarts: self.restarts,
+            done: self.done,
+            story: self.story,
+            verdicts: self.verdicts,
+            rivals: self.rivals.map(Rivals::scores).unwrap_or_default(),
+        }
     }
 }
 
@@ -177,9 +395,11 @@ fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: Dura
             world.set_cut_off(id, false);
             true
         }
-        Op::Exporter(id, fault) => cluster.set_exporter(id, fault).is_ok(),
+        Op::Exporter(id, fault) => cluster.set_exporter(id, fault.map(|fault| fault.0)).is_ok(),
         Op::Latency(id, ms) => cluster.set_latency(id, Duration::from_millis(ms)).is_ok(),
         Op::CatchUp(id, rate) => cluster.set_catch_up_rate(id, rate).is_ok(),
+        // Done to the gate, not to the cluster.
+        Op::GateStop(_) | Op::WallStep(_) => false,
     };
     drop(cluster);
     world.tell();

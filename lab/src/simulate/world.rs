@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const BOOT: Duration = Duration::from_secs(10_000);
 #[derive(Debug)]
 pub struct World {
     cluster: Mutex<Cluster>,
-    began: Instant,
+    time: Time,
     wall: i64,
     /// Nodes that the gate cannot reach; nobody tells it so.
     cut_off: Mutex<BTreeSet<NodeId>>,
@@ -41,11 +41,33 @@ pub struct World {
     changed: watch::Sender<u64>,
     /// Questions that wait for an answer.
     waiting: AtomicUsize,
+    version: AtomicU64,
+    operated: AtomicU64,
+    /// How far somebody has set the wall clock forward or back, in nanoseconds.
+    wall_step: AtomicI64,
+}
+
+/// Whose time it is.
+#[derive(Debug)]
+enum Time {
+    /// Tokio's, paused, since then.
+    Tokio(Instant),
+    /// Whatever it is set to, in nanoseconds since the start.
+    Set(AtomicU64),
 }
 
 impl World {
     /// A world whose time starts now. Must be called in a runtime with a paused clock.
-    pub fn new(mut cluster: Cluster) -> Arc<Self> {
+    pub fn new(cluster: Cluster) -> Arc<Self> {
+        Self::with(cluster, Time::Tokio(Instant::now()))
+    }
+
+    /// A world whose time is what [`Self::set_elapsed`] says.
+    pub fn standing(cluster: Cluster) -> Arc<Self> {
+        Self::with(cluster, Time::Set(AtomicU64::new(0)))
+    }
+
+    fn with(mut cluster: Cluster, time: Time) -> Arc<Self> {
         for node in cluster.spec().nodes.clone() {
             for (has, listener) in [
                 (node.roles.broker, Listener::Broker),
@@ -61,38 +83,59 @@ impl World {
         let wall = cluster.spec().start_wall_ms;
         Arc::new(Self {
             cluster: Mutex::new(cluster),
-            began: Instant::now(),
+            time,
             wall,
             cut_off: Mutex::default(),
             changed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
+            operated: AtomicU64::new(0),
+            wall_step: AtomicI64::new(0),
         })
     }
 
     /// Since the start of the simulation.
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        match &self.time {
+            Time::Tokio(began) => began.elapsed(),
+            Time::Set(nanos) => Duration::from_nanos(nanos.load(Ordering::Relaxed)),
+        }
     }
 
-    /// When that will be.
+    /// Sets the time of a world that stands still by itself.
+    pub fn set_elapsed(&self, elapsed: Duration) {
+        if let Time::Set(nanos) = &self.time {
+            let elapsed = u64::try_from(elapsed.as_nanos()).expect("a short simulation");
+            nanos.store(elapsed, Ordering::Relaxed);
+        }
+    }
+
+    /// When that will be on tokio's clock.
     pub fn at(&self, elapsed: Duration) -> Instant {
-        self.began + elapsed
+        Instant::now() + elapsed.saturating_sub(self.elapsed())
     }
 
     /// The cluster, with its time caught up.
     pub fn cluster(&self) -> MutexGuard<'_, Cluster> {
         let mut cluster = lock(&self.cluster);
-        cluster.advance(self.elapsed());
+        let now = self.elapsed();
+        if cluster.next_event().is_some_and(|at| at <= now) {
+            self.version.fetch_add(1, Ordering::Relaxed);
+        }
+        cluster.advance(now);
         cluster
+    }
+
+    /// Grows whenever something has happened in the cluster or has been done to it.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// Lets time catch up, and tells connections what has become of their nodes.
     pub fn tick(&self) {
         let ended = {
-            let mut cluster = lock(&self.cluster);
-            let before = lives(&cluster);
-            cluster.advance(self.elapsed());
-            lives(&cluster) != before
+            let before = lives(&lock(&self.cluster));
+            lives(&self.cluster()) != before
         };
         if ended || self.waiting.load(Ordering::Relaxed) > 0 {
             self.tell();
@@ -101,6 +144,8 @@ impl World {
 
     /// Everybody who waits looks again.
     pub fn tell(&self) {
+        self.version.fetch_add(1, Ordering::Relaxed);
+        self.operated.fetch_add(1, Ordering::Relaxed);
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
@@ -119,6 +164,17 @@ impl World {
         lock(&self.cut_off).contains(&node)
     }
 
+    /// Grows whenever something has been done to the cluster.
+    pub fn operated(&self) -> u64 {
+        self.operated.load(Ordering::Relaxed)
+    }
+
+    /// Sets the gate's wall clock forward, or back.
+    pub fn step_wall(&self, millis: i64) {
+        self.wall_step
+            .fetch_add(millis * 1_000_000, Ordering::Relaxed);
+    }
+
     /// Where a node's exporter is.
     pub fn exporter(node: NodeId) -> Url {
         let url = format!("http://127.0.0.1:{}/metrics", port(JMX_PORTS, node));
@@ -130,7 +186,19 @@ impl World {
         Address::new("127.0.0.1", port(KAFKA_PORTS, node))
     }
 
-    fn listener(&self, node: NodeId) -> Option<Listener> {
+    /// The boot clock after that time.
+    pub fn mono(elapsed: Duration) -> Mono {
+        let nanos = (BOOT + elapsed).as_nanos();
+        Mono::from_nanos(u64::try_from(nanos).expect("a short simulation"))
+    }
+
+    /// Nodes that the gate cannot reach.
+    pub fn cut_off(&self) -> BTreeSet<NodeId> {
+        lock(&self.cut_off).clone()
+    }
+
+    /// The listener at which the gate asks a node.
+    pub fn listener(&self, node: NodeId) -> Option<Listener> {
         let cluster = lock(&self.cluster);
         let spec = cluster.spec().nodes.iter().find(|spec| spec.id == node)?;
         Some(if spec.roles.broker {
@@ -163,8 +231,9 @@ impl Clock for WorldClock {
         let elapsed = self.0.elapsed();
         let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("a short simulation");
         let wall = self.0.wall * 1_000_000 + i64::try_from(nanos(elapsed)).expect("short");
+        let wall = wall + self.0.wall_step.load(Ordering::Relaxed);
         Now {
-            mono: Mono::from_nanos(nanos(BOOT + elapsed)),
+            mono: World::mono(elapsed),
             wall: Timestamp::from_nanos(wall),
         }
     }

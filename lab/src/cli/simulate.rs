@@ -1,0 +1,113 @@
+//! `lab simulate`: the truth machine, at length.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use lab::prove::report::{Header, write};
+use lab::simulate::figures::Figures;
+use lab::simulate::oracle::ALLOWANCES;
+use lab::simulate::regression::{Regression, shrink};
+use lab::simulate::{Depth, Order, Sabotage, run};
+
+/// What to simulate.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many trials; one seed is one trial
+    #[arg(long, default_value_t = 1000)]
+    trials: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How the gate is driven
+    #[arg(long, value_enum, default_value_t = Depth::Machine)]
+    depth: Depth,
+    /// Let the rules in use today judge the same trials
+    #[arg(long)]
+    rival: bool,
+    /// Break the gate, and see that the oracle notices
+    #[arg(long, value_enum, default_value_t = Sabotage::None)]
+    sabotage: Sabotage,
+    /// Tell what happened in the first trial, and make no other
+    #[arg(long)]
+    story: bool,
+    /// Shrink the first lie to few operations and write it here
+    #[arg(long, value_name = "FILE")]
+    shrink: Option<PathBuf>,
+    /// Write docs/proof/simulate.json
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Proof {
+    #[serde(flatten)]
+    header: Header,
+    depth: String,
+    seconds: f64,
+    allowance_ms: BTreeMap<&'static str, u128>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+impl Args {
+    fn order(&self, seed: u64) -> Order {
+        Order {
+            story: self.story,
+            rivals: self.rival,
+            ..Order::new(seed, self.depth).broken(self.sabotage)
+        }
+    }
+
+    /// Runs it; blocks.
+    pub fn run(&self) -> Result<()> {
+        if self.story {
+            let outcome = lab::simulate::trial::run(self.order(self.seed));
+            println!("{}\n{}", outcome.story.join("\n"), outcome.evidence());
+            return Ok(());
+        }
+        let header = Header::new("simulate", Vec::new());
+        let began = Instant::now();
+        let seeds = self.seed..self.seed.saturating_add(self.trials);
+        let stop_early = self.shrink.is_some();
+        let lied = |outcomes: &[lab::simulate::Outcome]| {
+            stop_early && outcomes.iter().any(|outcome| !outcome.lies.is_empty())
+        };
+        let outcomes = run(seeds, |seed| self.order(seed), lied);
+        let figures = Figures::of(&outcomes);
+        println!("{figures}took {:.0?}", began.elapsed());
+        let lying = outcomes.iter().find(|outcome| !outcome.lies.is_empty());
+        if let Some(outcome) = lying {
+            println!("{}", outcome.evidence());
+            if let Some(path) = &self.shrink {
+                let (order, shrunk) = shrink(&self.order(outcome.seed));
+                println!("shrunk:\n{}", shrunk.evidence());
+                let why = shrunk.evidence();
+                Regression::of(&order, why).write(path)?;
+            }
+        }
+        if self.write {
+            let proof = Proof {
+                header: header.ended(),
+                depth: format!("{:?}", self.depth).to_lowercase(),
+                seconds: began.elapsed().as_secs_f64(),
+                allowance_ms: ALLOWANCES
+                    .into_iter()
+                    .map(|(what, allowed)| (what, allowed.as_millis()))
+                    .collect(),
+                figures,
+            };
+            let path = write("simulate", &proof).context("write the proof")?;
+            println!("{}", path.display());
+        }
+        let sound = self.sabotage == Sabotage::None;
+        anyhow::ensure!(
+            !sound || lying.is_none(),
+            "get through without a false open"
+        );
+        Ok(())
+    }
+}

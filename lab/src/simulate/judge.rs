@@ -1,0 +1,158 @@
+//! The Machine under test, whatever brings its reports: steps, effects, and what it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use upgrade_gate::checks::reason::Severity;
+use upgrade_gate::clock::Clock;
+use upgrade_gate::collect::board::Slot;
+use upgrade_gate::evidence::policy::Policy;
+use upgrade_gate::evidence::report::Report;
+use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
+use upgrade_gate::gate::machine::{Effect, Input, Machine};
+use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::gate::view::View;
+use upgrade_gate::time::{Mono, Now};
+
+use super::oracle::Said;
+use super::sabotage::{Sabotage, Saboteur};
+use super::world::WorldClock;
+
+/// A Machine and its newest view.
+pub struct Judge {
+    clock: WorldClock,
+    machine: Machine,
+    view: Option<(Mono, Arc<View>)>,
+    revision: u64,
+    saboteur: Saboteur,
+    refresh: bool,
+    /// How many judgements were made.
+    pub steps: u64,
+}
+
+impl Judge {
+    /// A machine that knows nothing.
+    pub fn new(clock: WorldClock, policy: Policy, sabotage: Sabotage) -> Self {
+        let saboteur = Saboteur::new(sabotage);
+        let machine = Machine::restore(
+            GateName::default(),
+            Arc::new(saboteur.policy(policy)),
+            Revision(0),
+            GateDoc::default(),
+            saboteur.now(clock.now()),
+        );
+        Self {
+            clock,
+            machine,
+            view: None,
+            revision: 0,
+            saboteur,
+            refresh: false,
+            steps: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.saboteur.now(self.clock.now())
+    }
+
+    /// For how long it may sleep.
+    pub fn pause(&self) -> Duration {
+        let wake = self.machine.next_deadline();
+        wake.map_or(Duration::from_secs(1), |at| at.since(self.now().mono))
+    }
+
+    /// Takes in reports, and forgets slots that nobody asks about any more.
+    pub fn evidence(&mut self, reports: Vec<Report>, dropped: Vec<Slot>) {
+        let now = self.clock.now();
+        let (reports, dropped) = self.saboteur.reports(now, reports, dropped);
+        self.step(Input::Evidence { reports, dropped });
+    }
+
+    /// A deadline came.
+    pub fn wake(&mut self) {
+        // Some sabotages have something to say all the time.
+        let now = self.clock.now();
+        let (reports, dropped) = self.saboteur.reports(now, Vec::new(), Vec::new());
+        if reports.is_empty() {
+            self.step(Input::Wake);
+        } else {
+            self.step(Input::Evidence { reports, dropped });
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.steps += 1;
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            let now = self.now();
+            self.machine.step(now, input, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Publish(view) => self.view = Some((now.mono, view)),
+                    Effect::Refresh { .. } => self.refresh = true,
+                    Effect::Reply(..) => {}
+                    Effect::Commit { id, .. } => {
+                        self.revision += 1;
+                        inputs.push(Input::Stored(id, Stored::Written(Revision(self.revision))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it wants newer evidence since the last call.
+    pub fn wants_newer(&mut self) -> bool {
+        std::mem::take(&mut self.refresh)
+    }
+
+    /// When its view is read, on the clock it is read by.
+    fn read_at(&self, published: Mono) -> Mono {
+        self.saboteur.read_at(self.now().mono, published)
+    }
+
+    /// What it says now.
+    pub fn says(&self) -> Said {
+        let Some((published, view)) = &self.view else {
+            return Said::default();
+        };
+        let answer = view.at(self.read_at(*published));
+        let nodes = answer.parts().map(|parts| &parts.nodes[..]);
+        let may = |state| state == State::Open;
+        Said {
+            open: may(answer.state()),
+            nodes: nodes
+                .unwrap_or_default()
+                .iter()
+                .filter(|node| may(node.may_stop))
+                .map(|node| node.node.0)
+                .collect(),
+        }
+    }
+
+    /// Why it does not say open, the first reason first.
+    pub fn why(&self) -> Vec<String> {
+        let Some((published, view)) = &self.view else {
+            return vec!["nothing published".into()];
+        };
+        let answer = view.at(self.read_at(*published));
+        let reasons = answer.reasons();
+        reasons
+            .iter()
+            .filter(|r| r.severity != Severity::Warn)
+            .map(|r| format!("{} {:?}: {}", r.reason.code(), r.subject, r.observed))
+            .collect()
+    }
+
+    /// The code of the first reason why it does not say open.
+    pub fn first_reason(&self) -> &'static str {
+        let Some((published, view)) = &self.view else {
+            return "nothing published";
+        };
+        let answer = view.at(self.read_at(*published));
+        let reasons = answer.reasons();
+        let first = reasons.iter().find(|r| r.severity != Severity::Warn);
+        first.map_or("", |first| first.reason.code())
+    }
+}

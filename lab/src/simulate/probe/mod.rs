@@ -1,0 +1,310 @@
+//! What the collectors would report, without them: every question is put to the model as a
+//! function call, and time goes in steps of [`STEP`]. Intervals, deadlines, the order of
+//! questions and the ways to fail are those of `collect`; requests, versions and decoders are the
+//! gate's own. A test compares both on the same trials.
+
+mod asker;
+mod calls;
+mod node;
+pub(super) mod page;
+mod quiet;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use upgrade_gate::collect::board::Slot;
+use upgrade_gate::collect::roster::Roster;
+use upgrade_gate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
+use upgrade_gate::evidence::ids::{self, Role};
+use upgrade_gate::evidence::known::Known;
+use upgrade_gate::evidence::partitions::PartitionTable;
+use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
+use upgrade_gate::jmx::recognise::Recogniser;
+use upgrade_gate::model::{Cluster, Link, Listener, NodeId, Spec};
+use upgrade_gate::time::Mono;
+
+use self::asker::Asker;
+use self::calls::{Line, known};
+use self::node::{Bulk, Live};
+use self::page::Exporter;
+use self::quiet::Quiet;
+use self::round::Round;
+use super::judge::Judge;
+use super::world::World;
+
+/// Time goes in steps of this length.
+pub const STEP: Duration = Duration::from_millis(50);
+/// Good news gathers for so many steps before it is judged.
+const GATHER: u32 = 2;
+/// A machine whose evidence has expired is not woken more often than this: it says unknown.
+const NAP: Duration = Duration::from_millis(200);
+/// How often the cluster is looked for while no broker is connected.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One node's tasks.
+#[derive(Debug)]
+struct Tasks {
+    live: Live,
+    bulk: Bulk,
+    exporter: Exporter,
+}
+
+/// What the tasks share.
+#[derive(Debug, Default)]
+struct Shared {
+    roster: Roster,
+    reports: Vec<Report>,
+    dropped: Vec<Slot>,
+    pages_wanted: u64,
+    joined: bool,
+    refresh: bool,
+    /// Brokers' bulk connections.
+    bulk: BTreeMap<NodeId, Line>,
+    /// Bulk connections that nobody has given up.
+    alive: BTreeSet<u64>,
+    tables: BTreeMap<NodeId, Arc<PartitionTable>>,
+    claims: BTreeMap<usize, NodeId>,
+    serial: u64,
+    quiet: Quiet,
+}
+
+impl Shared {
+    /// A table to run rounds over: the largest.
+    fn table(&self) -> Option<Arc<PartitionTable>> {
+        self.tables
+            .values()
+            .max_by_key(|table| table.len())
+            .cloned()
+    }
+}
+
+/// One moment, as the tasks see it.
+struct Scene<'a> {
+    now: Mono,
+    cluster: &'a Cluster,
+    cut: &'a BTreeSet<NodeId>,
+    recogniser: &'a Recogniser,
+    shared: &'a mut Shared,
+}
+
+impl Scene<'_> {
+    fn is_cut(&self, node: NodeId) -> bool {
+        self.cut.contains(&node)
+    }
+
+    /// The other side has closed it, and we can know.
+    fn has_ended(&self, line: &Line) -> bool {
+        !self.is_cut(line.node) && self.cluster.life(line.node) != line.life
+    }
+
+    fn is_broker(&self, node: NodeId) -> bool {
+        let entry = self.shared.roster.nodes.get(&known(node));
+        entry.is_some_and(|entry| entry.role.broker)
+    }
+
+    /// Where to ask the node, once its address is known.
+    fn listener(&self, node: NodeId) -> Option<Listener> {
+        let entry = self.shared.roster.nodes.get(&known(node))?;
+        entry.address()?;
+        Some(if entry.broker.is_some() {
+            Listener::Broker
+        } else {
+            Listener::Controller
+        })
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.shared.serial += 1;
+        self.shared.serial
+    }
+
+    fn report(
+        &mut self,
+        source: SourceId,
+        kind: FactKind,
+        epoch: u64,
+        asked: Mono,
+        every: Duration,
+        facts: Result<Facts, SourceFailure>,
+    ) {
+        self.shared.reports.push(Report {
+            source,
+            kind,
+            epoch,
+            asked,
+            seen: self.now,
+            every,
+            facts,
+        });
+    }
+}
+
+/// All collectors of one gate, and the gate.
+pub struct Probe {
+    world: Arc<World>,
+    recogniser: Recogniser,
+    shared: Shared,
+    nodes: BTreeMap<NodeId, Tasks>,
+    askers: [Asker; 2],
+    round: Round,
+    brokers: Vec<NodeId>,
+    found: bool,
+    look: Mono,
+    /// Slots whose newest report is a failure that was judged.
+    failing: BTreeSet<Slot>,
+    steps: u32,
+    napped: Mono,
+    /// The gate.
+    pub judge: Judge,
+}
+
+impl Probe {
+    /// Collectors that know what the configuration says.
+    pub fn new(
+        world: &Arc<World>,
+        spec: &Spec,
+        configured: &BTreeMap<ids::NodeId, Role>,
+        judge: Judge,
+    ) -> Self {
+        let now = World::mono(world.elapsed());
+        let mut shared = Shared::default();
+        for (node, role) in configured {
+            shared.roster.configured(*node, *role, None);
+        }
+        for node in &spec.nodes {
+            shared.roster.nodes.entry(known(node.id)).or_default();
+        }
+        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
+        Self {
+            world: Arc::clone(world),
+            recogniser: Recogniser::default(),
+            shared,
+            nodes: BTreeMap::new(),
+            askers: [Asker::new(0, now), Asker::new(1, now)],
+            round: Round::new(now),
+            brokers: brokers.map(|node| node.id).collect(),
+            found: false,
+            look: now,
+            failing: BTreeSet::new(),
+            steps: 0,
+            napped: now,
+            judge,
+        }
+    }
+
+    /// Everything that is due at this moment, and a judgement where there is something new.
+    pub fn tick(&mut self) {
+        let now = World::mono(self.world.elapsed());
+        self.steps = self.steps.wrapping_add(1);
+        self.shared.refresh = self.judge.wants_newer();
+        self.collect(now);
+        let urgent = self.shared.reports.iter().any(|report| {
+            let slot = (report.source.clone(), report.kind);
+            report.facts.is_err() && !self.failing.contains(&slot)
+        });
+        let gathered = self.steps.is_multiple_of(GATHER);
+        let news = !self.shared.reports.is_empty() || !self.shared.dropped.is_empty();
+        if urgent || (news && gathered) {
+            let reports = std::mem::take(&mut self.shared.reports);
+            for report in &reports {
+                let slot = (report.source.clone(), report.kind);
+                if report.facts.is_err() {
+                    self.failing.insert(slot);
+                } else {
+                    self.failing.remove(&slot);
+                }
+            }
+            let dropped = std::mem::take(&mut self.shared.dropped);
+            self.judge.evidence(reports, dropped);
+            self.napped = now;
+        } else if now.since(self.napped) >= NAP && self.judge.pause().is_zero() {
+            self.judge.wake();
+            self.napped = now;
+        }
+    }
+
+    fn collect(&mut self, now: Mono) {
+        let cut = self.world.cut_off();
+        let cluster = self.world.cluster();
+        let operated = self.world.operated();
+        let quiet = &mut self.shared.quiet;
+        quiet.look(now, &cluster, operated, !cut.is_empty());
+        let mut scene = Scene {
+            now,
+            cluster: &cluster,
+            cut: &cut,
+            recogniser: &self.recogniser,
+            shared: &mut self.shared,
+        };
+        if now >= self.look && (!self.found || scene.shared.bulk.is_empty()) {
+            self.found = discover(&mut scene, &self.brokers);
+            self.look = now.plus(LOOK);
+        }
+        let ids: Vec<_> = scene
+            .shared
+            .roster
+            .nodes
+            .keys()
+            .map(|node| node.0)
+            .collect();
+        for id in ids {
+            let tasks = self.nodes.entry(id).or_insert_with(|| Tasks {
+                live: Live::new(id, now),
+                bulk: Bulk::new(id, now),
+                exporter: Exporter::new(id, now),
+            });
+            tasks.live.tick(&mut scene);
+            tasks.bulk.tick(&mut scene);
+            tasks.exporter.tick(&mut scene);
+        }
+        for asker in &mut self.askers {
+            asker.tick(&mut scene);
+        }
+        self.round.tick(&mut scene);
+    }
+}
+
+/// Asks the first broker that answers who else there is.
+fn discover(scene: &mut Scene<'_>, brokers: &[NodeId]) -> bool {
+    let mut failed = Vec::new();
+    for id in brokers {
+        let there =
+            !scene.is_cut(*id) && scene.cluster.link(*id, Listener::Broker) == Link::Accepts;
+        let source = SourceId::Bootstrap(format!("node {id}"));
+        if !there {
+            let class = if scene.is_cut(*id) {
+                FailureClass::ConnectTimeout
+            } else {
+                FailureClass::Refused
+            };
+            let now = scene.now;
+            let failure = Err(calls::failure(class, *id));
+            scene.report(source.clone(), FactKind::Cluster, 0, now, LOOK, failure);
+            failed.push(source);
+            continue;
+        }
+        let alive = scene.cluster.committed_image().brokers.keys();
+        let brokers = alive.map(|id| RegisteredBroker {
+            node: known(*id),
+            host: "127.0.0.1".into(),
+            port: 1,
+            rack: None,
+            fenced: false,
+        });
+        let facts = ClusterFacts {
+            cluster_id: Known::Is(ids::ClusterId(scene.cluster.spec().cluster_id.clone())),
+            brokers: brokers.collect(),
+            controller: None,
+            lists_fenced: true,
+        };
+        scene.shared.roster.cluster(&facts);
+        for id in scene.cluster.spec().nodes.iter().map(|node| node.id) {
+            let source = SourceId::Bootstrap(format!("node {id}"));
+            scene.shared.dropped.push((source, FactKind::Cluster));
+        }
+        return true;
+    }
+    false
+}

@@ -1,0 +1,160 @@
+//! A node's exporter, as `collect::pages` asks it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use upgrade_gate::collect::schedule::{Cost, deadline, interval, row};
+use upgrade_gate::evidence::facts::Facts;
+use upgrade_gate::evidence::jmx::JmxFacts;
+use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
+use upgrade_gate::jmx::page;
+use upgrade_gate::jmx::recognise::Recogniser;
+use upgrade_gate::jmx::scan::Format;
+use upgrade_gate::model::{Cluster, NodeId, Page};
+use upgrade_gate::time::Mono;
+
+use super::Scene;
+use super::calls::{failure, known};
+
+const SOONEST: Duration = Duration::from_millis(500);
+const YOUNG: Duration = Duration::from_secs(20);
+const YOUNG_PAGE: Duration = Duration::from_secs(1);
+/// How long a page takes to make.
+const PAGE: Duration = Duration::from_millis(15);
+
+#[derive(Debug)]
+pub(super) struct Exporter {
+    node: NodeId,
+    epoch: u64,
+    cost: Cost,
+    process: Option<f64>,
+    changed: Mono,
+    wanted: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not before the first, unless wanted; then at the second.
+    Rest(Mono, Mono),
+    Asked {
+        asked: Mono,
+        until: Mono,
+        reached: bool,
+    },
+}
+
+/// What one look at a node's exporter brings; `None`: nothing yet.
+pub(in crate::simulate) fn read(
+    cluster: &Cluster,
+    node: NodeId,
+    recogniser: &Recogniser,
+    reached: &mut bool,
+) -> Option<Result<JmxFacts, SourceFailure>> {
+    let (status, body) = match cluster.jmx_page(node) {
+        Page::Text { status, body, .. } => (status, body),
+        Page::Refused if *reached => return Some(Err(failure(FailureClass::Closed, node))),
+        Page::Refused => return Some(Err(failure(FailureClass::Refused, node))),
+        Page::Reset => return Some(Err(failure(FailureClass::Closed, node))),
+        Page::Silent => {
+            *reached = true;
+            return None;
+        }
+    };
+    if status != 200 {
+        return Some(Err(failure(FailureClass::HttpStatus(status), node)));
+    }
+    let facts = page::read(body.as_bytes(), Format::Text, recogniser);
+    Some(facts.map_err(|error| SourceFailure::new(error.class(), error.to_string())))
+}
+
+impl Exporter {
+    pub(super) fn new(node: NodeId, now: Mono) -> Self {
+        Self {
+            node,
+            epoch: 0,
+            cost: Cost::default(),
+            process: None,
+            changed: now,
+            wanted: 0,
+            state: State::Rest(now, now),
+        }
+    }
+
+    pub(super) fn tick(&mut self, scene: &mut Scene<'_>) {
+        match &mut self.state {
+            State::Rest(soonest, latest) => {
+                let wanted = scene.shared.pages_wanted;
+                if scene.now < *soonest || (scene.now < *latest && wanted == self.wanted) {
+                    return;
+                }
+                if scene.now < *latest {
+                    self.wanted = wanted;
+                }
+                self.epoch += 1;
+                let within = deadline(FactKind::Jmx, self.cost.largest());
+                self.state = State::Asked {
+                    asked: scene.now,
+                    until: scene.now.plus(within),
+                    reached: false,
+                };
+                self.look(scene);
+            }
+            State::Asked { .. } => self.look(scene),
+        }
+    }
+
+    fn look(&mut self, scene: &mut Scene<'_>) {
+        let State::Asked {
+            asked,
+            until,
+            reached,
+        } = &mut self.state
+        else {
+            return;
+        };
+        let (asked, until) = (*asked, *until);
+        let heard = if scene.is_cut(self.node) {
+            None
+        } else if let Some(page) = scene.shared.quiet.page(self.node) {
+            Some(Ok(page))
+        } else {
+            read(scene.cluster, self.node, scene.recogniser, reached)
+        };
+        if let Some(Ok(page)) = &heard {
+            scene.shared.quiet.keep_page(self.node, page);
+        }
+        let late = || (scene.now >= until).then(|| Err(failure(FailureClass::Timeout, self.node)));
+        if let Some(page) = heard.or_else(late) {
+            self.heard(scene, asked, page);
+        }
+    }
+
+    fn heard(&mut self, scene: &mut Scene<'_>, asked: Mono, page: Result<JmxFacts, SourceFailure>) {
+        let took = scene.now.since(asked).max(PAGE);
+        match &page {
+            Err(_) => self.changed = scene.now,
+            Ok(page) => {
+                self.cost.note(took);
+                let started = page.start_time.value().copied();
+                if std::mem::replace(&mut self.process, started) != started {
+                    self.changed = scene.now;
+                }
+            }
+        }
+        let every = interval(FactKind::Jmx, self.cost.smallest());
+        let pause = if page.is_err() {
+            YOUNG_PAGE.max(took)
+        } else if scene.now.since(self.changed) < YOUNG {
+            let stretch = row(FactKind::Jmx).stretch;
+            YOUNG_PAGE.max(self.cost.smallest().saturating_mul(stretch))
+        } else {
+            every
+        };
+        let pause = pause.saturating_sub(took);
+        self.state = State::Rest(scene.now.plus(pause.min(SOONEST)), scene.now.plus(pause));
+        let source = SourceId::Jmx(known(self.node));
+        let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
+        scene.report(source, FactKind::Jmx, self.epoch, asked, every, facts);
+    }
+}

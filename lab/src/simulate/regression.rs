@@ -1,0 +1,264 @@
+//! A trial as a file that people can read, and the shrinking of a failing one to few operations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use upgrade_gate::model::{Family, NodeId, NodeSpec, Release, Roles, Spec, TopicSpec};
+
+use super::ops::{Op, Plan};
+use super::sabotage::Sabotage;
+use super::trial::{Depth, Order, Outcome, run};
+
+/// Shrinking makes at most so many trials.
+const TRIES: usize = 150;
+
+/// Why a file is no trial.
+#[derive(Debug, Error)]
+pub enum RegressionError {
+    /// It cannot be read or written.
+    #[error("read or write {path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("understand {path}: {why}")]
+    Text {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A trial, in words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regression {
+    /// What it shows.
+    pub why: String,
+    /// How the gate is driven.
+    pub depth: Depth,
+    /// How the gate is broken; the oracle has to notice. A sound gate must not lie.
+    #[serde(default)]
+    pub sabotage: Option<Sabotage>,
+    /// The cluster.
+    pub cluster: ClusterText,
+    /// Whether the gate's configuration names the nodes.
+    pub configured: bool,
+    /// Milliseconds since the start, and what happens then.
+    pub ops: Vec<(u64, Op)>,
+    /// When it is over, in milliseconds.
+    pub end: u64,
+}
+
+/// A cluster, in words; times in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterText {
+    seed: u64,
+    nodes: Vec<NodeText>,
+    topics: Vec<TopicText>,
+    finalized: String,
+    offsets_partitions: u32,
+    replica_lag_time_max: u64,
+    flat_pages: bool,
+    dynamic_quorum: bool,
+    #[serde(default)]
+    later: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeText {
+    id: NodeId,
+    broker: bool,
+    controller: bool,
+    release: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicText {
+    name: String,
+    partitions: u32,
+    replication: u32,
+    min_isr: Option<u32>,
+    rate: u64,
+}
+
+impl ClusterText {
+    fn of(spec: &Spec) -> Self {
+        let nodes = spec.nodes.iter().map(|node| NodeText {
+            id: node.id,
+            broker: node.roles.broker,
+            controller: node.roles.controller,
+            release: node.release.to_string(),
+        });
+        let topics = spec.topics.iter().map(|topic| TopicText {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication: topic.replication,
+            min_isr: topic.min_isr,
+            rate: topic.rate,
+        });
+        Self {
+            seed: spec.seed,
+            nodes: nodes.collect(),
+            topics: topics.collect(),
+            finalized: spec.finalized.to_string(),
+            offsets_partitions: spec.settings.offsets_partitions,
+            replica_lag_time_max: spec.settings.replica_lag_time_max,
+            flat_pages: spec.family == Family::Flat,
+            dynamic_quorum: spec.dynamic_quorum,
+            later: spec.later.iter().copied().collect(),
+        }
+    }
+
+    fn spec(&self) -> Result<Spec, String> {
+        let release = |text: &str| {
+            let all = Release::ALL.into_iter();
+            let mut named = all.filter(|release| release.to_string() == text);
+            named.next().ok_or_else(|| format!("no release {text}"))
+        };
+        let mut spec = Spec::kraft(1, 1, release(&self.finalized)?).seed(self.seed);
+        spec.nodes.clear();
+        for node in &self.nodes {
+            spec.nodes.push(NodeSpec {
+                id: node.id,
+                roles: Roles {
+                    broker: node.broker,
+                    controller: node.controller,
+                },
+                release: release(&node.release)?,
+            });
+        }
+        let topic = |topic: &TopicText| TopicSpec {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication: topic.replication,
+            min_isr: topic.min_isr,
+            rate: topic.rate,
+            internal: false,
+        };
+        spec.topics = self.topics.iter().map(topic).collect();
+        spec.groups.clear();
+        spec.settings.offsets_partitions = self.offsets_partitions;
+        spec.settings.replica_lag_time_max = self.replica_lag_time_max;
+        spec.family = if self.flat_pages {
+            Family::Flat
+        } else {
+            Family::Default
+        };
+        spec.dynamic_quorum = self.dynamic_quorum;
+        spec.later = self.later.iter().copied().collect();
+        Ok(spec)
+    }
+}
+
+impl Regression {
+    /// This trial.
+    pub fn of(order: &Order, why: impl Into<String>) -> Self {
+        let millis = |at: Duration| u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        let ops = order.plan.ops.iter();
+        Self {
+            why: why.into(),
+            depth: order.depth,
+            sabotage: Some(order.sabotage).filter(|how| *how != Sabotage::None),
+            cluster: ClusterText::of(&order.plan.spec),
+            configured: order.plan.configured,
+            ops: ops.map(|(at, op)| (millis(*at), op.clone())).collect(),
+            end: millis(order.plan.end),
+        }
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, RegressionError> {
+        let text = std::fs::read_to_string(path).map_err(|source| file(path, source))?;
+        serde_json::from_str(&text).map_err(|error| RegressionError::Text {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        })
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &Path) -> Result<(), RegressionError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| RegressionError::Text {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        })?;
+        std::fs::write(path, text + "\n").map_err(|source| file(path, source))
+    }
+
+    /// The trial again.
+    pub fn order(&self) -> Result<Order, RegressionError> {
+        let wrong = |why| RegressionError::Text {
+            path: self.why.clone(),
+            why,
+        };
+        let spec = self.cluster.spec().map_err(wrong)?;
+        let ops = self.ops.iter();
+        let ops = ops.map(|(at, op)| (Duration::from_millis(*at), op.clone()));
+        Ok(Order {
+            seed: spec.seed,
+            plan: Plan {
+                spec,
+                configured: self.configured,
+                ops: ops.collect(),
+                end: Duration::from_millis(self.end),
+            },
+            depth: self.depth,
+            sabotage: self.sabotage.unwrap_or(Sabotage::None),
+            story: false,
+            rivals: false,
+        })
+    }
+}
+
+fn file(path: &Path, source: std::io::Error) -> RegressionError {
+    RegressionError::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// The same lie with fewer operations: leaves out ever smaller parts as long as it still lies,
+/// and ends soon after the lie. Gives back what it was given where that does not lie.
+pub fn shrink(order: &Order) -> (Order, Outcome) {
+    let mut best = order.clone();
+    let mut outcome = run(best.clone());
+    let mut tries = 1;
+    end_after(&mut best, &outcome);
+    let mut size = best.plan.ops.len().div_ceil(2);
+    while size > 0 && !outcome.lies.is_empty() && tries < TRIES {
+        let mut start = 0;
+        while start < best.plan.ops.len() && tries < TRIES {
+            let mut fewer = best.clone();
+            let stop = (start + size).min(fewer.plan.ops.len());
+            fewer.plan.ops.drain(start..stop);
+            let tried = run(fewer.clone());
+            tries += 1;
+            if tried.lies.is_empty() {
+                start += size;
+            } else {
+                best = fewer;
+                outcome = tried;
+                end_after(&mut best, &outcome);
+            }
+        }
+        size = if size == 1 { 0 } else { size.div_ceil(2) };
+    }
+    (best, outcome)
+}
+
+fn end_after(order: &mut Order, outcome: &Outcome) {
+    if let Some(lie) = outcome.lies.first() {
+        let end = lie.at + lie.lasted + Duration::from_secs(2);
+        order.plan.end = order.plan.end.min(end);
+        order.plan.ops.retain(|(at, _)| *at <= end);
+    }
+}
