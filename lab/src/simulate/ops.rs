@@ -90,6 +90,16 @@ pub enum Op {
     StartAll,
     /// Followers of this node copy this many records per second and partition.
     CatchUp(NodeId, u64),
+    /// This node's copy of the metadata comes so many milliseconds late, without a sign of it.
+    MetadataLag(NodeId, u64),
+    /// The disk under a broker's second log dir fails.
+    FailLogDir(NodeId),
+    /// It gets a new one, which is taken into use at the next start.
+    ReplaceLogDir(NodeId),
+    /// Topic `events` is deleted and made anew.
+    Recreate,
+    /// Replica lists of partitions of `orders` are asked to become these.
+    Reassign(u32, Vec<NodeId>),
     /// The gate's process does nothing for this many milliseconds; its view is still there.
     GateStop(u64),
     /// Somebody sets the gate's wall clock this many milliseconds forward, or back.
@@ -164,6 +174,16 @@ impl Plan {
     }
 }
 
+/// Mostly three and three; some clusters are combined or larger.
+fn layout(seed: u64, release: Release) -> Spec {
+    match Random(seed ^ 0x6C61_796F_7574).between(0, 9) {
+        0 => Spec::combined(3, release),
+        1 => Spec::kraft(3, 5, release),
+        2 => Spec::kraft(5, 3, release),
+        _ => Spec::kraft(3, 3, release),
+    }
+}
+
 fn spec(seed: u64, random: &mut Random) -> Spec {
     let releases = [
         Release::V3_9,
@@ -172,7 +192,7 @@ fn spec(seed: u64, random: &mut Random) -> Spec {
         Release::V4_2,
         Release::V4_3,
     ];
-    let mut spec = Spec::kraft(3, 3, random.pick(&releases)).seed(seed);
+    let mut spec = layout(seed, random.pick(&releases)).seed(seed);
     let rate = random.pick(&[0, 5, 100, 2_000]);
     let mut topics = vec![TopicSpec::new("orders", 9, 3).rate(rate)];
     if random.between(0, 1) == 0 {
@@ -184,6 +204,7 @@ fn spec(seed: u64, random: &mut Random) -> Spec {
     spec = spec.topics(topics);
     spec.groups.clear();
     spec.settings.offsets_partitions = 3;
+    spec.settings.log_dirs = 2;
     spec.settings.replica_lag_time_max = random.pick(&[30_000, 30_000, 10_000]);
     spec.family = random.pick(&[Family::Default, Family::Flat]);
     spec.dynamic_quorum = random.between(0, 1) == 0;
@@ -205,7 +226,7 @@ impl Drill {
     /// One fault or two, and their repair; says when it is over.
     fn episode(&mut self, at: Duration, random: &mut Random) -> Duration {
         let node = random.pick(&self.all);
-        match random.between(0, 13) {
+        match random.between(0, 17) {
             0 | 1 => self.down(at, node, random),
             2 => {
                 let ends = self.down(at, node, random);
@@ -288,6 +309,40 @@ impl Drill {
                 let soon = at + random.millis(0, 20_000);
                 self.down(soon, node, random)
             }
+            14 => {
+                // The clock is set while nothing can be seen of a node.
+                let over = at + random.millis(4_000, 25_000);
+                let far = random.pick(&[2_500, 5_000, 60_000]);
+                let (cut, mend) = random.pick(&[
+                    (Op::GateCut(node), Op::GateMend(node)),
+                    (Op::Freeze(node), Op::Thaw(node)),
+                ]);
+                self.add(at, cut);
+                self.add(at + random.millis(0, 1_500), Op::WallStep(-far));
+                self.add(over, mend);
+                over
+            }
+            15 => self.old_metadata(at, random),
+            16 => {
+                let broker = random.pick(&self.brokers);
+                let repaired = at + random.millis(2_000, 20_000);
+                self.add(at, Op::FailLogDir(broker));
+                self.add(repaired, Op::ReplaceLogDir(broker));
+                self.add(repaired, Op::Stop(broker));
+                let over = repaired + random.millis(6_000, 12_000);
+                self.add(over, Op::Start(broker));
+                over + Duration::from_secs(5)
+            }
+            17 => {
+                self.add(at, Op::Recreate);
+                let mut replicas = self.brokers.clone();
+                let count = replicas.len();
+                replicas.rotate_left(usize::try_from(random.between(0, 2)).expect("small") % count);
+                replicas.truncate(3);
+                let partition = u32::try_from(random.between(0, 8)).expect("small");
+                self.add(at, Op::Reassign(partition, replicas));
+                at + Duration::from_secs(5)
+            }
             10 => {
                 // Flapping.
                 let mut at = at;
@@ -307,6 +362,26 @@ impl Drill {
                 at
             }
         }
+    }
+
+    /// One broker, or all but one, know late what happens to another.
+    fn old_metadata(&mut self, at: Duration, random: &mut Random) -> Duration {
+        let victim = random.pick(&self.brokers);
+        let keeps_up = random.pick(&self.brokers);
+        let one = random.between(0, 1) == 0;
+        let late = random.between(2_000, 25_000);
+        let brokers = self.brokers.clone();
+        let slow = |id: &NodeId| *id != victim && (*id == keeps_up) == one;
+        let slow: Vec<_> = brokers.into_iter().filter(slow).collect();
+        for id in &slow {
+            self.add(at, Op::MetadataLag(*id, late));
+        }
+        let inside = at + random.millis(0, 2_000);
+        let over = self.down(inside, victim, random) + random.millis(0, 10_000);
+        for id in &slow {
+            self.add(over, Op::MetadataLag(*id, 0));
+        }
+        over
     }
 
     fn down(&mut self, at: Duration, node: NodeId, random: &mut Random) -> Duration {

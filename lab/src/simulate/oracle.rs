@@ -4,6 +4,9 @@
 //! to notice: 100 ms for a killed process, whose connections close; 2 s for everything else. What
 //! was unsafe then and is safe at t (a process that was frozen and goes on) is no lie: nobody who
 //! acts on that open does harm.
+//!
+//! Rules in use today are held to harm alone ([`Standard::Harm`]); our gate also to what it promises
+//! beyond that: never open while an expected node is down ([`Standard::EveryNodeUp`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +32,7 @@ pub const ALLOWANCES: [(&str, Duration); 5] = [
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// What speaks against stopping anything.
+    /// What speaks against stopping anything, harm or not: nodes that are down.
     pub general: Option<String>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
@@ -44,18 +47,19 @@ impl Truth {
     /// Looks at the model itself. `cuts` are the cuts between nodes that stand.
     pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>) -> Self {
         let nodes = || cluster.spec().nodes.iter();
-        let up = |id: NodeId, roles: (bool, bool)| {
-            (!roles.0 || cluster.link(id, Listener::Broker) == Link::Accepts)
-                && (!roles.1 || cluster.link(id, Listener::Controller) == Link::Accepts)
-        };
-        let down: BTreeSet<_> = nodes()
-            .filter(|node| !up(node.id, (node.roles.broker, node.roles.controller)))
-            .map(|node| node.id)
-            .collect();
+        // A broker's listener answers before the broker is back in service.
+        let mut down = cluster.out_of_service();
+        down.extend(
+            nodes()
+                .filter(|node| node.roles.controller)
+                .map(|node| node.id)
+                .filter(|id| cluster.link(*id, Listener::Controller) != Link::Accepts),
+        );
         let Some(active) = cluster.active_controller() else {
+            let why = "no controller can commit";
             return Self {
-                general: Some("no controller can commit".into()),
-                ..Self::default()
+                general: Some(why.into()),
+                of_node: nodes().map(|node| (node.id, why.into())).collect(),
             };
         };
         // Who is cut off from the active controller hears of no new leader.
@@ -150,9 +154,20 @@ pub struct FalseOpen {
     pub lasted: Duration,
 }
 
+/// What counts as a false open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standard {
+    /// Harm: the next stop would take a partition or the quorum away.
+    #[default]
+    Harm,
+    /// That, or any expected node that is down: what our gate promises beyond it.
+    EveryNodeUp,
+}
+
 /// Keeps the truth of the last moments and judges what the gate says.
 #[derive(Debug, Default)]
 pub struct Oracle {
+    standard: Standard,
     past: VecDeque<(Duration, Arc<Truth>)>,
     killed: BTreeMap<NodeId, Duration>,
     /// Open on a truth that is unsafe already, which is no lie within the allowance.
@@ -170,6 +185,14 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// An oracle that has seen nothing yet.
+    pub fn new(standard: Standard) -> Self {
+        Self {
+            standard,
+            ..Self::default()
+        }
+    }
+
     /// A process was killed, and its connections with the gate were closed.
     pub fn killed(&mut self, node: NodeId, at: Duration) {
         self.killed.insert(node, at);
@@ -200,7 +223,11 @@ impl Oracle {
         self.last = now;
         if said.open {
             self.open += step;
-            if !truth.is_safe() {
+            let unsafe_now = match self.standard {
+                Standard::Harm => !truth.of_node.is_empty(),
+                Standard::EveryNodeUp => !truth.is_safe(),
+            };
+            if unsafe_now {
                 self.exposed += step;
             }
         }
@@ -234,18 +261,31 @@ impl Oracle {
         if !said.open && said.nodes.is_empty() {
             return None;
         }
-        let dead = self.killed.iter().find(|(_, at)| **at + KILL <= now);
-        if let Some((id, at)) = dead {
-            return Some(format!("{id} was killed at {at:?}"));
-        }
         let (_, is) = self.past.back()?;
-        let (_, was) = self.past.front().filter(|(at, _)| *at + OTHER <= now)?;
-        if let (Some(_), Some(why)) = (&was.general, &is.general) {
-            return Some(why.clone());
+        // What a kill did has to be seen sooner than anything else.
+        let dead = self.killed.iter().find(|(_, at)| **at + KILL <= now);
+        let allowed = if dead.is_some() { KILL } else { OTHER };
+        let was = self.past.iter().rev().find(|(at, _)| *at + allowed <= now);
+        match self.standard {
+            Standard::EveryNodeUp => {
+                if let Some((id, at)) = dead {
+                    return Some(format!("{id} was killed at {at:?}"));
+                }
+                let (_, was) = was?;
+                if let (Some(_), Some(why)) = (&was.general, &is.general) {
+                    return Some(why.clone());
+                }
+            }
+            Standard::Harm => {}
         }
-        let mut broken = was.of_node.iter().filter(|(id, _)| open(id));
-        broken.find_map(|(id, _)| {
-            let why = is.general.as_ref().or_else(|| is.of_node.get(id))?;
+        let (_, was) = was?;
+        let mut broken = was.of_node.keys().filter(|id| open(id));
+        let general = match self.standard {
+            Standard::Harm => None,
+            Standard::EveryNodeUp => is.general.as_ref(),
+        };
+        broken.find_map(|id| {
+            let why = general.or_else(|| is.of_node.get(id))?;
             Some(format!("without {id}: {why}"))
         })
     }

@@ -65,11 +65,17 @@ pub struct ClusterText {
     topics: Vec<TopicText>,
     finalized: String,
     offsets_partitions: u32,
+    #[serde(default = "one")]
+    log_dirs: u32,
     replica_lag_time_max: u64,
     flat_pages: bool,
     dynamic_quorum: bool,
     #[serde(default)]
     later: Vec<NodeId>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,6 +118,7 @@ impl ClusterText {
             topics: topics.collect(),
             finalized: spec.finalized.to_string(),
             offsets_partitions: spec.settings.offsets_partitions,
+            log_dirs: spec.settings.log_dirs,
             replica_lag_time_max: spec.settings.replica_lag_time_max,
             flat_pages: spec.family == Family::Flat,
             dynamic_quorum: spec.dynamic_quorum,
@@ -148,6 +155,7 @@ impl ClusterText {
         spec.topics = self.topics.iter().map(topic).collect();
         spec.groups.clear();
         spec.settings.offsets_partitions = self.offsets_partitions;
+        spec.settings.log_dirs = self.log_dirs;
         spec.settings.replica_lag_time_max = self.replica_lag_time_max;
         spec.family = if self.flat_pages {
             Family::Flat

@@ -10,7 +10,7 @@ use upgrade_gate::jmx::recognise::Recogniser;
 use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Spec, Topic};
 
 use super::ops::Op;
-use super::oracle::{Oracle, Said, Truth};
+use super::oracle::{Oracle, Said, Standard, Truth};
 use super::probe::page;
 
 /// How a rule did.
@@ -141,7 +141,7 @@ impl Rivals {
             said: Said::default(),
             good: 0,
             samples: BTreeMap::new(),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(Standard::Harm),
         });
         Self {
             recogniser: Recogniser::default(),

@@ -12,7 +12,7 @@ use upgrade_gate::model::{Cluster, NodeId};
 use super::collect::Gate;
 use super::judge::Judge;
 use super::ops::{Cuts, Op, Plan};
-use super::oracle::{FalseOpen, Oracle, Truth};
+use super::oracle::{FalseOpen, Oracle, Standard, Truth};
 use super::probe::Probe;
 use super::rivals::{Rivals, Score};
 use super::sabotage::Sabotage;
@@ -222,7 +222,7 @@ impl Course {
         Self {
             world,
             order,
-            oracle: Oracle::default(),
+            oracle: Oracle::new(Standard::EveryNodeUp),
             rivals,
             cuts: Cuts::new(),
             truth: None,
@@ -398,12 +398,30 @@ fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: Dura
         Op::Exporter(id, fault) => cluster.set_exporter(id, fault.map(|fault| fault.0)).is_ok(),
         Op::Latency(id, ms) => cluster.set_latency(id, Duration::from_millis(ms)).is_ok(),
         Op::CatchUp(id, rate) => cluster.set_catch_up_rate(id, rate).is_ok(),
+        Op::MetadataLag(id, ms) => cluster
+            .set_metadata_lag(id, Duration::from_millis(ms))
+            .is_ok(),
+        Op::FailLogDir(id) => cluster.fail_log_dir(id, 1).is_ok(),
+        Op::ReplaceLogDir(id) => cluster.replace_log_dir(id, 1).is_ok(),
+        Op::Recreate => recreate(&mut cluster, "events"),
+        Op::Reassign(partition, ref replicas) => {
+            cluster.reassign("orders", partition, replicas).is_ok()
+        }
         // Done to the gate, not to the cluster.
         Op::GateStop(_) | Op::WallStep(_) => false,
     };
     drop(cluster);
     world.tell();
     done
+}
+
+/// Deletes a topic and makes it anew.
+fn recreate(cluster: &mut Cluster, name: &str) -> bool {
+    let topics = cluster.spec().topics.clone();
+    let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
+        return false;
+    };
+    cluster.delete_topic(name).is_ok() && cluster.create_topic(topic).is_ok()
 }
 
 fn kill(
