@@ -87,6 +87,11 @@ impl Quiet {
         let (true, Ok(said)) = (self.rests, said) else {
             return;
         };
+        // Records come in a cluster at rest as well: a follower's old end would stay behind its
+        // leader's for ever.
+        if matches!(question, Question::Ends(_)) {
+            return;
+        }
         let mut answers = self.answers.borrow_mut();
         let known = answers.entry(line.node).or_default();
         if known.iter().all(|(asked, _, _)| asked != question) {
