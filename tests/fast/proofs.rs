@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -23,6 +24,46 @@ const NAMED: [(&str, f64); 3] = [("kill", 1_000.0), ("freeze", 2_000.0), ("stop"
 
 /// What is aimed at for kill: said, not demanded.
 const AIM: f64 = 100.0;
+
+/// Everything between a node and a verdict.
+const GATE: &[&str] = &[
+    "src/checks",
+    "src/collect",
+    "src/engine",
+    "src/evidence",
+    "src/gate",
+    "src/jmx",
+    "src/kafka",
+];
+
+/// What each proof is about: when that changes it is to be made anew.
+const ABOUT: &[(&str, &[&str])] = &[
+    ("bench-check", &["benches/check.rs", "src/server"]),
+    ("bench-jmx", &["benches/jmx.rs", "src/jmx"]),
+    (
+        "bench-metadata",
+        &[
+            "benches/metadata.rs",
+            "src/evidence/partitions.rs",
+            "src/kafka",
+        ],
+    ),
+    (
+        "fuzz",
+        &[
+            "fuzz/src",
+            "src/config",
+            "src/jmx",
+            "src/kafka",
+            "src/server",
+        ],
+    ),
+    ("kill", GATE),
+    ("kill-zookeeper", GATE),
+    ("restart", GATE),
+    ("simulate", GATE),
+    ("situations", GATE),
+];
 
 fn proofs() -> BTreeMap<String, Value> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/proof");
@@ -318,5 +359,40 @@ fn ten_thousand_trials_without_a_false_open() {
     let rivals = proof["rivals"].as_array().expect("rivals");
     for rival in rivals {
         assert!(number(rival, "/false_opens_per_1000_steps") >= 0.0);
+    }
+}
+
+/// Says which proofs are older than what they prove. They do not fail for it: making them takes
+/// longer than a test may.
+#[test]
+fn every_proof_names_a_commit_and_what_it_is_about() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for (name, proof) in proofs() {
+        let about = ABOUT.iter().find(|(about, _)| *about == name);
+        let (_, paths) = about.unwrap_or_else(|| panic!("{name}: say in ABOUT what it is about"));
+        for path in *paths {
+            assert!(
+                root.join(path).exists(),
+                "{name} is about {path}, which is gone"
+            );
+        }
+        let commit = proof["commit"].as_str().expect("a commit");
+        let clean = commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(clean, "{name}: made of {commit}, which nobody can look at");
+        let changes = Command::new("git")
+            .current_dir(&root)
+            .args(["diff", "--name-only", commit, "--"])
+            .args(*paths)
+            .output();
+        // Without git, or without the history (a shallow clone), nothing can be said.
+        let changes = changes.ok().filter(|output| output.status.success());
+        let changed = changes.map_or(0, |output| {
+            String::from_utf8_lossy(&output.stdout).lines().count()
+        });
+        if changed > 0 {
+            println!(
+                "docs/proof/{name}.json is out of date: {changed} files changed since {commit}"
+            );
+        }
     }
 }
