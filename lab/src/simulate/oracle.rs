@@ -117,6 +117,12 @@ fn broken_partition(
     })
 }
 
+/// Whether every partition has a leader and a full ISR.
+pub fn all_in_sync(image: &Image) -> bool {
+    let mut partitions = image.partitions();
+    partitions.all(|(_, _, _, p)| p.leader.is_some() && p.isr.len() >= p.replicas.len())
+}
+
 fn min_isr(cluster: &Cluster, topic: &Topic, partition: &Partition) -> usize {
     let spec = cluster.spec();
     let configured = topic.min_isr.unwrap_or(spec.settings.min_insync_replicas);

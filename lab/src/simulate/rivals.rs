@@ -10,7 +10,7 @@ use upgrade_gate::jmx::recognise::Recogniser;
 use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Spec, Topic};
 
 use super::ops::Op;
-use super::oracle::{Oracle, Said, Standard, Truth};
+use super::oracle::{Oracle, Said, Standard, Truth, all_in_sync};
 use super::probe::page;
 
 /// How a rule did.
@@ -249,11 +249,7 @@ impl Rivals {
             }
             Rule::IsrFull => {
                 let image = self.metadata(cluster, cut);
-                image.is_some_and(|image| {
-                    image
-                        .partitions()
-                        .all(|(_, _, _, p)| p.leader.is_some() && p.isr.len() >= p.replicas.len())
-                })
+                image.is_some_and(all_in_sync)
             }
             Rule::MinIsr => {
                 let image = self.metadata(cluster, cut);

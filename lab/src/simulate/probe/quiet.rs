@@ -10,6 +10,7 @@ use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
 use super::calls::{Heard, Line, Question, Said};
+use crate::simulate::oracle::all_in_sync;
 
 /// How long nothing must have happened: nodes publish metadata and heartbeats come meanwhile.
 const CALM: Duration = Duration::from_secs(3);
@@ -59,7 +60,7 @@ impl Quiet {
         }
         let up = self.sign.active.is_some() && self.sign.nodes.iter().all(|(_, up)| *up);
         let calm = self.since.is_some_and(|since| now.since(since) >= CALM);
-        let rests = calm && up && !cut && (self.rests || all_in_sync(cluster));
+        let rests = calm && up && !cut && (self.rests || all_in_sync(cluster.committed_image()));
         if !rests && self.rests {
             self.answers.borrow_mut().clear();
             self.pages.borrow_mut().clear();
@@ -109,9 +110,4 @@ impl Quiet {
             self.pages.borrow_mut().insert(node, page.clone());
         }
     }
-}
-
-fn all_in_sync(cluster: &Cluster) -> bool {
-    let mut partitions = cluster.committed_image().partitions();
-    partitions.all(|(_, _, _, p)| p.leader.is_some() && p.isr.len() >= p.replicas.len())
 }
