@@ -34,7 +34,7 @@ const REQUIRED: &str = "one active controller";
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     let mut findings = Vec::new();
     let told = if snapshot.policy.mode.kafka() {
-        match snapshot.kind() {
+        match snapshot.kind {
             ClusterKind::KRaft => quorum_leader(snapshot, &mut findings),
             ClusterKind::ZooKeeper => zookeeper_controller(snapshot, &mut findings),
             ClusterKind::Unknown => {
@@ -131,7 +131,7 @@ fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
         .map(|(node, _)| node)
         .collect();
     // "None of them says so" needs all of them to have spoken.
-    let silent = match snapshot.kind() {
+    let silent = match snapshot.kind {
         ClusterKind::KRaft => snapshot.controllers().any(|node| !tells(snapshot, node)),
         ClusterKind::ZooKeeper => snapshot.brokers().any(|node| !tells(snapshot, node)),
         ClusterKind::Unknown => false,

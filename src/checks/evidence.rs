@@ -81,7 +81,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     findings.extend(roleless(snapshot));
     if snapshot.policy.mode.jmx() {
         findings.extend(gauges::pages(snapshot).filter_map(|(node, role, page)| {
-            let finding = incomplete(snapshot.kind(), node, role, page.facts)?;
+            let finding = incomplete(snapshot.kind, node, role, page.facts)?;
             Some(finding.from_source(page.report.source.clone(), page.report.asked))
         }));
     }

@@ -14,7 +14,7 @@ use super::needs::words;
 /// Adds up the pages. While the kind of cluster is unknown the controllers speak for it; the
 /// `metadata_kind` row keeps the gate from opening then.
 pub(super) fn totals(snapshot: &Snapshot<'_>) -> ClusterTotals {
-    let mode = match snapshot.kind() {
+    let mode = match snapshot.kind {
         ClusterKind::KRaft | ClusterKind::Unknown => Mode::Kraft,
         ClusterKind::ZooKeeper => Mode::ZooKeeper,
     };

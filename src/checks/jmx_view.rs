@@ -154,7 +154,7 @@ fn brokers_differ(snapshot: &Snapshot<'_>, total: &Total) -> Option<Finding> {
     });
     let protocol = unfenced.min()?;
     (pages != protocol).then(|| {
-        let kind = match snapshot.kind() {
+        let kind = match snapshot.kind {
             ClusterKind::KRaft => "unfenced",
             ClusterKind::ZooKeeper | ClusterKind::Unknown => "registered",
         };

@@ -22,7 +22,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if !snapshot.policy.mode.kafka() {
         return Judged::NotApplicable("in mode jmx the configured roles say it");
     }
-    match snapshot.kind() {
+    match snapshot.kind {
         ClusterKind::KRaft | ClusterKind::ZooKeeper => Judged::from_findings(Vec::new()),
         ClusterKind::Unknown => Judged::from_findings(vec![Finding::new(
             Reason::MetadataKindUnknown,

@@ -37,7 +37,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Judges the quorum's observers and every page.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
-    if snapshot.kind() == ClusterKind::ZooKeeper {
+    if snapshot.kind == ClusterKind::ZooKeeper {
         return Judged::NotApplicable("the cluster keeps its metadata in ZooKeeper");
     }
     let mut findings = Vec::new();

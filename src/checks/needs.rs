@@ -41,7 +41,7 @@ pub fn applies(snapshot: &Snapshot<'_>, kind: FactKind) -> bool {
         // Nothing to ask for where there is no topic; "no topic" needs its own proof (`topics`).
         FactKind::TopicConfigs => kafka && !snapshot.merged.rows.is_empty(),
         FactKind::LogEnds => kafka && snapshot.merged.rows.iter().any(|r| r.replicas.len() > 1),
-        FactKind::Quorum => kafka && snapshot.kind() != ClusterKind::ZooKeeper,
+        FactKind::Quorum => kafka && snapshot.kind != ClusterKind::ZooKeeper,
         FactKind::Jmx => snapshot.policy.mode.jmx(),
         FactKind::Groups => kafka && !snapshot.policy.groups.is_empty(),
     }
@@ -66,14 +66,11 @@ pub fn absent<'a>(
 
 /// Nodes whose own source was ever asked for this kind.
 pub(super) fn asked(snapshot: &Snapshot<'_>, kind: FactKind) -> Vec<SourceId> {
-    let of_kind = snapshot.reports().filter(|report| report.kind == kind);
-    let mut sources: Vec<_> = of_kind
+    let reports = snapshot.reports_of(kind).iter();
+    reports
         .filter(|report| report.source.node().is_some())
         .map(|report| report.source.clone())
-        .collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
+        .collect()
 }
 
 /// One finding per need that no source meets.

@@ -122,7 +122,7 @@ fn unregistered(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> O
 }
 
 fn not_voting(snapshot: &Snapshot<'_>, node: NodeId, expected: &Expected) -> Option<Finding> {
-    if !expected.role.controller || snapshot.kind() == ClusterKind::ZooKeeper {
+    if !expected.role.controller || snapshot.kind == ClusterKind::ZooKeeper {
         return None;
     }
     let quorum = voters::newest(snapshot)?;

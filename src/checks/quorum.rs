@@ -27,7 +27,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if !snapshot.policy.mode.kafka() {
         return Judged::NotApplicable("mode jmx does not read the quorum");
     }
-    if snapshot.kind() == ClusterKind::ZooKeeper {
+    if snapshot.kind == ClusterKind::ZooKeeper {
         return Judged::NotApplicable("the cluster keeps its metadata in ZooKeeper");
     }
     let Some(quorum) = voters::newest(snapshot) else {

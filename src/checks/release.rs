@@ -27,7 +27,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if !snapshot.policy.mode.kafka() {
         return Judged::NotApplicable("mode jmx judges releases of any age");
     }
-    let oldest = oldest(snapshot.kind());
+    let oldest = oldest(snapshot.kind);
     let links = snapshot
         .links()
         .filter_map(|(node, read)| Some((node, read.ok()?.facts.release)));

@@ -111,7 +111,37 @@ pub struct Snapshot<'a> {
     pub down: BTreeSet<NodeId>,
     /// Brokers' partition tables made one.
     pub merged: Merged<'a>,
-    reports: &'a Reports,
+    /// How the cluster keeps its metadata.
+    pub kind: ClusterKind,
+    reports: ByKind<'a>,
+}
+
+/// The board's reports by kind, each kind in order of its sources: checks ask for one kind at a
+/// time, and many times.
+#[derive(Debug, Default)]
+struct ByKind<'a>([Vec<&'a Report>; FactKind::ALL.len()]);
+
+impl<'a> ByKind<'a> {
+    fn of(reports: &'a Reports) -> Self {
+        let mut by_kind = Self::default();
+        // In order of the sources, as the board is.
+        for report in reports.values() {
+            if let Some(list) = by_kind.0.get_mut(report.kind as usize) {
+                list.push(report);
+            }
+        }
+        by_kind
+    }
+
+    fn all(&self, kind: FactKind) -> &[&'a Report] {
+        self.0.get(kind as usize).map_or(&[], Vec::as_slice)
+    }
+
+    fn get(&self, source: &SourceId, kind: FactKind) -> Option<&'a Report> {
+        let list = self.all(kind);
+        let at = list.binary_search_by(|report| report.source.cmp(source));
+        at.ok().and_then(|at| list.get(at)).copied()
+    }
 }
 
 impl<'a> Snapshot<'a> {
@@ -132,8 +162,10 @@ impl<'a> Snapshot<'a> {
             expected: ExpectedNodes::new(),
             down: granted.clone(),
             merged: Merged::default(),
-            reports,
+            kind: ClusterKind::Unknown,
+            reports: ByKind::of(reports),
         };
+        snapshot.kind = snapshot.find_kind();
         let tables: Vec<_> = snapshot
             .partitions()
             .filter_map(|(source, table)| table.ok().map(|read| (source, &**read.facts)))
@@ -152,10 +184,12 @@ impl<'a> Snapshot<'a> {
 
     /// The newest report of a slot, if it is fresh and not a failure.
     pub fn fresh(&self, source: &SourceId, kind: FactKind) -> Result<&'a Report, Absent<'a>> {
-        let Some(report) = self.reports.get(&(source.clone(), kind)) else {
-            return Err(Absent::Missing);
-        };
-        let (age, limit) = (self.age(report), max_age(kind, report.every));
+        let report = self.reports.get(source, kind).ok_or(Absent::Missing)?;
+        self.read(report)
+    }
+
+    fn read(&self, report: &'a Report) -> Result<&'a Report, Absent<'a>> {
+        let (age, limit) = (self.age(report), max_age(report.kind, report.every));
         match &report.facts {
             Err(failure) => Err(Absent::Failed(failure)),
             Ok(_) if age > limit => Err(Absent::Stale { age, limit }),
@@ -165,12 +199,17 @@ impl<'a> Snapshot<'a> {
 
     /// The newest report of a slot, however old, failures included. For explanations only.
     pub fn newest(&self, source: &SourceId, kind: FactKind) -> Option<&'a Report> {
-        self.reports.get(&(source.clone(), kind))
+        self.reports.get(source, kind)
     }
 
     /// Every report on the board. For explanations and counts only.
-    pub fn reports(&self) -> impl Iterator<Item = &'a Report> + use<'a> {
-        self.reports.values()
+    pub fn reports(&self) -> impl Iterator<Item = &'a Report> + '_ {
+        self.reports.0.iter().flatten().copied()
+    }
+
+    /// Every report of this kind, however old, failures included, in order of the sources.
+    pub fn reports_of(&self, kind: FactKind) -> &[&'a Report] {
+        self.reports.all(kind)
     }
 
     /// How old a report is: from the question, not from the answer.
@@ -198,7 +237,7 @@ impl<'a> Snapshot<'a> {
     /// feature `metadata.version` or a quorum answers; a ZooKeeper-mode broker has
     /// `zookeeper.connect` in its configuration. Without JMX's Kafka side (mode `jmx`), a
     /// configured controller node says it.
-    pub fn kind(&self) -> ClusterKind {
+    fn find_kind(&self) -> ClusterKind {
         if !self.policy.mode.kafka() {
             let configured = self.policy.expected.values().any(|role| role.controller);
             return if configured {
@@ -225,7 +264,7 @@ impl<'a> Snapshot<'a> {
 
     /// The earliest moment at which some report that is fresh now stops being so.
     pub fn fresh_until(&self) -> Option<Mono> {
-        let fresh = self.reports.values().filter(|report| {
+        let fresh = self.reports().filter(|report| {
             report.facts.is_ok() && self.age(report) <= max_age(report.kind, report.every)
         });
         fresh
@@ -305,10 +344,9 @@ macro_rules! readers {
 
                 #[doc = concat!("Every source that was ever asked for [`FactKind::", stringify!($kind), "`].")]
                 pub fn $all(&self) -> impl Iterator<Item = (NodeId, Evidence<'a, $facts>)> {
-                    self.reports
-                        .keys()
-                        .filter(|(_, kind)| *kind == FactKind::$kind)
-                        .filter_map(|(source, _)| source.node())
+                    let reports = self.reports.all(FactKind::$kind).iter();
+                    reports
+                        .filter_map(|report| report.source.node())
                         .map(|node| (node, self.$one(node)))
                 }
             )+

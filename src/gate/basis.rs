@@ -47,7 +47,7 @@ impl Setting {
 pub(super) fn basis(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Basis {
     // On KRaft the controllers keep the brokers' sessions, so that their setting counts as well.
     let nodes = || snapshot.expected.keys().copied();
-    let session = match snapshot.kind() {
+    let session = match snapshot.kind {
         ClusterKind::KRaft => KRAFT_SESSION.largest(snapshot, nodes()),
         ClusterKind::ZooKeeper => ZOOKEEPER_SESSION.largest(snapshot, snapshot.brokers()),
         ClusterKind::Unknown => {
@@ -55,11 +55,8 @@ pub(super) fn basis(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Basis {
             kraft.max(ZOOKEEPER_SESSION.largest(snapshot, nodes()))
         }
     };
-    let interval = snapshot
-        .reports()
-        .filter(|report| report.kind == FactKind::Partitions)
-        .map(|report| report.every)
-        .max();
+    let tables = snapshot.reports_of(FactKind::Partitions).iter();
+    let interval = tables.map(|report| report.every).max();
     Basis {
         lag_max: REPLICA_LAG.largest(snapshot, snapshot.brokers()),
         session,

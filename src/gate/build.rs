@@ -251,7 +251,7 @@ fn nodes(
 
 /// The active controller: the quorum's leader, or the broker that ZooKeeper mode names.
 fn active_controller(snapshot: &Snapshot<'_>) -> Option<NodeId> {
-    match snapshot.kind() {
+    match snapshot.kind {
         ClusterKind::KRaft => snapshot
             .quorums()
             .filter_map(|(_, read)| read.ok())
@@ -305,7 +305,7 @@ fn cluster(snapshot: &Snapshot<'_>) -> ClusterView {
         .filter_map(|read| read.facts.finalized.get("metadata.version").copied());
     ClusterView {
         id: snapshot.memory.cluster_id.clone(),
-        kind: snapshot.kind(),
+        kind: snapshot.kind,
         controller: active_controller(snapshot),
         metadata_version: finalized.max(),
     }
@@ -337,7 +337,7 @@ fn facts(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> FactsView {
         snapshot.brokers(),
         Metric::UnderReplicatedPartitions,
     );
-    let controllers: Vec<_> = match snapshot.kind() {
+    let controllers: Vec<_> = match snapshot.kind {
         ClusterKind::KRaft => snapshot.controllers().collect(),
         ClusterKind::ZooKeeper => snapshot.brokers().collect(),
         ClusterKind::Unknown => Vec::new(),
