@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use crate::checks::reason::Reason;
 use crate::clock::Clock;
 use crate::collect::board::Board;
 use crate::collect::shared::{self, Shared};
+use crate::collect::wants::Wants;
 use crate::config::leaf::HostPort;
 use crate::config::settings::{Controllers, GateSettings, Limits};
 use crate::engine::handle::GateHandle;
@@ -79,7 +80,7 @@ impl Running {
         let published = Arc::new(Published::new(first));
         let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
         let board = Arc::new(Board::default());
-        let refresh = Arc::new(Notify::new());
+        let wants = Arc::new(Wants::default());
         let policy = watch::Sender::new(Arc::new(settings.policy.clone()));
         let pulse = Arc::new(Pulse::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -91,7 +92,7 @@ impl Running {
             published,
             store: common.store.clone(),
             clock: Arc::clone(&common.clock),
-            refresh: Arc::clone(&refresh),
+            wants: Arc::clone(&wants),
             pulse: Arc::clone(&pulse),
             counters: Arc::clone(&common.counters),
         };
@@ -101,7 +102,7 @@ impl Running {
             Arc::clone(&common.clock),
             Arc::clone(&common.dial),
             collected.scraper,
-            refresh,
+            wants,
         );
         tasks.spawn(engine.run(asks, stop.clone()));
         tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -85,6 +86,8 @@ struct Turn<'a> {
     controller: Option<NodeId>,
     /// Whether some ISR was short in its last table.
     short: bool,
+    /// Everything that was heard so far counts no more.
+    everything: watch::Receiver<u64>,
 }
 
 impl<'a> Turn<'a> {
@@ -104,6 +107,7 @@ impl<'a> Turn<'a> {
             topics: Vec::new(),
             controller: None,
             short: false,
+            everything: shared.wants.everything(),
         }
     }
 
@@ -127,17 +131,22 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Waits; when somebody needs newer evidence, everything quick is due at once.
+    /// Waits; when somebody needs newer evidence, everything quick is due at once, or everything.
     async fn wait(&mut self, pause: Duration) {
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = self.shared.refresh.notified() => {
-                let now = self.shared.now();
-                let quick = [FactKind::Cluster, FactKind::Partitions, FactKind::Quorum];
-                for due in self.dues.iter_mut().filter(|due| quick.contains(&due.kind())) {
-                    due.hurry(now);
-                }
-            }
+        let quick = [FactKind::Cluster, FactKind::Partitions, FactKind::Quorum];
+        let wanted: &[FactKind] = tokio::select! {
+            biased;
+            Ok(()) = self.everything.changed() => &KINDS,
+            () = self.shared.wants.quick() => &quick,
+            () = sleep(pause) => return,
+        };
+        let now = self.shared.now();
+        for due in self
+            .dues
+            .iter_mut()
+            .filter(|due| wanted.contains(&due.kind()))
+        {
+            due.hurry(now);
         }
     }
 

@@ -14,6 +14,7 @@ pub mod roster;
 pub mod rounds;
 pub mod schedule;
 pub mod shared;
+pub mod wants;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

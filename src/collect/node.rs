@@ -155,7 +155,13 @@ async fn own_facts(
     let mut configs = Due::now(FactKind::NodeConfigs, shared.now());
     let mut dirs = Due::now(FactKind::LogDirs, shared.now());
     let mut hosted = None;
+    let mut everything = shared.wants.everything();
     loop {
+        if matches!(everything.has_changed(), Ok(true)) {
+            everything.mark_unchanged();
+            configs.hurry(shared.now());
+            dirs.hurry(shared.now());
+        }
         if configs.is_due(shared.now()) {
             let asked = shared.now();
             let within = deadline(FactKind::NodeConfigs, configs.cost.largest());

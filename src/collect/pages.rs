@@ -35,6 +35,7 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
     let source = SourceId::Jmx(node);
     let mut cost = Cost::default();
     let mut wanted = shared.pages_wanted.subscribe();
+    let mut everything = shared.wants.everything();
     let mut epoch = 0;
     let mut process = None;
     let mut told = None;
@@ -82,7 +83,7 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
         } else {
             every
         };
-        wait(&mut wanted, pause.saturating_sub(took)).await;
+        wait([&mut wanted, &mut everything], pause.saturating_sub(took)).await;
     }
 }
 
@@ -121,11 +122,12 @@ fn tell_names(
 /// Waits for the next scrape; one that is wanted sooner, even since the last one began, is made
 /// soon. Both askers and every connection want pages, so a page read a moment before its numbers
 /// change is soon read again.
-async fn wait(wanted: &mut watch::Receiver<u64>, pause: Duration) {
+async fn wait([wanted, everything]: [&mut watch::Receiver<u64>; 2], pause: Duration) {
     tokio::time::sleep(pause.min(SOONEST)).await;
     tokio::select! {
         () = tokio::time::sleep(pause.saturating_sub(SOONEST)) => {}
         Ok(()) = wanted.changed() => {}
+        Ok(()) = everything.changed() => {}
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::board::Board;
 use super::roster::Roster;
 use super::schedule;
+use super::wants::Wants;
 use crate::clock::Clock;
 use crate::evidence::facts::Facts;
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
@@ -59,8 +60,8 @@ pub struct Shared {
     pub dial: Arc<dyn Dial>,
     /// Asks exporters.
     pub scraper: Scraper,
-    /// Somebody needs evidence newer than now.
-    pub refresh: Arc<Notify>,
+    /// What the engine wants beyond the usual pace.
+    pub wants: Arc<Wants>,
     /// Grows when exporters are to be asked soon: a node came back (its start time is wanted),
     /// or every ISR is full again.
     pub pages_wanted: watch::Sender<u64>,
@@ -82,7 +83,7 @@ impl Shared {
         clock: Arc<dyn Clock>,
         dial: Arc<dyn Dial>,
         scraper: Scraper,
-        refresh: Arc<Notify>,
+        wants: Arc<Wants>,
     ) -> Self {
         let mut roster = Roster {
             cluster_id: settings.cluster_id.clone(),
@@ -103,7 +104,7 @@ impl Shared {
             clock,
             dial,
             scraper,
-            refresh,
+            wants,
             pages_wanted: watch::Sender::new(0),
             joined: Notify::new(),
             roster: watch::Sender::new(roster),
@@ -233,7 +234,7 @@ impl Shared {
     pub async fn pause(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = self.refresh.notified() => {}
+            () = self.wants.quick() => {}
         }
     }
 }

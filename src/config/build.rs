@@ -13,7 +13,7 @@ use super::settings::{
 use super::walk::{Entry, Walked};
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::jmx::Metric;
-use crate::evidence::policy::{Mode, Policy, Weight};
+use crate::evidence::policy::{Mode, Policy, SHORTEST_WINDOW, Weight};
 use crate::gate::state::GateName;
 
 /// Builds the settings. `None` only when there are problems; they are in `walked.problems`.
@@ -106,6 +106,7 @@ impl Builder<'_> {
             expected: expected(nodes, kafka.as_ref()),
             jmx_nodes,
             window: self.get::<Duration>("policy.window"),
+            shortest_window: SHORTEST_WINDOW,
             structural: self.get::<Weight>("policy.structural")?,
             degraded: self.get::<Weight>("policy.degraded")?,
             leadership_quiet: self.get("policy.leadership_quiet")?,

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
 use crate::collect::board::{Batch, Board};
+use crate::collect::wants::Wants;
 use crate::evidence::policy::Policy;
 use crate::gate::doc::Stored;
 use crate::gate::keep::CommitId;
@@ -52,8 +53,8 @@ pub struct Engine {
     pub store: Writer,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Wakes the collectors: evidence asked for before this call is too old for somebody.
-    pub refresh: Arc<Notify>,
+    /// The way to the collectors when evidence is wanted sooner than its pace brings it.
+    pub wants: Arc<Wants>,
     /// What a watchdog wants to know of it.
     pub pulse: Arc<Pulse>,
     /// Where the cost of each judgement is noted.
@@ -205,7 +206,7 @@ impl Life<'_> {
                     let _ = waiting.send(reply);
                 }
             }
-            Effect::Refresh { .. } => self.engine.refresh.notify_waiters(),
+            Effect::Refresh(wanted) => self.engine.wants.want(wanted),
             Effect::Commit { id, expect, doc } => self.engine.store.write(Job {
                 gate: self.engine.gate.clone(),
                 id,

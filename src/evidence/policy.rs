@@ -60,6 +60,9 @@ pub enum Weight {
     Warn,
 }
 
+/// The shortest derived window, from the curve in `docs/decisions.md`.
+pub const SHORTEST_WINDOW: Duration = Duration::from_secs(10);
+
 /// One gate's policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -74,6 +77,9 @@ pub struct Policy {
     pub jmx_nodes: Option<BTreeSet<NodeId>>,
     /// The healthy window before opening; `None`: derived from the brokers' own settings.
     pub window: Option<Duration>,
+    /// The shortest derived window: that long the gate stays shut even when every replica's
+    /// progress is proven.
+    pub shortest_window: Duration,
     /// Risks that exist with every node up and every ISR full (RF 1 and the like).
     pub structural: Weight,
     /// Risks that exist because something is missing now.
@@ -92,6 +98,7 @@ impl Default for Policy {
             expected: BTreeMap::new(),
             jmx_nodes: None,
             window: None,
+            shortest_window: SHORTEST_WINDOW,
             structural: Weight::Warn,
             degraded: Weight::Block,
             leadership_quiet: Duration::from_secs(10),

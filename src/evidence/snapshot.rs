@@ -188,6 +188,11 @@ impl<'a> Snapshot<'a> {
         self.read(report)
     }
 
+    /// Whether a report carries facts that still count.
+    pub fn is_fresh(&self, report: &Report) -> bool {
+        report.facts.is_ok() && self.age(report) <= max_age(report.kind, report.every)
+    }
+
     fn read(&self, report: &'a Report) -> Result<&'a Report, Absent<'a>> {
         let (age, limit) = (self.age(report), max_age(report.kind, report.every));
         match &report.facts {
@@ -264,10 +269,8 @@ impl<'a> Snapshot<'a> {
 
     /// The earliest moment at which some report that is fresh now stops being so.
     pub fn fresh_until(&self) -> Option<Mono> {
-        let fresh = self.reports().filter(|report| {
-            report.facts.is_ok() && self.age(report) <= max_age(report.kind, report.every)
-        });
-        fresh
+        self.reports()
+            .filter(|report| self.is_fresh(report))
             .map(|report| report.asked.plus(max_age(report.kind, report.every)))
             .min()
     }

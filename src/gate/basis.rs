@@ -62,6 +62,7 @@ pub(super) fn basis(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Basis {
         session,
         interval: interval.unwrap_or(Duration::from_secs(1)),
         progress_proven: evaluation.progress_proven,
+        shortest: snapshot.policy.shortest_window,
         controller_changed: snapshot.memory.controller_changed(),
     }
 }

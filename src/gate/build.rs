@@ -16,19 +16,22 @@ use crate::evidence::facts::PartitionLag;
 use crate::evidence::ids::{GroupId, NodeId, Release};
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::max_age;
-use crate::evidence::report::{Report, SourceId};
+use crate::evidence::report::{FactKind, Report, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Snapshot};
-use crate::time::{Human, Timestamp};
+use crate::time::{Human, Mono, Timestamp};
 
 /// The row of the table that holds every node's what-if.
 const WHAT_IF: &str = "what_if";
 
-/// Whether every row but the what-if allows `open`.
+/// Whether every row but the what-if allows `open`. A change of leadership aside: it is no
+/// illness, and the window is counted from it.
 pub(super) fn healthy(evaluation: &Evaluation) -> bool {
-    evaluation
-        .rows
-        .iter()
-        .all(|(row, judged)| row.id == WHAT_IF || judged.allows_open())
+    let well = |finding: &&Finding| {
+        finding.severity == Severity::Warn || finding.reason == Reason::LeadershipMoving
+    };
+    evaluation.rows.iter().all(|(row, judged)| {
+        row.id == WHAT_IF || judged.allows_open() || judged.findings().iter().all(well)
+    })
 }
 
 /// Whether some finding keeps the gate from opening.
@@ -93,6 +96,8 @@ pub(super) fn beat(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Beat {
         at: snapshot.now.mono,
         healthy,
         blip: if healthy { None } else { blip(evaluation) },
+        moved: snapshot.memory.leadership.map(|change| change.at),
+        asked: oldest_asked(snapshot),
         starts,
         signature: signature(snapshot),
     }
@@ -111,10 +116,30 @@ fn blip(evaluation: &Evaluation) -> Option<BTreeSet<NodeId>> {
                 nodes.insert(source.node()?);
             }
             (Severity::Unknown | Severity::Block, _) if follows_from_down(finding.reason) => {}
+            (Severity::Block, _) if finding.reason == Reason::LeadershipMoving => {}
             (Severity::Unknown | Severity::Block, _) => return None,
         }
     }
     (!nodes.is_empty()).then_some(nodes)
+}
+
+/// When the oldest fresh answer was asked for, of those that show health and come again within
+/// seconds. Settings and log dirs come by the minute, and at once where a node is new.
+fn oldest_asked(snapshot: &Snapshot<'_>) -> Option<Mono> {
+    const SHOWING_HEALTH: [FactKind; 7] = [
+        FactKind::Link,
+        FactKind::Cluster,
+        FactKind::Partitions,
+        FactKind::LogEnds,
+        FactKind::Quorum,
+        FactKind::Moves,
+        FactKind::Jmx,
+    ];
+    let reports = SHOWING_HEALTH
+        .iter()
+        .flat_map(|kind| snapshot.reports_of(*kind));
+    let fresh = reports.filter(|report| snapshot.is_fresh(report));
+    fresh.map(|report| report.asked).min()
 }
 
 /// Changes with every leader, ISR and replica list that Kafka tells.

@@ -70,11 +70,17 @@ pub enum Effect {
     Reply(Ticket, Reply),
     /// Publish a view.
     Publish(Arc<View>),
-    /// Get liveness, metadata and quorum asked for after this moment.
-    Refresh {
-        /// The moment.
-        after: Mono,
-    },
+    /// Have this asked for at once.
+    Refresh(Wanted),
+}
+
+/// Evidence that is wanted sooner than its pace brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// Liveness, metadata and quorum: somebody asks for evidence newer than now.
+    Quick,
+    /// All there is: what was held counts no more.
+    Everything,
 }
 
 /// One gate's judgement over time. See the module's words.
@@ -143,7 +149,7 @@ impl Machine {
 
     /// Takes in one input and says what has to be done.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
-        self.notice_clock_jump(now);
+        self.notice_clock_jump(now, out);
         match input {
             Input::Evidence { reports, dropped } => {
                 for slot in dropped {
@@ -185,7 +191,7 @@ impl Machine {
             .min()
     }
 
-    fn notice_clock_jump(&mut self, now: Now) {
+    fn notice_clock_jump(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(before) = self.last_step.replace(now) else {
             return;
         };
@@ -196,6 +202,7 @@ impl Machine {
             self.window.reset();
             self.complete = false;
             self.incomplete_because = Reason::ClockJumped;
+            out.push(Effect::Refresh(Wanted::Everything));
         }
     }
 
@@ -215,8 +222,8 @@ impl Machine {
     }
 
     fn ask(&mut self, now: Now, ticket: Ticket, question: Question, out: &mut Vec<Effect>) {
-        if let Some(after) = question.newer_than {
-            out.push(Effect::Refresh { after });
+        if question.newer_than.is_some() {
+            out.push(Effect::Refresh(Wanted::Quick));
         }
         let until = now.mono.plus(PATIENCE);
         self.waiting.push(Waiting {
@@ -286,9 +293,12 @@ impl Machine {
     fn conclude(&self, snapshot: &Snapshot<'_>, evaluation: Evaluation) -> Judgement {
         let now = snapshot.now.mono;
         let required = window::required(self.policy.window, &basis(snapshot, &evaluation), now);
+        let healthy_for = self.window.healthy_for(now);
+        let long_enough = healthy_for.is_some_and(|held| held >= required.length);
         let window = WindowView {
             required: required.length,
-            healthy_for: self.window.healthy_for(now),
+            healthy_for,
+            settled: long_enough && (self.policy.window.is_some() || self.window.is_heard_anew()),
             basis: required.basis,
         };
         let mut general = build::general_findings(&evaluation);
@@ -313,15 +323,17 @@ impl Machine {
                 "every source heard once",
             ));
         }
-        let settled = window
-            .healthy_for
-            .is_some_and(|held| held >= window.required);
-        if healthy && !settled {
+        if healthy && !window.settled {
             let held = window.healthy_for.unwrap_or_default();
+            let waits = if held < window.required {
+                ""
+            } else {
+                ", and some sources have not been asked since"
+            };
             findings.push(Finding::new(
                 Reason::Settling,
                 Subject::Cluster,
-                format!("healthy for {}", Human(held)),
+                format!("healthy for {}{waits}", Human(held)),
                 format!("healthy for {} ({})", Human(window.required), window.basis),
             ));
         }

@@ -144,6 +144,8 @@ pub struct WindowView {
     pub required: Duration,
     /// How long it has held; `None` while something is wrong.
     pub healthy_for: Option<Duration>,
+    /// Whether it is over: long enough, and every source asked since it began.
+    pub settled: bool,
     /// Where the length comes from.
     pub basis: String,
 }

@@ -14,9 +14,6 @@ use crate::time::Mono;
 /// The longest interruption that only pauses the window.
 pub const BLIP: Duration = Duration::from_secs(5);
 
-/// The shortest derived window, whatever is proven.
-pub const SHORTEST: Duration = Duration::from_secs(10);
-
 /// What one evaluation tells the window.
 #[derive(Clone, Debug)]
 pub struct Beat {
@@ -26,6 +23,10 @@ pub struct Beat {
     pub healthy: bool,
     /// When it is not healthy: whether only the way to some nodes is disturbed, and which nodes.
     pub blip: Option<BTreeSet<NodeId>>,
+    /// When leadership last changed. It does not break the chain, which is counted from there.
+    pub moved: Option<Mono>,
+    /// When the oldest of the answers that come again and again was asked for.
+    pub asked: Option<Mono>,
     /// Start times of all nodes, as far as known, and when the page that says so was asked for.
     pub starts: BTreeMap<NodeId, (f64, Mono)>,
     /// A number that changes with every ISR, leader or replica list.
@@ -45,11 +46,14 @@ enum Chain {
     #[default]
     Broken,
     Healthy {
+        /// The first healthy evaluation, or the last change of leadership.
+        began: Mono,
+        /// The same, moved on by what pauses took.
         since: Mono,
         last: Beat,
     },
     Paused {
-        /// Start of the chain, moved on by what earlier pauses took.
+        began: Mono,
         since: Mono,
         /// When the interruption began.
         at: Mono,
@@ -85,19 +89,45 @@ impl Window {
             Chain::Healthy { since, .. } => Some(now.since(*since)),
         }
     }
+
+    /// Whether every answer that comes again and again was asked for since the chain began: what
+    /// an exporter said before that is not yet shown to hold after it.
+    pub fn is_heard_anew(&self) -> bool {
+        match &self.chain {
+            Chain::Broken | Chain::Paused { .. } => false,
+            Chain::Healthy { began, last, .. } => last.asked.is_none_or(|asked| asked >= *began),
+        }
+    }
 }
 
 impl Chain {
+    /// A chain that begins, or begins again, with this beat.
+    const fn anew(beat: Beat) -> Self {
+        Self::Healthy {
+            began: beat.at,
+            since: beat.at,
+            last: beat,
+        }
+    }
+
+    /// The chain goes on, from the last change of leadership where that is newer.
+    fn on(began: Mono, since: Mono, beat: Beat) -> Self {
+        let moved = beat.moved.unwrap_or_default();
+        Self::Healthy {
+            began: began.max(moved),
+            since: since.max(moved),
+            last: beat,
+        }
+    }
+
     fn next(self, beat: Beat) -> Self {
         match (self, beat.healthy) {
-            (Self::Broken, true) => Self::Healthy {
-                since: beat.at,
-                last: beat,
-            },
+            (Self::Broken, true) => Self::anew(beat),
             (Self::Broken, false) => Self::Broken,
-            (Self::Healthy { since, .. }, true) => Self::Healthy { since, last: beat },
-            (Self::Healthy { since, last }, false) => match beat.blip {
+            (Self::Healthy { began, since, .. }, true) => Self::on(began, since, beat),
+            (Self::Healthy { began, since, last }, false) => match beat.blip {
                 Some(nodes) => Self::Paused {
+                    began,
                     since,
                     at: beat.at,
                     nodes,
@@ -107,6 +137,7 @@ impl Chain {
             },
             (
                 Self::Paused {
+                    began,
                     since,
                     at,
                     mut nodes,
@@ -117,6 +148,7 @@ impl Chain {
                 Some(more) if beat.at.since(at) < BLIP && beat.signature == last.signature => {
                     nodes.extend(more);
                     Self::Paused {
+                        began,
                         since,
                         at,
                         nodes,
@@ -127,6 +159,7 @@ impl Chain {
             },
             (
                 Self::Paused {
+                    began,
                     since,
                     at,
                     nodes,
@@ -137,18 +170,13 @@ impl Chain {
                 let pause = beat.at.since(at);
                 let restarted = another_life(&nodes, &last, &beat);
                 if pause >= BLIP || restarted || beat.signature != last.signature {
-                    Self::Healthy {
-                        since: beat.at,
-                        last: beat,
-                    }
+                    Self::anew(beat)
                 } else if same_lives(&nodes, &last, &beat, at) {
-                    Self::Healthy {
-                        since: since.plus(pause),
-                        last: beat,
-                    }
+                    Self::on(began, since.plus(pause), beat)
                 } else {
                     // The page that shows the same start time may still come: wait for it.
                     Self::Paused {
+                        began,
                         since,
                         at,
                         nodes,
@@ -223,6 +251,8 @@ pub struct Basis {
     pub interval: Duration,
     /// Whether every in-sync replica's progress is proven in each evaluation.
     pub progress_proven: bool,
+    /// The shortest window, whatever is proven.
+    pub shortest: Duration,
     /// When the active controller last changed.
     pub controller_changed: Option<Mono>,
 }
@@ -239,13 +269,13 @@ pub fn required(configured: Option<Duration>, basis: &Basis, now: Mono) -> Requi
     // `how-others-gate-restarts.md` 4.2), unless it has shown that it follows.
     let (mut length, mut words) = if basis.progress_proven {
         (
-            SHORTEST,
+            basis.shortest,
             String::from("shortest, every replica's progress is proven"),
         )
     } else {
         let lag = basis.lag_max.saturating_mul(3) / 2;
         (
-            lag.saturating_add(basis.interval).max(SHORTEST),
+            lag.saturating_add(basis.interval).max(basis.shortest),
             format!(
                 "1.5 x replica.lag.time.max.ms ({} s)",
                 basis.lag_max.as_secs()
@@ -270,6 +300,7 @@ pub fn required(configured: Option<Duration>, basis: &Basis, now: Mono) -> Requi
 mod tests {
     use super::*;
 
+    const SHORTEST: Duration = Duration::from_secs(7);
     const S: u64 = 1_000_000_000;
 
     fn beat(second: u64, healthy: bool) -> Beat {
@@ -279,6 +310,8 @@ mod tests {
             at,
             healthy,
             blip: None,
+            moved: None,
+            asked: Some(at),
             starts,
             signature: 7,
         }
@@ -309,6 +342,34 @@ mod tests {
         beats[4].healthy = false;
         assert_eq!(run(beats), Some(4));
         assert_eq!(run(vec![beat(0, true), beat(1, false)]), None);
+    }
+
+    #[test]
+    fn a_change_of_leadership_does_not_break_it_but_it_is_counted_from_there() {
+        let moved = |second| Beat {
+            moved: Some(Mono::from_nanos(5 * S)),
+            ..beat(second, true)
+        };
+        let mut beats: Vec<_> = (0..5).map(|s| beat(s, true)).collect();
+        beats.extend((5..=9).map(moved));
+        assert_eq!(run(beats), Some(4));
+        assert_eq!(run((7..=9).map(moved).collect()), Some(2));
+    }
+
+    #[test]
+    fn it_knows_whether_everything_was_asked_for_since_it_began() {
+        let mut window = Window::default();
+        assert!(!window.is_heard_anew());
+        for (second, asked, anew) in [(3, 1, false), (4, 2, false), (5, 3, true)] {
+            let asked = Some(Mono::from_nanos(asked * S));
+            let beat = Beat {
+                asked,
+                ..beat(second, true)
+            };
+            let valid_until = beat.at.plus(Duration::from_secs(2));
+            window.beat(beat, valid_until);
+            assert_eq!(window.is_heard_anew(), anew, "second {second}");
+        }
     }
 
     #[test]
@@ -370,6 +431,7 @@ mod tests {
             session: Duration::from_secs(9),
             interval: Duration::from_millis(500),
             progress_proven: false,
+            shortest: SHORTEST,
             controller_changed: None,
         };
         let now = Mono::from_nanos(100 * S);

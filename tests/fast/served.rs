@@ -148,6 +148,7 @@ pub(crate) fn parts(reasons: Vec<ReasonView>) -> ViewParts {
         window: WindowView {
             required: Duration::from_secs(45),
             healthy_for: (state != State::Closed).then_some(Duration::from_secs(38)),
+            settled: false,
             basis: String::from("1.5 x replica.lag.time.max.ms"),
         },
         cluster: ClusterView {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::regression::{Regression, shrink};
-use lab::simulate::{Depth, Order, Sabotage, run};
+use lab::simulate::{Depth, Order, Sabotage, Tuned, run};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,10 @@ pub struct Args {
     /// Tell what happened in the first trial, and make no other
     #[arg(long)]
     story: bool,
+    /// Draw the curve of the shortest window and of the quiet time of leadership: false opens
+    /// against needless waiting, each value on the same trials
+    #[arg(long)]
+    curve: bool,
     /// Shrink the first lie to few operations and write it here
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
@@ -53,6 +57,49 @@ struct Proof {
     figures: Figures,
 }
 
+/// Values of `Policy::shortest_window` that are tried, in seconds.
+const SHORTEST_WINDOWS: [u64; 9] = [0, 1, 2, 3, 5, 7, 10, 15, 20];
+/// Values of `Policy::leadership_quiet` that are tried, in seconds.
+const LEADERSHIP_QUIETS: [u64; 5] = [0, 2, 5, 10, 20];
+
+/// `docs/proof/curve.json`.
+#[derive(Debug, Serialize)]
+struct Curve {
+    #[serde(flatten)]
+    header: Header,
+    trials: u64,
+    first_seed: u64,
+    points: Vec<Point>,
+}
+
+/// What one value comes to.
+#[derive(Debug, Serialize)]
+struct Point {
+    shortest_window_seconds: u64,
+    leadership_quiet_seconds: u64,
+    false_opens: usize,
+    false_open_trials: usize,
+    exposed_seconds: f64,
+    needless_median_seconds: f64,
+    needless_p99_seconds: f64,
+    needless_seconds_per_step: f64,
+}
+
+impl Point {
+    fn of(tuned: Tuned, figures: &Figures) -> Self {
+        Self {
+            shortest_window_seconds: tuned.shortest_window.as_secs(),
+            leadership_quiet_seconds: tuned.leadership_quiet.as_secs(),
+            false_opens: figures.false_opens,
+            false_open_trials: figures.false_open_seeds.len(),
+            exposed_seconds: figures.exposed_seconds,
+            needless_median_seconds: figures.needless.median,
+            needless_p99_seconds: figures.needless.p99,
+            needless_seconds_per_step: figures.needless_seconds_per_step,
+        }
+    }
+}
+
 impl Args {
     fn order(&self, seed: u64) -> Order {
         Order {
@@ -62,12 +109,52 @@ impl Args {
         }
     }
 
+    /// Every value of one time, the other at its default.
+    fn draw(&self) -> Result<()> {
+        let header = Header::new("curve", Vec::new());
+        let mut points = Vec::new();
+        let windows = SHORTEST_WINDOWS.map(|seconds| Tuned {
+            shortest_window: Duration::from_secs(seconds),
+            ..Tuned::default()
+        });
+        let quiets = LEADERSHIP_QUIETS.map(|seconds| Tuned {
+            leadership_quiet: Duration::from_secs(seconds),
+            ..Tuned::default()
+        });
+        for tuned in windows.into_iter().chain(quiets) {
+            let seeds = self.seed..self.seed.saturating_add(self.trials);
+            let order = |seed| Order {
+                tuned,
+                ..self.order(seed)
+            };
+            let point = Point::of(tuned, &Figures::of(&run(seeds, order, |_| false)));
+            println!("{}", serde_json::to_string(&point)?);
+            points.push(point);
+        }
+        if self.write {
+            let proof = Curve {
+                header: header.ended(),
+                trials: self.trials,
+                first_seed: self.seed,
+                points,
+            };
+            println!(
+                "{}",
+                write("curve", &proof).context("write the proof")?.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Runs it; blocks.
     pub fn run(&self) -> Result<()> {
         if self.story {
             let outcome = lab::simulate::trial::run(self.order(self.seed));
             println!("{}\n{}", outcome.story.join("\n"), outcome.evidence());
             return Ok(());
+        }
+        if self.curve {
+            return self.draw();
         }
         let header = Header::new("simulate", Vec::new());
         let began = Instant::now();

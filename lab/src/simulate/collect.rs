@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use upgrade_gate::collect;
 use upgrade_gate::collect::board::Board;
 use upgrade_gate::collect::shared::{Settings, Shared};
+use upgrade_gate::collect::wants::Wants;
 use upgrade_gate::evidence::ids::{self, Role};
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::jmx::recognise::Recogniser;
@@ -26,7 +26,7 @@ const GATHER: Duration = Duration::from_millis(2);
 pub struct Gate {
     world: Arc<World>,
     board: Arc<Board>,
-    refresh: Arc<Notify>,
+    wants: Arc<Wants>,
     stop: CancellationToken,
     /// The Machine.
     pub judge: Judge,
@@ -41,7 +41,7 @@ impl Gate {
         judge: Judge,
     ) -> Self {
         let board = Arc::new(Board::default());
-        let refresh = Arc::new(Notify::new());
+        let wants = Arc::new(Wants::default());
         let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
         let settings = Settings {
             mode: Mode::KafkaJmx,
@@ -70,14 +70,14 @@ impl Gate {
             Arc::new(WorldClock(Arc::clone(world))),
             Arc::new(WorldDial(Arc::clone(world))),
             scraper,
-            Arc::clone(&refresh),
+            Arc::clone(&wants),
         );
         let stop = CancellationToken::new();
         tokio::spawn(collect::run(Arc::new(shared), stop.clone()));
         Self {
             world: Arc::clone(world),
             board,
-            refresh,
+            wants,
             stop,
             judge,
         }
@@ -102,8 +102,8 @@ impl Gate {
             while self.board.is_urgent() {
                 self.take();
             }
-            if self.judge.wants_newer() {
-                self.refresh.notify_waiters();
+            if let Some(wanted) = self.judge.wants() {
+                self.wants.want(wanted);
             }
         }
     }

@@ -9,7 +9,7 @@ use upgrade_gate::collect::board::Slot;
 use upgrade_gate::evidence::policy::Policy;
 use upgrade_gate::evidence::report::Report;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
-use upgrade_gate::gate::machine::{Effect, Input, Machine};
+use upgrade_gate::gate::machine::{Effect, Input, Machine, Wanted};
 use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
 use upgrade_gate::time::{Mono, Now};
@@ -25,7 +25,7 @@ pub struct Judge {
     view: Option<(Mono, Arc<View>)>,
     revision: u64,
     saboteur: Saboteur,
-    refresh: bool,
+    wanted: Option<Wanted>,
     /// How many judgements were made.
     pub steps: u64,
 }
@@ -47,7 +47,7 @@ impl Judge {
             view: None,
             revision: 0,
             saboteur,
-            refresh: false,
+            wanted: None,
             steps: 0,
         }
     }
@@ -91,7 +91,7 @@ impl Judge {
             for effect in effects {
                 match effect {
                     Effect::Publish(view) => self.view = Some((now.mono, view)),
-                    Effect::Refresh { .. } => self.refresh = true,
+                    Effect::Refresh(wanted) => self.wanted = self.wanted.max(Some(wanted)),
                     Effect::Reply(..) => {}
                     Effect::Commit { id, .. } => {
                         self.revision += 1;
@@ -102,9 +102,9 @@ impl Judge {
         }
     }
 
-    /// Whether it wants newer evidence since the last call.
-    pub fn wants_newer(&mut self) -> bool {
-        std::mem::take(&mut self.refresh)
+    /// What it has wanted sooner since the last call.
+    pub fn wants(&mut self) -> Option<Wanted> {
+        self.wanted.take()
     }
 
     /// When its view is read, on the clock it is read by.

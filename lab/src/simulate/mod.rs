@@ -35,7 +35,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::sabotage::Sabotage;
-pub use self::trial::{Depth, Order, Outcome};
+pub use self::trial::{Depth, Order, Outcome, Tuned};
 
 /// Makes trials on all cores until `enough` says so; the outcomes in order of their seeds.
 pub fn run(

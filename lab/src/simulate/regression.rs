@@ -9,7 +9,7 @@ use upgrade_gate::model::{Family, NodeId, NodeSpec, Release, Roles, Spec, TopicS
 
 use super::ops::{Op, Plan};
 use super::sabotage::Sabotage;
-use super::trial::{Depth, Order, Outcome, run};
+use super::trial::{Depth, Order, Outcome, Tuned, run};
 
 /// Shrinking makes at most so many trials.
 const TRIES: usize = 150;
@@ -223,6 +223,7 @@ impl Regression {
             sabotage: self.sabotage.unwrap_or(Sabotage::None),
             story: false,
             rivals: false,
+            tuned: Tuned::default(),
         })
     }
 }

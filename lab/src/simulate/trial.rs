@@ -46,6 +46,27 @@ pub struct Order {
     pub story: bool,
     /// Let the rules in use today judge, too.
     pub rivals: bool,
+    /// What the curve of the window tries out.
+    pub tuned: Tuned,
+}
+
+/// The times of a policy that a curve is drawn over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuned {
+    /// `Policy::shortest_window`.
+    pub shortest_window: Duration,
+    /// `Policy::leadership_quiet`.
+    pub leadership_quiet: Duration,
+}
+
+impl Default for Tuned {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            shortest_window: policy.shortest_window,
+            leadership_quiet: policy.leadership_quiet,
+        }
+    }
 }
 
 impl Order {
@@ -58,6 +79,7 @@ impl Order {
             sabotage: Sabotage::None,
             story: false,
             rivals: false,
+            tuned: Tuned::default(),
         }
     }
 
@@ -155,6 +177,8 @@ fn configured(plan: &Plan) -> BTreeMap<ids::NodeId, Role> {
 fn judge(world: &Arc<World>, order: &Order) -> Judge {
     let policy = Policy {
         expected: configured(&order.plan),
+        shortest_window: order.tuned.shortest_window,
+        leadership_quiet: order.tuned.leadership_quiet,
         ..Policy::default()
     };
     Judge::new(WorldClock(Arc::clone(world)), policy, order.sabotage)

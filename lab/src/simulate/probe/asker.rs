@@ -40,6 +40,8 @@ struct Turn {
     topics: Vec<String>,
     controller: Option<NodeId>,
     short: bool,
+    everything: u64,
+    refreshed: Option<Mono>,
     call: Option<(usize, Line, Call)>,
 }
 
@@ -113,6 +115,8 @@ impl Turn {
             topics: Vec::new(),
             controller: None,
             short: false,
+            everything: scene.shared.everything,
+            refreshed: None,
             call: None,
         }
     }
@@ -135,7 +139,12 @@ impl Turn {
                 }
                 continue;
             }
-            if scene.shared.refresh {
+            if self.everything != scene.shared.everything {
+                self.everything = scene.shared.everything;
+                self.dues.iter_mut().for_each(|due| due.hurry(scene.now));
+            }
+            if scene.shared.refresh && self.refreshed != Some(scene.now) {
+                self.refreshed = Some(scene.now);
                 let quick = self
                     .dues
                     .iter_mut()

@@ -21,6 +21,7 @@ use upgrade_gate::evidence::ids::{self, Role};
 use upgrade_gate::evidence::known::Known;
 use upgrade_gate::evidence::partitions::PartitionTable;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
+use upgrade_gate::gate::machine::Wanted;
 use upgrade_gate::jmx::recognise::Recogniser;
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId, Spec};
 use upgrade_gate::time::Mono;
@@ -59,7 +60,10 @@ struct Shared {
     dropped: Vec<Slot>,
     pages_wanted: u64,
     joined: bool,
+    /// Somebody needs evidence newer than now.
     refresh: bool,
+    /// Grows whenever everything heard so far counts no more.
+    everything: u64,
     /// Brokers' bulk connections.
     bulk: BTreeMap<NodeId, Line>,
     /// Bulk connections that nobody has given up.
@@ -198,7 +202,12 @@ impl Probe {
     pub fn tick(&mut self) {
         let now = World::mono(self.world.elapsed());
         self.steps = self.steps.wrapping_add(1);
-        self.shared.refresh = self.judge.wants_newer();
+        let wanted = self.judge.wants();
+        self.shared.refresh = wanted.is_some();
+        if wanted == Some(Wanted::Everything) {
+            self.shared.everything += 1;
+            self.shared.pages_wanted += 1;
+        }
         self.collect(now);
         let urgent = self.shared.reports.iter().any(|report| {
             let slot = (report.source.clone(), report.kind);

@@ -155,7 +155,9 @@ impl Live {
                 if scene.has_ended(line) {
                     return self.end(scene, failure(FailureClass::Closed, self.node));
                 }
-                if scene.now < *next && !scene.shared.refresh {
+                let asked = next.minus(row(FactKind::Link).interval);
+                let old = scene.shared.refresh && asked < scene.now;
+                if scene.now < *next && !old {
                     return false;
                 }
                 let (line, identity) = (line.clone(), identity.clone());
@@ -229,6 +231,7 @@ struct Own {
     configs: Due,
     dirs: Due,
     hosted: Option<usize>,
+    everything: u64,
     call: Option<(FactKind, Call)>,
     look: Mono,
 }
@@ -279,6 +282,7 @@ impl Bulk {
             configs: Due::now(FactKind::NodeConfigs, scene.now),
             dirs: Due::now(FactKind::LogDirs, scene.now),
             hosted: None,
+            everything: scene.shared.everything,
             call: None,
             look: scene.now,
         }));
@@ -313,6 +317,11 @@ impl Own {
             }
             if scene.now < self.look {
                 return false;
+            }
+            if self.everything != scene.shared.everything {
+                self.everything = scene.shared.everything;
+                self.configs.hurry(scene.now);
+                self.dirs.hurry(scene.now);
             }
             self.ask(scene);
         }
