@@ -1,13 +1,21 @@
 //! What has to survive a restart of the gate: one small document per gate.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::{Ended, Hold, Lease, LeaseId, Token};
 use crate::evidence::ids::{ClusterId, NodeId, Role};
 
 /// The schema this program writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// How many leases that are over a document keeps: enough for a question asked again.
+pub const ENDED_KEPT: usize = 32;
+
+/// How many times of return a document keeps, for the estimate of the next one.
+pub const RETURNS_KEPT: usize = 20;
 
 /// Which write of a gate's document this is; grows by one with each.
 #[derive(
@@ -25,6 +33,30 @@ pub struct GateDoc {
     pub cluster_id: Option<ClusterId>,
     /// Nodes seen before: they stay expected until somebody retires them.
     pub known_nodes: BTreeMap<NodeId, Role>,
+    /// Slots that are taken.
+    #[serde(default)]
+    pub leases: BTreeMap<LeaseId, Lease>,
+    /// Leases that are over, the newest last.
+    #[serde(default)]
+    pub ended: Vec<Ended>,
+    /// The newest fencing token given out.
+    #[serde(default)]
+    pub last_token: Token,
+    /// The newest lease's id.
+    #[serde(default)]
+    pub last_lease: LeaseId,
+    /// The number of the newest entry of the history.
+    #[serde(default)]
+    pub last_event: u64,
+    /// The gate is held by hand.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// Nodes that are held by hand.
+    #[serde(default)]
+    pub node_holds: BTreeMap<NodeId, Hold>,
+    /// From grant to proof of return, the newest last: how long this cluster's nodes take.
+    #[serde(default)]
+    pub returns: Vec<Duration>,
 }
 
 impl Default for GateDoc {
@@ -33,6 +65,14 @@ impl Default for GateDoc {
             schema: SCHEMA,
             cluster_id: None,
             known_nodes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            ended: Vec::new(),
+            last_token: Token(0),
+            last_lease: LeaseId(0),
+            last_event: 0,
+            hold: None,
+            node_holds: BTreeMap::new(),
+            returns: Vec::new(),
         }
     }
 }

@@ -6,14 +6,18 @@
 //! - [`view`]: the published judgement, readable only through its expiry; [`parts`]: what it is
 //!   made of;
 //! - `basis`: what that window is built from;
-//! - [`doc`]: what has to survive a restart; [`keep`]: its writes, one at a time;
+//! - [`doc`]: what has to survive a restart; [`keep`]: its writes, one at a time; [`event`]: the
+//!   history;
+//! - [`lease`]: permission to stop nodes, and holds;
 //! - [`question`]: what the published view does not answer;
 //! - [`machine`]: inputs, effects, and the machine between them.
 
 mod basis;
 pub mod build;
 pub mod doc;
+pub mod event;
 pub mod keep;
+pub mod lease;
 pub mod machine;
 pub mod parts;
 pub mod question;

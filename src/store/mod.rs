@@ -11,6 +11,7 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use crate::gate::doc::{GateDoc, Revision, Stored};
+use crate::gate::event::Event;
 use crate::gate::keep::CommitId;
 use crate::gate::state::GateName;
 
@@ -22,29 +23,74 @@ pub trait Store: Debug + Send {
     /// The document of a gate and its revision; a new one where there is none.
     fn load(&mut self, gate: &GateName) -> Result<(Revision, GateDoc), String>;
 
-    /// Replaces the document if its revision is still `expect`. Returns when it is durable.
-    fn commit(&mut self, gate: &GateName, expect: Revision, doc: &GateDoc) -> Stored;
+    /// Replaces the document if its revision is still `expect`, and appends `events` to the
+    /// history; both or neither. Returns when it is durable. An event whose number is there
+    /// already is not appended again.
+    fn commit(
+        &mut self,
+        gate: &GateName,
+        expect: Revision,
+        doc: &GateDoc,
+        events: &[Event],
+    ) -> Stored;
+
+    /// Entries of the history with a number below `before`, the newest first, `limit` at most.
+    fn history(
+        &mut self,
+        gate: &GateName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, String>;
 }
 
 /// Keeps documents in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     docs: BTreeMap<GateName, (Revision, GateDoc)>,
+    events: BTreeMap<(GateName, u64), Event>,
 }
+
+/// Entries of a gate's history that [`MemoryStore`] keeps.
+const EVENTS_KEPT: usize = 1_000;
 
 impl Store for MemoryStore {
     fn load(&mut self, gate: &GateName) -> Result<(Revision, GateDoc), String> {
         Ok(self.docs.entry(gate.clone()).or_default().clone())
     }
 
-    fn commit(&mut self, gate: &GateName, expect: Revision, doc: &GateDoc) -> Stored {
+    fn commit(
+        &mut self,
+        gate: &GateName,
+        expect: Revision,
+        doc: &GateDoc,
+        events: &[Event],
+    ) -> Stored {
         let (revision, held) = self.docs.entry(gate.clone()).or_default();
         if *revision != expect {
             return Stored::Lost(*revision, held.clone());
         }
         *revision = Revision(revision.0.saturating_add(1));
         held.clone_from(doc);
-        Stored::Written(*revision)
+        let written = Stored::Written(*revision);
+        for event in events {
+            let key = (gate.clone(), event.number);
+            self.events.entry(key).or_insert_with(|| event.clone());
+        }
+        while self.events.len() > EVENTS_KEPT {
+            self.events.pop_first();
+        }
+        written
+    }
+
+    fn history(
+        &mut self,
+        gate: &GateName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, String> {
+        let end = (gate.clone(), before.unwrap_or(u64::MAX));
+        let entries = self.events.range((gate.clone(), 0)..end).rev();
+        Ok(entries.take(limit).map(|(_, event)| event.clone()).collect())
     }
 }
 
@@ -59,6 +105,8 @@ pub struct Job {
     pub expect: Revision,
     /// The new document.
     pub doc: GateDoc,
+    /// What goes into the history with it.
+    pub events: Vec<Event>,
     /// Where the result goes.
     pub done: mpsc::UnboundedSender<(CommitId, Stored)>,
 }
@@ -76,6 +124,12 @@ enum Request {
         tokio::sync::oneshot::Sender<Result<(Revision, GateDoc), String>>,
     ),
     Write(Job),
+    History {
+        gate: GateName,
+        before: Option<u64>,
+        limit: usize,
+        reply: tokio::sync::oneshot::Sender<Result<Vec<Event>, String>>,
+    },
 }
 
 impl Writer {
@@ -92,8 +146,16 @@ impl Writer {
                             let _ = reply.send(store.load(&gate));
                         }
                         Request::Write(job) => {
-                            let stored = store.commit(&job.gate, job.expect, &job.doc);
+                            let stored = store.commit(&job.gate, job.expect, &job.doc, &job.events);
                             let _ = job.done.send((job.id, stored));
+                        }
+                        Request::History {
+                            gate,
+                            before,
+                            limit,
+                            reply,
+                        } => {
+                            let _ = reply.send(store.history(&gate, before, limit));
                         }
                     }
                 }
@@ -110,6 +172,29 @@ impl Writer {
             .await
             .map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
+    }
+
+    /// Entries of a gate's history, as [`Store::history`] gives them.
+    pub async fn history(
+        &self,
+        gate: GateName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, String> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let request = Request::History {
+            gate,
+            before,
+            limit,
+            reply,
+        };
+        // Writes come first: a reader that asks too often is refused and delays none of them.
+        self.jobs
+            .try_send(request)
+            .map_err(|_| String::from("too many requests wait for the store; ask again"))?;
+        answer
+            .await
+            .map_err(|_| String::from("the store's thread has ended"))?
     }
 
     /// Hands a write over. When the queue is full the write is refused at once.
@@ -136,11 +221,11 @@ mod tests {
         let gate = GateName::default();
         let (revision, doc) = store.load(&gate).unwrap();
         assert_eq!(
-            store.commit(&gate, revision, &doc),
+            store.commit(&gate, revision, &doc, &[]),
             Stored::Written(Revision(1))
         );
         assert_eq!(
-            store.commit(&gate, revision, &doc),
+            store.commit(&gate, revision, &doc, &[]),
             Stored::Lost(Revision(1), doc)
         );
     }
