@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
 use crate::engine::handle::AskError;
 use crate::evidence::ids::NodeId;
-use crate::gate::question::{Question, Reply};
+use crate::gate::question::{Answered, Question};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::Decision;
 use crate::kafka::TcpDial;
@@ -68,7 +68,7 @@ pub async fn one_shot(
         };
         let late = clock.now().mono >= deadline;
         match running.handle.decide(question, QUESTION).await {
-            Ok(Reply::Decided {
+            Ok(Answered::Decided {
                 decision,
                 evaluated,
             }) => {
@@ -96,7 +96,7 @@ pub async fn one_shot(
                 }
             }
             // A node may become known a moment later, with the first answers.
-            Ok(Reply::NoSuchNodes(strangers)) if late => {
+            Ok(Answered::NoSuchNodes(strangers)) if late => {
                 let names: Vec<_> = strangers.iter().map(ToString::to_string).collect();
                 bail!(
                     "failed to judge: the cluster has no node {}",
@@ -104,7 +104,7 @@ pub async fn one_shot(
                 );
             }
             Err(error) if late => return Err(error.into()),
-            Ok(Reply::NoSuchNodes(_))
+            Ok(Answered::NoSuchNodes(_))
             | Err(AskError::Busy | AskError::Gone | AskError::Late(_)) => {}
         }
         tokio::time::sleep(LOOK).await;

@@ -21,7 +21,7 @@ pub(super) fn pages<'a, 's>(
 }
 
 /// A metric that counts something. A negative or endless number is not a count.
-pub(super) fn count(page: &JmxFacts, metric: Metric) -> Known<u64> {
+pub(crate) fn count(page: &JmxFacts, metric: Metric) -> Known<u64> {
     match page.value(metric) {
         Known::Is(value) if value.is_finite() && value >= 0.0 => Known::Is(whole(value)),
         Known::Is(value) => Known::Failed(Why(format!("{metric} is {value}"))),

@@ -60,7 +60,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 
 /// Fenced registrations that nothing depends on: no partition, no vote, not configured, and no
 /// word from them since the gate began to watch.
-pub(super) fn leftovers(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
+pub(crate) fn leftovers(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
     if snapshot.merged.sources.is_empty() || !snapshot.merged.outdated.is_empty() {
         return BTreeSet::new();
     }

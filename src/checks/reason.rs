@@ -116,6 +116,18 @@ reasons! {
     Hold = "hold", Block, NeedsPerson, Cluster,
         "Somebody closed the gate by hand.",
         "Ask the author of the hold, then lift it.";
+    NodeHold = "node_hold", Block, NeedsPerson, Node,
+        "Somebody closed the gate for this node by hand.",
+        "Ask the author of the hold, then lift it; other nodes are not concerned.";
+    SlotTaken = "slot_taken", Block, ByItself, Node,
+        "A node is out, by a lease or without one, and not yet proven back.",
+        "Wait for its return; who holds it, and what its return waits for, is shown beside it.";
+    NoProgress = "no_progress", Warn, NeedsPerson, Node,
+        "A node that is out has made no progress on its way back for a long time.",
+        "Look at the node's log; if it cannot start, repair it through the gate (action=repair).";
+    RegistrationStalled = "registration_stalled", Warn, ByItself, Node,
+        "A broker is back so soon that Kafka refuses it until its old session ends.",
+        "Wait for the session timeout of the brokers (9 s by default); nothing is wrong.";
     EngineFailed = "engine_failed", Unknown, ByItself, Cluster,
         "The gate's own judging stopped; it is being restarted.",
         "Look at the gate's log; report it with the lines around the failure.";

@@ -55,6 +55,9 @@ impl CheckRow {
     }
 }
 
+/// The row that holds every node's what-if.
+pub const WHAT_IF: &str = "what_if";
+
 macro_rules! table {
     ($($module:ident::$run:ident $id:literal, $title:literal, $sample:ident;)+) => {
         /// Every check there is.
@@ -111,6 +114,31 @@ impl Evaluation {
         self.rows.iter().all(|(_, judged)| judged.allows_open())
     }
 
+    /// Judges once more what stopping each node would do: another node counts as down.
+    pub fn reconsider(&mut self, with_leases: &Snapshot<'_>) {
+        self.nodes = what_if::every_node(with_leases);
+        self.judge_what_ifs(|row, nodes| row.complete(with_leases, what_if::all(nodes)));
+    }
+
+    /// Adds what speaks against stopping one node.
+    pub fn speak_against(&mut self, node: NodeId, finding: &Finding) {
+        let Some(judged) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        let mut findings: Vec<_> = judged.findings().into_iter().cloned().collect();
+        findings.push(finding.clone());
+        *judged = Judged::from_findings(findings);
+        self.judge_what_ifs(|_, nodes| what_if::all(nodes));
+    }
+
+    fn judge_what_ifs(&mut self, judge: impl Fn(&CheckRow, &BTreeMap<NodeId, Judged>) -> Judged) {
+        for (row, judged) in &mut self.rows {
+            if row.id == WHAT_IF {
+                *judged = judge(row, &self.nodes);
+            }
+        }
+    }
+
     /// All findings, the most severe first, each once however many rows have it.
     pub fn findings(&self) -> Vec<&Finding> {
         let mut findings: Vec<&Finding> = Vec::new();
@@ -124,16 +152,17 @@ impl Evaluation {
     }
 }
 
-/// Judges a snapshot by every row of the table.
-pub fn evaluate(snapshot: &Snapshot<'_>) -> Evaluation {
-    let nodes = what_if::every_node(snapshot);
+/// Judges a snapshot by every row of the table. `with_leases` is the same moment with every leased
+/// node counting as down: what stopping another node would do is judged on that.
+pub fn evaluate(snapshot: &Snapshot<'_>, with_leases: &Snapshot<'_>) -> Evaluation {
+    let nodes = what_if::every_node(with_leases);
     let rows: Vec<_> = TABLE
         .iter()
         .map(|row| {
             // The nodes' answers are there already; walking the partitions again costs as much
             // as all other rows together.
-            let judged = if row.id == "what_if" {
-                row.complete(snapshot, what_if::all(&nodes))
+            let judged = if row.id == WHAT_IF {
+                row.complete(with_leases, what_if::all(&nodes))
             } else {
                 row.judge(snapshot)
             };

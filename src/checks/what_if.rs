@@ -80,6 +80,29 @@ pub fn what_if(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     Judged::from_findings(findings)
 }
 
+/// Would stopping these nodes make anything worse than it is? Partitions of which they hold no copy
+/// that counts are left aside, and so is a quorum in which they do not count: nodes that are down
+/// already can be repaired however bad the rest is.
+pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
+    if let Some(limited) = limited(snapshot) {
+        return limited;
+    }
+    let mut findings = unmet(snapshot, NEEDS);
+    findings.extend(strangers(snapshot, stop));
+    let layout = Layout::of(snapshot);
+    let mut found = Found::default();
+    for held in layout.rows(snapshot) {
+        if stop.iter().any(|node| held.is_copy(snapshot, *node)) {
+            found.weigh(snapshot, &held, stop, 0);
+        }
+    }
+    findings.extend(found.into_findings(|_| Subject::Cluster));
+    if stop.iter().any(|node| !snapshot.down.contains(node)) {
+        findings.extend(quorum(snapshot, stop, &Subject::Cluster));
+    }
+    Judged::from_findings(findings)
+}
+
 /// May this node stop now? For every expected node, in one pass over the partitions.
 pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
     let nodes = snapshot.expected.keys().copied();

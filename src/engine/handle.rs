@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::gate::question::{Command, Question, Reply};
+use crate::gate::question::{Answered, Command, Question, Reply};
 use crate::gate::state::GateName;
 use crate::view::Published;
 
@@ -68,12 +68,19 @@ impl GateHandle {
     }
 
     /// Asks the engine itself: for a set of nodes, or for evidence newer than a moment.
-    pub async fn decide(&self, question: Question, within: Duration) -> Result<Reply, AskError> {
+    pub async fn decide(&self, question: Question, within: Duration) -> Result<Answered, AskError> {
+        match self.ask(Command::Decide(question), within).await? {
+            Reply::Verdict(answered) => Ok(answered),
+            Reply::Go { .. } | Reply::Over(_) | Reply::Changed(_) | Reply::Refused(_) => {
+                Err(AskError::Gone)
+            }
+        }
+    }
+
+    /// Asks the engine for something only it can do.
+    pub async fn ask(&self, command: Command, within: Duration) -> Result<Reply, AskError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask {
-            command: Command::Decide(question),
-            reply,
-        };
+        let ask = Ask { command, reply };
         self.asks.try_send(ask).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => AskError::Busy,
             mpsc::error::TrySendError::Closed(_) => AskError::Gone,

@@ -207,11 +207,17 @@ impl Life<'_> {
                 }
             }
             Effect::Refresh(wanted) => self.engine.wants.want(wanted),
-            Effect::Commit { id, expect, doc } => self.engine.store.write(Job {
+            Effect::Commit {
+                id,
+                expect,
+                doc,
+                events,
+            } => self.engine.store.write(Job {
                 gate: self.engine.gate.clone(),
                 id,
                 expect,
                 doc,
+                events,
                 done: self.done.clone(),
             }),
         }

@@ -231,6 +231,15 @@ impl Memory {
         self.epochs.retain(|(topic, _), _| known.contains(topic));
     }
 
+    /// A node is gone for good: nothing is remembered of it.
+    pub fn forget_node(&mut self, node: NodeId) {
+        self.known_nodes.remove(&node);
+        self.heard.remove(&node);
+        self.lives.remove(&node);
+        self.table_sizes.remove(&node);
+        self.unclean.remove(&node);
+    }
+
     /// Whether this node restarted within `span` before `now`, as far as its start time tells.
     pub fn restarted_within(&self, node: NodeId, span: Duration, now: Mono) -> bool {
         let life = self.lives.get(&node);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::machine::Judgement;
+use super::judgement::Judgement;
 use super::parts::{
     CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView,
     ViewParts, is_what_if, sort, verdict,
@@ -11,7 +11,7 @@ use super::parts::{
 use super::window::{Beat, follows_from_down, is_transport};
 use crate::checks::finding::{Finding, Judged, Subject};
 use crate::checks::reason::{Reason, Severity};
-use crate::checks::table::{CheckRow, Evaluation};
+use crate::checks::table::{CheckRow, Evaluation, WHAT_IF};
 use crate::evidence::facts::PartitionLag;
 use crate::evidence::ids::{GroupId, NodeId, Release};
 use crate::evidence::jmx::Metric;
@@ -19,9 +19,6 @@ use crate::evidence::policy::max_age;
 use crate::evidence::report::{FactKind, Report, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Snapshot};
 use crate::time::{Human, Mono, Timestamp};
-
-/// The row of the table that holds every node's what-if.
-const WHAT_IF: &str = "what_if";
 
 /// Whether every row but the what-if allows `open`. A change of leadership aside: it is no
 /// illness, and the window is counted from it.

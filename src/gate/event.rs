@@ -130,7 +130,11 @@ impl What {
     /// How long a node was away, where this says it.
     pub const fn took(&self) -> Option<Duration> {
         match self {
-            Self::ProvenBack { gone: true, seconds, .. } => Some(Duration::from_secs(*seconds)),
+            Self::ProvenBack {
+                gone: true,
+                seconds,
+                ..
+            } => Some(Duration::from_secs(*seconds)),
             Self::ProvenBack { .. }
             | Self::Verdict { .. }
             | Self::Granted { .. }

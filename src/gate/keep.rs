@@ -1,27 +1,45 @@
-//! Keeps the store's document in step with what is known: one write at a time, each result an
+//! Keeps the store's document in step with what is wanted: one write at a time, each result an
 //! input.
+//!
+//! What restricts is in force as soon as it is wanted; what permits only once the store no longer
+//! has the restriction (law 5). Both follow from one rule: a restriction is in force while *any*
+//! document that may stand has it, [`Keeper::standing`].
 
 use std::time::Duration;
 
-use super::doc::{GateDoc, Revision, Stored};
+use super::doc::{ENDED_KEPT, GateDoc, Revision, Stored};
+use super::event::{Event, What};
+use super::lease::Ended;
 use super::machine::Effect;
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
 
-/// How long a refused write waits before it is tried again.
+/// How long a write that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Names one write, so that its result is not taken for another's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
 
-/// What is stored, and the write that is on its way.
+/// What is stored, what is wanted, and the write that is on its way.
 #[derive(Debug)]
 pub(super) struct Keeper {
     stored: GateDoc,
     revision: Revision,
+    wanted: GateDoc,
+    /// For the history, with the next write.
+    events: Vec<Event>,
     next: CommitId,
-    in_flight: Option<(CommitId, GateDoc)>,
+    in_flight: Option<Flight>,
+    /// A write of which nobody knows whether it stands.
+    unclear: Option<GateDoc>,
     trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: CommitId,
+    doc: GateDoc,
+    events: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -31,12 +49,15 @@ struct Trouble {
 }
 
 impl Keeper {
-    pub(super) const fn new(revision: Revision, stored: GateDoc) -> Self {
+    pub(super) fn new(revision: Revision, stored: GateDoc) -> Self {
         Self {
+            wanted: stored.clone(),
             stored,
             revision,
+            events: Vec::new(),
             next: CommitId(0),
             in_flight: None,
+            unclear: None,
             trouble: None,
         }
     }
@@ -46,6 +67,40 @@ impl Keeper {
         &self.stored
     }
 
+    /// The document that is to stand there.
+    pub(super) const fn wanted(&self) -> &GateDoc {
+        &self.wanted
+    }
+
+    /// Every document that may stand now or after the next restart, the wanted one first.
+    pub(super) fn standing(&self) -> impl Iterator<Item = &GateDoc> + Clone {
+        let in_flight = self.in_flight.iter().map(|flight| &flight.doc);
+        [&self.wanted, &self.stored]
+            .into_iter()
+            .chain(in_flight)
+            .chain(&self.unclear)
+    }
+
+    /// Changes what is wanted.
+    pub(super) fn edit<T>(&mut self, change: impl FnOnce(&mut GateDoc) -> T) -> T {
+        change(&mut self.wanted)
+    }
+
+    /// Ends a lease: it is not wanted any more.
+    pub(super) fn end(&mut self, ended: Ended) {
+        self.wanted.leases.remove(&ended.id);
+        self.wanted.ended.push(ended);
+        let surplus = self.wanted.ended.len().saturating_sub(ENDED_KEPT);
+        self.wanted.ended.drain(..surplus);
+    }
+
+    /// Adds an entry to the history.
+    pub(super) fn note(&mut self, at: Timestamp, what: What) {
+        let number = self.wanted.last_event.saturating_add(1);
+        self.wanted.last_event = number;
+        self.events.push(Event { number, at, what });
+    }
+
     /// Why the newest write did not succeed.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.as_ref().map(|trouble| trouble.why.as_str())
@@ -53,44 +108,244 @@ impl Keeper {
 
     /// When a failed write is tried again.
     pub(super) fn retry(&self) -> Option<Mono> {
-        self.trouble.as_ref().map(|trouble| trouble.retry)
+        let waits = self.in_flight.is_none();
+        let trouble = self.trouble.as_ref().filter(|_| waits);
+        trouble.map(|trouble| trouble.retry)
     }
 
-    /// Writes `doc`, unless it stands there already, another write is on its way, or the last
-    /// one failed just now.
-    pub(super) fn write(&mut self, now: Mono, doc: GateDoc) -> Option<Effect> {
-        let waits = self.retry().is_some_and(|at| now < at);
-        if self.in_flight.is_some() || waits || doc == self.stored {
+    /// Writes what is wanted, unless it stands there already, another write is on its way, or the
+    /// last one failed just now. After a failure it is written even where nothing has changed:
+    /// nothing else shows that the store is back.
+    pub(super) fn write(&mut self, now: Mono) -> Option<Effect> {
+        if self.in_flight.is_some() {
             return None;
+        }
+        match &self.trouble {
+            Some(trouble) if now < trouble.retry => return None,
+            None if self.wanted == self.stored && self.events.is_empty() => return None,
+            Some(_) | None => {}
         }
         let id = self.next;
         self.next = CommitId(id.0.wrapping_add(1));
-        self.in_flight = Some((id, doc.clone()));
+        let doc = self.wanted.clone();
+        let events = std::mem::take(&mut self.events);
+        self.in_flight = Some(Flight {
+            id,
+            doc: doc.clone(),
+            events: events.clone(),
+        });
         Some(Effect::Commit {
             id,
             expect: self.revision,
             doc,
+            events,
         })
     }
 
-    /// Takes in what became of a write. True when somebody else had written in between: what
-    /// stands now is then [`Self::stored`].
-    pub(super) fn result(&mut self, now: Mono, id: CommitId, result: Stored) -> bool {
-        let Some((_, written)) = self.in_flight.take_if(|(flying, _)| *flying == id) else {
-            return false;
+    /// Takes in what became of a write.
+    pub(super) fn result(&mut self, now: Mono, id: CommitId, result: Stored) {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.id == id) else {
+            return;
         };
-        let (revision, doc, lost) = match result {
-            Stored::Written(revision) => (revision, written, false),
-            Stored::Lost(revision, doc) => (revision, doc, true),
-            Stored::Refused(why) | Stored::Unclear(why) => {
-                let retry = now.plus(RETRY);
-                self.trouble = Some(Trouble { why, retry });
-                return false;
+        match result {
+            Stored::Written(revision) => {
+                self.stored = flight.doc;
+                self.revision = revision;
+                self.unclear = None;
+                self.trouble = None;
             }
+            Stored::Lost(revision, doc) => {
+                self.again(flight.events);
+                self.revision = revision;
+                self.trouble = None;
+                if self.unclear.take().as_ref() != Some(&doc) {
+                    self.join(&doc);
+                }
+                self.wanted.last_token = self.wanted.last_token.max(doc.last_token);
+                self.wanted.last_lease = self.wanted.last_lease.max(doc.last_lease);
+                self.wanted.last_event = self.wanted.last_event.max(doc.last_event);
+                self.stored = doc;
+            }
+            Stored::Refused(why) => {
+                self.again(flight.events);
+                self.fail(now, why);
+            }
+            Stored::Unclear(why) => {
+                self.again(flight.events);
+                self.unclear = Some(flight.doc);
+                self.fail(now, why);
+            }
+        }
+    }
+
+    /// Somebody else has written: their restrictions are ours, too.
+    fn join(&mut self, theirs: &GateDoc) {
+        for (id, lease) in &theirs.leases {
+            let over = self.wanted.ended.iter().any(|ended| ended.id == *id);
+            if !over {
+                self.wanted
+                    .leases
+                    .entry(*id)
+                    .or_insert_with(|| lease.clone());
+            }
+        }
+        for (node, role) in &theirs.known_nodes {
+            let known = self.wanted.known_nodes.entry(*node).or_default();
+            *known = known.and(*role);
+        }
+        if self.wanted.hold.is_none() {
+            self.wanted.hold.clone_from(&theirs.hold);
+        }
+        for (node, hold) in &theirs.node_holds {
+            let holds = &mut self.wanted.node_holds;
+            holds.entry(*node).or_insert_with(|| hold.clone());
+        }
+    }
+
+    /// Entries that may not stand are written once more; the store knows them by their numbers.
+    fn again(&mut self, mut events: Vec<Event>) {
+        events.append(&mut self.events);
+        self.events = events;
+    }
+
+    fn fail(&mut self, now: Mono, why: String) {
+        let retry = now.plus(RETRY);
+        self.trouble = Some(Trouble { why, retry });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::evidence::ids::NodeId;
+    use crate::gate::lease::{Action, End, Lease, LeaseId, Stage, Token};
+
+    fn lease(id: u64) -> Lease {
+        Lease {
+            id: LeaseId(id),
+            token: Token(id),
+            owner: None,
+            nodes: BTreeSet::from([NodeId(1)]),
+            action: Action::Restart,
+            stage: Stage::Held,
+            granted_at: Timestamp::default(),
+            stage_since: Timestamp::default(),
+            expires_at: Timestamp::default(),
+            starts: std::collections::BTreeMap::new(),
+            gone: BTreeSet::new(),
+        }
+    }
+
+    fn over(id: u64) -> Ended {
+        Ended {
+            id: LeaseId(id),
+            token: Token(id),
+            owner: None,
+            nodes: BTreeSet::new(),
+            how: End::ProvenBack,
+            at: Timestamp::default(),
+        }
+    }
+
+    fn take(keeper: &mut Keeper, id: u64) {
+        keeper.edit(|doc| doc.leases.insert(LeaseId(id), lease(id)));
+    }
+
+    fn is_taken(keeper: &Keeper) -> bool {
+        keeper.standing().any(|doc| !doc.leases.is_empty())
+    }
+
+    fn id_of(effect: Option<Effect>) -> CommitId {
+        match effect {
+            Some(Effect::Commit { id, .. }) => id,
+            other => panic!("no write: {other:?}"),
+        }
+    }
+
+    const NOW: Mono = Mono::from_nanos(1);
+    const LATER: Mono = Mono::from_nanos(2_000_000_000);
+
+    #[test]
+    fn a_restriction_holds_at_once_and_ends_only_when_that_is_written() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        take(&mut keeper, 1);
+        assert!(is_taken(&keeper));
+        let id = id_of(keeper.write(NOW));
+        keeper.result(NOW, id, Stored::Written(Revision(1)));
+        keeper.end(over(1));
+        assert!(is_taken(&keeper), "not written yet");
+        let id = id_of(keeper.write(NOW));
+        assert!(is_taken(&keeper), "on its way");
+        keeper.result(NOW, id, Stored::Refused(String::from("disk full")));
+        assert!(is_taken(&keeper), "refused");
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Written(Revision(2)));
+        assert!(!is_taken(&keeper));
+        assert_eq!(keeper.trouble(), None);
+    }
+
+    #[test]
+    fn an_unclear_write_counts_until_the_store_has_said_what_stands() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        take(&mut keeper, 1);
+        let id = id_of(keeper.write(NOW));
+        let unclear = keeper.wanted().clone();
+        keeper.result(NOW, id, Stored::Unclear(String::from("timed out")));
+        // Nobody was told of it: it is not wanted any more, and may stand all the same.
+        keeper.end(over(1));
+        assert!(is_taken(&keeper));
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Lost(Revision(1), unclear));
+        assert!(is_taken(&keeper), "it stood");
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Written(Revision(2)));
+        assert!(!is_taken(&keeper));
+    }
+
+    #[test]
+    fn after_a_failure_the_store_is_tried_though_nothing_is_wanted() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        take(&mut keeper, 1);
+        let id = id_of(keeper.write(NOW));
+        keeper.result(NOW, id, Stored::Refused(String::from("read-only")));
+        keeper.end(over(1));
+        keeper.edit(|doc| doc.ended.clear());
+        assert!(keeper.write(NOW).is_none(), "not at once");
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Written(Revision(1)));
+        assert_eq!(keeper.trouble(), None);
+        assert!(keeper.write(LATER).is_none());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_restricts_too() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        keeper.edit(|doc| {
+            doc.known_nodes
+                .insert(NodeId(1), crate::evidence::ids::Role::BROKER)
+        });
+        let id = id_of(keeper.write(NOW));
+        let mut theirs = GateDoc::default();
+        theirs.leases.insert(LeaseId(7), lease(7));
+        theirs.last_token = Token(7);
+        keeper.result(NOW, id, Stored::Lost(Revision(9), theirs));
+        assert!(keeper.wanted().leases.contains_key(&LeaseId(7)));
+        assert_eq!(keeper.wanted().last_token, Token(7));
+    }
+
+    #[test]
+    fn entries_of_a_write_that_failed_are_written_again() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        keeper.note(Timestamp::default(), What::Expired { lease: LeaseId(1) });
+        let id = id_of(keeper.write(NOW));
+        keeper.result(NOW, id, Stored::Unclear(String::from("?")));
+        keeper.note(Timestamp::default(), What::Expired { lease: LeaseId(2) });
+        let Some(Effect::Commit { events, .. }) = keeper.write(LATER) else {
+            panic!("a write");
         };
-        self.stored = doc;
-        self.revision = revision;
-        self.trouble = None;
-        lost
+        let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
+        assert_eq!(numbers, [1, 2]);
     }
 }

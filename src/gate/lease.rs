@@ -196,9 +196,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether it is this owner's on exactly these nodes.
+    /// Whether it is this owner's on these nodes. A repair may have taken over more nodes than it
+    /// asked for.
     pub fn is_of(&self, owner: &Owner, nodes: &BTreeSet<NodeId>) -> bool {
-        self.owner.as_ref() == Some(owner) && self.nodes == *nodes
+        let same = match self.action {
+            Action::Restart => self.nodes == *nodes,
+            Action::Repair => nodes.is_subset(&self.nodes),
+        };
+        self.owner.as_ref() == Some(owner) && same
     }
 
     /// The owner's name, or the word for nobody.
@@ -234,6 +239,11 @@ pub enum End {
     NeverGone,
     /// It was decided and then not answered with "go": what spoke against it came in between.
     Withdrawn,
+    /// Somebody took its nodes over to repair them.
+    TakenOver {
+        /// Who.
+        by: Owner,
+    },
     /// Somebody broke it.
     Broken {
         /// Who.

@@ -5,26 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::basis::basis;
 use super::build;
+use super::desk::{Desk, Scene, Standing};
 use super::doc::{GateDoc, Revision, Stored};
-use super::keep::{CommitId, Keeper};
-use super::parts::{ReasonView, ViewParts, WindowView, verdict};
-use super::question::{Command, PATIENCE, Question, Reply, Ticket, Waiting, newer_reports};
+use super::event::{Event, What};
+use super::judgement::Course;
+use super::keep::CommitId;
+use super::parts::ViewParts;
+use super::question::{Change, Command, PATIENCE, Question, Reply, Ticket, Waiting};
+use super::seen::Seen;
 use super::state::{GateName, State};
-use super::view::{Decision, View};
-use super::window::{self, Window};
-use crate::checks::finding::{Finding, Subject};
-use crate::checks::reason::Reason;
-use crate::checks::table::{Evaluation, evaluate};
-use crate::checks::what_if::what_if;
-use crate::evidence::facts::Facts;
+use super::view::View;
+use crate::checks::reason::{Reason, Severity};
+use crate::checks::table::evaluate;
 use crate::evidence::memory::Memory;
-use crate::evidence::partitions::PartitionTable;
 use crate::evidence::policy::Policy;
 use crate::evidence::report::{FactKind, Report, SourceId};
 use crate::evidence::snapshot::{ClusterKind, Reports, Snapshot};
-use crate::time::{Human, Mono, Now, Timestamp};
+use crate::time::{Mono, Now, Timestamp};
 
 /// A published view is true for this long at most, whatever its evidence: the engine has to show
 /// that it lives.
@@ -65,6 +63,8 @@ pub enum Effect {
         expect: Revision,
         /// The new document.
         doc: GateDoc,
+        /// What goes into the history with it.
+        events: Vec<Event>,
     },
     /// Answer a question.
     Reply(Ticket, Reply),
@@ -87,16 +87,9 @@ pub enum Wanted {
 #[derive(Debug)]
 pub struct Machine {
     gate: GateName,
-    policy: Arc<Policy>,
-    memory: Memory,
-    reports: Reports,
-    generation: u64,
-    window: Window,
-    /// Whether an evaluation has had everything it needs since start, or since the clock jumped.
-    complete: bool,
-    /// What is said while it has not.
-    incomplete_because: Reason,
-    first_seen: BTreeMap<(Reason, Subject), Mono>,
+    seen: Seen,
+    course: Course,
+    desk: Desk,
     state: State,
     since: Timestamp,
     transitions: BTreeMap<State, u64>,
@@ -104,15 +97,6 @@ pub struct Machine {
     valid_until: Mono,
     settled_at: Option<Mono>,
     waiting: Vec<Waiting>,
-    keeper: Keeper,
-}
-
-/// One judgement, before it becomes a view or an answer.
-pub(super) struct Judgement {
-    pub(super) evaluation: Evaluation,
-    /// Findings that concern every node.
-    pub(super) general: Vec<Finding>,
-    pub(super) window: WindowView,
 }
 
 impl Machine {
@@ -128,14 +112,14 @@ impl Machine {
         memory.cluster_id.clone_from(&doc.cluster_id);
         Self {
             gate,
-            policy,
-            memory,
-            reports: Reports::new(),
-            generation: 0,
-            window: Window::default(),
-            complete: false,
-            incomplete_because: Reason::WarmingUp,
-            first_seen: BTreeMap::new(),
+            seen: Seen {
+                policy,
+                memory,
+                reports: Reports::new(),
+                generation: 0,
+            },
+            course: Course::new(),
+            desk: Desk::restore(revision, doc, now),
             state: State::Unknown,
             since: now.wall,
             transitions: BTreeMap::new(),
@@ -143,33 +127,45 @@ impl Machine {
             valid_until: now.mono,
             settled_at: None,
             waiting: Vec::new(),
-            keeper: Keeper::new(revision, doc),
         }
     }
 
     /// Takes in one input and says what has to be done.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
         self.notice_clock_jump(now, out);
+        let mut change = None;
         match input {
             Input::Evidence { reports, dropped } => {
-                for slot in dropped {
-                    self.reports.remove(&slot);
+                for slot in &dropped {
+                    self.seen.forget(slot);
                 }
                 for report in reports {
-                    self.take_in(report);
+                    self.seen.take_in(report);
                 }
             }
             Input::Ask(ticket, Command::Decide(question)) => self.ask(now, ticket, question, out),
-            Input::Stored(id, result) => self.stored(now, id, result),
+            Input::Ask(ticket, Command::Enter(entry)) => {
+                out.push(Effect::Refresh(Wanted::Quick));
+                self.desk.enter(now, ticket, entry);
+            }
+            Input::Ask(ticket, Command::Leave { owner, nodes }) => {
+                self.desk.leave(now, ticket, &owner, &nodes, out);
+            }
+            Input::Ask(ticket, Command::Change(asked)) => change = Some((ticket, asked)),
+            Input::Stored(id, result) => {
+                self.desk.stored(now, id, result);
+                self.learn_stored_nodes();
+            }
             Input::Policy(policy) => {
-                self.policy = policy;
-                self.window.reset();
+                self.seen.policy = policy;
+                self.course.window.reset();
             }
             Input::Wake => {}
         }
-        self.judge(now, out);
+        self.judge(now, change, out);
         self.answer_waiting(now, out);
-        self.remember(now, out);
+        self.desk.remember(&self.seen);
+        out.extend(self.desk.write(now));
     }
 
     /// The next moment at which something changes without an input.
@@ -186,7 +182,7 @@ impl Machine {
         let questions = self.waiting.iter().map(|waiting| waiting.until);
         questions
             .chain(self.settled_at)
-            .chain(self.keeper.retry())
+            .chain(self.desk.next_deadline())
             .chain([expiry])
             .min()
     }
@@ -198,27 +194,10 @@ impl Machine {
         let boot = i128::from(now.mono.as_nanos()) - i128::from(before.mono.as_nanos());
         let wall = i128::from(now.wall.as_nanos()) - i128::from(before.wall.as_nanos());
         if (boot - wall).unsigned_abs() > CLOCK_JUMP.as_nanos() {
-            self.reports.clear();
-            self.window.reset();
-            self.complete = false;
-            self.incomplete_because = Reason::ClockJumped;
+            self.seen.reports.clear();
+            self.course.begin_anew(Reason::ClockJumped);
             out.push(Effect::Refresh(Wanted::Everything));
         }
-    }
-
-    /// The newest report of a slot wins. An answer to a question asked before the one that is
-    /// already there is old news: a late answer never covers a death notice.
-    fn take_in(&mut self, report: Report) {
-        let slot = (report.source.clone(), report.kind);
-        if self
-            .reports
-            .get(&slot)
-            .is_some_and(|held| held.asked > report.asked)
-        {
-            return;
-        }
-        self.memory.observe(&report);
-        self.reports.insert(slot, report);
     }
 
     fn ask(&mut self, now: Now, ticket: Ticket, question: Question, out: &mut Vec<Effect>) {
@@ -233,235 +212,147 @@ impl Machine {
         });
     }
 
-    fn judge(&mut self, now: Now, out: &mut Vec<Effect>) {
-        self.generation = self.generation.saturating_add(1);
-        let granted = BTreeSet::new();
-        let snapshot = Snapshot::new(
-            self.generation,
-            now,
-            &self.policy,
-            &self.memory,
-            &granted,
-            &self.reports,
-        );
-        let evaluation = evaluate(&snapshot);
+    /// Judges what is seen, serves everybody who asks for a lease, and publishes what stands then:
+    /// what is granted here is taken before anybody can read that it is free.
+    fn judge(&mut self, now: Now, change: Option<(Ticket, Change)>, out: &mut Vec<Effect>) {
+        self.seen.generation = self.seen.generation.saturating_add(1);
+        let snapshot = self.seen.snapshot(now, &BTreeSet::new());
+        let standing = self.desk.standing(now, &BTreeSet::new());
+        let mut evaluation = with_leases(&self.seen, &snapshot, &standing, |with| {
+            evaluate(&snapshot, with)
+        });
         // Without any fresh evidence the verdict is not open, and what is said stays true.
         let longest = now.mono.plus(LONGEST_VALIDITY);
         let valid_until = snapshot
             .fresh_until()
             .map_or(longest, |until| until.min(longest));
-        self.complete = self.complete || !build::waits_for_somebody(&snapshot, &evaluation);
-        self.window
+        let waits = build::waits_for_somebody(&snapshot, &evaluation);
+        self.course.complete = self.course.complete || !waits;
+        self.course
+            .window
             .beat(build::beat(&snapshot, &evaluation), valid_until);
-        let judgement = self.conclude(&snapshot, evaluation);
 
+        let scene = Scene {
+            now,
+            seen: &self.seen,
+            course: &self.course,
+            snapshot: &snapshot,
+            healthy: build::healthy(&evaluation),
+            window: &self.course.window(&snapshot, &evaluation),
+        };
+        if let Some((ticket, change)) = change {
+            self.desk.change(&scene, ticket, change, out);
+        }
+        self.desk.work(&scene, out);
+
+        let stands = self.desk.standing(now, &BTreeSet::new());
+        if stands.granted != standing.granted {
+            with_leases(&self.seen, &snapshot, &stands, |with| {
+                evaluation.reconsider(with);
+            });
+        }
+        let judgement = self.course.conclude(&snapshot, evaluation, &stands);
         let mut names = BTreeSet::new();
+        let first_seen = &mut self.course.first_seen;
         let mut view = build::parts(&snapshot, &judgement, |finding| {
             let key = (finding.reason, finding.subject.clone());
-            let first = *self.first_seen.entry(key.clone()).or_insert(now.mono);
+            let first = *first_seen.entry(key.clone()).or_insert(now.mono);
             names.insert(key);
             now.wall_of(first)
         });
-        self.first_seen.retain(|key, _| names.contains(key));
+        first_seen.retain(|key, _| names.contains(key));
+        view.leases = self.desk.show_leases(now);
+        view.hold = self.desk.hold(now).cloned();
+        let held = self.desk.node_holds(now).into_iter();
+        view.node_holds = held.map(|(node, hold)| (node, hold.clone())).collect();
+        let left = judgement.window.left().filter(|left| !left.is_zero());
+        self.settled_at = left.map(|left| now.mono.plus(left));
+        self.valid_until = valid_until;
+        drop(judgement);
+        drop(snapshot);
+        self.publish(now, view, out);
+        self.seen.forget_deleted_topics();
+        for node in self.desk.take_retired() {
+            self.seen.memory.forget_node(node);
+        }
+    }
 
+    fn publish(&mut self, now: Now, mut view: ViewParts, out: &mut Vec<Effect>) {
         if view.state != self.state {
             self.state = view.state;
             self.since = now.wall;
             *self.transitions.entry(view.state).or_insert(0) += 1;
+            self.desk.note(
+                now,
+                What::Verdict {
+                    state: view.state,
+                    reasons: codes(&view),
+                },
+            );
         }
-        self.valid_until = valid_until;
-        self.settled_at = judgement
-            .window
-            .left()
-            .filter(|left| !left.is_zero())
-            .map(|left| now.mono.plus(left));
         view.gate = self.gate.clone();
         view.since = self.since;
         view.transitions = self.transitions.clone();
-        view.valid_until = valid_until;
+        view.valid_until = self.valid_until;
         if view.cluster.kind == ClusterKind::ZooKeeper
             && let Some(controller) = view.cluster.controller
         {
-            self.memory
+            self.seen
+                .memory
                 .observe_zookeeper_controller(controller, now.mono);
         }
-        self.forget_deleted_topics();
         out.push(Effect::Publish(Arc::new(View::new(view))));
-    }
-
-    /// What follows from an evaluation and the Machine's own history.
-    fn conclude(&self, snapshot: &Snapshot<'_>, evaluation: Evaluation) -> Judgement {
-        let now = snapshot.now.mono;
-        let required = window::required(self.policy.window, &basis(snapshot, &evaluation), now);
-        let healthy_for = self.window.healthy_for(now);
-        let long_enough = healthy_for.is_some_and(|held| held >= required.length);
-        let window = WindowView {
-            required: required.length,
-            healthy_for,
-            settled: long_enough && (self.policy.window.is_some() || self.window.is_heard_anew()),
-            basis: required.basis,
-        };
-        let mut general = build::general_findings(&evaluation);
-        let healthy = build::healthy(&evaluation);
-        let explained = build::explained(&general);
-        general.extend(self.own_findings(&window, healthy, explained));
-        Judgement {
-            evaluation,
-            general,
-            window,
-        }
-    }
-
-    /// What the Machine itself has to say, beside the checks.
-    fn own_findings(&self, window: &WindowView, healthy: bool, explained: bool) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if !self.complete {
-            findings.push(Finding::new(
-                self.incomplete_because,
-                Subject::Cluster,
-                "some sources have not been heard yet",
-                "every source heard once",
-            ));
-        }
-        if healthy && !window.settled {
-            let held = window.healthy_for.unwrap_or_default();
-            let waits = if held < window.required {
-                ""
-            } else {
-                ", and some sources have not been asked since"
-            };
-            findings.push(Finding::new(
-                Reason::Settling,
-                Subject::Cluster,
-                format!("healthy for {}{waits}", Human(held)),
-                format!("healthy for {} ({})", Human(window.required), window.basis),
-            ));
-        }
-        // Not healthy and no check says why: a bug of ours, which must not read as open.
-        if !healthy && !explained {
-            findings.push(Finding::new(
-                Reason::EngineFailed,
-                Subject::Cluster,
-                "no check has judged",
-                "every check judges",
-            ));
-        }
-        if let Some(why) = self.keeper.trouble() {
-            findings.push(Finding::new(
-                Reason::StoreUnavailable,
-                Subject::Cluster,
-                why,
-                "a store that keeps what it is given",
-            ));
-        }
-        findings
     }
 
     /// Answers every question whose evidence has come, or whose time is over.
     fn answer_waiting(&mut self, now: Now, out: &mut Vec<Effect>) {
         let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        let standing = self.desk.standing(now, &BTreeSet::new());
         for item in waiting {
-            match self.decide(now, &item.question) {
-                (reply, true) => out.push(Effect::Reply(item.ticket, reply)),
-                (reply, false) if now.mono >= item.until => {
-                    out.push(Effect::Reply(item.ticket, reply));
-                }
-                (_, false) => self.waiting.push(item),
+            let (answered, enough) = self
+                .course
+                .decide(&self.seen, &standing, now, &item.question);
+            if enough || now.mono >= item.until {
+                out.push(Effect::Reply(item.ticket, Reply::Verdict(answered)));
+            } else {
+                self.waiting.push(item);
             }
         }
     }
 
-    /// The verdict on a question as of now, and whether all the evidence it asks for is there.
-    fn decide(&self, now: Now, question: &Question) -> (Reply, bool) {
-        let newer = question
-            .newer_than
-            .map(|after| newer_reports(&self.reports, after));
-        let reports = newer.as_ref().unwrap_or(&self.reports);
-        let granted = BTreeSet::new();
-        let snapshot = Snapshot::new(
-            self.generation,
-            now,
-            &self.policy,
-            &self.memory,
-            &granted,
-            reports,
-        );
-        let strangers: BTreeSet<_> = question
-            .nodes
-            .iter()
-            .copied()
-            .filter(|node| !snapshot.expected.contains_key(node))
-            .collect();
-        // Before everybody has been heard nobody is a stranger: the what-if says unknown.
-        if !strangers.is_empty() && self.complete {
-            return (Reply::NoSuchNodes(strangers), true);
-        }
-        let judgement = self.conclude(&snapshot, evaluate(&snapshot));
-        let mut findings = judgement.general;
-        if question.nodes.is_empty() {
-            findings.extend(build::what_if_findings(&judgement.evaluation));
-        } else {
-            let judged = what_if(&snapshot, &question.nodes);
-            findings.extend(judged.findings().into_iter().cloned());
-        }
-        let state = verdict(findings.iter().map(|finding| finding.severity));
-        let reasons = self.describe(now, &findings);
-        let enough = question.newer_than.is_none()
-            || !build::lacks_evidence(&judgement.evaluation)
-            || state == State::Closed;
-        (
-            Reply::Decided {
-                decision: Decision { state, reasons },
-                evaluated: now,
-            },
-            enough,
-        )
-    }
-
-    fn describe(&self, now: Now, findings: &[Finding]) -> Vec<ReasonView> {
-        let since = |finding: &Finding| {
-            let key = (finding.reason, finding.subject.clone());
-            now.wall_of(self.first_seen.get(&key).copied().unwrap_or(now.mono))
-        };
-        let mut reasons: Vec<_> = findings
-            .iter()
-            .map(|finding| build::reason(finding, since(finding)))
-            .collect();
-        super::parts::sort(&mut reasons);
-        reasons
-    }
-
-    fn remember(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let mut doc = self.keeper.stored().clone();
-        doc.known_nodes.clone_from(&self.memory.known_nodes);
-        doc.cluster_id.clone_from(&self.memory.cluster_id);
-        out.extend(self.keeper.write(now.mono, doc));
-    }
-
-    fn stored(&mut self, now: Now, id: CommitId, result: Stored) {
-        if self.keeper.result(now.mono, id, result) {
-            for (node, role) in &self.keeper.stored().known_nodes {
-                let known = self.memory.known_nodes.entry(*node).or_default();
-                *known = known.and(*role);
+    /// Nodes that somebody else has written are ours, too.
+    fn learn_stored_nodes(&mut self) {
+        for (node, role) in self.desk.stored_nodes() {
+            if self.desk.is_retiring(*node) {
+                continue;
             }
-        }
-    }
-
-    fn forget_deleted_topics(&mut self) {
-        let tables = tables(&self.reports);
-        let most = tables.clone().map(PartitionTable::len).max();
-        // Only when two brokers agree that something is gone, and only when there is something.
-        if tables.clone().count() >= 2 && most.is_some_and(|most| self.memory.epochs.len() > most) {
-            self.memory.forget_gone(tables);
+            let known = self.seen.memory.known_nodes.entry(*node).or_default();
+            *known = known.and(*role);
         }
     }
 }
 
-fn tables(reports: &Reports) -> impl Iterator<Item = &PartitionTable> + Clone {
-    reports.values().filter_map(|report| match &report.facts {
-        Ok(Facts::Partitions(table)) => Some(&**table),
-        Ok(_) | Err(_) => None,
-    })
+/// Calls with the snapshot in which every leased node counts as down.
+fn with_leases<T>(
+    seen: &Seen,
+    snapshot: &Snapshot<'_>,
+    standing: &Standing,
+    call: impl FnOnce(&Snapshot<'_>) -> T,
+) -> T {
+    if standing.granted.is_empty() {
+        return call(snapshot);
+    }
+    call(&seen.snapshot(snapshot.now, &standing.granted))
+}
+
+/// What speaks against `open`, each code once.
+fn codes(view: &ViewParts) -> Vec<String> {
+    let against = view.reasons.iter().filter(|r| r.severity != Severity::Warn);
+    let codes: BTreeSet<_> = against.map(|r| r.reason.code()).collect();
+    codes.into_iter().map(str::to_owned).collect()
 }
 
 /// What a view is before the evaluation and the Machine's own history go in.

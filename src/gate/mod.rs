@@ -8,19 +8,23 @@
 //! - `basis`: what that window is built from;
 //! - [`doc`]: what has to survive a restart; [`keep`]: its writes, one at a time; [`event`]: the
 //!   history;
-//! - [`lease`]: permission to stop nodes, and holds;
+//! - [`lease`]: permission to stop nodes, and holds; `desk`: everybody who asks for one;
 //! - [`question`]: what the published view does not answer;
+//! - `seen`: what is judged; `judgement`: what follows from it;
 //! - [`machine`]: inputs, effects, and the machine between them.
 
 mod basis;
 pub mod build;
+mod desk;
 pub mod doc;
 pub mod event;
+mod judgement;
 pub mod keep;
 pub mod lease;
 pub mod machine;
 pub mod parts;
 pub mod question;
+mod seen;
 pub mod state;
 pub mod view;
 pub mod window;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::lease::{Hold, Lease};
 use super::state::{GateName, State};
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
@@ -45,8 +46,27 @@ pub struct ViewParts {
     pub facts: FactsView,
     /// The named groups.
     pub groups: Vec<GroupView>,
+    /// Slots that are taken.
+    pub leases: Vec<LeaseView>,
+    /// The gate's own hold.
+    pub hold: Option<Hold>,
+    /// Nodes that are held.
+    pub node_holds: BTreeMap<NodeId, Hold>,
     /// What mode the gate runs in.
     pub mode: Mode,
+}
+
+/// A slot that is taken, and how far its nodes are on their way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseView {
+    /// The lease.
+    pub lease: Lease,
+    /// What the proof of return waits for, in words; empty before it was measured.
+    pub progress: String,
+    /// For how long that has not changed.
+    pub unchanged_for: Duration,
+    /// How long nodes of this cluster usually take from grant to proof, once some have.
+    pub usually: Option<Duration>,
 }
 
 /// A finding, with the time since when it holds.
@@ -234,6 +254,7 @@ pub const fn is_what_if(reason: Reason) -> bool {
             | Reason::NoSpareReplica
             | Reason::LastCopyByDesign
             | Reason::InternalTopicAtRisk
+            | Reason::NodeHold
     )
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::lease::{Action, Ended, Hold, Lease, LeaseId, Owner, Token};
 use super::view::Decision;
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, Report};
@@ -22,6 +23,80 @@ pub struct Ticket(pub u64);
 pub enum Command {
     /// The verdict on a question that the published view does not answer.
     Decide(Question),
+    /// "May I stop these nodes? Then I take them."
+    Enter(Entry),
+    /// "I have finished with these nodes. Are they proven back?"
+    Leave {
+        /// Who asks.
+        owner: Owner,
+        /// The nodes entered for.
+        nodes: BTreeSet<NodeId>,
+    },
+    /// Somebody changes something.
+    Change(Change),
+}
+
+/// A request for a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who asks.
+    pub owner: Owner,
+    /// The nodes to be stopped together; never empty.
+    pub nodes: BTreeSet<NodeId>,
+    /// For how long.
+    pub ttl: Duration,
+    /// What for.
+    pub action: Action,
+    /// Only liveness, metadata and quorum asked for after this moment count: the request itself.
+    pub asked: Mono,
+}
+
+/// A change that is answered once it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Moves a lease's end.
+    Renew {
+        /// Which.
+        lease: LeaseId,
+        /// The token that its owner was given.
+        token: Token,
+        /// From now on for so long.
+        ttl: Duration,
+    },
+    /// Ends a lease whatever its nodes do.
+    Break {
+        /// Which.
+        lease: LeaseId,
+        /// Who.
+        by: Owner,
+        /// Why.
+        reason: String,
+    },
+    /// Closes the gate, or a node.
+    Hold {
+        /// The node; `None`: the gate.
+        node: Option<NodeId>,
+        /// Who.
+        author: Owner,
+        /// Why.
+        reason: String,
+        /// For how long; `None`: until it is lifted.
+        ttl: Option<Duration>,
+    },
+    /// Lifts a hold.
+    Lift {
+        /// The node; `None`: the gate.
+        node: Option<NodeId>,
+        /// Who.
+        by: Owner,
+    },
+    /// A node is gone for good and is expected no more.
+    Retire {
+        /// Which.
+        node: NodeId,
+        /// Who.
+        by: Owner,
+    },
 }
 
 /// A question that needs judging of its own.
@@ -33,9 +108,9 @@ pub struct Question {
     pub newer_than: Option<Mono>,
 }
 
-/// What the Machine answers.
+/// A verdict on a question, or why there can be none.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub enum Answered {
     /// The verdict, and when it was made.
     Decided {
         /// The verdict.
@@ -45,6 +120,85 @@ pub enum Reply {
     },
     /// These nodes are not expected in this cluster; nothing can be said about them.
     NoSuchNodes(BTreeSet<NodeId>),
+}
+
+/// What the Machine answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a question; to a request for a lease or for its end: not yet, and why.
+    Verdict(Answered),
+    /// Go: the lease is durable, and everything was still well after that.
+    Go {
+        /// The lease.
+        lease: Box<Lease>,
+        /// When that was judged.
+        evaluated: Now,
+    },
+    /// The lease is over, and how it ended.
+    Over(Box<Ended>),
+    /// The change is durable.
+    Changed(Changed),
+    /// The change cannot be made.
+    Refused(Refusal),
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The lease as it is now.
+    Lease(Box<Lease>),
+    /// This lease is no more.
+    Broken(LeaseId),
+    /// The hold that is in force now; `None`: it is lifted.
+    Hold(Option<Hold>),
+    /// This node is expected no more.
+    Retired(NodeId),
+}
+
+/// Why a change cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such lease.
+    #[error("there is no lease {0} of this gate; `leases` lists those there are")]
+    NoSuchLease(LeaseId),
+    /// This owner has no lease on these nodes.
+    #[error(
+        "{owner} has no lease on exactly these nodes; enter first, with the same owner and nodes"
+    )]
+    NotEntered {
+        /// Who asked.
+        owner: Owner,
+    },
+    /// Somebody else has the lease by now.
+    #[error("lease {lease} carries a newer token than {given}: somebody has taken it over")]
+    OldToken {
+        /// The lease.
+        lease: LeaseId,
+        /// The token given.
+        given: Token,
+    },
+    /// The lease is not held any more.
+    #[error("lease {lease} is {stage}: it can no longer be renewed; enter anew")]
+    NotHeld {
+        /// The lease.
+        lease: LeaseId,
+        /// Where it stands.
+        stage: &'static str,
+    },
+    /// There is nothing to lift.
+    #[error("nothing is held here")]
+    NothingHeld,
+    /// The node is no memory: somebody still names it.
+    #[error("node {node} cannot be retired: {why}")]
+    StillExpected {
+        /// The node.
+        node: NodeId,
+        /// Who says so, and what to do.
+        why: String,
+    },
+    /// The store did not say in time that it stands.
+    #[error("the store has not confirmed it: {0}; it is in force, and may be lost by a restart")]
+    NotDurable(String),
 }
 
 /// A question that waits for its evidence.

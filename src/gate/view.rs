@@ -80,6 +80,9 @@ impl View {
             },
             facts: FactsView::default(),
             groups: Vec::new(),
+            leases: Vec::new(),
+            hold: None,
+            node_holds: BTreeMap::new(),
             mode: Mode::default(),
         })
     }

@@ -19,7 +19,7 @@ use crate::checks::reason::{Reason, Severity};
 use crate::engine::handle::{AskError, GateHandle};
 use crate::evidence::ids::NodeId;
 use crate::gate::parts::ReasonView;
-use crate::gate::question::{Question, Reply as Answered};
+use crate::gate::question::{Answered, Question};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::{Answer, Decision, View};
 use crate::metrics::counters::Held;

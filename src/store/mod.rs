@@ -90,7 +90,10 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Event>, String> {
         let end = (gate.clone(), before.unwrap_or(u64::MAX));
         let entries = self.events.range((gate.clone(), 0)..end).rev();
-        Ok(entries.take(limit).map(|(_, event)| event.clone()).collect())
+        Ok(entries
+            .take(limit)
+            .map(|(_, event)| event.clone())
+            .collect())
     }
 }
 

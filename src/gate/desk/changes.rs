@@ -1,0 +1,197 @@
+//! Renewing, breaking, holding, lifting, retiring.
+
+use std::time::Duration;
+
+use super::{Awaited, Desk, Scene};
+use crate::evidence::ids::NodeId;
+use crate::evidence::snapshot::Origin;
+use crate::gate::event::What;
+use crate::gate::lease::{End, Hold, LeaseId, Owner, Stage, Token};
+use crate::gate::question::{Change, Refusal};
+
+impl Desk {
+    /// Makes a change in what is wanted, and says what the store has to have before it is
+    /// answered.
+    pub(super) fn make(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        change: Change,
+    ) -> Result<Awaited, Refusal> {
+        match change {
+            Change::Renew { lease, token, ttl } => self.renew(scene, lease, token, ttl),
+            Change::Break { lease, by, reason } => self.break_lease(scene, lease, by, reason),
+            Change::Hold {
+                node,
+                author,
+                reason,
+                ttl,
+            } => Ok(self.set_hold(scene, node, author, reason, ttl)),
+            Change::Lift { node, by } => self.lift(scene, node, by),
+            Change::Retire { node, by } => self.retire(scene, node, by),
+        }
+    }
+
+    fn renew(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        id: LeaseId,
+        token: Token,
+        ttl: Duration,
+    ) -> Result<Awaited, Refusal> {
+        let now = scene.now;
+        let renewed = self.keeper.edit(|doc| {
+            let lease = doc.leases.get_mut(&id).ok_or(Refusal::NoSuchLease(id))?;
+            if lease.token != token {
+                return Err(Refusal::OldToken {
+                    lease: id,
+                    given: token,
+                });
+            }
+            match lease.stage {
+                Stage::Held => {}
+                Stage::Leaving | Stage::Expired | Stage::Unannounced => {
+                    return Err(Refusal::NotHeld {
+                        lease: id,
+                        stage: lease.stage.as_str(),
+                    });
+                }
+            }
+            lease.expires_at = now.wall.plus(ttl);
+            Ok(lease.clone())
+        })?;
+        self.deadlines.insert(id, now.mono.plus(ttl));
+        let expires_at = renewed.expires_at;
+        self.keeper.note(
+            now.wall,
+            What::Renewed {
+                lease: id,
+                expires_at,
+            },
+        );
+        Ok(Awaited::Lease(renewed))
+    }
+
+    fn break_lease(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        id: LeaseId,
+        by: Owner,
+        reason: String,
+    ) -> Result<Awaited, Refusal> {
+        let lease = self.leases().get(&id).copied().cloned();
+        let lease = lease.ok_or(Refusal::NoSuchLease(id))?;
+        let what = What::Broken {
+            lease: id,
+            by: by.clone(),
+            reason: reason.clone(),
+        };
+        self.keeper.note(scene.now.wall, what);
+        self.finish(&lease, End::Broken { by, reason }, scene.now);
+        Ok(Awaited::Broken(id))
+    }
+
+    fn set_hold(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        node: Option<NodeId>,
+        author: Owner,
+        reason: String,
+        ttl: Option<Duration>,
+    ) -> Awaited {
+        let now = scene.now;
+        let hold = Hold {
+            author: author.clone(),
+            reason: reason.clone(),
+            since: now.wall,
+            until: ttl.map(|ttl| now.wall.plus(ttl)),
+        };
+        self.keeper.edit(|doc| match node {
+            Some(node) => {
+                doc.node_holds.insert(node, hold.clone());
+            }
+            None => doc.hold = Some(hold.clone()),
+        });
+        let what = What::HoldSet {
+            node,
+            author,
+            reason,
+            until: hold.until,
+        };
+        self.keeper.note(now.wall, what);
+        Awaited::Held(node, hold)
+    }
+
+    fn lift(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        node: Option<NodeId>,
+        by: Owner,
+    ) -> Result<Awaited, Refusal> {
+        let lifted = self.keeper.edit(|doc| match node {
+            Some(node) => doc.node_holds.remove(&node).is_some(),
+            None => doc.hold.take().is_some(),
+        });
+        if !lifted {
+            return Err(Refusal::NothingHeld);
+        }
+        self.keeper
+            .note(scene.now.wall, What::HoldLifted { node, by });
+        Ok(Awaited::Lifted(node))
+    }
+
+    fn retire(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        node: NodeId,
+        by: Owner,
+    ) -> Result<Awaited, Refusal> {
+        let refuse = |why: &str| Refusal::StillExpected {
+            node,
+            why: why.to_owned(),
+        };
+        let Some(expected) = scene.snapshot.expected.get(&node) else {
+            return Err(refuse("it is not known here"));
+        };
+        for origin in &expected.because {
+            match origin {
+                Origin::SeenBefore => {}
+                Origin::Configured => {
+                    return Err(refuse(
+                        "the configuration names it; take it out there first",
+                    ));
+                }
+                Origin::Registered => {
+                    return Err(refuse(
+                        "it is registered in the cluster; stop it and unregister it first \
+                         (kafka-cluster.sh unregister)",
+                    ));
+                }
+                Origin::Voter => {
+                    return Err(refuse(
+                        "it is a voter of the quorum; remove it there first \
+                         (kafka-metadata-quorum.sh remove-controller)",
+                    ));
+                }
+                Origin::Assigned => {
+                    return Err(refuse("partitions are assigned to it; reassign them first"));
+                }
+            }
+        }
+        if scene.snapshot.policy.mode.kafka()
+            && scene.snapshot.clusters().all(|(_, read)| read.is_err())
+        {
+            return Err(refuse("the cluster does not say now who belongs to it"));
+        }
+        let of_it: Vec<_> = self.leases().into_values().cloned().collect();
+        for lease in of_it.iter().filter(|l| l.nodes.contains(&node)) {
+            self.finish(lease, End::Retired, scene.now);
+        }
+        self.keeper.edit(|doc| {
+            doc.known_nodes.remove(&node);
+            doc.node_holds.remove(&node);
+        });
+        self.retiring.insert(node);
+        self.keeper.note(scene.now.wall, What::Retired { node, by });
+        Ok(Awaited::Retired(node))
+    }
+}

@@ -1,0 +1,290 @@
+//! Who may stop which nodes: judged on evidence newer than the request, made durable, judged
+//! again, answered.
+
+use std::collections::BTreeSet;
+
+use super::{Desk, Next, Scene, Standing, Waits};
+use crate::checks::finding::{Finding, Subject};
+use crate::checks::reason::{Reason, Severity};
+use crate::checks::what_if::worse;
+use crate::evidence::ids::NodeId;
+use crate::gate::event::What;
+use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, StartTime, Token};
+use crate::gate::question::{Answered, Entry, Question, Reply};
+use crate::gate::state::State;
+use crate::gate::view::Decision;
+
+impl Desk {
+    /// Decides on a request, once its evidence is there or its patience is over.
+    pub(super) fn consider(&mut self, scene: &Scene<'_, '_>, entry: Entry, over: bool) -> Next {
+        if let Some(strangers) = scene.course.strangers(scene.snapshot, &entry.nodes) {
+            return Next::Answer(Reply::Verdict(Answered::NoSuchNodes(strangers)));
+        }
+        if let Some(mine) = self.own(&entry) {
+            // Asked again: the same answer, as soon as it is durable.
+            return self.confirm(scene, entry, mine, over);
+        }
+        let replaced = self.replaced(&entry);
+        let (decision, enough) = self.decide(scene, &entry, &replaced);
+        if !enough && !over {
+            return Next::Wait(Waits::Evidence(entry));
+        }
+        // One request is decided at a time: the store has to have answered the one before.
+        if decision.state != State::Open || self.keeper.trouble().is_some() {
+            return not_yet(scene, decision);
+        }
+        let lease = self.grant(scene, &entry, &replaced);
+        Next::Wait(Waits::Grant(entry, lease))
+    }
+
+    /// The lease that this owner holds on exactly these nodes.
+    fn own(&self, entry: &Entry) -> Option<LeaseId> {
+        let leases = self.keeper.wanted().leases.values();
+        let mut mine = leases.filter(|l| l.stage == Stage::Held);
+        mine.find(|l| l.is_of(&entry.owner, &entry.nodes) && l.action == entry.action)
+            .map(|lease| lease.id)
+    }
+
+    /// For a repair, the leases on any of its nodes: it takes them over. A gate must never block
+    /// its own cure.
+    fn replaced(&self, entry: &Entry) -> BTreeSet<LeaseId> {
+        match entry.action {
+            Action::Restart => BTreeSet::new(),
+            Action::Repair => {
+                let leases = self.leases().into_values();
+                let touched = leases.filter(|lease| !lease.nodes.is_disjoint(&entry.nodes));
+                touched.map(|lease| lease.id).collect()
+            }
+        }
+    }
+
+    /// The verdict on a request, `but` aside, and whether all the evidence it needs is there.
+    fn decide(
+        &self,
+        scene: &Scene<'_, '_>,
+        entry: &Entry,
+        but: &BTreeSet<LeaseId>,
+    ) -> (Decision, bool) {
+        let mut standing = self.standing(scene.now, but);
+        for finding in &mut standing.general {
+            // A warning for everybody else; nobody is told "go" who could be forgotten.
+            if finding.reason == Reason::StoreUnavailable {
+                finding.severity = Severity::Block;
+            }
+        }
+        match entry.action {
+            Action::Restart => {
+                let question = Question {
+                    nodes: entry.nodes.clone(),
+                    newer_than: Some(entry.asked),
+                };
+                let course = scene.course;
+                match course.decide(scene.seen, &standing, scene.now, &question) {
+                    (Answered::Decided { decision, .. }, enough) => (decision, enough),
+                    // Strangers were looked for before, on the same snapshot.
+                    (Answered::NoSuchNodes(_), enough) => {
+                        (scene.course.decision(scene.now, &[unjudged()]), enough)
+                    }
+                }
+            }
+            Action::Repair => (self.repair(scene, entry, &standing), true),
+        }
+    }
+
+    /// A repair may begin when it makes nothing worse: its nodes count as down already.
+    fn repair(&self, scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> Decision {
+        let down = entry.nodes.iter().all(|n| scene.snapshot.down.contains(n));
+        let mut findings: Vec<Finding> = standing
+            .general
+            .iter()
+            // Another node that is out does not stand in the way of the cure of one that is down.
+            .filter(|finding| !(down && finding.reason == Reason::SlotTaken))
+            .cloned()
+            .collect();
+        let holds = standing.of_nodes.iter();
+        let holds = holds.filter(|(node, _)| entry.nodes.contains(node));
+        findings.extend(holds.map(|(_, finding)| finding.clone()));
+        if !down {
+            let with_leases = scene.seen.snapshot(scene.now, &standing.granted);
+            let judged = worse(&with_leases, &entry.nodes);
+            findings.extend(judged.findings().into_iter().cloned());
+        }
+        scene.course.decision(scene.now, &findings)
+    }
+
+    /// Takes the slot. In force from here on.
+    fn grant(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        entry: &Entry,
+        replaced: &BTreeSet<LeaseId>,
+    ) -> LeaseId {
+        let now = scene.now;
+        let mut nodes = entry.nodes.clone();
+        let mut taken_from = None;
+        for id in replaced {
+            let Some(old) = self.leases().get(id).copied().cloned() else {
+                continue;
+            };
+            nodes.extend(&old.nodes);
+            taken_from = taken_from.or_else(|| old.owner.clone());
+            let by = entry.owner.clone();
+            self.finish(&old, End::TakenOver { by }, now);
+        }
+        let lease = self.keeper.edit(|doc| {
+            doc.last_lease = LeaseId(doc.last_lease.0.saturating_add(1));
+            doc.last_token = Token(doc.last_token.0.saturating_add(1));
+            let lease = Lease {
+                id: doc.last_lease,
+                token: doc.last_token,
+                owner: Some(entry.owner.clone()),
+                starts: starts(scene, &nodes),
+                nodes,
+                action: entry.action,
+                stage: Stage::Held,
+                granted_at: now.wall,
+                stage_since: now.wall,
+                expires_at: now.wall.plus(entry.ttl),
+                gone: BTreeSet::new(),
+            };
+            doc.leases.insert(lease.id, lease.clone());
+            lease
+        });
+        self.deadlines.insert(lease.id, now.mono.plus(entry.ttl));
+        self.watch.staged(lease.id, now.mono);
+        self.note_grant(scene, &lease, &entry.owner, taken_from);
+        lease.id
+    }
+
+    fn note_grant(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        lease: &Lease,
+        owner: &Owner,
+        taken_from: Option<Owner>,
+    ) {
+        let what = What::Granted {
+            lease: lease.id,
+            token: lease.token,
+            owner: owner.clone(),
+            nodes: lease.nodes.clone(),
+            action: lease.action,
+            taken_from,
+        };
+        self.keeper.note(scene.now.wall, what);
+    }
+
+    /// One more look once the lease is durable: what came in between counts.
+    pub(super) fn confirm(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        entry: Entry,
+        id: LeaseId,
+        over: bool,
+    ) -> Next {
+        let Some(lease) = self.keeper.wanted().leases.get(&id).cloned() else {
+            // Broken, or withdrawn, while it was being written.
+            let (decision, _) = self.decide(scene, &entry, &BTreeSet::new());
+            return not_yet(scene, decision);
+        };
+        let durable = self.keeper.stored().leases.contains_key(&id);
+        let failed = self.keeper.trouble().is_some();
+        if !durable {
+            if !failed && !over {
+                return Next::Wait(Waits::Grant(entry, id));
+            }
+            self.withdraw(scene, &lease, &[Reason::StoreUnavailable]);
+            let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]));
+            return not_yet(scene, decision);
+        }
+        let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]));
+        let told = self.watch.was_told(id);
+        if decision.state == State::Open || (told && !lease.gone.is_empty()) {
+            self.watch.tell(id);
+            return go(scene, lease);
+        }
+        if !enough && !over {
+            return Next::Wait(Waits::Grant(entry, id));
+        }
+        // Whoever may have been told "go" keeps the lease, whatever came in between.
+        if !told {
+            let reasons: Vec<_> = decision.reasons.iter().map(|r| r.reason).collect();
+            self.withdraw(scene, &lease, &reasons);
+        }
+        not_yet(scene, decision)
+    }
+
+    /// Nobody was told "go": the slot is given back as soon as that is written.
+    fn withdraw(&mut self, scene: &Scene<'_, '_>, lease: &Lease, reasons: &[Reason]) {
+        let codes: BTreeSet<_> = reasons.iter().map(|reason| reason.code()).collect();
+        let what = What::Withdrawn {
+            lease: lease.id,
+            reasons: codes.into_iter().map(str::to_owned).collect(),
+        };
+        self.keeper.note(scene.now.wall, what);
+        self.finish(lease, End::Withdrawn, scene.now);
+    }
+
+    /// Ends a lease in what is wanted.
+    pub(super) fn finish(&mut self, lease: &Lease, how: End, now: crate::time::Now) {
+        self.deadlines.remove(&lease.id);
+        self.measured.remove(&lease.id);
+        self.watch.forget(lease.id);
+        self.keeper.end(Ended {
+            id: lease.id,
+            token: lease.token,
+            owner: lease.owner.clone(),
+            nodes: lease.nodes.clone(),
+            how,
+            at: now.wall,
+        });
+    }
+}
+
+/// What speaks against everybody beside leases and holds.
+pub(super) fn own_general(scene: &Scene<'_, '_>) -> Vec<Finding> {
+    let evaluation = crate::checks::table::evaluate(scene.snapshot, scene.snapshot);
+    let judged = scene
+        .course
+        .conclude(scene.snapshot, evaluation, &Standing::default());
+    let general = judged.general.into_iter();
+    general
+        .filter(|finding| finding.severity != Severity::Warn)
+        .collect()
+}
+
+/// Start times of these nodes, as far as their pages tell.
+pub(super) fn starts(
+    scene: &Scene<'_, '_>,
+    nodes: &BTreeSet<NodeId>,
+) -> std::collections::BTreeMap<NodeId, StartTime> {
+    let lives = &scene.seen.memory.lives;
+    let start = |node: &NodeId| {
+        let seconds = lives.get(node)?.start_time?;
+        Some((*node, StartTime::from_seconds(seconds)))
+    };
+    nodes.iter().filter_map(start).collect()
+}
+
+fn unjudged() -> Finding {
+    Finding::new(
+        Reason::EngineFailed,
+        Subject::Cluster,
+        "no verdict on these nodes",
+        "a verdict",
+    )
+}
+
+fn not_yet(scene: &Scene<'_, '_>, decision: Decision) -> Next {
+    Next::Answer(Reply::Verdict(Answered::Decided {
+        decision,
+        evaluated: scene.now,
+    }))
+}
+
+fn go(scene: &Scene<'_, '_>, lease: Lease) -> Next {
+    Next::Answer(Reply::Go {
+        lease: Box::new(lease),
+        evaluated: scene.now,
+    })
+}

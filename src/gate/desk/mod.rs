@@ -1,0 +1,518 @@
+//! Leases, holds, and everybody who asks for one: decides, makes durable, then answers (law 5).
+//!
+//! - [`entry`]: who may stop which nodes;
+//! - [`proof`]: which nodes went, and which are proven back;
+//! - [`changes`]: renewing, breaking, holding, retiring.
+
+mod changes;
+mod entry;
+mod proof;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use self::proof::{Measured, Wait, Watch};
+use super::doc::{GateDoc, Revision, Stored};
+use super::event::What;
+use super::judgement::Course;
+use super::keep::{CommitId, Keeper};
+use super::lease::{Hold, Lease, LeaseId, Owner, Stage};
+use super::machine::Effect;
+use super::parts::{LeaseView, WindowView};
+use super::question::{Answered, Change, Changed, Entry, Refusal, Reply, Ticket};
+use super::seen::Seen;
+use crate::checks::finding::{Finding, Subject};
+use crate::checks::reason::{Reason, Severity};
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::snapshot::Snapshot;
+use crate::time::{Human, Mono, Now};
+
+/// How long a request waits for new evidence, and then for the store.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What leases and holds say to a judgement.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// Nodes that count as down because somebody may have stopped them.
+    pub(super) granted: BTreeSet<NodeId>,
+    /// What speaks against every node.
+    pub(super) general: Vec<Finding>,
+    /// What speaks against one node.
+    pub(super) of_nodes: Vec<(NodeId, Finding)>,
+}
+
+/// What the desk needs of this moment's judgement, leases aside.
+pub(super) struct Scene<'a, 's> {
+    pub(super) now: Now,
+    pub(super) seen: &'a Seen,
+    pub(super) course: &'a Course,
+    pub(super) snapshot: &'a Snapshot<'s>,
+    /// Whether every check is proven, leases aside.
+    pub(super) healthy: bool,
+    pub(super) window: &'a WindowView,
+}
+
+/// Leases and holds, and the requests that wait.
+#[derive(Debug)]
+pub(super) struct Desk {
+    keeper: Keeper,
+    pending: Vec<Pending>,
+    /// When held leases end, on the boot clock.
+    deadlines: BTreeMap<LeaseId, Mono>,
+    watch: Watch,
+    /// What was found out of the return of each lease's nodes.
+    measured: BTreeMap<LeaseId, Measured>,
+    /// Nodes that are retired as soon as that is written.
+    retiring: BTreeSet<NodeId>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    until: Mono,
+    what: Waits,
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+enum Waits {
+    /// Evidence newer than the request.
+    Evidence(Entry),
+    /// The write of this lease, and one more look after it.
+    Grant(Entry, LeaseId),
+    /// The write that ends this lease.
+    End(LeaseId),
+    /// The write of a change, after which this is answered.
+    Write(Awaited),
+}
+
+/// What the store has to have before a change is answered.
+#[derive(Debug)]
+enum Awaited {
+    Lease(Lease),
+    Broken(LeaseId),
+    Held(Option<NodeId>, Hold),
+    Lifted(Option<NodeId>),
+    Retired(NodeId),
+}
+
+impl Desk {
+    /// Goes on from what the store has.
+    pub(super) fn restore(revision: Revision, doc: GateDoc, now: Now) -> Self {
+        let held = doc.leases.values().filter(|l| l.stage == Stage::Held);
+        let left = |lease: &Lease| {
+            let nanos = lease.expires_at.as_nanos() - now.wall.as_nanos();
+            // A wall clock that was set back must not make a lease eternal.
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)).min(super::lease::LONGEST_TTL)
+        };
+        Self {
+            deadlines: held.map(|l| (l.id, now.mono.plus(left(l)))).collect(),
+            watch: Watch::new(doc.leases.keys().copied(), now.mono),
+            keeper: Keeper::new(revision, doc),
+            pending: Vec::new(),
+            measured: BTreeMap::new(),
+            retiring: BTreeSet::new(),
+        }
+    }
+
+    /// Every slot that is taken: by a lease that may stand, however it is written.
+    pub(super) fn leases(&self) -> BTreeMap<LeaseId, &Lease> {
+        let mut leases = BTreeMap::new();
+        for lease in self.keeper.standing().flat_map(|doc| doc.leases.values()) {
+            leases.entry(lease.id).or_insert(lease);
+        }
+        leases
+    }
+
+    /// Every slot that is taken, as it is shown.
+    pub(super) fn show_leases(&self, now: Now) -> Vec<LeaseView> {
+        let show = |lease: &Lease| {
+            let measured = self.measured.get(&lease.id);
+            LeaseView {
+                lease: lease.clone(),
+                progress: measured.map(ToString::to_string).unwrap_or_default(),
+                unchanged_for: measured.map_or(Duration::ZERO, |measured| {
+                    now.mono.since(measured.unchanged_since)
+                }),
+                usually: measured.and_then(|measured| measured.usual),
+            }
+        };
+        self.leases().into_values().map(show).collect()
+    }
+
+    /// The gate's own hold that is in force.
+    pub(super) fn hold(&self, now: Now) -> Option<&Hold> {
+        let holds = self.keeper.standing().filter_map(|doc| doc.hold.as_ref());
+        let mut holds = holds.filter(|hold| hold.is_on(now.wall));
+        holds.next()
+    }
+
+    /// Nodes that are held, once each.
+    pub(super) fn node_holds(&self, now: Now) -> BTreeMap<NodeId, &Hold> {
+        let mut held = BTreeMap::new();
+        let holds = self.keeper.standing().flat_map(|doc| &doc.node_holds);
+        for (node, hold) in holds.filter(|(_, hold)| hold.is_on(now.wall)) {
+            held.entry(*node).or_insert(hold);
+        }
+        held
+    }
+
+    /// What leases and holds say, those in `but` aside.
+    pub(super) fn standing(&self, now: Now, but: &BTreeSet<LeaseId>) -> Standing {
+        let mut standing = Standing::default();
+        for lease in self.leases().values().filter(|l| !but.contains(&l.id)) {
+            standing.granted.extend(&lease.nodes);
+            standing.general.push(self.slot_taken(lease, now));
+            standing.general.extend(self.trouble_of(lease, now));
+        }
+        if let Some(hold) = self.hold(now) {
+            let finding = held(Reason::Hold, Subject::Cluster, hold);
+            standing.general.push(finding);
+        }
+        for (node, hold) in self.node_holds(now) {
+            let finding = held(Reason::NodeHold, Subject::Node(node), hold);
+            standing.of_nodes.push((node, finding));
+        }
+        standing.general.extend(self.store_trouble());
+        standing
+    }
+
+    fn store_trouble(&self) -> Option<Finding> {
+        let why = self.keeper.trouble()?;
+        Some(Finding::new(
+            Reason::StoreUnavailable,
+            Subject::Cluster,
+            why,
+            "a store that keeps what it is given",
+        ))
+    }
+
+    /// What is worth knowing of a return that does not come about.
+    fn trouble_of(&self, lease: &Lease, now: Now) -> Option<Finding> {
+        let measured = self.measured.get(&lease.id)?;
+        if let Wait::Registration(node) = measured.wait {
+            return Some(Finding::new(
+                Reason::RegistrationStalled,
+                Subject::Node(node),
+                "it runs and is not registered yet",
+                "registered, once its session before has ended",
+            ));
+        }
+        let stuck = measured.stuck(now.mono)?;
+        Some(Finding::new(
+            Reason::NoProgress,
+            subject(&lease.nodes),
+            format!("{measured}, for {}", Human(stuck)),
+            "some progress every ten minutes",
+        ))
+    }
+
+    fn slot_taken(&self, lease: &Lease, now: Now) -> Finding {
+        let since = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
+        let since = Duration::from_nanos(since.unwrap_or(0));
+        let progress = self.measured.get(&lease.id);
+        let progress = progress.map_or_else(String::new, |measured| format!(", {measured}"));
+        let finding = Finding::new(
+            Reason::SlotTaken,
+            subject(&lease.nodes),
+            format!(
+                "taken by {} {} ago ({}{progress})",
+                lease.owner_name(),
+                Human(since),
+                lease.stage.as_str()
+            ),
+            "no node out that is not proven back",
+        );
+        finding.of_many(lease.nodes.iter().map(|node| format!("node {node}")))
+    }
+
+    /// Takes in a request for a lease.
+    pub(super) fn enter(&mut self, now: Now, ticket: Ticket, entry: Entry) {
+        self.wait(now, ticket, Waits::Evidence(entry));
+    }
+
+    /// Takes in that an owner has finished; where its lease is over already, that is said at the
+    /// end of the step.
+    pub(super) fn leave(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        owner: &Owner,
+        nodes: &BTreeSet<NodeId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let mine = self.keeper.wanted().leases.values();
+        let mine = mine.filter(|lease| lease.is_of(owner, nodes));
+        if let Some(id) = mine.map(|lease| lease.id).next() {
+            let left = self.keeper.edit(|doc| {
+                let lease = doc.leases.get_mut(&id);
+                lease.is_some_and(|lease| match lease.stage {
+                    Stage::Held | Stage::Expired => {
+                        lease.stage = Stage::Leaving;
+                        lease.stage_since = now.wall;
+                        true
+                    }
+                    Stage::Leaving | Stage::Unannounced => false,
+                })
+            });
+            if left {
+                self.deadlines.remove(&id);
+                self.watch.staged(id, now.mono);
+                self.keeper.note(now.wall, What::Leaving { lease: id });
+            }
+            self.wait(now, ticket, Waits::End(id));
+            return;
+        }
+        let ended = self.keeper.wanted().ended.iter().rev();
+        let mut mine = ended.filter(|e| e.owner.as_ref() == Some(owner) && e.nodes == *nodes);
+        match mine.next().map(|ended| ended.id) {
+            Some(id) => self.wait(now, ticket, Waits::End(id)),
+            None => {
+                let owner = owner.clone();
+                out.push(Effect::Reply(
+                    ticket,
+                    Reply::Refused(Refusal::NotEntered { owner }),
+                ));
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Now, ticket: Ticket, what: Waits) {
+        let until = now.mono.plus(PATIENCE);
+        self.pending.push(Pending {
+            ticket,
+            until,
+            what,
+        });
+    }
+
+    /// Makes a change, to be answered once it is durable; or refuses it at once.
+    pub(super) fn change(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        ticket: Ticket,
+        change: Change,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.make(scene, change) {
+            Ok(awaited) => self.wait(scene.now, ticket, Waits::Write(awaited)),
+            Err(refusal) => out.push(Effect::Reply(ticket, Reply::Refused(refusal))),
+        }
+    }
+
+    /// What became of a write.
+    pub(super) fn stored(&mut self, now: Now, id: CommitId, result: Stored) {
+        self.keeper.result(now.mono, id, result);
+    }
+
+    /// Nodes and the cluster's id as they are known now are kept with everything else.
+    pub(super) fn remember(&mut self, seen: &Seen) {
+        let mut known = seen.memory.known_nodes.clone();
+        known.retain(|node, _| !self.retiring.contains(node));
+        let cluster = &seen.memory.cluster_id;
+        let wanted = self.keeper.wanted();
+        if wanted.known_nodes != known || wanted.cluster_id != *cluster {
+            self.keeper.edit(|doc| {
+                doc.known_nodes = known;
+                doc.cluster_id.clone_from(cluster);
+            });
+        }
+    }
+
+    /// Nodes that are known by what is stored.
+    pub(super) const fn stored_nodes(&self) -> &BTreeMap<NodeId, Role> {
+        &self.keeper.stored().known_nodes
+    }
+
+    /// Whether a node is being retired.
+    pub(super) fn is_retiring(&self, node: NodeId) -> bool {
+        self.retiring.contains(&node)
+    }
+
+    /// Nodes whose retirement is durable by now.
+    pub(super) fn take_retired(&mut self) -> Vec<NodeId> {
+        let standing = |node: &NodeId| {
+            let mut docs = self.keeper.standing();
+            docs.any(|doc| doc.known_nodes.contains_key(node))
+        };
+        let done = self.retiring.iter().copied().filter(|node| !standing(node));
+        let done: Vec<_> = done.collect();
+        self.retiring.retain(|node| !done.contains(node));
+        done
+    }
+
+    /// Looks at every lease and every request that waits.
+    pub(super) fn work(&mut self, scene: &Scene<'_, '_>, out: &mut Vec<Effect>) {
+        self.expire(scene.now);
+        self.watch_nodes(scene);
+        self.prove(scene);
+        let pending = std::mem::take(&mut self.pending);
+        for item in pending {
+            self.serve(scene, item, out);
+        }
+    }
+
+    /// Hands the next write over.
+    pub(super) fn write(&mut self, now: Now) -> Option<Effect> {
+        self.keeper.write(now.mono)
+    }
+
+    /// Adds an entry to the history.
+    pub(super) fn note(&mut self, now: Now, what: What) {
+        self.keeper.note(now.wall, what);
+    }
+
+    /// When the desk has something to do without an input.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        let pending = self.pending.iter().map(|item| item.until);
+        let holds = self.keeper.retry();
+        pending
+            .chain(self.deadlines.values().copied())
+            .chain(holds)
+            .min()
+    }
+
+    fn expire(&mut self, now: Now) {
+        let over = self.deadlines.iter().filter(|(_, at)| **at <= now.mono);
+        for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.deadlines.remove(&id);
+            let expired = self.keeper.edit(|doc| {
+                let lease = doc.leases.get_mut(&id);
+                lease
+                    .filter(|lease| lease.stage == Stage::Held)
+                    .map(|lease| {
+                        lease.stage = Stage::Expired;
+                        lease.stage_since = now.wall;
+                    })
+            });
+            if expired.is_some() {
+                self.watch.staged(id, now.mono);
+                self.keeper.note(now.wall, What::Expired { lease: id });
+            }
+        }
+    }
+
+    fn serve(&mut self, scene: &Scene<'_, '_>, item: Pending, out: &mut Vec<Effect>) {
+        let over = scene.now.mono >= item.until;
+        let (ticket, until) = (item.ticket, item.until);
+        let next = match item.what {
+            Waits::Evidence(entry) => self.consider(scene, entry, over),
+            Waits::Grant(entry, lease) => self.confirm(scene, entry, lease, over),
+            Waits::End(lease) => self.ended(scene, lease, over),
+            Waits::Write(awaited) => self.written(awaited, over),
+        };
+        match next {
+            Next::Answer(reply) => out.push(Effect::Reply(ticket, reply)),
+            Next::Wait(what) => {
+                // The store gets a patience of its own after the evidence has had one.
+                let until = match &what {
+                    Waits::Grant(..) => until.max(scene.now.mono.plus(PATIENCE)),
+                    Waits::Evidence(_) | Waits::End(_) | Waits::Write(_) => until,
+                };
+                self.pending.push(Pending {
+                    ticket,
+                    until,
+                    what,
+                });
+            }
+        }
+    }
+
+    /// The answer to "am I back", once the lease is over and that is durable.
+    fn ended(&self, scene: &Scene<'_, '_>, id: LeaseId, over: bool) -> Next {
+        let standing = self
+            .keeper
+            .standing()
+            .any(|doc| doc.leases.contains_key(&id));
+        if !standing {
+            let ended = self.keeper.wanted().ended.iter().find(|e| e.id == id);
+            return Next::Answer(match ended {
+                Some(ended) => Reply::Over(Box::new(ended.clone())),
+                None => Reply::Refused(Refusal::NoSuchLease(id)),
+            });
+        }
+        // Proven and not yet written: the answer is a moment away.
+        if !self.keeper.wanted().leases.contains_key(&id) && !over {
+            return Next::Wait(Waits::End(id));
+        }
+        let standing = self.standing(scene.now, &BTreeSet::new());
+        let mut findings: Vec<_> = standing
+            .general
+            .into_iter()
+            .filter(|finding| finding.severity != Severity::Warn)
+            .collect();
+        findings.extend(entry::own_general(scene));
+        Next::Answer(Reply::Verdict(Answered::Decided {
+            decision: scene.course.decision(scene.now, &findings),
+            evaluated: scene.now,
+        }))
+    }
+
+    fn written(&self, awaited: Awaited, over: bool) -> Next {
+        match self.durable(&awaited) {
+            Some(changed) => Next::Answer(Reply::Changed(changed)),
+            None if over => {
+                let why = self.keeper.trouble().unwrap_or("no answer in time");
+                Next::Answer(Reply::Refused(Refusal::NotDurable(why.to_owned())))
+            }
+            None => Next::Wait(Waits::Write(awaited)),
+        }
+    }
+
+    /// What a change came to, once no document that may stand says otherwise.
+    fn durable(&self, awaited: &Awaited) -> Option<Changed> {
+        let stored = self.keeper.stored();
+        let mut standing = self.keeper.standing();
+        match awaited {
+            Awaited::Lease(lease) => {
+                let kept = stored.leases.get(&lease.id)?;
+                (kept.expires_at >= lease.expires_at)
+                    .then(|| Changed::Lease(Box::new(kept.clone())))
+            }
+            Awaited::Held(node, hold) => {
+                let kept = match node {
+                    Some(node) => stored.node_holds.get(node),
+                    None => stored.hold.as_ref(),
+                };
+                (kept == Some(hold)).then(|| Changed::Hold(Some(hold.clone())))
+            }
+            Awaited::Broken(id) => standing
+                .all(|doc| !doc.leases.contains_key(id))
+                .then_some(Changed::Broken(*id)),
+            Awaited::Lifted(Some(node)) => standing
+                .all(|doc| !doc.node_holds.contains_key(node))
+                .then_some(Changed::Hold(None)),
+            Awaited::Lifted(None) => standing
+                .all(|doc| doc.hold.is_none())
+                .then_some(Changed::Hold(None)),
+            Awaited::Retired(node) => standing
+                .all(|doc| !doc.known_nodes.contains_key(node))
+                .then_some(Changed::Retired(*node)),
+        }
+    }
+}
+
+/// What comes next for a request.
+enum Next {
+    Answer(Reply),
+    Wait(Waits),
+}
+
+/// What a set of nodes is called: the node, where it is one.
+fn subject(nodes: &BTreeSet<NodeId>) -> Subject {
+    match (nodes.first(), nodes.len()) {
+        (Some(node), 1) => Subject::Node(*node),
+        (Some(_) | None, _) => Subject::Cluster,
+    }
+}
+
+fn held(reason: Reason, subject: Subject, hold: &Hold) -> Finding {
+    Finding::new(
+        reason,
+        subject,
+        format!("held by {}: {}", hold.author, hold.reason),
+        "no hold",
+    )
+}

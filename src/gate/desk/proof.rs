@@ -1,0 +1,371 @@
+//! Which nodes went, and which are proven back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::entry::starts;
+use super::{Desk, Scene};
+use crate::checks::nodes::leftovers;
+use crate::evidence::ids::NodeId;
+use crate::evidence::jmx::Metric;
+use crate::evidence::snapshot::Snapshot;
+use crate::gate::doc::RETURNS_KEPT;
+use crate::gate::event::What;
+use crate::gate::lease::{Action, End, Lease, LeaseId, Stage};
+use crate::gate::window::BLIP;
+use crate::time::{Human, Mono, Now};
+
+/// Without any progress for so long, a node that is out is worth a look.
+const NO_PROGRESS: Duration = Duration::from_secs(600);
+
+/// What this process has seen of leases and nodes; nothing of it has to survive a restart.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Since when each lease is in its stage, on the boot clock.
+    staged: BTreeMap<LeaseId, Mono>,
+    /// Leases whose owners may have been told "go".
+    told: BTreeSet<LeaseId>,
+    /// Nodes that are down without a lease, since when.
+    down: BTreeMap<NodeId, Mono>,
+    /// Restarts that were covered by a lease, or have taken a slot of their own.
+    restarts: BTreeMap<NodeId, Mono>,
+}
+
+impl Watch {
+    /// Goes on with the leases of a store, whose owners may all have been told "go".
+    pub(super) fn new(leases: impl Iterator<Item = LeaseId>, now: Mono) -> Self {
+        let staged: BTreeMap<_, _> = leases.map(|id| (id, now)).collect();
+        Self {
+            told: staged.keys().copied().collect(),
+            staged,
+            ..Self::default()
+        }
+    }
+
+    /// The lease has come to a stage.
+    pub(super) fn staged(&mut self, lease: LeaseId, now: Mono) {
+        self.staged.insert(lease, now);
+    }
+
+    /// Its owner is told "go".
+    pub(super) fn tell(&mut self, lease: LeaseId) {
+        self.told.insert(lease);
+    }
+
+    /// Whether its owner may have been told "go".
+    pub(super) fn was_told(&self, lease: LeaseId) -> bool {
+        self.told.contains(&lease)
+    }
+
+    /// It is over.
+    pub(super) fn forget(&mut self, lease: LeaseId) {
+        self.staged.remove(&lease);
+        self.told.remove(&lease);
+    }
+}
+
+/// How far the nodes of a lease are on their way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gate) struct Measured {
+    /// What is waited for.
+    pub(in crate::gate) wait: Wait,
+    /// Since when nothing of it has changed.
+    pub(in crate::gate) unchanged_since: Mono,
+    /// How long nodes of this cluster take from grant to proof; the median of the last ones.
+    pub(in crate::gate) usual: Option<Duration>,
+}
+
+/// What the return of a lease's nodes waits for, the first thing that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gate) enum Wait {
+    /// They have not gone yet.
+    ToGo,
+    /// These are down.
+    Down(BTreeSet<NodeId>),
+    /// This broker recovers its logs; so many are left.
+    Recovering(NodeId, u64),
+    /// This broker runs, and Kafka refuses it until its session before has ended.
+    Registration(NodeId),
+    /// So many of their replicas are out of sync.
+    OutOfSync(usize),
+    /// Something else in the cluster is not well.
+    Health,
+    /// The healthy window: what is left of it.
+    Window(Duration),
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.wait {
+            Wait::ToGo => f.write_str("still up"),
+            Wait::Down(nodes) => {
+                let ids: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+                write!(f, "down: {}", ids.join(", "))
+            }
+            Wait::Recovering(node, left) => {
+                write!(f, "node {node} recovers its logs, {left} left")
+            }
+            Wait::Registration(node) => {
+                write!(f, "node {node} runs and waits for its old session to end")
+            }
+            Wait::OutOfSync(count) => write!(f, "{count} of its replicas are out of sync"),
+            Wait::Health => f.write_str("the cluster is not healthy"),
+            Wait::Window(left) => write!(f, "settling, {} left", Human(*left)),
+        }
+    }
+}
+
+impl Desk {
+    /// Notices which leased nodes have gone, and nodes that went without a lease.
+    pub(super) fn watch_nodes(&mut self, scene: &Scene<'_, '_>) {
+        self.mark_gone(scene);
+        let mut covered: BTreeSet<NodeId> = BTreeSet::new();
+        for lease in self.leases().values() {
+            covered.extend(&lease.nodes);
+        }
+        let memory = &scene.seen.memory;
+        let restarted = |node: &NodeId| memory.lives.get(node).and_then(|life| life.restarted);
+        for node in &covered {
+            if let Some(at) = restarted(node) {
+                self.watch.restarts.insert(*node, at);
+            }
+        }
+        let leftovers = leftovers(scene.snapshot);
+        let mut went = BTreeSet::new();
+        for node in scene.snapshot.expected.keys() {
+            let known = memory.heard.contains(node) && !leftovers.contains(node);
+            if covered.contains(node) || !known {
+                self.watch.down.remove(node);
+                continue;
+            }
+            if scene.snapshot.down.contains(node) {
+                let since = *self.watch.down.entry(*node).or_insert(scene.now.mono);
+                // A blip of the network is none.
+                if scene.now.mono.since(since) >= BLIP {
+                    went.insert(*node);
+                }
+            } else {
+                self.watch.down.remove(node);
+            }
+            let last = restarted(node);
+            if last > self.watch.restarts.get(node).copied() {
+                went.insert(*node);
+            }
+        }
+        for node in went {
+            if let Some(at) = restarted(&node) {
+                self.watch.restarts.insert(node, at);
+            }
+            self.watch.down.remove(&node);
+            self.take_unannounced(scene, node);
+        }
+    }
+
+    fn take_unannounced(&mut self, scene: &Scene<'_, '_>, node: NodeId) {
+        let now = scene.now;
+        let nodes = BTreeSet::from([node]);
+        let id = self.keeper.edit(|doc| {
+            doc.last_lease = LeaseId(doc.last_lease.0.saturating_add(1));
+            let lease = Lease {
+                id: doc.last_lease,
+                token: doc.last_token,
+                owner: None,
+                starts: starts(scene, &nodes),
+                gone: nodes.clone(),
+                nodes: nodes.clone(),
+                action: Action::Restart,
+                stage: Stage::Unannounced,
+                granted_at: now.wall,
+                stage_since: now.wall,
+                expires_at: now.wall,
+            };
+            doc.leases.insert(lease.id, lease);
+            doc.last_lease
+        });
+        self.watch.staged(id, now.mono);
+        self.keeper
+            .note(now.wall, What::Unannounced { lease: id, nodes });
+    }
+
+    /// A leased node has gone when its start time is another than at the grant; where no page
+    /// tells start times, when it counted as down.
+    fn mark_gone(&mut self, scene: &Scene<'_, '_>) {
+        let mut gone = Vec::new();
+        for lease in self.keeper.wanted().leases.values() {
+            let now = starts(scene, &lease.nodes);
+            for node in lease.nodes.difference(&lease.gone) {
+                let went = match (lease.starts.get(node), now.get(node)) {
+                    (Some(before), Some(now)) => !before.is_same_process(*now),
+                    (None, _) | (_, None) => scene.snapshot.down.contains(node),
+                };
+                if went {
+                    gone.push((lease.id, *node));
+                }
+            }
+        }
+        for (id, node) in gone {
+            self.keeper.edit(|doc| {
+                if let Some(lease) = doc.leases.get_mut(&id) {
+                    lease.gone.insert(node);
+                }
+            });
+        }
+    }
+
+    /// Measures every lease's return, and ends those whose nodes are proven back.
+    pub(super) fn prove(&mut self, scene: &Scene<'_, '_>) {
+        let leases: Vec<Lease> = self.keeper.wanted().leases.values().cloned().collect();
+        let usual = usual(&self.keeper.wanted().returns);
+        for lease in leases {
+            let staged = self.watch.staged.get(&lease.id).copied();
+            let waited = staged.map_or(Duration::ZERO, |at| scene.now.mono.since(at));
+            match wait(scene, &lease, waited) {
+                Some(wait) => self.measure(scene.now, lease.id, wait, usual),
+                None if lease.stage.ends_by_proof() => self.end_proven(scene, &lease),
+                None => self.measure(scene.now, lease.id, Wait::Window(Duration::ZERO), usual),
+            }
+        }
+    }
+
+    fn measure(&mut self, now: Now, lease: LeaseId, wait: Wait, usual: Option<Duration>) {
+        let before = self.measured.get(&lease);
+        let same = before.filter(|before| before.wait == wait);
+        let unchanged_since = same.map_or(now.mono, |before| before.unchanged_since);
+        self.measured.insert(
+            lease,
+            Measured {
+                wait,
+                unchanged_since,
+                usual,
+            },
+        );
+    }
+
+    fn end_proven(&mut self, scene: &Scene<'_, '_>, lease: &Lease) {
+        let now = scene.now;
+        let gone = !lease.gone.is_empty();
+        let took = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
+        let took = Duration::from_nanos(took.unwrap_or(0));
+        self.keeper.note(
+            now.wall,
+            What::ProvenBack {
+                lease: lease.id,
+                nodes: lease.nodes.clone(),
+                gone,
+                seconds: took.as_secs(),
+            },
+        );
+        if gone && lease.stage != Stage::Unannounced {
+            self.keeper.edit(|doc| {
+                doc.returns.push(took);
+                let surplus = doc.returns.len().saturating_sub(RETURNS_KEPT);
+                doc.returns.drain(..surplus);
+            });
+        }
+        let how = if gone {
+            End::ProvenBack
+        } else {
+            End::NeverGone
+        };
+        self.finish(lease, how, now);
+    }
+}
+
+impl Measured {
+    /// For how long nothing has changed, where that is worth a look.
+    pub(in crate::gate) fn stuck(&self, now: Mono) -> Option<Duration> {
+        let moving = matches!(self.wait, Wait::ToGo | Wait::Window(_));
+        let unchanged = now.since(self.unchanged_since);
+        (!moving && unchanged >= NO_PROGRESS).then_some(unchanged)
+    }
+}
+
+/// What the return of a lease's nodes still waits for; `None`: they are proven back, or proven
+/// never to have gone.
+///
+/// Whoever says "finished" before its node has gone at all must not be believed at once: a stop
+/// that was ordered may still come. So where not every node was seen to go, a whole window has to
+/// pass since then.
+fn wait(scene: &Scene<'_, '_>, lease: &Lease, waited: Duration) -> Option<Wait> {
+    let snapshot = scene.snapshot;
+    let missing = lease
+        .nodes
+        .iter()
+        .copied()
+        .filter(|node| snapshot.down.contains(node) || !snapshot.expected.contains_key(node));
+    let missing: BTreeSet<_> = missing.collect();
+    if !missing.is_empty() {
+        let starting = missing.iter().find_map(|node| starting(snapshot, *node));
+        return Some(starting.unwrap_or(Wait::Down(missing)));
+    }
+    let all_gone = lease.nodes.is_subset(&lease.gone);
+    if !all_gone && !lease.stage.ends_by_proof() {
+        return Some(Wait::ToGo);
+    }
+    if let Some(wait) = lease
+        .nodes
+        .iter()
+        .find_map(|node| recovering(snapshot, *node))
+    {
+        return Some(wait);
+    }
+    let out_of_sync = out_of_sync(snapshot, &lease.nodes);
+    if out_of_sync > 0 {
+        return Some(Wait::OutOfSync(out_of_sync));
+    }
+    if !scene.healthy {
+        return Some(Wait::Health);
+    }
+    let required = scene.window.required;
+    if !scene.window.settled {
+        let held = scene.window.healthy_for.unwrap_or_default();
+        return Some(Wait::Window(whole_seconds(required.saturating_sub(held))));
+    }
+    if !all_gone && waited < required {
+        return Some(Wait::Window(whole_seconds(required.saturating_sub(waited))));
+    }
+    None
+}
+
+/// What a node that counts as down is doing, when its page tells.
+fn starting(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Wait> {
+    recovering(snapshot, node).or_else(|| {
+        let runs = snapshot.jmx(node).is_ok() && snapshot.link(node).is_err();
+        let state = gauge(snapshot, node, Metric::BrokerState)?;
+        // 1: starting. It waits in there for its registration (reference `kafka-lab.md` 5).
+        (runs && state == 1).then_some(Wait::Registration(node))
+    })
+}
+
+fn recovering(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Wait> {
+    let logs = gauge(snapshot, node, Metric::RemainingLogsToRecover)?;
+    (logs > 0).then_some(Wait::Recovering(node, logs))
+}
+
+fn gauge(snapshot: &Snapshot<'_>, node: NodeId, metric: Metric) -> Option<u64> {
+    let page = snapshot.jmx(node).ok()?;
+    crate::checks::gauges::count(page.facts, metric)
+        .value()
+        .copied()
+}
+
+fn out_of_sync(snapshot: &Snapshot<'_>, nodes: &BTreeSet<NodeId>) -> usize {
+    let rows = snapshot.merged.rows.iter();
+    let out = |row: &crate::evidence::merged::MergedPartition<'_>| {
+        let mut held = row.replicas.iter().filter(|node| nodes.contains(node));
+        held.any(|node| !row.in_sync(*node))
+    };
+    rows.filter(|row| out(row)).count()
+}
+
+fn usual(returns: &[Duration]) -> Option<Duration> {
+    let mut sorted = returns.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// Steps of a second: what is shown must not change with every judgement.
+const fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs() + if span.subsec_nanos() > 0 { 1 } else { 0 })
+}
