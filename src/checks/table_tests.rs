@@ -17,6 +17,10 @@ const OF_THE_MACHINE: &[Reason] = &[
     Reason::ClockJumped,
     Reason::Settling,
     Reason::Hold,
+    Reason::NodeHold,
+    Reason::SlotTaken,
+    Reason::NoProgress,
+    Reason::RegistrationStalled,
     Reason::EngineFailed,
     Reason::ViewExpired,
     Reason::StoreUnavailable,
@@ -173,7 +177,7 @@ fn a_healthy_cluster_allows_open_as_a_whole() {
         Scene::healthy_kafka(),
     ] {
         scene.snapshot(|snapshot| {
-            let evaluation = evaluate(snapshot);
+            let evaluation = evaluate(snapshot, snapshot);
             assert!(evaluation.allows_open(), "{:#?}", evaluation.findings());
             assert_eq!(evaluation.nodes.len(), snapshot.expected.len());
             assert_eq!(evaluation.progress_proven, snapshot.policy.mode.kafka());
@@ -203,7 +207,7 @@ fn whatever_kind_goes_missing_stale_or_wrong_the_whole_does_not_open() {
             for spoil in spoils {
                 let mut scene = healthy.clone();
                 spoil(&mut scene, kind);
-                let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+                let opens = scene.snapshot(|snapshot| evaluate(snapshot, snapshot).allows_open());
                 assert!(!opens, "{kind} in {:?}", scene.policy.mode);
             }
         }
@@ -220,7 +224,7 @@ fn any_one_source_that_goes_silent_keeps_the_whole_from_opening() {
         for slot in healthy.reports.keys() {
             let mut scene = healthy.clone();
             scene.reports.remove(slot);
-            let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+            let opens = scene.snapshot(|snapshot| evaluate(snapshot, snapshot).allows_open());
             assert!(!opens, "without {} of {}", slot.1, slot.0);
         }
     }
@@ -231,7 +235,7 @@ fn a_killed_broker_is_named_at_once() {
     let mut scene = Scene::healthy_kraft();
     scene.kill(2);
     scene.snapshot(|snapshot| {
-        let evaluation = evaluate(snapshot);
+        let evaluation = evaluate(snapshot, snapshot);
         let findings = evaluation.findings();
         let first = findings.first().map(|finding| finding.severity);
         assert_eq!(first, Some(Severity::Block));
@@ -267,7 +271,7 @@ fn a_starved_gate_accuses_no_node() {
 fn two_pages_of_one_exporter_do_not_stand_for_two_nodes() {
     let mut scene = Scene::healthy_jmx();
     scene.page(2, |page| page.start_time = Known::Is(1_699_000_001.0));
-    let opens = scene.snapshot(|snapshot| evaluate(snapshot).allows_open());
+    let opens = scene.snapshot(|snapshot| evaluate(snapshot, snapshot).allows_open());
     assert!(!opens);
 }
 
@@ -276,7 +280,7 @@ fn a_leftover_registration_only_warns() {
     let mut scene = Scene::healthy_kraft();
     super::samples::leftover(&mut scene);
     scene.snapshot(|snapshot| {
-        let evaluation = evaluate(snapshot);
+        let evaluation = evaluate(snapshot, snapshot);
         assert!(evaluation.allows_open(), "{:#?}", evaluation.findings());
     });
 }

@@ -330,7 +330,7 @@ fn fifty_thousand_partitions_take_milliseconds() {
             assert!(took.as_millis() < 1_000, "{took:?}");
             #[expect(clippy::disallowed_methods, reason = "a stopwatch in a test")]
             let start = Instant::now();
-            let evaluation = super::table::evaluate(snapshot);
+            let evaluation = super::table::evaluate(snapshot, snapshot);
             eprintln!("evaluate: {:?}", start.elapsed());
             assert_eq!(evaluation.allows_open(), !killed);
         });

@@ -124,6 +124,12 @@ impl Chain {
         match (self, beat.healthy) {
             (Self::Broken, true) => Self::anew(beat),
             (Self::Broken, false) => Self::Broken,
+            // A process may be another one without a connection having been seen to end.
+            (Self::Healthy { last, .. }, true)
+                if another_life(beat.starts.keys(), &last, &beat) =>
+            {
+                Self::anew(beat)
+            }
             (Self::Healthy { began, since, .. }, true) => Self::on(began, since, beat),
             (Self::Healthy { began, since, last }, false) => match beat.blip {
                 Some(nodes) => Self::Paused {
@@ -168,7 +174,7 @@ impl Chain {
                 true,
             ) => {
                 let pause = beat.at.since(at);
-                let restarted = another_life(&nodes, &last, &beat);
+                let restarted = another_life(nodes.iter(), &last, &beat);
                 if pause >= BLIP || restarted || beat.signature != last.signature {
                     Self::anew(beat)
                 } else if same_lives(&nodes, &last, &beat, at) {
@@ -188,10 +194,14 @@ impl Chain {
     }
 }
 
-/// Whether a disturbed node has shown that it is another process than before: then there is
+/// Whether one of these nodes has shown that it is another process than before: then there is
 /// nothing to wait for, the window starts again.
-fn another_life(nodes: &BTreeSet<NodeId>, before: &Beat, after: &Beat) -> bool {
-    nodes.iter().any(
+fn another_life<'a>(
+    mut nodes: impl Iterator<Item = &'a NodeId>,
+    before: &Beat,
+    after: &Beat,
+) -> bool {
+    nodes.any(
         |node| match (before.starts.get(node), after.starts.get(node)) {
             (Some((old, _)), Some((new, _))) => (old - new).abs() >= 2.0,
             (None, _) | (_, None) => false,
@@ -370,6 +380,18 @@ mod tests {
             window.beat(beat, valid_until);
             assert_eq!(window.is_heard_anew(), anew, "second {second}");
         }
+    }
+
+    #[test]
+    fn another_process_starts_it_again_though_nothing_was_disturbed() {
+        let restarted = |second| {
+            let mut beat = beat(second, true);
+            beat.starts.insert(NodeId(1), (200.0, beat.at));
+            beat
+        };
+        let mut beats: Vec<_> = (0..5).map(|s| beat(s, true)).collect();
+        beats.extend((5..=7).map(restarted));
+        assert_eq!(run(beats), Some(2));
     }
 
     #[test]

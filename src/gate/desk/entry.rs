@@ -275,7 +275,22 @@ fn unjudged() -> Finding {
     )
 }
 
-fn not_yet(scene: &Scene<'_, '_>, decision: Decision) -> Next {
+/// "No" is never an `open`: where the cluster would let the nodes go, it is the store that has not
+/// confirmed the lease.
+pub(super) fn not_yet(scene: &Scene<'_, '_>, decision: Decision) -> Next {
+    let decision = match decision.state {
+        State::Closed | State::Unknown => decision,
+        State::Open => {
+            let mut finding = Finding::new(
+                Reason::StoreUnavailable,
+                Subject::Cluster,
+                "the store has not confirmed the lease",
+                "a lease that survives a restart of the gate",
+            );
+            finding.severity = Severity::Block;
+            scene.course.decision(scene.now, &[finding])
+        }
+    };
     Next::Answer(Reply::Verdict(Answered::Decided {
         decision,
         evaluated: scene.now,

@@ -21,7 +21,7 @@ use super::keep::{CommitId, Keeper};
 use super::lease::{Hold, Lease, LeaseId, Owner, Stage};
 use super::machine::Effect;
 use super::parts::{LeaseView, WindowView};
-use super::question::{Answered, Change, Changed, Entry, Refusal, Reply, Ticket};
+use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
 use super::seen::Seen;
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
@@ -396,7 +396,8 @@ impl Desk {
 
     fn serve(&mut self, scene: &Scene<'_, '_>, item: Pending, out: &mut Vec<Effect>) {
         let over = scene.now.mono >= item.until;
-        let (ticket, until) = (item.ticket, item.until);
+        let (ticket, mut until) = (item.ticket, item.until);
+        let decided = matches!(item.what, Waits::Evidence(_));
         let next = match item.what {
             Waits::Evidence(entry) => self.consider(scene, entry, over),
             Waits::Grant(entry, lease) => self.confirm(scene, entry, lease, over),
@@ -407,10 +408,9 @@ impl Desk {
             Next::Answer(reply) => out.push(Effect::Reply(ticket, reply)),
             Next::Wait(what) => {
                 // The store gets a patience of its own after the evidence has had one.
-                let until = match &what {
-                    Waits::Grant(..) => until.max(scene.now.mono.plus(PATIENCE)),
-                    Waits::Evidence(_) | Waits::End(_) | Waits::Write(_) => until,
-                };
+                if decided && matches!(what, Waits::Grant(..)) {
+                    until = scene.now.mono.plus(PATIENCE);
+                }
                 self.pending.push(Pending {
                     ticket,
                     until,
@@ -444,10 +444,7 @@ impl Desk {
             .filter(|finding| finding.severity != Severity::Warn)
             .collect();
         findings.extend(entry::own_general(scene));
-        Next::Answer(Reply::Verdict(Answered::Decided {
-            decision: scene.course.decision(scene.now, &findings),
-            evaluated: scene.now,
-        }))
+        entry::not_yet(scene, scene.course.decision(scene.now, &findings))
     }
 
     fn written(&self, awaited: Awaited, over: bool) -> Next {

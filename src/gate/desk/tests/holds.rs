@@ -1,0 +1,95 @@
+//! Holds, and nodes that are retired.
+
+use std::time::Duration;
+
+use super::{Bed, owner};
+use crate::checks::reason::Reason;
+use crate::evidence::ids::{NodeId, Role};
+use crate::gate::question::{Change, Changed, Refusal, Reply};
+use crate::gate::state::State;
+
+fn hold(node: Option<NodeId>, ttl: Option<u64>) -> Change {
+    Change::Hold {
+        node,
+        author: owner("ann"),
+        reason: String::from("disk being changed"),
+        ttl: ttl.map(Duration::from_secs),
+    }
+}
+
+#[test]
+fn a_hold_closes_at_once_and_is_lifted_only_by_hand_or_by_its_end() {
+    let mut bed = Bed::new();
+    assert!(matches!(
+        bed.change(hold(None, None)),
+        Reply::Changed(Changed::Hold(Some(_)))
+    ));
+    assert_eq!(bed.state(), State::Closed);
+    assert!(
+        bed.enter("jenkins", &[1])
+            .unwrap_err()
+            .contains(&Reason::Hold)
+    );
+    bed.restart();
+    bed.run(10);
+    assert!(
+        bed.reasons().contains(&Reason::Hold),
+        "it survives a restart"
+    );
+    let lift = Change::Lift {
+        node: None,
+        by: owner("ben"),
+    };
+    assert_eq!(
+        bed.change(lift.clone()),
+        Reply::Changed(Changed::Hold(None))
+    );
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+    assert_eq!(bed.change(lift), Reply::Refused(Refusal::NothingHeld));
+    bed.change(hold(None, Some(5)));
+    assert_eq!(bed.state(), State::Closed);
+    bed.run(6);
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+}
+
+#[test]
+fn a_hold_on_a_node_concerns_that_node() {
+    let mut bed = Bed::new();
+    bed.change(hold(Some(NodeId(2)), None));
+    assert_eq!(bed.node_state(2), State::Closed);
+    assert_eq!(bed.node_state(1), State::Open);
+    // Without a target every node has to be free to go.
+    assert_eq!(bed.state(), State::Closed);
+    assert!(
+        bed.enter("jenkins", &[2])
+            .unwrap_err()
+            .contains(&Reason::NodeHold)
+    );
+    assert!(bed.enter("jenkins", &[1]).is_ok());
+}
+
+#[test]
+fn a_node_is_retired_when_nobody_names_it_any_more() {
+    let mut bed = Bed::new();
+    let retire = |id| Change::Retire {
+        node: NodeId(id),
+        by: owner("ann"),
+    };
+    let reply = bed.change(retire(2));
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::StillExpected { .. })),
+        "{reply:?}"
+    );
+    // A broker that was there once.
+    bed.doc.known_nodes.insert(NodeId(7), Role::BROKER);
+    bed.restart();
+    bed.run(8);
+    assert_ne!(bed.state(), State::Open);
+    assert_eq!(
+        bed.change(retire(7)),
+        Reply::Changed(Changed::Retired(NodeId(7)))
+    );
+    bed.run(4);
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+    assert!(!bed.doc.known_nodes.contains_key(&NodeId(7)));
+}

@@ -1,0 +1,301 @@
+//! Entering, leaving, and the proof of return.
+
+use super::{Bed, WINDOW, owner};
+use crate::checks::reason::Reason;
+use crate::evidence::known::Known;
+use crate::evidence::scene::set;
+use crate::gate::event::What;
+use crate::gate::lease::{End, Stage, Token};
+use crate::gate::question::{Answered, Change, Changed, Refusal, Reply};
+use crate::gate::state::State;
+
+fn over(reply: &Reply) -> Option<&End> {
+    match reply {
+        Reply::Over(ended) => Some(&ended.how),
+        _ => None,
+    }
+}
+
+#[test]
+fn one_node_at_a_time() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    assert_eq!((lease.token, lease.stage), (Token(1), Stage::Held));
+    assert_eq!(lease.starts.len(), 1);
+    assert!(bed.doc.leases.contains_key(&lease.id), "durable before go");
+    let why = bed.enter("rundeck", &[2]).unwrap_err();
+    assert!(why.contains(&Reason::SlotTaken), "{why:?}");
+    // A grant counts as a node down, though nobody has stopped anything yet.
+    assert_eq!(bed.state(), State::Closed);
+    assert_eq!(bed.node_state(2), State::Closed);
+    assert!(bed.reasons().contains(&Reason::SlotTaken));
+    assert!(
+        bed.reasons().contains(&Reason::WouldLeaveLastCopy)
+            || bed.reasons().contains(&Reason::WouldLoseMinIsr)
+    );
+}
+
+#[test]
+fn the_same_owner_asking_again_gets_the_same_lease() {
+    let mut bed = Bed::new();
+    let first = bed.enter("jenkins", &[1]).unwrap();
+    let again = bed.enter("jenkins", &[1]).unwrap();
+    assert_eq!((first.id, first.token), (again.id, again.token));
+    let other = bed.enter("jenkins", &[2]).unwrap_err();
+    assert!(other.contains(&Reason::SlotTaken));
+}
+
+#[test]
+fn whoever_asks_again_after_something_broke_is_told_so_and_keeps_the_lease() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(2);
+    let why = bed.enter("jenkins", &[1]).unwrap_err();
+    assert!(!why.is_empty());
+    assert!(bed.doc.leases.contains_key(&lease.id));
+    bed.up(2, before);
+    let why = bed.enter("jenkins", &[1]).unwrap_err();
+    assert!(
+        why.contains(&Reason::SlotTaken),
+        "node 2 went unannounced: {why:?}"
+    );
+    bed.run(WINDOW + 2);
+    assert_eq!(bed.enter("jenkins", &[1]).unwrap().token, lease.token);
+}
+
+#[test]
+fn nothing_is_given_in_a_cluster_that_is_not_well() {
+    let mut bed = Bed::new();
+    bed.down(2);
+    let why = bed.enter("jenkins", &[1]).unwrap_err();
+    assert!(why.contains(&Reason::NodeUnreachable), "{why:?}");
+    assert!(bed.doc.leases.values().all(|lease| lease.owner.is_none()));
+}
+
+#[test]
+fn nodes_that_nobody_knows_are_named() {
+    let mut bed = Bed::new();
+    let ticket = bed.ask_enter("jenkins", &[1, 9], crate::gate::lease::Action::Restart);
+    let reply = bed.await_reply(ticket);
+    assert_eq!(reply, Reply::Verdict(Answered::NoSuchNodes(set(&[9]))));
+}
+
+#[test]
+fn a_node_is_back_when_it_went_and_is_whole_for_a_window() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    bed.run(5);
+    assert!(over(&bed.leave("jenkins", &[1])).is_none(), "it is down");
+    bed.up(1, before);
+    assert!(over(&bed.leave("jenkins", &[1])).is_none(), "no window yet");
+    assert!(bed.enter("rundeck", &[2]).is_err());
+    bed.run(WINDOW + 1);
+    let reply = bed.leave("jenkins", &[1]);
+    assert_eq!(over(&reply), Some(&End::ProvenBack), "{reply:?}");
+    // A question asked again gets the same answer.
+    assert_eq!(over(&bed.leave("jenkins", &[1])), Some(&End::ProvenBack));
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+    assert_eq!(bed.enter("rundeck", &[2]).unwrap().token, Token(2));
+    assert_eq!(bed.doc.returns.len(), 1);
+}
+
+#[test]
+fn a_process_that_only_looks_back_is_not_back() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    // The connection is back and the page shows the old start time: the same process.
+    let now = bed.scene.now;
+    bed.scene = before.clone();
+    bed.scene.now = now;
+    bed.run(WINDOW + 1);
+    assert!(over(&bed.leave("jenkins", &[1])).is_none());
+    bed.run(1);
+    assert!(
+        over(&bed.leave("jenkins", &[1])).is_none(),
+        "the stop may still come"
+    );
+    bed.run(WINDOW + 1);
+    assert_eq!(over(&bed.leave("jenkins", &[1])), Some(&End::NeverGone));
+}
+
+#[test]
+fn who_says_finished_before_the_node_went_waits_for_a_whole_window() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.run(20);
+    assert!(over(&bed.leave("jenkins", &[1])).is_none());
+    // The stop that was ordered comes late.
+    let before = bed.down(1);
+    bed.run(2);
+    assert!(bed.enter("rundeck", &[2]).is_err());
+    bed.up(1, before);
+    bed.run(WINDOW + 2);
+    assert_eq!(over(&bed.leave("jenkins", &[1])), Some(&End::ProvenBack));
+}
+
+#[test]
+fn only_the_owner_leaves() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let reply = bed.leave("rundeck", &[1]);
+    let owner = owner("rundeck");
+    assert_eq!(reply, Reply::Refused(Refusal::NotEntered { owner }));
+}
+
+#[test]
+fn the_end_of_its_time_frees_nobody_by_itself() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    bed.run(61);
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Expired);
+    assert!(bed.enter("rundeck", &[2]).is_err());
+    bed.up(1, before);
+    bed.run(WINDOW + 2);
+    assert!(bed.doc.leases.is_empty(), "free by itself once it is back");
+    assert!(bed.enter("rundeck", &[2]).is_ok());
+    assert!(
+        bed.happened()
+            .iter()
+            .any(|what| matches!(what, What::Expired { .. }))
+    );
+}
+
+#[test]
+fn an_expired_lease_on_a_node_that_never_went_is_free_after_a_window() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.run(60);
+    assert!(bed.enter("rundeck", &[2]).is_err());
+    bed.run(WINDOW + 1);
+    assert!(bed.enter("rundeck", &[2]).is_ok());
+    assert_eq!(bed.doc.ended.last().unwrap().how, End::NeverGone);
+}
+
+#[test]
+fn renewing_moves_the_end_and_needs_the_newest_token() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let renew = |token| Change::Renew {
+        lease: lease.id,
+        token,
+        ttl: std::time::Duration::from_secs(60),
+    };
+    bed.run(50);
+    let reply = bed.change(renew(lease.token));
+    assert!(
+        matches!(reply, Reply::Changed(Changed::Lease(_))),
+        "{reply:?}"
+    );
+    bed.run(40);
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
+    let reply = bed.change(renew(Token(0)));
+    assert!(matches!(reply, Reply::Refused(Refusal::OldToken { .. })));
+    bed.run(30);
+    let reply = bed.change(renew(lease.token));
+    assert!(matches!(
+        reply,
+        Reply::Refused(Refusal::NotHeld { .. } | Refusal::NoSuchLease(_))
+    ));
+}
+
+#[test]
+fn a_broken_lease_is_free_and_the_owner_is_told_who_did_it() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let (by, reason) = (owner("ann"), String::from("pipeline deleted"));
+    bed.change(Change::Break {
+        lease: lease.id,
+        by: by.clone(),
+        reason: reason.clone(),
+    });
+    assert!(bed.doc.leases.is_empty());
+    let reply = bed.leave("jenkins", &[1]);
+    assert_eq!(over(&reply), Some(&End::Broken { by, reason }));
+    assert!(bed.enter("rundeck", &[2]).is_ok());
+}
+
+#[test]
+fn a_restart_that_nobody_asked_for_takes_the_slot() {
+    let mut bed = Bed::new();
+    let before = bed.down(3);
+    bed.run(6);
+    assert!(bed.reasons().contains(&Reason::SlotTaken));
+    bed.up(3, before);
+    bed.run(1);
+    assert!(bed.enter("jenkins", &[1]).is_err());
+    bed.run(WINDOW + 1);
+    assert!(bed.enter("jenkins", &[1]).is_ok());
+}
+
+#[test]
+fn a_restart_so_quick_that_only_its_start_time_shows_takes_the_slot() {
+    let mut bed = Bed::new();
+    let started = bed.scene.now.wall.as_seconds();
+    bed.scene
+        .page(2, |page| page.start_time = Known::Is(started));
+    bed.tick();
+    assert!(
+        bed.reasons().contains(&Reason::SlotTaken),
+        "{:?}",
+        bed.reasons()
+    );
+    bed.run(WINDOW + 2);
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+}
+
+#[test]
+fn a_blip_of_the_network_takes_no_slot() {
+    let mut bed = Bed::new();
+    let before = bed.down(3);
+    let now = bed.scene.now;
+    bed.scene = before;
+    bed.scene.now = now;
+    bed.run(1);
+    assert!(!bed.reasons().contains(&Reason::SlotTaken));
+}
+
+#[test]
+fn a_gate_never_blocks_its_own_cure() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.down(1);
+    bed.run(61);
+    assert!(
+        bed.enter("ann", &[1]).is_err(),
+        "a restart needs a healthy cluster"
+    );
+    let repair = bed.repair("ann", &[1]).unwrap();
+    assert!(repair.token > lease.token);
+    // The first owner is told that somebody has taken over.
+    let reply = bed.leave("jenkins", &[1]);
+    assert!(
+        matches!(over(&reply), Some(End::TakenOver { .. })),
+        "{reply:?}"
+    );
+    assert_eq!(bed.doc.leases.len(), 1);
+}
+
+#[test]
+fn a_repair_that_would_make_it_worse_is_refused() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.down(1);
+    let why = bed.repair("ann", &[2]).unwrap_err();
+    assert!(why.contains(&Reason::SlotTaken), "{why:?}");
+    assert!(
+        why.contains(&Reason::WouldLoseMinIsr) || why.contains(&Reason::WouldLeaveLastCopy),
+        "{why:?}"
+    );
+}
+
+#[test]
+fn several_nodes_are_one_lease() {
+    let mut bed = Bed::new();
+    let why = bed.enter("jenkins", &[1, 2]).unwrap_err();
+    assert!(!why.is_empty(), "two of three replicas");
+    let lease = bed.enter("jenkins", &[1, 101]).unwrap();
+    assert_eq!(lease.nodes, set(&[1, 101]));
+}
