@@ -6,6 +6,7 @@
 //! - [`cycle`]: one fault, from before it to the next `open`;
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
+//! - [`plan`]: the proof `plan`;
 //! - [`exporter`]: an exporter that says what it is told to;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
@@ -15,6 +16,7 @@ pub mod exporter;
 pub mod faults;
 pub mod gate;
 mod modes;
+pub mod plan;
 pub mod report;
 pub mod situations;
 mod watch;
