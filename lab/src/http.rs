@@ -1,4 +1,4 @@
-//! One GET, for pages of the JMX exporter and of the gate.
+//! One request: pages of the JMX exporter, questions to the gate.
 
 use std::io;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -49,7 +50,26 @@ pub async fn get(
     page.map_err(|_| HttpError::Timeout { port, deadline })?
 }
 
+/// Posts to a path of the gate that changes something; only the status is of interest.
+///
+/// # Errors
+/// When there is no whole answer within the deadline.
+pub async fn post(port: u16, path: &str, deadline: Duration) -> Result<u16, HttpError> {
+    let request = Request::post(path).header("x-upgrade-gate", "1");
+    let answer = tokio::time::timeout(deadline, send(port, request)).await;
+    let (status, _) = answer.map_err(|_| HttpError::Timeout { port, deadline })??;
+    Ok(status)
+}
+
 async fn fetch(port: u16, path: &str, accept: &str) -> Result<Bytes, HttpError> {
+    let request = Request::get(path).header("accept", accept);
+    match send(port, request).await? {
+        (200, page) => Ok(page),
+        (status, _) => Err(HttpError::Status { port, status }),
+    }
+}
+
+async fn send(port: u16, request: Builder) -> Result<(u16, Bytes), HttpError> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await;
     let stream = stream.map_err(|source| HttpError::Connect { port, source })?;
     let read = |source| HttpError::Read { port, source };
@@ -57,17 +77,13 @@ async fn fetch(port: u16, path: &str, accept: &str) -> Result<Bytes, HttpError> 
     let (mut sender, connection) = handshake.map_err(read)?;
     // Ends by itself when the sender is dropped; its error also reaches the answer below.
     let driver = tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = request
         .header("host", format!("127.0.0.1:{port}"))
-        .header("accept", accept)
         .body(Empty::<Bytes>::new())
         .map_err(|source| HttpError::Request { port, source })?;
     let answer = sender.send_request(request).await.map_err(read)?;
     let status = answer.status().as_u16();
-    if status != 200 {
-        return Err(HttpError::Status { port, status });
-    }
     let page = answer.into_body().collect().await.map_err(read)?.to_bytes();
     driver.abort();
-    Ok(page)
+    Ok((status, page))
 }

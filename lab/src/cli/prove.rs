@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use lab::prove::{faults, plan, situations};
+use lab::prove::{faults, plan, roll, situations};
 
 /// The proofs.
 #[derive(Debug, Subcommand)]
@@ -11,6 +11,8 @@ pub enum What {
     Kill(faults::Args),
     /// That the gate stays closed until a restarted broker is really back
     Restart(faults::Args),
+    /// A whole roll by `upgrade-gate exec` beside a second orchestrator, and two rolls gone wrong
+    Roll(roll::Args),
     /// What the gate says about stopping nodes, for every layout of replicas
     Plan,
     /// What the gate says in situations that no kill or restart makes
@@ -23,6 +25,7 @@ impl What {
         match self {
             Self::Kill(args) => faults::run("kill", &args).await,
             Self::Restart(args) => faults::run("restart", &args).await,
+            Self::Roll(args) => roll::run(&args).await,
             Self::Plan => plan::run().await,
             Self::Situations => situations::run().await,
         }

@@ -81,7 +81,7 @@ impl Answer {
 }
 
 /// The program beside this one, in the same target folder.
-fn program() -> Result<PathBuf> {
+pub(super) fn program() -> Result<PathBuf> {
     let here = std::env::current_exe().context("find this program's folder")?;
     let folder = here.parent().context("find this program's folder")?;
     let candidates = [folder.join("upgrade-gate"), folder.join("../upgrade-gate")];

@@ -7,6 +7,7 @@
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
 //! - [`plan`]: the proof `plan`;
+//! - [`roll`]: the proof `roll`;
 //! - [`exporter`]: an exporter that says what it is told to;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
@@ -18,5 +19,6 @@ pub mod gate;
 mod modes;
 pub mod plan;
 pub mod report;
+pub mod roll;
 pub mod situations;
 mod watch;
