@@ -325,6 +325,14 @@ async fn failed_log_dir(table: &mut Table<'_>) -> Result<()> {
     let third = cluster.node(3)?;
     let second = cluster.dir().join("second-log-dir");
     std::fs::create_dir_all(&second).context("make a second log dir")?;
+    // A log dir that is not formatted keeps a broker from starting; its directory id is made at
+    // the first start (KIP-858).
+    let formatted = std::fs::read_to_string(third.data().join("meta.properties"))?;
+    let lines = formatted
+        .lines()
+        .filter(|line| !line.starts_with("directory.id"));
+    let formatted: String = lines.map(|line| format!("{line}\n")).collect();
+    std::fs::write(second.join("meta.properties"), &formatted).context("format it")?;
     let dirs = format!("{},{}", third.data().display(), second.display());
     third.stop_and_wait().await?;
     third
@@ -344,6 +352,7 @@ async fn failed_log_dir(table: &mut Table<'_>) -> Result<()> {
     table.row("a failed log dir on it", "3", failed).await?;
     std::fs::remove_file(&second).context("take the file away")?;
     std::fs::create_dir_all(&second).context("give a new disk")?;
+    std::fs::write(second.join("meta.properties"), formatted).context("format it")?;
     third.stop_and_wait().await?;
     third.start(None).await?;
     cluster.wait_full_isr(PATIENCE).await?;
