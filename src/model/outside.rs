@@ -53,6 +53,13 @@ impl Cluster {
         self.nodes.get(&id).map(|node| node.image.as_ref())
     }
 
+    /// Every broker's log dirs are in use.
+    #[must_use]
+    pub fn disks_online(&self) -> bool {
+        let mut disks = self.nodes.values().map(|node| &node.disks);
+        disks.all(|disks| disks.offline.is_empty())
+    }
+
     /// The spec it was made from.
     #[must_use]
     pub fn spec(&self) -> &Spec {

@@ -155,7 +155,7 @@ fn sabotages_are_caught() {
         let began = Instant::now();
         let outcomes = run(
             1..1 + trials,
-            |seed| Order::new(seed, Depth::Machine).broken(sabotage),
+            |seed| Order::broken(seed, Depth::Machine, sabotage),
             |outcomes| caught(outcomes) >= CAUGHT,
         );
         let first = outcomes.iter().find(|o| !o.lies.is_empty());

@@ -11,7 +11,8 @@ use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::regression::{Regression, shrink};
-use lab::simulate::{Depth, Order, Sabotage, run};
+use lab::simulate::plan::{Plan, Slant};
+use lab::simulate::{Depth, Kind, Order, Sabotage, run};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub struct Args {
     /// Let the rules in use today judge the same trials
     #[arg(long)]
     rival: bool,
+    /// Only plans of this kind
+    #[arg(long, value_enum, value_name = "KIND")]
+    plan: Option<Kind>,
     /// Break the gate, and see that the oracle notices
     #[arg(long, value_enum, default_value_t = Sabotage::None)]
     sabotage: Sabotage,
@@ -55,11 +59,20 @@ struct Proof {
 
 impl Args {
     fn order(&self, seed: u64) -> Order {
-        Order {
-            story: self.story,
-            rivals: self.rival,
-            ..Order::new(seed, self.depth).broken(self.sabotage)
+        let mut order = match self.sabotage {
+            Sabotage::None => Order::new(seed, self.depth),
+            broken => Order::broken(seed, self.depth, broken),
+        };
+        if let Some(kind) = self.plan {
+            let slant = Slant {
+                kind: Some(kind),
+                ..self.sabotage.slant()
+            };
+            order.plan = Plan::slanted(seed, slant);
         }
+        order.story = self.story;
+        order.rivals = self.rival;
+        order
     }
 
     /// Runs it; blocks.
