@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use upgrade_gate::evidence::policy::Mode;
 
 use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::regression::{Regression, shrink};
 use lab::simulate::plan::{Plan, Slant};
+
+
 use lab::simulate::{Depth, Kind, Order, Sabotage, run};
 
 /// What to simulate.
@@ -32,6 +35,9 @@ pub struct Args {
     /// Only plans of this kind
     #[arg(long, value_enum, value_name = "KIND")]
     plan: Option<Kind>,
+    /// Only gates that read this: kafka+jmx, kafka or jmx
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
     /// Break the gate, and see that the oracle notices
     #[arg(long, value_enum, default_value_t = Sabotage::None)]
     sabotage: Sabotage,
@@ -57,19 +63,24 @@ struct Proof {
     figures: Figures,
 }
 
+fn mode(text: &str) -> Result<Mode, String> {
+    let all = [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx];
+    let found = all.into_iter().find(|mode| mode.as_str() == text);
+    found.ok_or_else(|| format!("no mode {text}"))
+}
+
 impl Args {
     fn order(&self, seed: u64) -> Order {
-        let mut order = match self.sabotage {
-            Sabotage::None => Order::new(seed, self.depth),
-            broken => Order::broken(seed, self.depth, broken),
-        };
-        if let Some(kind) = self.plan {
-            let slant = Slant {
-                kind: Some(kind),
-                ..self.sabotage.slant()
-            };
-            order.plan = Plan::slanted(seed, slant);
-        }
+        let mut order = Order::broken(seed, self.depth, self.sabotage);
+        let slant = self.sabotage.slant();
+        order.plan = Plan::slanted(
+            seed,
+            Slant {
+                kind: self.plan.or(slant.kind),
+                mode: self.mode.or(slant.mode),
+                ..slant
+            },
+        );
         order.story = self.story;
         order.rivals = self.rival;
         order

@@ -185,7 +185,7 @@ impl Course {
     /// Operators ask, and go when they may.
     fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said) {
         for roll in &mut self.rolls {
-            let asked = roll.asks(cluster).filter(|_| roll.is_due(self.now));
+            let asked = roll.asks(self.now, cluster);
             let Some(op) = roll.act(self.now, cluster, said) else {
                 let safe = |node| !truth.of_node.contains_key(node);
                 if asked.as_ref().is_some_and(safe) {

@@ -144,6 +144,8 @@ pub struct Figures {
     pub judgements: u64,
     /// Trials in which the gate opened at all.
     pub opened: usize,
+    /// Seeds of trials in which it did not.
+    pub never_opened_seeds: Vec<u64>,
     /// False opens.
     pub false_opens: usize,
     /// Seeds of trials with false opens.
@@ -174,6 +176,7 @@ impl Figures {
         let sum = |part: fn(&Outcome) -> Duration| outcomes.iter().map(part).sum::<Duration>();
         let steps: u64 = outcomes.iter().map(|o| o.restarts).sum();
         let needless = Waits::of(outcomes.iter().flat_map(|o| o.needless.iter().copied()));
+        let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
         Self {
             trials: outcomes.len(),
@@ -182,6 +185,7 @@ impl Figures {
             simulated_hours: seconds(sum(|o| o.length)) / 3600.0,
             judgements: outcomes.iter().map(|o| o.steps).sum(),
             opened: outcomes.iter().filter(|o| !o.open.is_zero()).count(),
+            never_opened_seeds: never.map(|o| o.seed).collect(),
             false_opens: outcomes.iter().map(|o| o.lies.len()).sum(),
             false_open_seeds: lying.map(|o| o.seed).collect(),
             open_seconds: seconds(sum(|o| o.open)),
@@ -300,13 +304,15 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}",
+            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}, \
+             not in {:?}",
             self.trials,
             self.first_seed,
             self.steps,
             self.simulated_hours,
             self.judgements,
-            self.opened
+            self.opened,
+            self.never_opened_seeds
         )?;
         writeln!(
             f,

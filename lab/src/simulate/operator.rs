@@ -38,6 +38,8 @@ pub struct Roll {
     operator: Operator,
     left: Vec<NodeId>,
     due: Duration,
+    /// Since when it asks, where it does.
+    asks_from: Duration,
     state: State,
 }
 
@@ -54,6 +56,7 @@ impl Roll {
         Self {
             left: operator.nodes.clone(),
             due: Duration::from_millis(operator.begins),
+            asks_from: Duration::from_millis(operator.begins),
             state: State::Asks,
             operator: operator.clone(),
         }
@@ -65,8 +68,9 @@ impl Roll {
     }
 
     /// The node it asks about, if it waits for a go.
-    pub fn asks(&self, cluster: &Cluster) -> Option<NodeId> {
-        let first = *self.left.first().filter(|_| self.state == State::Asks)?;
+    pub fn asks(&self, now: Duration, cluster: &Cluster) -> Option<NodeId> {
+        let asking = self.state == State::Asks && now >= self.asks_from;
+        let first = *self.left.first().filter(|_| asking)?;
         let votes = |id: NodeId| {
             let spec = cluster.spec().nodes.iter().find(|node| node.id == id);
             spec.is_some_and(|node| node.roles.controller)
@@ -77,11 +81,6 @@ impl Roll {
         Some(others.next().copied().unwrap_or(first))
     }
 
-    /// Whether it does something now.
-    pub fn is_due(&self, now: Duration) -> bool {
-        now >= self.due
-    }
-
     /// What it does now, given what it is told.
     pub fn act(&mut self, now: Duration, cluster: &Cluster, said: &Said) -> Option<Op> {
         if now < self.due {
@@ -89,7 +88,7 @@ impl Roll {
         }
         match self.state {
             State::Asks => {
-                let node = self.asks(cluster)?;
+                let node = self.asks(now, cluster)?;
                 self.due = now + Duration::from_millis(self.operator.every);
                 let go = said.open || (self.operator.by_node && said.nodes.contains(&node));
                 if !go {
@@ -113,6 +112,7 @@ impl Roll {
             }
             State::Waits(node) => {
                 self.due = now + Duration::from_millis(self.operator.pause);
+                self.asks_from = self.due;
                 self.state = State::Asks;
                 Some(match &self.operator.to {
                     Some(release) => Op::Upgrade(node, release.clone()),
