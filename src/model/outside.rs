@@ -40,6 +40,13 @@ impl Cluster {
         self.committing()
     }
 
+    /// Whose place it is to be the active controller, whether it can commit anything or not. On
+    /// ZooKeeper that ends with its session.
+    #[must_use]
+    pub fn controller_in_office(&self) -> Option<NodeId> {
+        self.quorum.leader
+    }
+
     /// The metadata that the active controller has committed: the truth, ahead of every node's
     /// own copy.
     #[must_use]

@@ -83,7 +83,8 @@ impl Course {
     pub fn new(world: Arc<World>, order: Order) -> Self {
         let setup = order.plan.setup.clone();
         world.set_targets(setup.targets.clone());
-        let compared = order.rivals && order.plan.operators.is_empty();
+        let unasked = order.plan.operators.is_empty();
+        let compared = order.rivals && unasked && setup.mode.kafka();
         Self {
             oracle: Oracle::new(Standard::EveryNodeUp, setup.mode),
             by_harm: compared.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
@@ -156,7 +157,7 @@ impl Course {
         let cluster = world.cluster();
         let truth = match &self.truth {
             Some((at, truth)) if *at == version => Arc::clone(truth),
-            Some(_) | None => Arc::new(Truth::of(&cluster, &self.cuts)),
+            Some(_) | None => Arc::new(Truth::of(&cluster, &self.cuts, self.setup.mode)),
         };
         self.truth = Some((version, Arc::clone(&truth)));
         if let Some(rivals) = &mut self.rivals {

@@ -160,6 +160,8 @@ pub struct Figures {
     pub needless: Waits,
     /// The same by cause, the costliest first.
     pub causes: Vec<Cause>,
+    /// The longest needless waits: seed, reason, seconds.
+    pub longest: Vec<(u64, &'static str, f64)>,
     /// By kind of plan.
     pub kinds: Vec<OfKind>,
     /// Rolls by the book of all trials: the gate says go.
@@ -193,6 +195,7 @@ impl Figures {
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
             causes: causes(outcomes),
+            longest: longest(outcomes),
             kinds: kinds(outcomes),
             rolls: vec![roll(OURS, outcomes.iter().map(|o| &o.rolled))],
             rival_rolls: rival_rolls(outcomes),
@@ -218,6 +221,17 @@ fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
     let mut causes: Vec<_> = causes.collect();
     causes.sort_by(|a, b| b.waits.sum.total_cmp(&a.waits.sum));
     causes
+}
+
+fn longest(outcomes: &[Outcome]) -> Vec<(u64, &'static str, f64)> {
+    let waits = outcomes.iter().flat_map(|o| {
+        let own = o.waits.iter();
+        own.map(|(reason, wait)| (o.seed, *reason, seconds(*wait)))
+    });
+    let mut waits: Vec<_> = waits.collect();
+    waits.sort_by(|a, b| b.2.total_cmp(&a.2));
+    waits.truncate(12);
+    waits
 }
 
 fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
@@ -327,6 +341,7 @@ impl fmt::Display for Figures {
         for cause in self.causes.iter().take(12) {
             writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
         }
+        writeln!(f, "the longest: {:?}", self.longest)?;
         for of in &self.kinds {
             writeln!(
                 f,

@@ -36,8 +36,8 @@ pub const ALLOWANCES: [(&str, Duration); 6] = [
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// What speaks against stopping anything, harm or not: nodes that are down.
-    pub general: Option<String>,
+    /// Nodes that are down: they speak against stopping anything, harm or not.
+    pub down: BTreeSet<NodeId>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
 }
@@ -45,16 +45,21 @@ pub struct Truth {
 impl Truth {
     /// Whether any node may be stopped.
     pub fn is_safe(&self) -> bool {
-        self.general.is_none() && self.of_node.is_empty()
+        self.down.is_empty() && self.of_node.is_empty()
     }
 
-    /// Looks at the model itself. `cuts` are the cuts between nodes that stand.
+    /// Looks at the model itself, for a gate that reads so much. `cuts` are the cuts between nodes
+    /// that stand.
     ///
-    /// On KRaft a broker that does not hear the active controller is useless at once, and it shows
+    /// On KRaft a node that does not hear the active controller is useless at once, and it shows
     /// in the quorum. On ZooKeeper a broker keeps its session while it does not hear the
     /// controller, and nothing shows before followers fall out of ISRs; it counts from then on.
-    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>) -> Self {
+    /// The same goes for brokers that ZooKeeper does not hear: they count once it says so.
+    /// In mode `jmx` as well: no page tells how far voters are, so that mode promises nothing
+    /// about voters that run and are cut off.
+    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>, mode: Mode) -> Self {
         let spec = cluster.spec();
+        let shows = mode.kafka() && !spec.zookeeper;
         let nodes = || spec.nodes.iter();
         // A broker's listener answers before the broker is back in service.
         let mut down = cluster.not_serving();
@@ -64,27 +69,30 @@ impl Truth {
                 .map(|node| node.id)
                 .filter(|id| cluster.link(*id, Listener::Controller) != Link::Accepts),
         );
-        let Some(active) = cluster.active_controller() else {
+        // Nobody but itself knows that a controller on ZooKeeper has lost its connection there,
+        // until the session ends.
+        let in_office = cluster.controller_in_office();
+        let in_office = in_office.filter(|id| spec.zookeeper && !down.contains(id));
+        let Some(active) = cluster.active_controller().or(in_office) else {
             let why = "no controller can commit";
             return Self {
-                general: Some(why.into()),
+                down,
                 of_node: nodes().map(|node| (node.id, why.into())).collect(),
             };
         };
         let deaf = nodes().map(|node| node.id);
         let deaf: BTreeSet<_> = deaf
-            .filter(|id| !spec.zookeeper && cuts.contains(&(active.min(*id), active.max(*id))))
+            .filter(|id| shows && cuts.contains(&(active.min(*id), active.max(*id))))
             .collect();
         let gone: BTreeSet<_> = down.union(&deaf).copied().collect();
         if gone.is_empty() && all_in_sync(cluster.committed_image()) && cluster.disks_online() {
             // Everything is there: what a stop does now it always does.
             return Self::default();
         }
-        let general = (!down.is_empty()).then(|| format!("{down:?} down"));
         let of_node = nodes().filter_map(|node| Some((node.id, harm(cluster, &gone, node.id)?)));
         Self {
             of_node: of_node.collect(),
-            general,
+            down,
         }
     }
 }
@@ -306,22 +314,29 @@ impl Oracle {
                 if let Some((id, at)) = dead {
                     return Some(format!("{id} was killed at {at:?}"));
                 }
-                if let (Some(_), Some(why)) = (&was?.general, &is.general) {
-                    return Some(why.clone());
+                // A node that is down at both moments.
+                let down: BTreeSet<_> = was?.down.intersection(&is.down).collect();
+                if !down.is_empty() && self.unbroken(now, allowed, |truth| !truth.down.is_empty()) {
+                    return Some(format!("{down:?} down"));
                 }
             }
             Standard::Harm => {}
         }
-        let was = was?;
-        let mut broken = was.of_node.keys().filter(|id| open(id));
-        let general = match self.standard {
-            Standard::Harm => None,
-            Standard::EveryNodeUp => is.general.as_ref(),
-        };
+        let mut broken = was?.of_node.keys().filter(|id| open(id));
         broken.find_map(|id| {
-            let why = general.or_else(|| is.of_node.get(id))?;
-            Some(format!("without {id}: {why}"))
+            let why = is.of_node.get(id)?;
+            let harms = |truth: &Truth| truth.of_node.contains_key(id);
+            let lies = self.unbroken(now, allowed, harms);
+            lies.then(|| format!("without {id}: {why}"))
         })
+    }
+
+    /// Whether it was so all the time since, where that is long: in 20 s one accident can be over
+    /// and the next one begin.
+    fn unbroken(&self, now: Duration, allowed: Duration, so: impl Fn(&Truth) -> bool) -> bool {
+        let since = now.saturating_sub(allowed);
+        let recent = self.past.iter().filter(|(at, _)| *at >= since);
+        allowed < PAGE || recent.map(|(_, truth)| truth).all(|truth| so(truth))
     }
 
     fn note_needless(&mut self, now: Duration, safe: bool, open: bool) -> bool {

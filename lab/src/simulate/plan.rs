@@ -124,9 +124,12 @@ impl Plan {
         let mode = slant.mode.unwrap_or(mode);
         let spec = spec(seed, slant, &mut random);
         let configured = random.between(0, 1) == 0;
+        let jmx = mode == Mode::Jmx;
         let mut maker = Maker {
+            // Without log ends the window is 45 s and more.
+            slow: Duration::from_secs(if jmx { 36 } else { 0 }),
             // Without the protocol nobody tells who is there and what for.
-            setup: Setup::new(mode, configured || mode == Mode::Jmx),
+            setup: Setup::new(mode, configured || jmx),
             drill: Drill::new(&spec),
             operators: Vec::new(),
             end: Duration::ZERO,
@@ -203,7 +206,9 @@ fn spec(seed: u64, slant: Slant, random: &mut Random) -> Spec {
     // Nobody should; some do.
     spec.settings.unclean_leader_election = random.between(0, 9) == 0;
     spec.family = random.pick(&[Family::Default, Family::Flat]);
-    spec.dynamic_quorum = random.between(0, 1) == 0 && !spec.zookeeper;
+    // KIP-853 came with 3.9.
+    let may_change = !spec.zookeeper && spec.finalized >= Release::V3_9;
+    spec.dynamic_quorum = random.between(0, 1) == 0 && may_change;
     spec
 }
 
@@ -215,6 +220,8 @@ struct Maker {
     slant: Slant,
     spec: Spec,
     random: Random,
+    /// How much longer than usual it takes to open.
+    slow: Duration,
 }
 
 impl Maker {
@@ -296,7 +303,7 @@ impl Maker {
     /// A moment in the middle of it.
     fn somewhere(&mut self) -> Duration {
         let end = u64::try_from(self.end.as_millis()).expect("a short trial");
-        self.random.millis(14_000, end.clamp(15_000, 120_000))
+        self.slow + self.random.millis(14_000, end.clamp(15_000, 120_000))
     }
 
     fn which(&mut self) -> Episode {
@@ -307,12 +314,12 @@ impl Maker {
     }
 
     fn accidents(&mut self, (few, many): (u64, u64)) {
-        let mut at = self.random.millis(16_000, 30_000);
+        let mut at = self.slow + self.random.millis(16_000, 30_000);
         for _ in 0..self.random.between(few, many) {
             let episode = self.which();
             at = self.drill.episode(episode, at, &mut self.random);
             // Time to heal and open again, or not quite.
-            at += self.random.millis(8_000, 40_000);
+            at += self.slow + self.random.millis(8_000, 40_000);
         }
         self.end = self.end.max(at);
     }
@@ -361,12 +368,13 @@ impl Maker {
         // In mode jmx a page counts for up to 20 s: who asks sooner after a stop is told of before.
         let jmx = self.setup.mode == Mode::Jmx;
         let pauses: &[u64] = if jmx { &[20_000] } else { &[0, 500, 3_000] };
-        let begins = self.random.between(14_000, 24_000);
-        let allowed = PER_NODE * u32::try_from(nodes.len()).expect("few nodes");
-        self.end = self.end.max(Duration::from_millis(begins) + allowed);
+        let begins = self.slow + self.random.millis(14_000, 24_000);
+        let allowed = PER_NODE + self.slow;
+        let allowed = allowed * u32::try_from(nodes.len()).expect("few nodes");
+        self.end = self.end.max(begins + allowed);
         self.operators.push(Operator {
             nodes,
-            begins,
+            begins: u64::try_from(begins.as_millis()).expect("a short trial"),
             every: self.random.pick(&[500, 2_000, 5_000]),
             by_node: self.random.between(0, 1) == 0,
             kills: self.random.between(0, 3) == 0,
