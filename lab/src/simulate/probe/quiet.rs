@@ -42,7 +42,8 @@ struct Sign {
     operated: u64,
     offset: i64,
     active: Option<NodeId>,
-    nodes: Vec<(u64, bool)>,
+    /// Life, whether it accepts connections, and how much of the metadata it has published.
+    nodes: Vec<(u64, bool, Option<i64>)>,
 }
 
 impl Quiet {
@@ -65,7 +66,8 @@ impl Quiet {
                 .map(|node| {
                     let up = accepts(node.id, node.roles.broker, Listener::Broker)
                         && accepts(node.id, node.roles.controller, Listener::Controller);
-                    (cluster.life(node.id), up)
+                    let image = cluster.published_image(node.id);
+                    (cluster.life(node.id), up, image.map(|image| image.offset))
                 })
                 .collect(),
         };
@@ -73,7 +75,9 @@ impl Quiet {
             self.sign = sign;
             self.since = Some(now);
         }
-        let up = self.sign.active.is_some() && self.sign.nodes.iter().all(|(_, up)| *up);
+        let newest = Some(self.sign.offset);
+        let mut nodes = self.sign.nodes.iter();
+        let up = self.sign.active.is_some() && nodes.all(|(_, up, has)| *up && *has == newest);
         let calm = self.since.is_some_and(|since| now.since(since) >= CALM);
         let rests = calm && up && !cut && (self.rests || all_in_sync(cluster.committed_image()));
         if !rests && self.rests {
