@@ -11,9 +11,8 @@ use upgrade_gate::evidence::policy::Mode;
 use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
-use lab::simulate::regression::{Regression, shrink};
 use lab::simulate::plan::{Plan, Slant};
-
+use lab::simulate::regression::{Regression, shrink};
 
 use lab::simulate::{Depth, Kind, Order, Sabotage, run};
 

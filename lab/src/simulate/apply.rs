@@ -65,9 +65,7 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
             release.is_some_and(|release| cluster.start(id, Some(release)).is_ok())
         }
         Op::Throttle(id, ms) => cluster.set_throttle(id, Duration::from_millis(ms)).is_ok(),
-        Op::PageTime(id, ms) => cluster
-            .set_page_time(id, Duration::from_millis(ms))
-            .is_ok(),
+        Op::PageTime(id, ms) => cluster.set_page_time(id, Duration::from_millis(ms)).is_ok(),
         Op::Rate(rate) => cluster.set_rate("orders", rate).is_ok(),
         Op::ZooKeeperCut(id, cut) => cluster.cut_zookeeper(id, cut).is_ok(),
         // Done to the gate, not to the cluster.

@@ -85,8 +85,10 @@ impl Course {
         world.set_targets(setup.targets.clone());
         let unasked = order.plan.operators.is_empty();
         let compared = order.rivals && unasked && setup.mode.kafka();
+        let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
+        oracle.excuses = !setup.is_right();
         Self {
-            oracle: Oracle::new(Standard::EveryNodeUp, setup.mode),
+            oracle,
             by_harm: compared.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
             rivals: compared.then(|| Rivals::new(&order.plan.spec)),
             cuts: Cuts::new(),
@@ -248,14 +250,14 @@ impl Course {
             return;
         }
         self.restarts += u64::from(op.stops_a_node());
-        if let Some(oracle) = &mut self.by_harm {
-            oracle.share_kills(&self.oracle);
-        }
         if let Some(rivals) = &mut self.rivals {
             rivals.notice(&op, self.now, &self.oracle);
         }
         if self.now < self.stalled {
             self.oracle.gate_stands_still();
+        }
+        if let Some(oracle) = &mut self.by_harm {
+            oracle.share_kills(&self.oracle);
         }
         if self.order.story {
             self.story.push(format!("{:?} -- {op}", self.now));
@@ -270,6 +272,7 @@ impl Course {
 
     fn reload(&mut self, setup: Setup) {
         let same = self.setup.same_sources(&setup);
+        self.oracle.excuses = !setup.is_right();
         self.setup = setup;
         self.world.set_targets(self.setup.targets.clone());
         if same && self.wish.is_none() {

@@ -93,6 +93,8 @@ pub struct Drill {
     pub controllers: Vec<NodeId>,
     /// What happens, in no order.
     pub ops: Vec<(Duration, Op)>,
+    /// Who is hit, if not anybody.
+    pub favourite: Option<NodeId>,
     zookeeper: bool,
 }
 
@@ -108,6 +110,7 @@ impl Drill {
                 .map(|n| n.id)
                 .collect(),
             ops: Vec::new(),
+            favourite: None,
             zookeeper: spec.zookeeper,
         }
     }
@@ -120,6 +123,7 @@ impl Drill {
     /// An episode; says when it is over.
     pub fn episode(&mut self, what: Episode, at: Duration, random: &mut Random) -> Duration {
         let node = random.pick(&self.all);
+        let node = self.favourite.unwrap_or(node);
         match what {
             Episode::Down => self.down(at, node, random),
             Episode::TwoDown => {

@@ -83,6 +83,8 @@ pub struct OfKind {
     pub false_opens: usize,
     /// Open on a truth already unsafe, within the allowance, in seconds.
     pub exposed_seconds: f64,
+    /// Stops by operators who were told to go that did harm before anybody had to notice.
+    pub harmful_within_allowance: u64,
     /// Needless waits.
     pub needless: Waits,
 }
@@ -243,6 +245,7 @@ fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
             steps: own().map(|o| o.restarts).sum(),
             false_opens: own().map(|o| o.lies.len()).sum(),
             exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
+            harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
             needless: Waits::of(own().flat_map(|o| o.needless.iter().copied())),
         }
     };
@@ -345,8 +348,15 @@ impl fmt::Display for Figures {
         for of in &self.kinds {
             writeln!(
                 f,
-                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {}",
-                of.kind, of.trials, of.steps, of.false_opens, of.exposed_seconds, of.needless
+                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon \
+                 to tell, {}",
+                of.kind,
+                of.trials,
+                of.steps,
+                of.false_opens,
+                of.exposed_seconds,
+                of.harmful_within_allowance,
+                of.needless
             )?;
         }
         for (what, rolls) in [

@@ -90,6 +90,8 @@ pub struct Slant {
     pub idle: bool,
     /// No cluster on ZooKeeper.
     pub kraft: bool,
+    /// What goes wrong goes wrong with the node of the highest id.
+    pub last: bool,
 }
 
 /// A whole trial.
@@ -137,6 +139,9 @@ impl Plan {
             spec,
             random,
         };
+        if slant.last {
+            maker.drill.favourite = maker.drill.all.iter().max().copied();
+        }
         maker.make(kind);
         maker.drill.ops.sort_by_key(|(at, _)| *at);
         Self {

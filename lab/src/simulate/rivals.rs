@@ -126,7 +126,9 @@ impl Rivals {
     /// Rules that have seen nothing yet.
     pub fn new(spec: &Spec) -> Self {
         let oracle = || Oracle::new(Standard::Harm, Mode::KafkaJmx);
-        let followers = RULES.into_iter().map(|rule| (Follower::new(rule), oracle()));
+        let followers = RULES
+            .into_iter()
+            .map(|rule| (Follower::new(rule), oracle()));
         Self {
             sight: Sight::new(spec),
             followers: followers.collect(),
@@ -166,7 +168,10 @@ impl Rivals {
 
 /// The same roll with each rule as the one who says go.
 pub fn rolls(order: &Order) -> Vec<Rolled> {
-    RULES.into_iter().map(|rule| roll(order, Follower::new(rule))).collect()
+    RULES
+        .into_iter()
+        .map(|rule| roll(order, Follower::new(rule)))
+        .collect()
 }
 
 fn roll(order: &Order, mut follower: Follower) -> Rolled {

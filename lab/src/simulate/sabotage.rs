@@ -92,7 +92,12 @@ impl Sabotage {
                 kraft: true,
                 ..accidents(&[Episode::OldIsr])
             },
-            Self::IdentityUnchecked => accidents(&[Episode::Down, Episode::TwoDown]),
+            // The last node's address leads to another one.
+            Self::IdentityUnchecked => Slant {
+                last: true,
+                ..accidents(&[Episode::Down, Episode::Flap])
+            },
+            Self::NodesFromMetadata => accidents(&[Episode::Down, Episode::TwoDown, Episode::Flap]),
             Self::WallClock => accidents(&[Episode::BlindClock]),
             Self::NoExpiry => accidents(&[Episode::GateStops]),
             Self::None
@@ -100,7 +105,6 @@ impl Sabotage {
             | Self::LastKnown
             | Self::LastPageAndLink
             | Self::MissingAsZero
-            | Self::NodesFromMetadata
             | Self::OpenDebounce => Slant::default(),
         }
     }

@@ -43,6 +43,11 @@ impl Setup {
         }
     }
 
+    /// Whether there is no mistake in it.
+    pub fn is_right(&self) -> bool {
+        self.left_out.is_empty() && self.targets.is_empty()
+    }
+
     /// The nodes it names.
     pub fn nodes(&self, spec: &Spec) -> BTreeMap<ids::NodeId, Role> {
         let nodes = spec.nodes.iter().filter(|_| self.configured);

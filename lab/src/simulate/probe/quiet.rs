@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use upgrade_gate::evidence::jmx::JmxFacts;
-use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::collect::schedule::row;
+use upgrade_gate::evidence::jmx::JmxFacts;
 use upgrade_gate::evidence::report::FactKind;
+use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
