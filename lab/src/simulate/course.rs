@@ -131,7 +131,7 @@ impl Course {
     }
 
     /// The moment of the next look, while there is one.
-    pub fn next(&mut self) -> Option<Duration> {
+    pub fn next_look(&mut self) -> Option<Duration> {
         let caught = self.order.sabotage != Sabotage::None && !self.oracle.lies.is_empty();
         let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
         let goes_on = self.now < self.order.plan.end && !caught && !rolled;

@@ -151,7 +151,8 @@ pub fn run(order: Order) -> Outcome {
     let plan = &order.plan;
     let reads_all = plan.setup.mode == Mode::KafkaJmx;
     // One roll in four: each is made sixteen times.
-    let compared = order.rivals && reads_all && plan.kind == Kind::Book && order.seed % 4 == 0;
+    let compared =
+        order.rivals && reads_all && plan.kind == Kind::Book && order.seed.is_multiple_of(4);
     let again = compared.then(|| order.clone());
     let mut outcome = match order.depth {
         Depth::Machine => machine(order),
@@ -179,7 +180,7 @@ fn machine(order: Order) -> Outcome {
     let judge = judge(&world, &order);
     let mut probe = Probe::new(&world, &order.plan.spec, &order.plan.setup, judge);
     let mut course = Course::new(world, order);
-    while let Some(now) = course.next() {
+    while let Some(now) = course.next_look() {
         course.world.set_elapsed(now);
         if !course.is_stalled() {
             match course.wish() {
@@ -203,7 +204,7 @@ async fn drivers(order: Order) -> Outcome {
     let judge = judge(&world, &order);
     let mut gate = Gate::start(&world, &order.plan.spec, &order.plan.setup, judge);
     let mut course = Course::new(world, order);
-    while let Some(now) = course.next() {
+    while let Some(now) = course.next_look() {
         if course.is_stalled() {
             tokio::time::sleep_until(course.world.at(now)).await;
         } else {
