@@ -46,6 +46,12 @@ pub struct Args {
     /// against needless waiting, each value on the same trials
     #[arg(long)]
     curve: bool,
+    /// Another shortest window, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    shortest_window: Option<u64>,
+    /// Another quiet time of leadership, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    leadership_quiet: Option<u64>,
     /// Shrink the first lie to few operations and write it here
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
@@ -65,10 +71,19 @@ struct Proof {
     figures: Figures,
 }
 
-/// Values of `Policy::shortest_window` that are tried, in seconds.
-const SHORTEST_WINDOWS: [u64; 9] = [0, 1, 2, 3, 5, 7, 10, 15, 20];
-/// Values of `Policy::leadership_quiet` that are tried, in seconds.
-const LEADERSHIP_QUIETS: [u64; 5] = [0, 2, 5, 10, 20];
+/// Values of `Policy::shortest_window` and `Policy::leadership_quiet` that are tried, in seconds.
+const CURVE: [(u64, u64); 10] = [
+    (0, 0),
+    (1, 1),
+    (2, 2),
+    (3, 3),
+    (5, 5),
+    (7, 7),
+    (10, 10),
+    (20, 20),
+    (0, 10),
+    (10, 0),
+];
 
 /// `docs/proof/curve.json`.
 #[derive(Debug, Serialize)]
@@ -126,24 +141,27 @@ impl Args {
                 ..slant
             },
         );
+        let tuned = &mut order.plan.setup.tuned;
+        if let Some(seconds) = self.shortest_window {
+            tuned.shortest_window = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.leadership_quiet {
+            tuned.leadership_quiet = Duration::from_secs(seconds);
+        }
         order.story = self.story;
         order.rivals = self.rival;
         order
     }
 
-    /// Every value of one time, the other at its default.
+    /// Every pair of times, on the same trials.
     fn draw(&self) -> Result<()> {
         let header = Header::new("curve", Vec::new());
         let mut points = Vec::new();
-        let windows = SHORTEST_WINDOWS.map(|seconds| Tuned {
-            shortest_window: Duration::from_secs(seconds),
-            ..Tuned::default()
-        });
-        let quiets = LEADERSHIP_QUIETS.map(|seconds| Tuned {
-            leadership_quiet: Duration::from_secs(seconds),
-            ..Tuned::default()
-        });
-        for tuned in windows.into_iter().chain(quiets) {
+        for (window, quiet) in CURVE {
+            let tuned = Tuned {
+                shortest_window: Duration::from_secs(window),
+                leadership_quiet: Duration::from_secs(quiet),
+            };
             let seeds = self.seed..self.seed.saturating_add(self.trials);
             let order = |seed| {
                 let mut order = self.order(seed);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::evidence::policy::{Mode, Policy};
+use upgrade_gate::gate::doc::GateDoc;
 use upgrade_gate::model::Cluster;
 
 use super::apply::apply;
+use super::leases::{Ledger, Mail};
 use super::operator::Roll;
 use super::ops::{Cuts, Op};
 use super::oracle::{Oracle, Said, Standard, Truth};
@@ -27,6 +29,10 @@ const AFTER: Duration = Duration::from_secs(5);
 pub trait Speaker {
     /// What it says now.
     fn says(&self) -> Said;
+    /// What its store has, where it has one.
+    fn stored(&self) -> Option<&GateDoc> {
+        None
+    }
     /// The code of the first reason why it does not say open.
     fn first_reason(&self) -> &'static str;
     /// Why it does not say open, the first reason first.
@@ -57,6 +63,9 @@ pub struct Course {
     /// What operators do at the next look.
     decided: Vec<Op>,
     rolls: Vec<Roll>,
+    /// Between those who roll by leases and the gate.
+    pub mail: Mail,
+    ledger: Ledger,
     rolled: Rolled,
     over_since: Option<Duration>,
     now: Duration,
@@ -96,6 +105,8 @@ impl Course {
             next: 0,
             decided: Vec::new(),
             rolls: order.plan.operators.iter().map(Roll::new).collect(),
+            mail: Mail::default(),
+            ledger: Ledger::default(),
             rolled: Rolled::new(OURS, order.plan.operators.len()),
             over_since: None,
             now: Duration::ZERO,
@@ -132,7 +143,8 @@ impl Course {
 
     /// The moment of the next look, while there is one.
     pub fn next_look(&mut self) -> Option<Duration> {
-        let caught = self.order.sabotage != Sabotage::None && !self.oracle.lies.is_empty();
+        let found = !self.oracle.lies.is_empty() || !self.ledger.grants.are_sound();
+        let caught = self.order.sabotage != Sabotage::None && found;
         let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
         let goes_on = self.now < self.order.plan.end && !caught && !rolled;
         self.now += self.pace;
@@ -176,7 +188,7 @@ impl Course {
         let needless = self
             .oracle
             .judge(self.now, Arc::clone(&truth), &cluster, &said);
-        self.roll(&cluster, &truth, &said);
+        self.roll(&cluster, &truth, &said, speaker.stored());
         drop(cluster);
         self.account(needless, speaker);
         if self.order.story {
@@ -186,10 +198,10 @@ impl Course {
     }
 
     /// Operators ask, and go when they may.
-    fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said) {
+    fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said, stored: Option<&GateDoc>) {
         for roll in &mut self.rolls {
             let asked = roll.asks(self.now, cluster);
-            let Some(op) = roll.act(self.now, cluster, said) else {
+            let Some(op) = roll.act(self.now, cluster, said, &mut self.mail) else {
                 let safe = |node| !truth.of_node.contains_key(node);
                 if asked.as_ref().is_some_and(safe) {
                     self.rolled.waits_needlessly(self.pace);
@@ -201,11 +213,25 @@ impl Course {
             }
             self.decided.push(op);
         }
+        self.account_leases(stored);
         let over = self.rolls.iter().all(Roll::is_over) && !self.rolls.is_empty();
         let done = self.next >= self.order.plan.ops.len() && self.decided.is_empty();
         if over && done {
             self.over_since.get_or_insert(self.now);
         }
+    }
+
+    /// What was told of leases, held against the truth.
+    fn account_leases(&mut self, stored: Option<&GateDoc>) {
+        for lease in std::mem::take(&mut self.mail.told) {
+            let node = lease.nodes.first().map_or(0, |node| node.0);
+            let harm = self.oracle.would_harm(node);
+            self.ledger.told(self.now, &lease, harm.as_ref(), stored);
+        }
+        for lease in std::mem::take(&mut self.mail.over) {
+            self.ledger.over(lease);
+        }
+        self.ledger.look(self.now, stored);
     }
 
     fn operate(&mut self) {
@@ -233,6 +259,7 @@ impl Course {
                 let until = self.now + Duration::from_millis(*millis);
                 self.stalled = self.stalled.max(until);
                 self.gone = true;
+                self.mail.lose();
                 self.begin();
                 true
             }
@@ -337,6 +364,7 @@ impl Course {
             story: self.story,
             verdicts: self.verdicts,
             rolled,
+            grants: self.ledger.grants,
             rivals: ours.into_iter().chain(rivals).collect(),
             rolls: Vec::new(),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::leases::Grants;
 use super::plan::Kind;
 use super::rivals::{OURS, Rolled, Score};
 use super::trial::Outcome;
@@ -164,6 +165,8 @@ pub struct Figures {
     pub causes: Vec<Cause>,
     /// The longest needless waits: seed, reason, seconds.
     pub longest: Vec<(u64, &'static str, f64)>,
+    /// What came of leases, where somebody took some.
+    pub grants: Option<GrantsRow>,
     /// By kind of plan.
     pub kinds: Vec<OfKind>,
     /// Rolls by the book of all trials: the gate says go.
@@ -198,6 +201,7 @@ impl Figures {
             needless,
             causes: causes(outcomes),
             longest: longest(outcomes),
+            grants: grants(outcomes),
             kinds: kinds(outcomes),
             rolls: vec![roll(OURS, outcomes.iter().map(|o| &o.rolled))],
             rival_rolls: rival_rolls(outcomes),
@@ -236,6 +240,41 @@ fn longest(outcomes: &[Outcome]) -> Vec<(u64, &'static str, f64)> {
     waits
 }
 
+/// What came of leases.
+#[derive(Clone, Debug, Serialize)]
+pub struct GrantsRow {
+    /// Times that somebody was told "go".
+    pub go: u64,
+    /// Of these, how many would have done harm, with time enough to notice.
+    pub false_grants: u64,
+    /// Of these, how many would have done harm, before that.
+    pub too_soon_to_tell: u64,
+    /// Told "go" beside somebody else who was out.
+    pub doubled: u64,
+    /// Told "go", and the lease is gone without an end.
+    pub lost: u64,
+    /// Fencing tokens that did not grow.
+    pub old_tokens: u64,
+    /// Seeds of trials in which something of that went wrong.
+    pub bad_seeds: Vec<u64>,
+}
+
+fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
+    let all = outcomes
+        .iter()
+        .fold(Grants::default(), |sum, outcome| sum.and(&outcome.grants));
+    let bad = outcomes.iter().filter(|o| !o.grants.are_sound());
+    (all.go > 0).then(|| GrantsRow {
+        go: all.go,
+        false_grants: all.false_go,
+        too_soon_to_tell: all.too_soon,
+        doubled: all.doubled,
+        lost: all.lost,
+        old_tokens: all.old_tokens,
+        bad_seeds: bad.map(|outcome| outcome.seed).collect(),
+    })
+}
+
 fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
     let of = |kind: Kind| {
         let own = || outcomes.iter().filter(move |o| o.kind == kind);
@@ -249,7 +288,8 @@ fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
             needless: Waits::of(own().flat_map(|o| o.needless.iter().copied())),
         }
     };
-    let kinds = Kind::SHARES.into_iter().map(|(kind, _)| of(kind));
+    let kinds = Kind::SHARES.into_iter().map(|(kind, _)| kind);
+    let kinds = kinds.chain([Kind::Leases]).map(of);
     kinds.filter(|of| of.trials > 0).collect()
 }
 
@@ -345,6 +385,19 @@ impl fmt::Display for Figures {
             writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
         }
         writeln!(f, "the longest: {:?}", self.longest)?;
+        if let Some(grants) = &self.grants {
+            writeln!(
+                f,
+                "leases: {} times go, {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
+                grants.go,
+                grants.false_grants,
+                grants.too_soon_to_tell,
+                grants.doubled,
+                grants.lost,
+                grants.old_tokens,
+                grants.bad_seeds
+            )?;
+        }
         for of in &self.kinds {
             writeln!(
                 f,

@@ -10,11 +10,13 @@ use upgrade_gate::evidence::policy::Policy;
 use upgrade_gate::evidence::report::Report;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::machine::{Effect, Input, Machine, Wanted};
+use upgrade_gate::gate::question::{Command, Reply, Ticket};
 use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
 use upgrade_gate::time::{Mono, Now};
 
 use super::course::Speaker;
+use super::leases::Flaky;
 use super::oracle::Said;
 use super::sabotage::{Sabotage, Saboteur};
 use super::world::WorldClock;
@@ -29,6 +31,8 @@ pub struct Judge {
     saboteur: Saboteur,
     sabotage: Sabotage,
     wanted: Option<Wanted>,
+    flaky: Option<Flaky>,
+    replies: Vec<(Ticket, Reply)>,
     /// How many judgements were made.
     pub steps: u64,
 }
@@ -48,6 +52,8 @@ impl Judge {
             saboteur,
             sabotage,
             wanted: None,
+            flaky: None,
+            replies: Vec::new(),
             steps: 0,
         }
     }
@@ -57,7 +63,41 @@ impl Judge {
         self.saboteur = Saboteur::new(self.sabotage);
         let policy = Arc::new(self.saboteur.policy(policy));
         self.view = None;
+        self.replies.clear();
+        if let Some(flaky) = &mut self.flaky {
+            flaky.forget();
+        }
         self.machine = restore(policy, &self.stored, self.now());
+    }
+
+    /// Keeps its document in a store of many moods.
+    #[must_use]
+    pub fn with_flaky_store(mut self, seed: u64) -> Self {
+        self.flaky = Some(Flaky::new(seed));
+        self
+    }
+
+    /// Somebody asks for a lease, or for its end.
+    pub fn ask(&mut self, ticket: Ticket, command: Command) {
+        let command = self.saboteur.command(ticket, command);
+        self.step(Input::Ask(ticket, command));
+    }
+
+    /// What it has answered since the last call.
+    pub fn replies(&mut self) -> Vec<(Ticket, Reply)> {
+        let replies = std::mem::take(&mut self.replies);
+        let now = self.now();
+        let told = |(ticket, reply)| (ticket, self.saboteur.reply(now, ticket, reply));
+        replies.into_iter().map(told).collect()
+    }
+
+    /// What has been found out of writes reaches the Machine.
+    pub fn hear_store(&mut self) {
+        let now = self.clock.0.elapsed();
+        let said = self.flaky.as_mut().map(|flaky| flaky.said(now));
+        for (id, stored) in said.unwrap_or_default() {
+            self.step(Input::Stored(id, stored));
+        }
     }
 
     /// The policy changed.
@@ -106,7 +146,15 @@ impl Judge {
                 match effect {
                     Effect::Publish(view) => self.view = Some((now.mono, view)),
                     Effect::Refresh(wanted) => self.wanted = self.wanted.max(Some(wanted)),
-                    Effect::Reply(..) => {}
+                    Effect::Reply(ticket, reply) => self.replies.push((ticket, reply)),
+                    Effect::Commit {
+                        id, expect, doc, ..
+                    } if self.flaky.is_some() => {
+                        let now = self.clock.0.elapsed();
+                        if let Some(flaky) = &mut self.flaky {
+                            flaky.commit(now, id, expect, doc, &mut self.stored);
+                        }
+                    }
                     Effect::Commit { id, doc, .. } => {
                         let revision = Revision(self.stored.0.0 + 1);
                         self.stored = (revision, doc);
@@ -129,6 +177,11 @@ impl Judge {
 }
 
 impl Speaker for Judge {
+    fn stored(&self) -> Option<&GateDoc> {
+        // A gate that counts no grants keeps none.
+        (self.sabotage != Sabotage::OwnGrants).then_some(&self.stored.1)
+    }
+
     fn says(&self) -> Said {
         let Some((published, view)) = &self.view else {
             return Said::default();

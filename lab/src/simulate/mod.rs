@@ -27,6 +27,7 @@ pub mod course;
 pub mod drill;
 pub mod figures;
 pub mod judge;
+pub mod leases;
 pub mod operator;
 pub mod ops;
 pub mod oracle;

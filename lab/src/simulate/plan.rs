@@ -47,6 +47,9 @@ pub enum Kind {
     Misconfigured,
     /// Nodes throttle it, or need long for their pages.
     Throttled,
+    /// Two rolls by leases at once, whose owners and whose gate die, on a store of many moods.
+    /// Only when asked for: it is judged by what owners were told.
+    Leases,
 }
 
 impl Kind {
@@ -244,6 +247,7 @@ impl Maker {
                 self.book(one);
                 self.book(other);
             }
+            Kind::Leases => self.two_by_leases(),
             Kind::TwoByHand => {
                 let (one, other) = self.halves();
                 for list in [one, other] {
@@ -295,6 +299,40 @@ impl Maker {
                 self.something();
             }
         }
+    }
+
+    /// Two orchestrators want the same nodes; owners and the gate itself die on the way.
+    fn two_by_leases(&mut self) {
+        // Verdicts by pages alone allow no what-if, and so no lease is worth much there.
+        self.setup.mode = self
+            .random
+            .pick(&[Mode::KafkaJmx, Mode::KafkaJmx, Mode::Kafka]);
+        for name in ["one", "other"] {
+            self.roll();
+            let ttl = self.random.pick(&[20_000, 60_000, 300_000]);
+            let end = u64::try_from(self.end.as_millis()).expect("a short trial");
+            let dies = self.random.between(20_000, end);
+            let dies = Some(dies).filter(|_| self.random.between(0, 2) == 0);
+            if let Some(operator) = self.operators.last_mut() {
+                operator.owner = Some(name.to_owned());
+                operator.ttl = ttl;
+                operator.dies = dies;
+            }
+            if let Some(dies) = dies {
+                // Somebody finds what it has left behind.
+                let found = Duration::from_millis(dies) + self.random.millis(5_000, 90_000);
+                self.drill.add(found, Op::StartAll);
+            }
+        }
+        for _ in 0..self.random.between(0, 3) {
+            let at = self.somewhere();
+            let away = self.random.pick(&[0, 100, 3_000, 20_000]);
+            self.drill.add(at, Op::GateRestart(away));
+        }
+        if self.random.between(0, 1) == 0 {
+            self.accident_within();
+        }
+        self.end += Duration::from_secs(60);
     }
 
     fn something(&mut self) {
@@ -386,6 +424,9 @@ impl Maker {
             away: self.random.pick(&[1_000, 5_000, 20_000]),
             pause: self.random.pick(pauses),
             to: newer.filter(|_| self.random.between(0, 1) == 0),
+            owner: None,
+            ttl: 0,
+            dies: None,
         });
     }
 

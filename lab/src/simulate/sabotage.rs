@@ -14,6 +14,9 @@ use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
 use upgrade_gate::evidence::partitions::{Builder, Partition, PartitionTable};
 use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceId};
+use upgrade_gate::gate::lease::{End, Ended, Lease, LeaseId, Owner, Stage, Token};
+use upgrade_gate::gate::question::{Answered, Command, Question, Reply, Ticket};
+use upgrade_gate::gate::state::State;
 use upgrade_gate::time::{Mono, Now};
 
 use super::drill::Episode;
@@ -53,13 +56,15 @@ pub enum Sabotage {
     WallClock,
     /// What was said last is said for ever.
     NoExpiry,
+    /// What it has granted counts for nothing: every entry is judged for itself.
+    OwnGrants,
     /// Bad news counts after five seconds, and until then the gate stays open.
     OpenDebounce,
 }
 
 impl Sabotage {
     /// Every way.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoWindow,
         Self::LastKnown,
         Self::LastPageAndLink,
@@ -71,6 +76,7 @@ impl Sabotage {
         Self::NodesFromMetadata,
         Self::WallClock,
         Self::NoExpiry,
+        Self::OwnGrants,
         Self::OpenDebounce,
     ];
 }
@@ -100,6 +106,10 @@ impl Sabotage {
             Self::NodesFromMetadata => accidents(&[Episode::Down, Episode::TwoDown, Episode::Flap]),
             Self::WallClock => accidents(&[Episode::BlindClock]),
             Self::NoExpiry => accidents(&[Episode::GateStops]),
+            Self::OwnGrants => Slant {
+                kind: Some(Kind::Leases),
+                ..Slant::default()
+            },
             Self::None
             | Self::NoWindow
             | Self::LastKnown
@@ -122,6 +132,9 @@ pub struct Saboteur {
     kind: Sabotage,
     good: BTreeMap<Slot, Report>,
     failing: BTreeMap<Slot, Mono>,
+    /// Entries and leaves that were made plain questions of.
+    asked: BTreeMap<Ticket, Command>,
+    given: BTreeMap<Owner, LeaseId>,
 }
 
 impl Saboteur {
@@ -131,6 +144,8 @@ impl Saboteur {
             kind,
             good: BTreeMap::new(),
             failing: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            given: BTreeMap::new(),
         }
     }
 
@@ -164,6 +179,72 @@ impl Saboteur {
         }
     }
 
+    /// What it is asked: without grants of its own, an entry is a question like any other.
+    pub fn command(&mut self, ticket: Ticket, command: Command) -> Command {
+        if self.kind != Sabotage::OwnGrants {
+            return command;
+        }
+        let question = match &command {
+            Command::Enter(entry) => Question {
+                nodes: entry.nodes.clone(),
+                newer_than: Some(entry.asked),
+            },
+            Command::Leave { nodes, .. } => Question {
+                nodes: nodes.clone(),
+                newer_than: None,
+            },
+            Command::Decide(_) | Command::Change(_) => return command,
+        };
+        self.asked.insert(ticket, command);
+        Command::Decide(question)
+    }
+
+    fn give(&mut self, owner: &Owner, id: LeaseId) -> LeaseId {
+        self.given.insert(owner.clone(), id);
+        id
+    }
+
+    /// What its answer is taken for.
+    pub fn reply(&mut self, now: Now, ticket: Ticket, reply: Reply) -> Reply {
+        let Some(asked) = self.asked.remove(&ticket) else {
+            return reply;
+        };
+        let open = matches!(
+            &reply,
+            Reply::Verdict(Answered::Decided { decision, .. }) if decision.state == State::Open
+        );
+        if !open {
+            return reply;
+        }
+        match asked {
+            Command::Enter(entry) => Reply::Go {
+                evaluated: now,
+                lease: Box::new(Lease {
+                    id: self.give(&entry.owner, LeaseId(ticket.0)),
+                    token: Token(ticket.0 + 1),
+                    owner: Some(entry.owner),
+                    nodes: entry.nodes,
+                    action: entry.action,
+                    stage: Stage::Held,
+                    granted_at: now.wall,
+                    stage_since: now.wall,
+                    expires_at: now.wall.plus(entry.ttl),
+                    starts: BTreeMap::new(),
+                    gone: BTreeSet::new(),
+                }),
+            },
+            Command::Leave { owner, nodes } => Reply::Over(Box::new(Ended {
+                id: self.given.get(&owner).copied().unwrap_or_default(),
+                token: Token(0),
+                owner: Some(owner),
+                nodes,
+                how: End::ProvenBack,
+                at: now.wall,
+            })),
+            Command::Decide(_) | Command::Change(_) => reply,
+        }
+    }
+
     /// What it is told.
     pub fn reports(
         &mut self,
@@ -173,7 +254,7 @@ impl Saboteur {
     ) -> (Vec<Report>, Vec<Slot>) {
         if matches!(
             self.kind,
-            Sabotage::None | Sabotage::NoWindow | Sabotage::NoExpiry
+            Sabotage::None | Sabotage::NoWindow | Sabotage::NoExpiry | Sabotage::OwnGrants
         ) {
             return (reports, dropped);
         }
@@ -243,7 +324,8 @@ impl Saboteur {
             | Sabotage::UnionOfIsrs
             | Sabotage::OneTable
             | Sabotage::WallClock
-            | Sabotage::NoExpiry => false,
+            | Sabotage::NoExpiry
+            | Sabotage::OwnGrants => false,
         };
         if !cover {
             return Some(report);
@@ -289,7 +371,8 @@ impl Saboteur {
             | Sabotage::IdentityUnchecked
             | Sabotage::NodesFromMetadata
             | Sabotage::WallClock
-            | Sabotage::NoExpiry => false,
+            | Sabotage::NoExpiry
+            | Sabotage::OwnGrants => false,
         };
         if !covers {
             return;

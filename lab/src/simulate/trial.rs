@@ -11,6 +11,7 @@ use upgrade_gate::model::Cluster;
 use super::collect::Gate;
 use super::course::{Course, Wish};
 use super::judge::Judge;
+use super::leases::Grants;
 use super::ops::Op;
 use super::oracle::FalseOpen;
 use super::plan::{Kind, Plan};
@@ -113,6 +114,8 @@ pub struct Outcome {
     pub verdicts: Vec<bool>,
     /// What came of the nodes that operators took down by the book.
     pub rolled: Rolled,
+    /// What came of leases.
+    pub grants: Grants,
     /// How the rules in use today, and the gate by the same standard, did (only when asked for).
     pub rivals: Vec<Score>,
     /// The same roll with each of them as the one who says go (only when asked for).
@@ -171,7 +174,11 @@ pub fn run(order: Order) -> Outcome {
 
 fn judge(world: &Arc<World>, order: &Order) -> Judge {
     let policy = order.plan.setup.policy(&order.plan.spec);
-    Judge::new(WorldClock(Arc::clone(world)), policy, order.sabotage)
+    let judge = Judge::new(WorldClock(Arc::clone(world)), policy, order.sabotage);
+    match order.plan.kind {
+        Kind::Leases => judge.with_flaky_store(order.seed),
+        _ => judge,
+    }
 }
 
 fn machine(order: Order) -> Outcome {
@@ -191,7 +198,12 @@ fn machine(order: Order) -> Outcome {
                 Some(Wish::Policy(policy)) => probe.judge.reload(policy),
                 None => {}
             }
+            probe.judge.hear_store();
+            for (ticket, command) in course.mail.sent() {
+                probe.judge.ask(ticket, command);
+            }
             probe.tick();
+            course.mail.receive(probe.judge.replies());
         }
         course.look(&probe.judge);
     }
@@ -216,7 +228,12 @@ async fn drivers(order: Order) -> Outcome {
                 Some(Wish::Policy(policy)) => gate.judge.reload(policy),
                 None => {}
             }
+            gate.judge.hear_store();
+            for (ticket, command) in course.mail.sent() {
+                gate.judge.ask(ticket, command);
+            }
             gate.run_until(now).await;
+            course.mail.receive(gate.judge.replies());
         }
         course.look(&gate.judge);
     }

@@ -9,7 +9,8 @@ use super::{Desk, Scene};
 use crate::checks::nodes::leftovers;
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
-use crate::evidence::snapshot::Snapshot;
+use crate::evidence::report::FailureClass;
+use crate::evidence::snapshot::{Absent, Snapshot};
 use crate::gate::doc::RETURNS_KEPT;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Lease, LeaseId, Stage};
@@ -139,7 +140,7 @@ impl Desk {
                 self.watch.down.remove(node);
                 continue;
             }
-            if scene.snapshot.down.contains(node) {
+            if has_gone(scene.snapshot, *node) {
                 let since = *self.watch.down.entry(*node).or_insert(scene.now.mono);
                 // A blip of the network is none.
                 if scene.now.mono.since(since) >= BLIP {
@@ -279,6 +280,21 @@ impl Measured {
         let unchanged = now.since(self.unchanged_since);
         (!moving && unchanged >= NO_PROGRESS).then_some(unchanged)
     }
+}
+
+/// Whether a node shows that its process has ended: its connections were closed or are refused, or
+/// the cluster has fenced it. One that only cannot be reached may run as before.
+fn has_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let closed = match snapshot.link(node) {
+        Err(Absent::Failed(failure)) => {
+            matches!(failure.class, FailureClass::Closed | FailureClass::Refused)
+        }
+        Err(Absent::Missing | Absent::Stale { .. }) | Ok(_) => false,
+    };
+    let broker = snapshot.expected.get(&node).is_some_and(|e| e.role.broker);
+    let told = snapshot.clusters().any(|(_, read)| read.is_ok());
+    let fenced = broker && told && !snapshot.is_in_service(node);
+    snapshot.down.contains(&node) && (closed || fenced)
 }
 
 /// What the return of a lease's nodes still waits for; `None`: they are proven back, or proven
