@@ -26,13 +26,13 @@ pub async fn log_ends(shared: Arc<Shared>) {
             continue;
         };
         let asked = shared.now();
-        let results = log_end_round(&table, &connections, times).await;
+        let round = log_end_round(&table, &connections, times).await;
         let took = shared.now().since(asked);
-        cost.note(took);
+        cost.note(round.cost);
         // A round that waited for slow replicas is long without being costly; its age is judged
         // by how long it takes all the same.
         let every = interval(FactKind::LogEnds, cost.smallest()).max(took);
-        for (node, result) in results {
+        for (node, result) in round.nodes {
             let facts = result.map(|facts| Facts::LogEnds(Arc::new(facts)));
             shared.report(
                 SourceId::Kafka(node),

@@ -18,7 +18,7 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::policy::max_age;
 use crate::evidence::report::{FactKind, Report, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Snapshot};
-use crate::time::{Human, Mono, Timestamp};
+use crate::time::{Human, Timestamp};
 
 /// Whether every row but the what-if allows `open`. A change of leadership aside: it is no
 /// illness, and the window is counted from it.
@@ -94,7 +94,7 @@ pub(super) fn beat(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Beat {
         healthy,
         blip: if healthy { None } else { blip(evaluation) },
         moved: snapshot.memory.leadership.map(|change| change.at),
-        asked: oldest_asked(snapshot),
+        asked: oldest(snapshot).map(|report| report.asked),
         starts,
         signature: signature(snapshot),
     }
@@ -120,23 +120,23 @@ fn blip(evaluation: &Evaluation) -> Option<BTreeSet<NodeId>> {
     (!nodes.is_empty()).then_some(nodes)
 }
 
-/// When the oldest fresh answer was asked for, of those that show health and come again within
-/// seconds. Settings and log dirs come by the minute, and at once where a node is new.
-fn oldest_asked(snapshot: &Snapshot<'_>) -> Option<Mono> {
-    const SHOWING_HEALTH: [FactKind; 7] = [
+/// The fresh answer that was asked for longest ago, of those that show health and come again within
+/// seconds. Settings and log dirs come by the minute, and at once where a node is new; a
+/// reassignment is no illness.
+pub(super) fn oldest<'a>(snapshot: &Snapshot<'a>) -> Option<&'a Report> {
+    const SHOWING_HEALTH: [FactKind; 6] = [
         FactKind::Link,
         FactKind::Cluster,
         FactKind::Partitions,
         FactKind::LogEnds,
         FactKind::Quorum,
-        FactKind::Moves,
         FactKind::Jmx,
     ];
     let reports = SHOWING_HEALTH
         .iter()
         .flat_map(|kind| snapshot.reports_of(*kind));
     let fresh = reports.filter(|report| snapshot.is_fresh(report));
-    fresh.map(|report| report.asked).min()
+    fresh.min_by_key(|report| report.asked).copied()
 }
 
 /// Changes with every leader, ISR and replica list that Kafka tells.

@@ -83,7 +83,7 @@ impl Course {
         let mut general = build::general_findings(&evaluation);
         let healthy = build::healthy(&evaluation);
         let explained = build::explained(&general);
-        general.extend(self.own_findings(&window, healthy, explained));
+        general.extend(self.own_findings(snapshot, &window, healthy, explained));
         general.extend(standing.general.iter().cloned());
         for (node, finding) in &standing.of_nodes {
             evaluation.speak_against(*node, finding);
@@ -96,7 +96,13 @@ impl Course {
     }
 
     /// What judging itself has to say, beside the checks.
-    fn own_findings(&self, window: &WindowView, healthy: bool, explained: bool) -> Vec<Finding> {
+    fn own_findings(
+        &self,
+        snapshot: &Snapshot<'_>,
+        window: &WindowView,
+        healthy: bool,
+        explained: bool,
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
         if !self.complete {
             findings.push(Finding::new(
@@ -108,11 +114,10 @@ impl Course {
         }
         if healthy && !window.settled {
             let held = window.healthy_for.unwrap_or_default();
-            let waits = if held < window.required {
-                ""
-            } else {
-                ", and some sources have not been asked since"
-            };
+            let waits = build::oldest(snapshot).filter(|_| held >= window.required);
+            let waits = waits.map_or_else(String::new, |report| {
+                format!(", {} of {} not heard since", report.kind, report.source)
+            });
             findings.push(Finding::new(
                 Reason::Settling,
                 Subject::Cluster,

@@ -54,6 +54,16 @@ struct Plan<'a> {
     followers: BTreeMap<NodeId, Vec<Follower<'a>>>,
 }
 
+/// What a round brings.
+#[derive(Debug)]
+pub struct Round {
+    /// Every connected node: its follower replicas, or why it did not answer.
+    pub nodes: BTreeMap<NodeId, Result<LogEndFacts, SourceFailure>>,
+    /// How long it took to ask everybody once. Waiting for replicas to catch up costs nobody
+    /// anything: under load some always are on their way.
+    pub cost: Duration,
+}
+
 /// Runs one round over the partitions of `table`. The result has every connected node: its
 /// follower replicas (none is an empty list), or why it did not answer. A node without a
 /// connection is not in it; a leader without one makes its partitions' `leader_end` fail.
@@ -64,8 +74,9 @@ pub async fn log_end_round(
     table: &PartitionTable,
     connections: &Connections,
     times: RoundTimes,
-) -> BTreeMap<NodeId, Result<LogEndFacts, SourceFailure>> {
-    let until = Instant::now() + times.round;
+) -> Round {
+    let began = Instant::now();
+    let until = began + times.round;
     let Plan {
         leaders,
         mut followers,
@@ -79,10 +90,24 @@ pub async fn log_end_round(
         let rows = followers.remove(node).unwrap_or_default();
         nodes.push(*node);
         questions.push(Box::pin(async move {
-            ask_follower(connection, rows, ends, until, times).await
+            let mut cost = Duration::ZERO;
+            let first = || cost = began.elapsed();
+            let facts = ask_follower(connection, rows, ends, until, times, first).await;
+            (facts, cost)
         }));
     }
-    nodes.into_iter().zip(join_all(questions).await).collect()
+    let answers = join_all(questions).await;
+    Round {
+        cost: answers
+            .iter()
+            .map(|(_, cost)| *cost)
+            .max()
+            .unwrap_or_default(),
+        nodes: nodes
+            .into_iter()
+            .zip(answers.into_iter().map(|(facts, _)| facts))
+            .collect(),
+    }
 }
 
 fn plan(table: &PartitionTable) -> Plan<'_> {
@@ -124,9 +149,12 @@ async fn ask_follower(
     ends: &[Known<i64>],
     until: Instant,
     times: RoundTimes,
+    answered_once: impl FnOnce(),
 ) -> Result<LogEndFacts, SourceFailure> {
     let asked: Vec<_> = followers.iter().map(|follower| follower.asked).collect();
-    let own = offsets(connection, AskAs::AnyReplica, &asked, times.question).await?;
+    let own = offsets(connection, AskAs::AnyReplica, &asked, times.question).await;
+    answered_once();
+    let own = own?;
     let mut rows: Vec<ReplicaEnd> = followers
         .into_iter()
         .zip(own)

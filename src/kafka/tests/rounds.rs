@@ -95,7 +95,7 @@ async fn followers_are_asked_after_their_leaders_until_they_have_caught_up() {
     });
     connections.insert(NodeId(3), Arc::new(slow.await));
     let table = table();
-    let round = log_end_round(&table, &connections, TIMES).await;
+    let round = log_end_round(&table, &connections, TIMES).await.nodes;
     let nodes: Vec<_> = round.keys().copied().collect();
     assert_eq!(nodes, [1, 2, 3].map(NodeId));
     let rows = |node| &round[&NodeId(node)].as_ref().unwrap().rows;
@@ -128,7 +128,7 @@ async fn a_missing_or_silent_leader_proves_nothing_and_a_lagging_follower_ends_t
         question: Duration::from_millis(100),
         ..TIMES
     };
-    let round = log_end_round(&table, &connections, times).await;
+    let round = log_end_round(&table, &connections, times).await.nodes;
     let failure = round[&NodeId(1)].as_ref().unwrap_err();
     assert_eq!(failure.class, FailureClass::Timeout);
     let rows = &round[&NodeId(3)].as_ref().unwrap().rows;
@@ -143,7 +143,7 @@ async fn a_missing_or_silent_leader_proves_nothing_and_a_lagging_follower_ends_t
 
     let ahead = connected(|ask| offsets(ask, |_, _| Ok(8))).await;
     connections.insert(NodeId(1), Arc::new(ahead));
-    let round = log_end_round(&table, &connections, TIMES).await;
+    let round = log_end_round(&table, &connections, TIMES).await.nodes;
     let rows = &round[&NodeId(3)].as_ref().unwrap().rows;
     assert_eq!(rows[0].caught_up(), Some(false));
 }

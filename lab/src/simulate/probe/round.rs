@@ -37,6 +37,8 @@ struct Running {
     /// By partition with followers.
     ends: Vec<Known<i64>>,
     nodes: Vec<Node>,
+    /// How long it took to ask everybody once.
+    first_pass: Duration,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ struct Node {
     asked: Vec<(Asked, usize)>,
     rows: Vec<ReplicaEnd>,
     at: Vec<usize>,
+    asked_again: bool,
     step: Step,
 }
 
@@ -84,7 +87,7 @@ impl Round {
                     }
                     let asked = running.asked;
                     let took = scene.now.since(asked);
-                    self.cost.note(took);
+                    self.cost.note(running.first_pass);
                     let every = interval(FactKind::LogEnds, self.cost.smallest()).max(took);
                     for node in std::mem::take(&mut running.nodes) {
                         let source = SourceId::Kafka(known(node.line.node));
@@ -140,12 +143,14 @@ impl Running {
             asked: followers.remove(&line.node).unwrap_or_default(),
             rows: Vec::new(),
             at: Vec::new(),
+            asked_again: false,
             step: Step::Waiting,
         });
         Self {
             asked: scene.now,
             leaders: leaders.collect(),
             nodes: nodes.collect(),
+            first_pass: Duration::ZERO,
             ends: vec![Known::Failed(Why("its leader is not connected".into())); count],
         }
     }
@@ -176,7 +181,11 @@ impl Running {
         }
         let until = self.asked.plus(RoundTimes::default().round);
         for node in &mut self.nodes {
+            let had = node.was_answered();
             node.tick(scene, &self.ends, until);
+            if !had && node.was_answered() {
+                self.first_pass = self.first_pass.max(scene.now.since(self.asked));
+            }
         }
         self.nodes
             .iter()
@@ -195,6 +204,7 @@ impl Node {
                 Step::Again(at) if scene.now < *at => return,
                 Step::Again(_) => {
                     let behind = self.behind();
+                    self.asked_again = true;
                     self.ask(scene, behind);
                 }
                 Step::Call(call) => {
@@ -221,6 +231,15 @@ impl Node {
                 }
                 Step::Done(_) => return,
             }
+        }
+    }
+
+    /// Whether it has answered once, or will not.
+    fn was_answered(&self) -> bool {
+        match self.step {
+            Step::Waiting => false,
+            Step::Call(_) => self.asked_again,
+            Step::Again(_) | Step::Done(_) => true,
         }
     }
 
