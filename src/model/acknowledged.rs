@@ -51,8 +51,17 @@ impl Cluster {
     /// a controlled stop end the same here; what moves in between is not looked at.
     #[must_use]
     pub fn acknowledged_readable_without(&self, stopped: &BTreeSet<NodeId>) -> Vec<Harmed> {
-        let mut gone = self.out_of_service();
-        gone.extend(stopped);
+        self.harmed_without(&self.out_of_service(), stopped)
+    }
+
+    /// The same, with the caller's own list of what is gone now.
+    #[must_use]
+    pub fn harmed_without(
+        &self,
+        already: &BTreeSet<NodeId>,
+        stopped: &BTreeSet<NodeId>,
+    ) -> Vec<Harmed> {
+        let gone: BTreeSet<_> = already.union(stopped).copied().collect();
         let release = self.lowest_release();
         let mut list = Vec::new();
         for (name, index, topic, partition) in self.image.partitions() {
@@ -76,16 +85,23 @@ impl Cluster {
     /// Brokers that cannot take over anything now.
     #[must_use]
     pub fn out_of_service(&self) -> BTreeSet<NodeId> {
-        let active = self.committing();
+        let mut gone = self.not_serving();
+        if let Some(active) = self.committing() {
+            let brokers = self.nodes.values().filter(|node| node.spec.roles.broker);
+            let ids = brokers.map(|node| node.spec.id);
+            // Who does not hear the controller hears of no leadership either.
+            gone.extend(ids.filter(|id| *id != active && !self.linked(*id, active)));
+        }
+        gone
+    }
+
+    /// Brokers that answer no client now.
+    #[must_use]
+    pub fn not_serving(&self) -> BTreeSet<NodeId> {
         let brokers = self.nodes.values().filter(|node| node.spec.roles.broker);
         let ids = brokers.map(|node| node.spec.id);
-        ids.filter(|id| {
-            let serves = self.link(*id, Listener::Broker) == Link::Accepts && self.serves(*id);
-            // Who does not hear the controller hears of no leadership either.
-            let hears = active.is_none_or(|active| *id == active || self.linked(*id, active));
-            !serves || !hears
-        })
-        .collect()
+        ids.filter(|id| self.link(*id, Listener::Broker) != Link::Accepts || !self.serves(*id))
+            .collect()
     }
 
     /// Acknowledged records that no longer exist, by partition: unclean elections and lost disks.

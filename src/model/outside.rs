@@ -40,6 +40,13 @@ impl Cluster {
         self.committing()
     }
 
+    /// Whose place it is to be the active controller, whether it can commit anything or not. On
+    /// ZooKeeper that ends with its session.
+    #[must_use]
+    pub fn controller_in_office(&self) -> Option<NodeId> {
+        self.quorum.leader
+    }
+
     /// The metadata that the active controller has committed: the truth, ahead of every node's
     /// own copy.
     #[must_use]
@@ -51,6 +58,13 @@ impl Cluster {
     #[must_use]
     pub fn published_image(&self, id: NodeId) -> Option<&Image> {
         self.nodes.get(&id).map(|node| node.image.as_ref())
+    }
+
+    /// Every broker's log dirs are in use.
+    #[must_use]
+    pub fn disks_online(&self) -> bool {
+        let mut disks = self.nodes.values().map(|node| &node.disks);
+        disks.all(|disks| disks.offline.is_empty())
     }
 
     /// The spec it was made from.
