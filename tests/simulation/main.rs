@@ -13,21 +13,19 @@
 use std::time::{Duration, Instant};
 
 use lab::simulate::figures::Figures;
+use lab::simulate::plan::{Kind, Plan};
 use lab::simulate::regression::Regression;
 use lab::simulate::{Depth, Order, Outcome, Sabotage, run, trial};
+use upgrade_gate::evidence::policy::Mode;
 
 /// Trials that drive the Machine with reports, where nobody says otherwise.
 const TRIALS: u64 = 1000;
-/// Sabotages that these trials are too tame to catch: no operation makes one broker's metadata
-/// old while it fetches, none makes evidence wrong for less than a window, and few set the clock.
-const NOT_YET: [Sabotage; 4] = [
-    Sabotage::NoWindow,
-    Sabotage::UnionOfIsrs,
-    Sabotage::OneTable,
-    Sabotage::WallClock,
-];
 /// By so many of them each sabotage has to be caught.
 const CAUGHT: usize = 20;
+/// Sabotages of what lies between the collectors and the reader: caught with the real collectors
+/// as well, by so many.
+const DRIVEN_SABOTAGES: [Sabotage; 2] = [Sabotage::NoExpiry, Sabotage::IdentityUnchecked];
+const CAUGHT_DRIVEN: usize = 5;
 /// Trials with the real collectors.
 const DRIVEN: u64 = 60;
 
@@ -64,6 +62,8 @@ fn no_lies(depth: Depth, trials: u64) {
         .map(Outcome::evidence)
         .collect();
     assert!(lies.is_empty(), "false opens:\n{}", lies.join("\n"));
+    let harmful: u64 = outcomes.iter().map(|o| o.rolled.harmful).sum();
+    assert_eq!(harmful, 0, "stops that did harm because the gate said go");
     // Who never opens never lies.
     let opened = outcomes.iter().filter(|o| !o.open.is_zero()).count();
     assert!(
@@ -88,16 +88,20 @@ fn the_gate_with_its_drivers_never_lies() {
 #[test]
 fn both_depths_say_the_same() {
     const LONGEST: Duration = Duration::from_secs(12);
-    let outcome = |seed, depth| {
-        trial::run(Order {
-            story: true,
-            ..Order::new(seed, depth)
-        })
-    };
     let (mut looks, mut differ) = (0, 0);
     for seed in 1..=number("SIM_COMPARED", 8) {
-        let machine = outcome(seed, Depth::Machine);
-        let drivers = outcome(seed, Depth::Drivers);
+        let order = |depth| Order {
+            story: true,
+            ..Order::new(seed, depth)
+        };
+        // Operators go when they are told to: here both shall see the same things happen.
+        let first = trial::run(order(Depth::Machine));
+        let again = |depth| {
+            let mut order = order(depth).replayed(&first);
+            order.plan.end = first.length;
+            trial::run(order)
+        };
+        let (machine, drivers) = (again(Depth::Machine), again(Depth::Drivers));
         assert_eq!(machine.done, drivers.done, "seed {seed}: another world");
         let (mut spell, mut longest) = (Duration::ZERO, Duration::ZERO);
         for (one, other) in machine.verdicts.iter().zip(&drivers.verdicts) {
@@ -145,33 +149,51 @@ fn what_was_found_once_is_not_found_again() {
 
 #[test]
 fn sabotages_are_caught() {
-    let trials = number("SIM_TRIALS", TRIALS);
-    let mut missed = Vec::new();
-    for sabotage in Sabotage::ALL {
-        if NOT_YET.contains(&sabotage) {
-            continue;
-        }
-        let caught = |outcomes: &[Outcome]| outcomes.iter().filter(|o| !o.lies.is_empty()).count();
-        let began = Instant::now();
-        let outcomes = run(
-            1..1 + trials,
-            |seed| Order::new(seed, Depth::Machine).broken(sabotage),
-            |outcomes| caught(outcomes) >= CAUGHT,
-        );
-        let first = outcomes.iter().find(|o| !o.lies.is_empty());
-        println!(
-            "{sabotage:?}: caught by {} of {} in {:.1?}\n{}",
-            caught(&outcomes),
-            outcomes.len(),
-            began.elapsed(),
-            first.map(Outcome::evidence).unwrap_or_default()
-        );
-        if caught(&outcomes) < CAUGHT {
-            missed.push(sabotage);
-        }
-    }
-    assert!(
-        missed.is_empty(),
-        "not caught by {CAUGHT} seeds: {missed:?}"
+    let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, CAUGHT));
+    let driven = DRIVEN_SABOTAGES.map(|sabotage| (sabotage, Depth::Drivers, CAUGHT_DRIVEN));
+    let all = machine.into_iter().chain(driven);
+    let missed: Vec<_> = all
+        .filter(|(how, depth, by)| !is_caught(*how, *depth, *by))
+        .collect();
+    assert!(missed.is_empty(), "not caught by so many seeds: {missed:?}");
+}
+
+/// Whether so many of the trials made for it catch it; stops as soon as they do.
+fn is_caught(sabotage: Sabotage, depth: Depth, by: usize) -> bool {
+    let count = |outcomes: &[Outcome]| outcomes.iter().filter(|o| !o.lies.is_empty()).count();
+    let began = Instant::now();
+    let outcomes = run(
+        1..1 + number("SIM_TRIALS", TRIALS),
+        |seed| Order::broken(seed, depth, sabotage),
+        |outcomes| count(outcomes) >= by,
     );
+    let first = outcomes.iter().find(|o| !o.lies.is_empty());
+    println!(
+        "{sabotage:?}, {depth:?}: caught by {} of {} in {:.1?}\n{}",
+        count(&outcomes),
+        outcomes.len(),
+        began.elapsed(),
+        first.map(Outcome::evidence).unwrap_or_default()
+    );
+    count(&outcomes) >= by
+}
+
+/// Who tests with trials of certain kinds only tests that: every kind, mode and layout is there.
+#[test]
+fn every_kind_of_plan_is_made() {
+    let plans: Vec<_> = (1..=1000).map(Plan::new).collect();
+    for (kind, share) in Kind::SHARES {
+        let own = plans.iter().filter(|plan| plan.kind == kind).count();
+        let share = usize::try_from(share).expect("small");
+        println!("{kind}: {own} of 1000");
+        assert!(own.abs_diff(10 * share) <= 40, "{kind}: {own} of 1000");
+    }
+    for mode in [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx] {
+        let own = plans.iter().filter(|plan| plan.setup.mode == mode).count();
+        println!("{}: {own} of 1000", mode.as_str());
+        assert!(own >= 30, "{mode:?}: {own} of 1000");
+    }
+    let zookeeper = plans.iter().filter(|plan| plan.spec.zookeeper).count();
+    println!("ZooKeeper: {zookeeper} of 1000");
+    assert!(zookeeper >= 100, "ZooKeeper: {zookeeper} of 1000");
 }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use upgrade_gate::evidence::policy::Mode;
 
 use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
+use lab::simulate::plan::{Plan, Slant};
 use lab::simulate::regression::{Regression, shrink};
-use lab::simulate::{Depth, Order, Sabotage, Tuned, run};
+
+use lab::simulate::{Depth, Kind, Order, Sabotage, Tuned, run};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,12 @@ pub struct Args {
     /// Let the rules in use today judge the same trials
     #[arg(long)]
     rival: bool,
+    /// Only plans of this kind
+    #[arg(long, value_enum, value_name = "KIND")]
+    plan: Option<Kind>,
+    /// Only gates that read this: kafka+jmx, kafka or jmx
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
     /// Break the gate, and see that the oracle notices
     #[arg(long, value_enum, default_value_t = Sabotage::None)]
     sabotage: Sabotage,
@@ -55,6 +64,12 @@ struct Proof {
     allowance_ms: BTreeMap<&'static str, u128>,
     #[serde(flatten)]
     figures: Figures,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let all = [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx];
+    let found = all.into_iter().find(|mode| mode.as_str() == text);
+    found.ok_or_else(|| format!("no mode {text}"))
 }
 
 /// Values of `Policy::shortest_window` that are tried, in seconds.
@@ -102,11 +117,19 @@ impl Point {
 
 impl Args {
     fn order(&self, seed: u64) -> Order {
-        Order {
-            story: self.story,
-            rivals: self.rival,
-            ..Order::new(seed, self.depth).broken(self.sabotage)
-        }
+        let mut order = Order::broken(seed, self.depth, self.sabotage);
+        let slant = self.sabotage.slant();
+        order.plan = Plan::slanted(
+            seed,
+            Slant {
+                kind: self.plan.or(slant.kind),
+                mode: self.mode.or(slant.mode),
+                ..slant
+            },
+        );
+        order.story = self.story;
+        order.rivals = self.rival;
+        order
     }
 
     /// Every value of one time, the other at its default.

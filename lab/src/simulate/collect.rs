@@ -9,14 +9,14 @@ use upgrade_gate::collect;
 use upgrade_gate::collect::board::Board;
 use upgrade_gate::collect::shared::{Settings, Shared};
 use upgrade_gate::collect::wants::Wants;
-use upgrade_gate::evidence::ids::{self, Role};
-use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::evidence::ids;
 use upgrade_gate::jmx::recognise::Recogniser;
 use upgrade_gate::jmx::scrape::Scraper;
 use upgrade_gate::kafka::{AddressMap, ConnectionSettings};
 use upgrade_gate::model::Spec;
 
 use super::judge::Judge;
+use super::setup::Setup;
 use super::world::{World, WorldClock, WorldDial, WorldFetch};
 
 /// Good news gathers for a moment before it is judged, as in the engine.
@@ -25,6 +25,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// The gate.
 pub struct Gate {
     world: Arc<World>,
+    spec: Spec,
     board: Arc<Board>,
     wants: Arc<Wants>,
     stop: CancellationToken,
@@ -34,53 +35,56 @@ pub struct Gate {
 
 impl Gate {
     /// Starts the collectors and a machine that knows nothing.
-    pub fn start(
-        world: &Arc<World>,
-        spec: &Spec,
-        configured: &BTreeMap<ids::NodeId, Role>,
-        judge: Judge,
-    ) -> Self {
-        let board = Arc::new(Board::default());
-        let wants = Arc::new(Wants::default());
-        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
+    pub fn start(world: &Arc<World>, spec: &Spec, setup: &Setup, judge: Judge) -> Self {
+        let mut gate = Self {
+            world: Arc::clone(world),
+            spec: spec.clone(),
+            board: Arc::default(),
+            wants: Arc::default(),
+            stop: CancellationToken::new(),
+            judge,
+        };
+        gate.collect(setup);
+        gate
+    }
+
+    /// Ends all collectors and starts new ones.
+    pub fn collect(&mut self, setup: &Setup) {
+        self.stop.cancel();
+        self.stop = CancellationToken::new();
+        self.board = Arc::default();
+        self.wants = Arc::default();
+        let nodes = self.spec.nodes.iter();
+        let brokers = nodes.filter(|node| node.roles.broker && setup.mode.kafka());
+        let scraped = setup.scraped(&self.spec).into_iter();
         let settings = Settings {
-            mode: Mode::KafkaJmx,
+            mode: setup.mode,
             bootstrap: brokers.map(|node| World::address(node.id)).collect(),
             address_map: AddressMap::default(),
             connection: ConnectionSettings::default(),
-            nodes: configured.clone(),
+            nodes: setup.nodes(&self.spec),
             controllers: BTreeMap::new(),
             cluster_id: None,
-            exporters: spec
-                .nodes
-                .iter()
-                .map(|node| (ids::NodeId(node.id), World::exporter(node.id)))
+            exporters: scraped
+                .map(|id| (ids::NodeId(id), World::exporter(id)))
                 .collect(),
             exporter_template: None,
             groups: BTreeSet::new(),
         };
         let scraper = Scraper::new(
-            Arc::new(WorldFetch(Arc::clone(world))),
+            Arc::new(WorldFetch(Arc::clone(&self.world))),
             Arc::new(Recogniser::default()),
             1 << 24,
         );
         let shared = Shared::new(
             settings,
-            Arc::clone(&board),
-            Arc::new(WorldClock(Arc::clone(world))),
-            Arc::new(WorldDial(Arc::clone(world))),
+            Arc::clone(&self.board),
+            Arc::new(WorldClock(Arc::clone(&self.world))),
+            Arc::new(WorldDial(Arc::clone(&self.world))),
             scraper,
-            Arc::clone(&wants),
+            Arc::clone(&self.wants),
         );
-        let stop = CancellationToken::new();
-        tokio::spawn(collect::run(Arc::new(shared), stop.clone()));
-        Self {
-            world: Arc::clone(world),
-            board,
-            wants,
-            stop,
-            judge,
-        }
+        tokio::spawn(collect::run(Arc::new(shared), self.stop.clone()));
     }
 
     /// Runs until `until`, judging whatever comes.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rivals::Score;
+use super::plan::Kind;
+use super::rivals::{OURS, Rolled, Score};
 use super::trial::Outcome;
 
 /// How waits are distributed, in seconds.
@@ -69,7 +70,49 @@ pub struct Cause {
     pub waits: Waits,
 }
 
-/// How a rule in use today did.
+/// One kind of plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfKind {
+    /// Which.
+    pub kind: Kind,
+    /// Its trials.
+    pub trials: usize,
+    /// Times that a node was taken down.
+    pub steps: u64,
+    /// False opens.
+    pub false_opens: usize,
+    /// Open on a truth already unsafe, within the allowance, in seconds.
+    pub exposed_seconds: f64,
+    /// Stops by operators who were told to go that did harm before anybody had to notice.
+    pub harmful_within_allowance: u64,
+    /// Needless waits.
+    pub needless: Waits,
+}
+
+/// What came of rolls by the book, by who says go.
+#[derive(Clone, Debug, Serialize)]
+pub struct Roll {
+    /// The gate, or a rule.
+    pub name: &'static str,
+    /// Rolls.
+    pub rolls: usize,
+    /// Those that were finished in time.
+    pub finished: usize,
+    /// Nodes taken down because it said go.
+    pub steps: u64,
+    /// Stops that did harm, with time enough to notice that they would.
+    pub harmful: u64,
+    /// The same per 1,000 stops.
+    pub harmful_per_1000_steps: f64,
+    /// Stops that did harm before anybody had to notice.
+    pub harmful_within_allowance: u64,
+    /// How long nodes waited that could have gone.
+    pub needless: Waits,
+    /// The same on average per node, in seconds.
+    pub needless_seconds_per_node: f64,
+}
+
+/// How a rule in use today did, or the gate by the same standard, that was only watched.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rival {
     /// Its name.
@@ -103,6 +146,8 @@ pub struct Figures {
     pub judgements: u64,
     /// Trials in which the gate opened at all.
     pub opened: usize,
+    /// Seeds of trials in which it did not.
+    pub never_opened_seeds: Vec<u64>,
     /// False opens.
     pub false_opens: usize,
     /// Seeds of trials with false opens.
@@ -117,7 +162,15 @@ pub struct Figures {
     pub needless: Waits,
     /// The same by cause, the costliest first.
     pub causes: Vec<Cause>,
-    /// The rules in use today.
+    /// The longest needless waits: seed, reason, seconds.
+    pub longest: Vec<(u64, &'static str, f64)>,
+    /// By kind of plan.
+    pub kinds: Vec<OfKind>,
+    /// Rolls by the book of all trials: the gate says go.
+    pub rolls: Vec<Roll>,
+    /// The same roll once with the gate and once with each rule.
+    pub rival_rolls: Vec<Roll>,
+    /// The gate and the rules in use today on trials in which nobody asks, by harm alone.
     pub rivals: Vec<Rival>,
 }
 
@@ -127,6 +180,7 @@ impl Figures {
         let sum = |part: fn(&Outcome) -> Duration| outcomes.iter().map(part).sum::<Duration>();
         let steps: u64 = outcomes.iter().map(|o| o.restarts).sum();
         let needless = Waits::of(outcomes.iter().flat_map(|o| o.needless.iter().copied()));
+        let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
         Self {
             trials: outcomes.len(),
@@ -135,6 +189,7 @@ impl Figures {
             simulated_hours: seconds(sum(|o| o.length)) / 3600.0,
             judgements: outcomes.iter().map(|o| o.steps).sum(),
             opened: outcomes.iter().filter(|o| !o.open.is_zero()).count(),
+            never_opened_seeds: never.map(|o| o.seed).collect(),
             false_opens: outcomes.iter().map(|o| o.lies.len()).sum(),
             false_open_seeds: lying.map(|o| o.seed).collect(),
             open_seconds: seconds(sum(|o| o.open)),
@@ -142,7 +197,11 @@ impl Figures {
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
             causes: causes(outcomes),
-            rivals: rivals(outcomes, steps),
+            longest: longest(outcomes),
+            kinds: kinds(outcomes),
+            rolls: vec![roll(OURS, outcomes.iter().map(|o| &o.rolled))],
+            rival_rolls: rival_rolls(outcomes),
+            rivals: rivals(outcomes),
         }
     }
 }
@@ -166,12 +225,74 @@ fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
     causes
 }
 
-fn rivals(outcomes: &[Outcome], steps: u64) -> Vec<Rival> {
-    let Some(first) = outcomes.iter().find(|o| !o.rivals.is_empty()) else {
+fn longest(outcomes: &[Outcome]) -> Vec<(u64, &'static str, f64)> {
+    let waits = outcomes.iter().flat_map(|o| {
+        let own = o.waits.iter();
+        own.map(|(reason, wait)| (o.seed, *reason, seconds(*wait)))
+    });
+    let mut waits: Vec<_> = waits.collect();
+    waits.sort_by(|a, b| b.2.total_cmp(&a.2));
+    waits.truncate(12);
+    waits
+}
+
+fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
+    let of = |kind: Kind| {
+        let own = || outcomes.iter().filter(move |o| o.kind == kind);
+        OfKind {
+            kind,
+            trials: own().count(),
+            steps: own().map(|o| o.restarts).sum(),
+            false_opens: own().map(|o| o.lies.len()).sum(),
+            exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
+            harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
+            needless: Waits::of(own().flat_map(|o| o.needless.iter().copied())),
+        }
+    };
+    let kinds = Kind::SHARES.into_iter().map(|(kind, _)| of(kind));
+    kinds.filter(|of| of.trials > 0).collect()
+}
+
+fn roll<'a>(name: &'static str, rolled: impl Iterator<Item = &'a Rolled>) -> Roll {
+    let rolled: Vec<_> = rolled.filter(|one| one.begun > 0).collect();
+    let sum = |part: fn(&Rolled) -> u64| rolled.iter().map(|one| part(one)).sum::<u64>();
+    let (steps, harmful) = (sum(|one| one.steps), sum(|one| one.harmful));
+    let needless = Waits::of(rolled.iter().flat_map(|one| one.needless.iter().copied()));
+    Roll {
+        name,
+        rolls: rolled.iter().map(|one| one.begun).sum(),
+        finished: rolled.iter().map(|one| one.finished).sum(),
+        steps,
+        harmful,
+        harmful_per_1000_steps: per(1000.0, steps) * per_unit(harmful),
+        harmful_within_allowance: sum(|one| one.too_soon),
+        needless_seconds_per_node: per(needless.sum, steps),
+        needless,
+    }
+}
+
+fn rival_rolls(outcomes: &[Outcome]) -> Vec<Roll> {
+    let compared = || outcomes.iter().filter(|o| !o.rolls.is_empty());
+    let Some(first) = compared().next() else {
         return Vec::new();
     };
+    let of = |name| {
+        let all = compared().flat_map(|o| &o.rolls);
+        roll(name, all.filter(move |rolled| rolled.name == name))
+    };
+    let ours = roll(OURS, compared().map(|o| &o.rolled));
+    let rules = first.rolls.iter().map(|rolled| of(rolled.name));
+    std::iter::once(ours).chain(rules).collect()
+}
+
+fn rivals(outcomes: &[Outcome]) -> Vec<Rival> {
+    let watched = || outcomes.iter().filter(|o| !o.rivals.is_empty());
+    let Some(first) = watched().next() else {
+        return Vec::new();
+    };
+    let steps = watched().map(|o| o.restarts).sum();
     let of = |name: &'static str| -> Vec<&Score> {
-        let scores = outcomes.iter().flat_map(|o| &o.rivals);
+        let scores = watched().flat_map(|o| &o.rivals);
         scores.filter(|score| score.name == name).collect()
     };
     let rival = |name: &'static str| {
@@ -200,13 +321,15 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}",
+            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}, \
+             not in {:?}",
             self.trials,
             self.first_seed,
             self.steps,
             self.simulated_hours,
             self.judgements,
-            self.opened
+            self.opened,
+            self.never_opened_seeds
         )?;
         writeln!(
             f,
@@ -220,6 +343,42 @@ impl fmt::Display for Figures {
         )?;
         for cause in self.causes.iter().take(12) {
             writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
+        }
+        writeln!(f, "the longest: {:?}", self.longest)?;
+        for of in &self.kinds {
+            writeln!(
+                f,
+                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon \
+                 to tell, {}",
+                of.kind,
+                of.trials,
+                of.steps,
+                of.false_opens,
+                of.exposed_seconds,
+                of.harmful_within_allowance,
+                of.needless
+            )?;
+        }
+        for (what, rolls) in [
+            ("rolls by the book", &self.rolls),
+            ("rolls, each with its own word", &self.rival_rolls),
+        ] {
+            writeln!(f, "{what}:")?;
+            for roll in rolls {
+                writeln!(
+                    f,
+                    "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
+                     tell, needless {:>5.1} s per node, {} of {} rolls finished",
+                    roll.name,
+                    roll.steps,
+                    roll.harmful,
+                    roll.harmful_per_1000_steps,
+                    roll.harmful_within_allowance,
+                    roll.needless_seconds_per_node,
+                    roll.finished,
+                    roll.rolls,
+                )?;
+            }
         }
         for rival in &self.rivals {
             writeln!(

@@ -14,6 +14,7 @@ use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
 use upgrade_gate::time::{Mono, Now};
 
+use super::course::Speaker;
 use super::oracle::Said;
 use super::sabotage::{Sabotage, Saboteur};
 use super::world::WorldClock;
@@ -23,8 +24,10 @@ pub struct Judge {
     clock: WorldClock,
     machine: Machine,
     view: Option<(Mono, Arc<View>)>,
-    revision: u64,
+    /// What the store has.
+    stored: (Revision, GateDoc),
     saboteur: Saboteur,
+    sabotage: Sabotage,
     wanted: Option<Wanted>,
     /// How many judgements were made.
     pub steps: u64,
@@ -34,22 +37,33 @@ impl Judge {
     /// A machine that knows nothing.
     pub fn new(clock: WorldClock, policy: Policy, sabotage: Sabotage) -> Self {
         let saboteur = Saboteur::new(sabotage);
-        let machine = Machine::restore(
-            GateName::default(),
-            Arc::new(saboteur.policy(policy)),
-            Revision(0),
-            GateDoc::default(),
-            saboteur.now(clock.now()),
-        );
+        let policy = Arc::new(saboteur.policy(policy));
+        let stored = (Revision(0), GateDoc::default());
+        let now = saboteur.now(clock.now());
         Self {
+            machine: restore(policy, &stored, now),
             clock,
-            machine,
             view: None,
-            revision: 0,
+            stored,
             saboteur,
+            sabotage,
             wanted: None,
             steps: 0,
         }
+    }
+
+    /// A new process goes on from what the store has.
+    pub fn restart(&mut self, policy: Policy) {
+        self.saboteur = Saboteur::new(self.sabotage);
+        let policy = Arc::new(self.saboteur.policy(policy));
+        self.view = None;
+        self.machine = restore(policy, &self.stored, self.now());
+    }
+
+    /// The policy changed.
+    pub fn reload(&mut self, policy: Policy) {
+        let policy = Arc::new(self.saboteur.policy(policy));
+        self.step(Input::Policy(policy));
     }
 
     fn now(&self) -> Now {
@@ -93,9 +107,10 @@ impl Judge {
                     Effect::Publish(view) => self.view = Some((now.mono, view)),
                     Effect::Refresh(wanted) => self.wanted = self.wanted.max(Some(wanted)),
                     Effect::Reply(..) => {}
-                    Effect::Commit { id, .. } => {
-                        self.revision += 1;
-                        inputs.push(Input::Stored(id, Stored::Written(Revision(self.revision))));
+                    Effect::Commit { id, doc, .. } => {
+                        let revision = Revision(self.stored.0.0 + 1);
+                        self.stored = (revision, doc);
+                        inputs.push(Input::Stored(id, Stored::Written(revision)));
                     }
                 }
             }
@@ -111,9 +126,10 @@ impl Judge {
     fn read_at(&self, published: Mono) -> Mono {
         self.saboteur.read_at(self.now().mono, published)
     }
+}
 
-    /// What it says now.
-    pub fn says(&self) -> Said {
+impl Speaker for Judge {
+    fn says(&self) -> Said {
         let Some((published, view)) = &self.view else {
             return Said::default();
         };
@@ -131,8 +147,7 @@ impl Judge {
         }
     }
 
-    /// Why it does not say open, the first reason first.
-    pub fn why(&self) -> Vec<String> {
+    fn why(&self) -> Vec<String> {
         let Some((published, view)) = &self.view else {
             return vec!["nothing published".into()];
         };
@@ -145,8 +160,7 @@ impl Judge {
             .collect()
     }
 
-    /// The code of the first reason why it does not say open.
-    pub fn first_reason(&self) -> &'static str {
+    fn first_reason(&self) -> &'static str {
         let Some((published, view)) = &self.view else {
             return "nothing published";
         };
@@ -155,4 +169,9 @@ impl Judge {
         let first = reasons.iter().find(|r| r.severity != Severity::Warn);
         first.map_or("", |first| first.reason.code())
     }
+}
+
+fn restore(policy: Arc<Policy>, (revision, doc): &(Revision, GateDoc), now: Now) -> Machine {
+    let gate = GateName::default();
+    Machine::restore(gate, policy, *revision, doc.clone(), now)
 }

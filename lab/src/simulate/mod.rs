@@ -2,13 +2,16 @@
 //! oracle that knows the truth.
 //!
 //! ```text
-//! ops      what people and accidents do in a trial, all from its seed
+//! plan     a trial before it begins, all from its seed;  setup: the gate's configuration in it
+//! ops      what people and accidents can do;  drill: what goes wrong and is repaired
+//! operator who takes the next node whenever the gate says go
 //! oracle   knows the truth at each instant, and says what a lie is
-//! trial    one plan carried out, watched by a gate, judged by the oracle
+//! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
 //! judge    the Machine under test;  sabotage: ways to break it, which the oracle must notice
 //! probe    depth "machine": reports made of the model's answers, without streams and tasks
 //! world    depth "drivers": streams, pages and clocks for the real collectors;  collect: those
-//! rivals   the rules in use today, on the same trials;  figures: all of it in numbers
+//! rules    the rules in use today;  rivals: these, on the same trials
+//! figures  all of it in numbers
 //! regression  a trial as a file, and the shrinking of a failing one to few operations
 //! ```
 
@@ -18,15 +21,22 @@
     reason = "a simulation that contradicts itself must not go on"
 )]
 
+mod apply;
 pub mod collect;
+pub mod course;
+pub mod drill;
 pub mod figures;
 pub mod judge;
+pub mod operator;
 pub mod ops;
 pub mod oracle;
+pub mod plan;
 pub mod probe;
 pub mod regression;
 pub mod rivals;
+pub mod rules;
 pub mod sabotage;
+pub mod setup;
 pub mod trial;
 pub mod world;
 
@@ -34,6 +44,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use self::plan::Kind;
 pub use self::sabotage::Sabotage;
 pub use self::trial::{Depth, Order, Outcome, Tuned};
 

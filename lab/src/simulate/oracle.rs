@@ -12,28 +12,32 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Release, Topic};
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId};
 
 /// What a killed process may take to be noticed: its connections close.
 const KILL: Duration = Duration::from_millis(100);
 /// What everything else may take.
 const OTHER: Duration = Duration::from_secs(2);
+/// What anything may take in mode `jmx`, which sees nothing but pages: so old a page may be.
+const PAGE: Duration = Duration::from_secs(20);
 
 /// D: what each may take to be noticed. The proofs on real Kafka allow the same; nothing here is
 /// for tuning.
-pub const ALLOWANCES: [(&str, Duration); 5] = [
+pub const ALLOWANCES: [(&str, Duration); 6] = [
     ("kill", KILL),
     ("freeze", OTHER),
     ("cut", OTHER),
     ("controlled stop", OTHER),
     ("everything else", OTHER),
+    ("anything in mode jmx", PAGE),
 ];
 
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// What speaks against stopping anything, harm or not: nodes that are down.
-    pub general: Option<String>,
+    /// Nodes that are down: they speak against stopping anything, harm or not.
+    pub down: BTreeSet<NodeId>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
 }
@@ -41,103 +45,86 @@ pub struct Truth {
 impl Truth {
     /// Whether any node may be stopped.
     pub fn is_safe(&self) -> bool {
-        self.general.is_none() && self.of_node.is_empty()
+        self.down.is_empty() && self.of_node.is_empty()
     }
 
-    /// Looks at the model itself. `cuts` are the cuts between nodes that stand.
-    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>) -> Self {
-        let nodes = || cluster.spec().nodes.iter();
+    /// Looks at the model itself, for a gate that reads so much. `cuts` are the cuts between nodes
+    /// that stand.
+    ///
+    /// On KRaft a node that does not hear the active controller is useless at once, and it shows
+    /// in the quorum. On ZooKeeper a broker keeps its session while it does not hear the
+    /// controller, and nothing shows before followers fall out of ISRs; it counts from then on.
+    /// The same goes for brokers that ZooKeeper does not hear: they count once it says so.
+    /// In mode `jmx` as well: no page tells how far voters are, so that mode promises nothing
+    /// about voters that run and are cut off.
+    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>, mode: Mode) -> Self {
+        let spec = cluster.spec();
+        let shows = mode.kafka() && !spec.zookeeper;
+        let nodes = || spec.nodes.iter();
         // A broker's listener answers before the broker is back in service.
-        let mut down = cluster.out_of_service();
+        let mut down = cluster.not_serving();
         down.extend(
             nodes()
                 .filter(|node| node.roles.controller)
                 .map(|node| node.id)
                 .filter(|id| cluster.link(*id, Listener::Controller) != Link::Accepts),
         );
-        let Some(active) = cluster.active_controller() else {
+        // Nobody but itself knows that a controller on ZooKeeper has lost its connection there,
+        // until the session ends.
+        let in_office = cluster.controller_in_office();
+        let in_office = in_office.filter(|id| spec.zookeeper && !down.contains(id));
+        let Some(active) = cluster.active_controller().or(in_office) else {
             let why = "no controller can commit";
             return Self {
-                general: Some(why.into()),
+                down,
                 of_node: nodes().map(|node| (node.id, why.into())).collect(),
             };
         };
-        // Who is cut off from the active controller hears of no new leader.
-        let deaf: BTreeSet<_> = nodes()
-            .map(|node| node.id)
-            .filter(|id| cuts.contains(&(active.min(*id), active.max(*id))))
+        let deaf = nodes().map(|node| node.id);
+        let deaf: BTreeSet<_> = deaf
+            .filter(|id| shows && cuts.contains(&(active.min(*id), active.max(*id))))
             .collect();
-        let useless: BTreeSet<_> = down.union(&deaf).copied().collect();
-        let voters: BTreeSet<_> = nodes()
-            .filter(|node| node.roles.controller)
-            .map(|node| node.id)
-            .collect();
-        let mut of_node = BTreeMap::new();
-        for node in nodes() {
-            let left = voters.difference(&useless).filter(|id| **id != node.id);
-            let lost = voters.len() > 2 && left.count() * 2 <= voters.len();
-            let why = if lost {
-                Some("the quorum loses its majority".to_owned())
-            } else {
-                let image = cluster.committed_image();
-                broken_partition(cluster, image, &useless, node.id)
-            };
-            if let Some(why) = why {
-                of_node.insert(node.id, why);
-            }
+        let gone: BTreeSet<_> = down.union(&deaf).copied().collect();
+        if gone.is_empty() && all_in_sync(cluster.committed_image()) && cluster.disks_online() {
+            // Everything is there: what a stop does now it always does.
+            return Self::default();
         }
-        let general = (!down.is_empty()).then(|| format!("{down:?} down"));
-        Self { general, of_node }
+        let of_node = nodes().filter_map(|node| Some((node.id, harm(cluster, &gone, node.id)?)));
+        Self {
+            of_node: of_node.collect(),
+            down,
+        }
     }
 }
 
-/// The first partition that is unavailable once `stopped` is gone as well, unless a stop of one
-/// node does that to it with everything up.
-fn broken_partition(
-    cluster: &Cluster,
-    image: &Image,
-    useless: &BTreeSet<NodeId>,
-    stopped: NodeId,
-) -> Option<String> {
-    image.partitions().find_map(|(name, index, topic, p)| {
-        let left: Vec<_> = p
-            .isr
-            .iter()
-            .filter(|id| **id != stopped && !useless.contains(id))
-            .collect();
-        let min = min_isr(cluster, topic, p);
-        let offline = left.is_empty() && p.replicas.len() > 1;
-        let short = left.len() < min && p.replicas.len() > min;
-        (offline || short).then(|| {
-            format!(
-                "{name}-{index} left with {left:?} of {:?}, min {min}",
-                p.replicas
-            )
-        })
-    })
+/// What stopping a node would break on top of what is gone, beyond what its stop does to a
+/// cluster in which nothing is wrong.
+fn harm(cluster: &Cluster, gone: &BTreeSet<NodeId>, stopped: NodeId) -> Option<String> {
+    let nodes = cluster.spec().nodes.iter();
+    let voters: BTreeSet<_> = nodes
+        .filter(|node| node.roles.controller)
+        .map(|node| node.id)
+        .collect();
+    let left = voters.difference(gone).filter(|id| **id != stopped);
+    // Two voters that do not reach each other, and of which none leads, show nowhere: followers
+    // have nothing to say to each other before an election. So not `quorum_without` on KRaft.
+    if voters.len() > 2 && left.count() * 2 <= voters.len() {
+        return Some("the quorum loses its majority".to_owned());
+    }
+    let stop = BTreeSet::from([stopped]);
+    if voters.is_empty() && !cluster.quorum_without(&stop) {
+        return Some("nobody is left to be the controller".to_owned());
+    }
+    let harmed = cluster.harmed_without(gone, &stop);
+    let first = harmed.into_iter().find(|harmed| !harmed.structural)?;
+    let (topic, index) = first.partition;
+    Some(format!("{topic}-{index}: {:?}", first.harm))
 }
 
 /// Whether every partition has a leader and a full ISR.
 pub fn all_in_sync(image: &Image) -> bool {
     let mut partitions = image.partitions();
     partitions.all(|(_, _, _, p)| p.leader.is_some() && p.isr.len() >= p.replicas.len())
-}
-
-fn min_isr(cluster: &Cluster, topic: &Topic, partition: &Partition) -> usize {
-    let spec = cluster.spec();
-    let configured = topic.min_isr.unwrap_or(spec.settings.min_insync_replicas);
-    let configured = usize::try_from(configured).unwrap_or(usize::MAX);
-    // From 3.7 on it is at most the number of replicas; the oldest binary is the careful reading.
-    let oldest = spec
-        .nodes
-        .iter()
-        .filter_map(|n| cluster.release(n.id))
-        .min();
-    if oldest.is_some_and(|release| release >= Release::V3_7) {
-        configured.min(partition.replicas.len())
-    } else {
-        configured
-    }
 }
 
 /// What the gate said at one moment.
@@ -160,6 +147,15 @@ pub struct FalseOpen {
     pub lasted: Duration,
 }
 
+/// What a stop at one moment does.
+#[derive(Clone, Debug)]
+pub struct Harm {
+    /// What it breaks.
+    pub why: String,
+    /// It was so long enough ago to be noticed.
+    pub noticed: bool,
+}
+
 /// What counts as a false open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standard {
@@ -171,11 +167,15 @@ pub enum Standard {
 }
 
 /// Keeps the truth of the last moments and judges what the gate says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Oracle {
     standard: Standard,
+    /// What a kill may take to be noticed, and everything else.
+    allowed: (Duration, Duration),
     past: VecDeque<(Duration, Arc<Truth>)>,
     killed: BTreeMap<NodeId, Duration>,
+    /// To be shut is right now, whatever the cluster is like: the gate's configuration is wrong.
+    pub excuses: bool,
     /// Open on a truth that is unsafe already, which is no lie within the allowance.
     pub exposed: Duration,
     /// Open for so long.
@@ -191,12 +191,52 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle that has seen nothing yet.
-    pub fn new(standard: Standard) -> Self {
+    /// An oracle that has seen nothing yet, for a gate or a rule that reads so much.
+    pub const fn new(standard: Standard, mode: Mode) -> Self {
         Self {
             standard,
-            ..Self::default()
+            allowed: match mode {
+                Mode::KafkaJmx | Mode::Kafka => (KILL, OTHER),
+                Mode::Jmx => (PAGE, PAGE),
+            },
+            past: VecDeque::new(),
+            killed: BTreeMap::new(),
+            excuses: false,
+            exposed: Duration::ZERO,
+            open: Duration::ZERO,
+            lies: Vec::new(),
+            needless: Vec::new(),
+            spell: None,
+            lying: false,
+            opened_once: false,
+            last: Duration::ZERO,
         }
+    }
+
+    /// Whether a node's stop does harm now, and whether there was time enough to notice.
+    pub fn would_harm(&self, node: NodeId) -> Option<Harm> {
+        let (now, is) = self.past.back()?;
+        let why = is.of_node.get(&node)?.clone();
+        let harms = |truth: &Truth| truth.of_node.contains_key(&node);
+        let allowed = self.allowed_now(*now).1;
+        let was = self.before(*now, allowed);
+        let noticed = was.is_some_and(|was| harms(was)) && self.unbroken(*now, allowed, harms);
+        Some(Harm { why, noticed })
+    }
+
+    fn before(&self, now: Duration, allowed: Duration) -> Option<&Arc<Truth>> {
+        let mut past = self.past.iter().rev();
+        let found = past.find(|(at, _)| *at + allowed <= now);
+        found.map(|(_, was)| was)
+    }
+
+    /// Who was killed long enough ago to be noticed, and what may be allowed now.
+    fn allowed_now(&self, now: Duration) -> (Option<(NodeId, Duration)>, Duration) {
+        let (kill, other) = self.allowed;
+        // What a kill did has to be seen sooner than anything else.
+        let dead = self.killed.iter().find(|(_, at)| **at + kill <= now);
+        let dead = dead.map(|(id, at)| (*id, *at));
+        (dead, if dead.is_some() { kill } else { other })
     }
 
     /// A process was killed, and its connections with the gate were closed.
@@ -237,9 +277,13 @@ impl Oracle {
                 self.exposed += step;
             }
         }
-        let safe = truth.is_safe();
+        let safe = truth.is_safe() && !self.excuses;
         self.past.push_back((now, truth));
-        while self.past.get(1).is_some_and(|(at, _)| *at + OTHER <= now) {
+        while self
+            .past
+            .get(1)
+            .is_some_and(|(at, _)| *at + self.allowed.1 <= now)
+        {
             self.past.pop_front();
         }
         self.look_for_a_lie(now, step, said);
@@ -268,32 +312,36 @@ impl Oracle {
             return None;
         }
         let (_, is) = self.past.back()?;
-        // What a kill did has to be seen sooner than anything else.
-        let dead = self.killed.iter().find(|(_, at)| **at + KILL <= now);
-        let allowed = if dead.is_some() { KILL } else { OTHER };
-        let was = self.past.iter().rev().find(|(at, _)| *at + allowed <= now);
+        let (dead, allowed) = self.allowed_now(now);
+        let was = self.before(now, allowed);
         match self.standard {
             Standard::EveryNodeUp => {
                 if let Some((id, at)) = dead {
                     return Some(format!("{id} was killed at {at:?}"));
                 }
-                let (_, was) = was?;
-                if let (Some(_), Some(why)) = (&was.general, &is.general) {
-                    return Some(why.clone());
+                // A node that is down at both moments.
+                let down: BTreeSet<_> = was?.down.intersection(&is.down).collect();
+                if !down.is_empty() && self.unbroken(now, allowed, |truth| !truth.down.is_empty()) {
+                    return Some(format!("{down:?} down"));
                 }
             }
             Standard::Harm => {}
         }
-        let (_, was) = was?;
-        let mut broken = was.of_node.keys().filter(|id| open(id));
-        let general = match self.standard {
-            Standard::Harm => None,
-            Standard::EveryNodeUp => is.general.as_ref(),
-        };
+        let mut broken = was?.of_node.keys().filter(|id| open(id));
         broken.find_map(|id| {
-            let why = general.or_else(|| is.of_node.get(id))?;
-            Some(format!("without {id}: {why}"))
+            let why = is.of_node.get(id)?;
+            let harms = |truth: &Truth| truth.of_node.contains_key(id);
+            let lies = self.unbroken(now, allowed, harms);
+            lies.then(|| format!("without {id}: {why}"))
         })
+    }
+
+    /// Whether it was so all the time since, where that is long: in 20 s one accident can be over
+    /// and the next one begin.
+    fn unbroken(&self, now: Duration, allowed: Duration, so: impl Fn(&Truth) -> bool) -> bool {
+        let since = now.saturating_sub(allowed);
+        let recent = self.past.iter().filter(|(at, _)| *at >= since);
+        allowed < PAGE || recent.map(|(_, truth)| truth).all(|truth| so(truth))
     }
 
     fn note_needless(&mut self, now: Duration, safe: bool, open: bool) -> bool {

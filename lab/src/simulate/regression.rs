@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use upgrade_gate::model::{Family, NodeId, NodeSpec, Release, Roles, Spec, TopicSpec};
 
-use super::ops::{Op, Plan};
+use super::operator::Operator;
+use super::ops::Op;
+use super::plan::{Kind, Plan};
 use super::sabotage::Sabotage;
+use super::setup::Setup;
 use super::trial::{Depth, Order, Outcome, Tuned, run};
 
 /// Shrinking makes at most so many trials.
@@ -48,8 +51,11 @@ pub struct Regression {
     pub sabotage: Option<Sabotage>,
     /// The cluster.
     pub cluster: ClusterText,
-    /// Whether the gate's configuration names the nodes.
-    pub configured: bool,
+    /// The gate's configuration at the start.
+    pub setup: Setup,
+    /// Who asks the gate and goes.
+    #[serde(default)]
+    pub operators: Vec<Operator>,
     /// Milliseconds since the start, and what happens then.
     pub ops: Vec<(u64, Op)>,
     /// When it is over, in milliseconds.
@@ -69,7 +75,12 @@ pub struct ClusterText {
     log_dirs: u32,
     replica_lag_time_max: u64,
     flat_pages: bool,
+    #[serde(default)]
     dynamic_quorum: bool,
+    #[serde(default)]
+    zookeeper: bool,
+    #[serde(default)]
+    unclean_leader_election: bool,
     #[serde(default)]
     later: Vec<NodeId>,
 }
@@ -122,17 +133,25 @@ impl ClusterText {
             replica_lag_time_max: spec.settings.replica_lag_time_max,
             flat_pages: spec.family == Family::Flat,
             dynamic_quorum: spec.dynamic_quorum,
+            zookeeper: spec.zookeeper,
+            unclean_leader_election: spec.settings.unclean_leader_election,
             later: spec.later.iter().copied().collect(),
         }
     }
 
     fn spec(&self) -> Result<Spec, String> {
         let release = |text: &str| {
-            let all = Release::ALL.into_iter();
+            let all = Release::ALL.into_iter().chain(Release::ZOOKEEPER);
             let mut named = all.filter(|release| release.to_string() == text);
             named.next().ok_or_else(|| format!("no release {text}"))
         };
-        let mut spec = Spec::kraft(1, 1, release(&self.finalized)?).seed(self.seed);
+        let finalized = release(&self.finalized)?;
+        let mut spec = if self.zookeeper {
+            Spec::zookeeper(1, finalized)
+        } else {
+            Spec::kraft(1, 1, finalized)
+        };
+        spec.seed = self.seed;
         spec.nodes.clear();
         for node in &self.nodes {
             spec.nodes.push(NodeSpec {
@@ -156,6 +175,7 @@ impl ClusterText {
         spec.groups.clear();
         spec.settings.offsets_partitions = self.offsets_partitions;
         spec.settings.log_dirs = self.log_dirs;
+        spec.settings.unclean_leader_election = self.unclean_leader_election;
         spec.settings.replica_lag_time_max = self.replica_lag_time_max;
         spec.family = if self.flat_pages {
             Family::Flat
@@ -178,7 +198,8 @@ impl Regression {
             depth: order.depth,
             sabotage: Some(order.sabotage).filter(|how| *how != Sabotage::None),
             cluster: ClusterText::of(&order.plan.spec),
-            configured: order.plan.configured,
+            setup: order.plan.setup.clone(),
+            operators: order.plan.operators.clone(),
             ops: ops.map(|(at, op)| (millis(*at), op.clone())).collect(),
             end: millis(order.plan.end),
         }
@@ -214,9 +235,11 @@ impl Regression {
         Ok(Order {
             seed: spec.seed,
             plan: Plan {
+                kind: Kind::Accidents,
                 spec,
-                configured: self.configured,
+                setup: self.setup.clone(),
                 ops: ops.collect(),
+                operators: self.operators.clone(),
                 end: Duration::from_millis(self.end),
             },
             depth: self.depth,
@@ -238,9 +261,14 @@ fn file(path: &Path, source: std::io::Error) -> RegressionError {
 /// The same lie with fewer operations: leaves out ever smaller parts as long as it still lies,
 /// and ends soon after the lie. Gives back what it was given where that does not lie.
 pub fn shrink(order: &Order) -> (Order, Outcome) {
-    let mut best = order.clone();
+    let first = run(order.clone());
+    let mut best = order.replayed(&first);
     let mut outcome = run(best.clone());
-    let mut tries = 1;
+    if outcome.lies.is_empty() {
+        // Operators do not go the same way again without the gate's word.
+        (best, outcome) = (order.clone(), first);
+    }
+    let mut tries = 2;
     end_after(&mut best, &outcome);
     let mut size = best.plan.ops.len().div_ceil(2);
     while size > 0 && !outcome.lies.is_empty() && tries < TRIES {

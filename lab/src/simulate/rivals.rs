@@ -1,19 +1,33 @@
-//! The rules that people gate restarts by today, on the same trials, scored by the same oracle
-//! (how each works: reference `how-others-gate-restarts.md`).
+//! The rules in use today, scored by the same oracle as the gate.
+//!
+//! Twice: on trials in which nobody asks, every rule watches and is held to what it says at each
+//! moment; and on rolls by the book, each rule in turn is the one who says go, on the same cluster
+//! with the same accidents at the same times. Only the second lets a rule take as long as it
+//! wants, and counts what its user would have suffered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
-use upgrade_gate::jmx::recognise::Recogniser;
-use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Spec, Topic};
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::{Cluster, NodeId, Spec};
 
+use super::course::{Course, Speaker};
 use super::ops::Op;
-use super::oracle::{Oracle, Said, Standard, Truth, all_in_sync};
-use super::probe::page;
+use super::oracle::{Harm, Oracle, Standard, Truth};
+use super::rules::{Follower, RULES, Sight};
+use super::sabotage::Sabotage;
+use super::trial::Order;
+use super::world::World;
 
-/// How a rule did.
+/// The gate, beside the rules.
+pub const OURS: &str = "upgrade-gate";
+/// A rule may take so long for each node of a roll.
+const PATIENCE: Duration = Duration::from_secs(420);
+/// How often an operator who follows a rule looks up.
+const PACE: Duration = Duration::from_millis(250);
+
+/// How a rule did that was only watched.
 #[derive(Clone, Debug)]
 pub struct Score {
     /// Its name.
@@ -30,149 +44,103 @@ pub struct Score {
     pub open: Duration,
 }
 
-/// What a rule looks at.
-#[derive(Clone, Copy, Debug)]
-enum Rule {
-    /// The sum of UnderReplicatedPartitions over the exporters that answer is zero.
-    SumOfUrp,
-    /// The same by Prometheus: scraped every 15 s, a failed scrape ends a series.
-    PromQl,
-    /// Zero twelve times in a row, every ten seconds.
-    TwelveTimes,
-    /// Metadata of one broker: every ISR is full.
-    IsrFull,
-    /// Metadata of one broker: every partition stays at min ISR without any one broker.
-    MinIsr,
-    /// Every broker accepts connections and its page says it runs.
-    BrokerUp,
-    /// So many seconds after the last start of a node.
-    Sleep(u64),
+impl Score {
+    /// By this oracle.
+    pub fn of(name: &'static str, oracle: Oracle) -> Self {
+        Self {
+            name,
+            lies: u64::try_from(oracle.lies.len()).unwrap_or(u64::MAX),
+            lied: oracle.lies.iter().map(|lie| lie.lasted).sum(),
+            exposed: oracle.exposed,
+            needless: oracle.needless,
+            open: oracle.open,
+        }
+    }
 }
 
-/// Name, rule, how often it looks.
-const RULES: [(&str, Rule, Duration); 12] = [
-    (
-        "sum(URP) == 0, every 5 s",
-        Rule::SumOfUrp,
-        Duration::from_secs(5),
-    ),
-    (
-        "sum(URP) == 0, every 30 s",
-        Rule::SumOfUrp,
-        Duration::from_secs(30),
-    ),
-    (
-        "PromQL sum(URP) == 0, scraped every 15 s",
-        Rule::PromQl,
-        Duration::from_secs(15),
-    ),
-    (
-        "URP 0 twelve times, every 10 s",
-        Rule::TwelveTimes,
-        Duration::from_secs(10),
-    ),
-    (
-        "every ISR full, every 0.5 s",
-        Rule::IsrFull,
-        Duration::from_millis(500),
-    ),
-    (
-        "every ISR full, every 10 s",
-        Rule::IsrFull,
-        Duration::from_secs(10),
-    ),
-    (
-        "min ISR without the broker, every 0.5 s",
-        Rule::MinIsr,
-        Duration::from_millis(500),
-    ),
-    (
-        "min ISR without the broker, every 10 s",
-        Rule::MinIsr,
-        Duration::from_secs(10),
-    ),
-    (
-        "broker up and running, every 5 s",
-        Rule::BrokerUp,
-        Duration::from_secs(5),
-    ),
-    ("sleep 30 s", Rule::Sleep(30), Duration::from_millis(500)),
-    ("sleep 120 s", Rule::Sleep(120), Duration::from_millis(500)),
-    ("sleep 300 s", Rule::Sleep(300), Duration::from_millis(500)),
-];
+/// What came of the nodes that were taken down because somebody said go.
+#[derive(Clone, Debug)]
+pub struct Rolled {
+    /// Who said go.
+    pub name: &'static str,
+    /// How many were taken down.
+    pub steps: u64,
+    /// How many of these stops did harm, and there had been time to notice.
+    pub harmful: u64,
+    /// How many did harm before that.
+    pub too_soon: u64,
+    /// What the first of either broke.
+    pub first_harm: Option<String>,
+    /// How long each waited though its stop would have done no harm.
+    pub needless: Vec<Duration>,
+    /// How many rolls were begun.
+    pub begun: usize,
+    /// How many were finished.
+    pub finished: usize,
+    waits: Duration,
+}
 
-/// A series that got no sample is gone after that (Prometheus' staleness).
-const STALENESS: Duration = Duration::from_secs(300);
+impl Rolled {
+    /// Nothing yet.
+    pub const fn new(name: &'static str, begun: usize) -> Self {
+        Self {
+            name,
+            steps: 0,
+            harmful: 0,
+            too_soon: 0,
+            first_harm: None,
+            needless: Vec::new(),
+            begun,
+            finished: 0,
+            waits: Duration::ZERO,
+        }
+    }
 
-/// Every rule, over one trial.
+    /// It waits for a go, and nothing speaks against it.
+    pub fn waits_needlessly(&mut self, time: Duration) {
+        self.waits += time;
+    }
+
+    /// It goes.
+    pub fn goes(&mut self, harm: Option<&Harm>) {
+        self.steps += 1;
+        self.needless.push(std::mem::take(&mut self.waits));
+        if let Some(harm) = harm {
+            if harm.noticed {
+                self.harmful += 1;
+            } else {
+                self.too_soon += 1;
+            }
+            self.first_harm.get_or_insert_with(|| harm.why.clone());
+        }
+    }
+}
+
+/// Every rule, watched over one trial.
 pub struct Rivals {
-    recogniser: Recogniser,
-    nodes: Vec<NodeId>,
-    brokers: Vec<NodeId>,
-    rivals: Vec<Rival>,
-    /// Pages read at this moment, once for all rules.
-    pages: (Duration, BTreeMap<NodeId, Option<Arc<JmxFacts>>>),
-    last_start: Option<Duration>,
-    /// Nodes that somebody took down and has not started.
-    stopped: BTreeSet<NodeId>,
-}
-
-struct Rival {
-    name: &'static str,
-    rule: Rule,
-    every: Duration,
-    due: Duration,
-    said: Said,
-    good: u32,
-    /// PromQL: newest sample of each exporter, and when it came.
-    samples: BTreeMap<NodeId, (Duration, f64)>,
-    oracle: Oracle,
+    sight: Sight,
+    followers: Vec<(Follower, Oracle)>,
 }
 
 impl Rivals {
     /// Rules that have seen nothing yet.
     pub fn new(spec: &Spec) -> Self {
-        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
-        let rivals = RULES.iter().map(|(name, rule, every)| Rival {
-            name,
-            rule: *rule,
-            every: *every,
-            due: Duration::ZERO,
-            said: Said::default(),
-            good: 0,
-            samples: BTreeMap::new(),
-            oracle: Oracle::new(Standard::Harm),
-        });
+        let oracle = || Oracle::new(Standard::Harm, Mode::KafkaJmx);
+        let followers = RULES
+            .into_iter()
+            .map(|rule| (Follower::new(rule), oracle()));
         Self {
-            recogniser: Recogniser::default(),
-            nodes: spec.nodes.iter().map(|node| node.id).collect(),
-            brokers: brokers.map(|node| node.id).collect(),
-            rivals: rivals.collect(),
-            pages: (Duration::MAX, BTreeMap::new()),
-            last_start: None,
-            stopped: BTreeSet::new(),
+            sight: Sight::new(spec),
+            followers: followers.collect(),
         }
     }
 
-    /// What was done, as the person with the stop-watch knows it. `oracle` knows who was killed.
+    /// What was done. `oracle` knows who was killed.
     pub fn notice(&mut self, op: &Op, now: Duration, oracle: &Oracle) {
-        for rival in &mut self.rivals {
-            rival.oracle.share_kills(oracle);
+        for (_, own) in &mut self.followers {
+            own.share_kills(oracle);
         }
-        match op {
-            Op::Kill(id) | Op::Stop(id) => {
-                self.stopped.insert(*id);
-            }
-            Op::Start(id) => {
-                self.stopped.remove(id);
-                self.last_start = Some(now);
-            }
-            Op::StartAll => {
-                self.stopped.clear();
-                self.last_start = Some(now);
-            }
-            _ => {}
-        }
+        self.sight.notice(op, now);
     }
 
     /// Lets every rule look that is due, and judges what each says.
@@ -183,174 +151,57 @@ impl Rivals {
         cluster: &Cluster,
         cut: &BTreeSet<NodeId>,
     ) {
-        for index in 0..self.rivals.len() {
-            let Some(rival) = self.rivals.get(index) else {
-                return;
-            };
-            if now >= rival.due {
-                let open = self.rule(index, now, cluster, cut);
-                let Some(rival) = self.rivals.get_mut(index) else {
-                    return;
-                };
-                rival.due += rival.every;
-                rival.said.open = open;
-            }
-            if let Some(rival) = self.rivals.get_mut(index) {
-                let truth = Arc::clone(truth);
-                rival.oracle.judge(now, truth, cluster, &rival.said);
-            }
+        for (follower, oracle) in &mut self.followers {
+            follower.look(now, &mut self.sight, cluster, cut);
+            oracle.judge(now, Arc::clone(truth), cluster, &follower.says());
         }
-    }
-
-    fn rule(
-        &mut self,
-        index: usize,
-        now: Duration,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) -> bool {
-        let Some(rule) = self.rivals.get(index).map(|rival| rival.rule) else {
-            return false;
-        };
-        match rule {
-            Rule::SumOfUrp => self.sum_of_urp(now, cluster, cut) == Some(0.0),
-            Rule::PromQl => {
-                let pages = self.read(now, cluster, cut);
-                let Some(rival) = self.rivals.get_mut(index) else {
-                    return false;
-                };
-                for (node, page) in pages {
-                    match page.and_then(|page| urp(&page)) {
-                        Some(value) => {
-                            rival.samples.insert(node, (now, value));
-                        }
-                        // A failed scrape marks its series stale at once.
-                        None => {
-                            rival.samples.remove(&node);
-                        }
-                    }
-                }
-                rival
-                    .samples
-                    .retain(|_, (at, _)| now.saturating_sub(*at) < STALENESS);
-                !rival.samples.is_empty() && rival.samples.values().all(|(_, value)| *value == 0.0)
-            }
-            Rule::TwelveTimes => {
-                // Yelp's also counts hosts that cannot be reached.
-                let pages = self.read(now, cluster, cut);
-                let brokers = self.brokers.iter();
-                let mut values = brokers.map(|id| urp(pages.get(id)?.as_deref()?));
-                let zero = values.all(|value| value == Some(0.0));
-                let Some(rival) = self.rivals.get_mut(index) else {
-                    return false;
-                };
-                rival.good = if zero { rival.good + 1 } else { 0 };
-                rival.good >= 12
-            }
-            Rule::IsrFull => {
-                let image = self.metadata(cluster, cut);
-                image.is_some_and(all_in_sync)
-            }
-            Rule::MinIsr => {
-                let image = self.metadata(cluster, cut);
-                image.is_some_and(|image| {
-                    let brokers = self.brokers.iter();
-                    brokers
-                        .copied()
-                        .all(|broker| stays_available(cluster, image, broker))
-                })
-            }
-            Rule::BrokerUp => {
-                let pages = self.read(now, cluster, cut);
-                self.brokers.iter().all(|id| {
-                    let up = cluster.link(*id, Listener::Broker) == Link::Accepts;
-                    let page = pages.get(id).cloned().flatten();
-                    let state = page.and_then(|p| p.values.get(&Metric::BrokerState).copied());
-                    up && !cut.contains(id) && state == Some(3.0)
-                })
-            }
-            Rule::Sleep(seconds) => {
-                let slept = |at| now.saturating_sub(at) >= Duration::from_secs(seconds);
-                self.stopped.is_empty() && self.last_start.is_none_or(slept)
-            }
-        }
-    }
-
-    /// Pages of every exporter that answers.
-    fn read(
-        &mut self,
-        now: Duration,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) -> BTreeMap<NodeId, Option<Arc<JmxFacts>>> {
-        if self.pages.0 != now {
-            let read = |id: &NodeId| {
-                let page = if cut.contains(id) {
-                    None
-                } else {
-                    page::read(cluster, *id, &self.recogniser, &mut false)
-                };
-                (*id, page.and_then(Result::ok).map(Arc::new))
-            };
-            self.pages = (now, self.nodes.iter().map(read).collect());
-        }
-        self.pages.1.clone()
-    }
-
-    /// `None` while no exporter answers.
-    fn sum_of_urp(
-        &mut self,
-        now: Duration,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) -> Option<f64> {
-        let pages = self.read(now, cluster, cut);
-        let values = pages.values().flatten().filter_map(|page| urp(page));
-        values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
-    }
-
-    /// What the first broker that answers has published to itself.
-    fn metadata<'a>(&self, cluster: &'a Cluster, cut: &BTreeSet<NodeId>) -> Option<&'a Image> {
-        let mut brokers = self.brokers.iter().filter(|id| !cut.contains(id));
-        let broker = brokers.find(|id| cluster.link(**id, Listener::Broker) == Link::Accepts)?;
-        cluster.published_image(*broker)
     }
 
     /// How each did.
     pub fn scores(self) -> Vec<Score> {
-        let score = |rival: Rival| Score {
-            name: rival.name,
-            lies: u64::try_from(rival.oracle.lies.len()).unwrap_or(u64::MAX),
-            lied: rival.oracle.lies.iter().map(|lie| lie.lasted).sum(),
-            exposed: rival.oracle.exposed,
-            needless: rival.oracle.needless,
-            open: rival.oracle.open,
-        };
-        self.rivals.into_iter().map(score).collect()
+        let followers = self.followers.into_iter();
+        followers
+            .map(|(follower, oracle)| Score::of(follower.name, oracle))
+            .collect()
     }
 }
 
-fn urp(page: &JmxFacts) -> Option<f64> {
-    page.values.get(&Metric::UnderReplicatedPartitions).copied()
+/// The same roll with each rule as the one who says go.
+pub fn rolls(order: &Order) -> Vec<Rolled> {
+    RULES
+        .into_iter()
+        .map(|rule| roll(order, Follower::new(rule)))
+        .collect()
 }
 
-/// As Strimzi's `KafkaAvailability` has it: every partition that the broker is in sync for keeps
-/// min ISR without it; partitions with no more replicas than min ISR do not count.
-fn stays_available(cluster: &Cluster, image: &Image, broker: NodeId) -> bool {
-    image.partitions().all(|(_, _, topic, partition)| {
-        let min = min_isr(cluster, topic);
-        let counts = partition.replicas.contains(&broker) && partition.replicas.len() > min;
-        !counts || in_sync_without(partition, broker) >= min
-    })
-}
-
-fn in_sync_without(partition: &Partition, broker: NodeId) -> usize {
-    partition.isr.iter().filter(|id| **id != broker).count()
-}
-
-fn min_isr(cluster: &Cluster, topic: &Topic) -> usize {
-    let configured = topic
-        .min_isr
-        .unwrap_or(cluster.spec().settings.min_insync_replicas);
-    usize::try_from(configured).unwrap_or(usize::MAX)
+fn roll(order: &Order, mut follower: Follower) -> Rolled {
+    let mut order = Order {
+        rivals: false,
+        sabotage: Sabotage::None,
+        story: false,
+        ..order.clone()
+    };
+    let nodes: usize = order.plan.operators.iter().map(|op| op.nodes.len()).sum();
+    order.plan.end += PATIENCE * u32::try_from(nodes).expect("few nodes");
+    let mut sight = Sight::new(&order.plan.spec);
+    let cluster = Cluster::new(order.plan.spec.clone()).expect("a sound spec");
+    let world = World::standing(cluster);
+    let oracle = Oracle::new(Standard::Harm, Mode::KafkaJmx);
+    let mut course = Course::new(world, order).judged_by(oracle, PACE);
+    let mut noticed = 0;
+    while let Some(now) = course.next_look() {
+        course.world.set_elapsed(now);
+        for (at, op) in course.done().get(noticed..).unwrap_or_default() {
+            sight.notice(op, *at);
+        }
+        noticed = course.done().len();
+        let cut = course.world.cut_off();
+        follower.look(now, &mut sight, &course.world.cluster(), &cut);
+        course.look(&follower);
+    }
+    let name = follower.name;
+    Rolled {
+        name,
+        ..course.rolled()
+    }
 }

@@ -12,9 +12,12 @@ use upgrade_gate::evidence::facts::Facts;
 use upgrade_gate::evidence::ids::NodeId;
 use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
 use upgrade_gate::evidence::partitions::{Builder, Partition, PartitionTable};
-use upgrade_gate::evidence::policy::Policy;
+use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceId};
 use upgrade_gate::time::{Mono, Now};
+
+use super::drill::Episode;
+use super::plan::{Kind, Slant};
 
 /// How often what is covered up is said again.
 const AGAIN: Duration = Duration::from_millis(400);
@@ -70,6 +73,41 @@ impl Sabotage {
         Self::NoExpiry,
         Self::OpenDebounce,
     ];
+}
+
+impl Sabotage {
+    /// Trials that a gate broken like this does not survive, where most would not show it: several
+    /// sources tell of the same thing, and it takes certain accidents to leave only the broken one.
+    pub fn slant(self) -> Slant {
+        let accidents = |episodes| Slant {
+            kind: Some(Kind::Accidents),
+            episodes,
+            ..Slant::default()
+        };
+        match self {
+            Self::StaleAllowed => accidents(&[Episode::Freeze, Episode::GateCut]),
+            Self::UnionOfIsrs | Self::OneTable => Slant {
+                mode: Some(Mode::Kafka),
+                idle: true,
+                kraft: true,
+                ..accidents(&[Episode::OldIsr])
+            },
+            // The last node's address leads to another one.
+            Self::IdentityUnchecked => Slant {
+                last: true,
+                ..accidents(&[Episode::Down, Episode::Flap])
+            },
+            Self::NodesFromMetadata => accidents(&[Episode::Down, Episode::TwoDown, Episode::Flap]),
+            Self::WallClock => accidents(&[Episode::BlindClock]),
+            Self::NoExpiry => accidents(&[Episode::GateStops]),
+            Self::None
+            | Self::NoWindow
+            | Self::LastKnown
+            | Self::LastPageAndLink
+            | Self::MissingAsZero
+            | Self::OpenDebounce => Slant::default(),
+        }
+    }
 }
 
 impl fmt::Display for Sabotage {

@@ -1,7 +1,7 @@
 //! The simulated cluster as the collectors meet it: streams, pages and clocks over one pure
 //! [`Cluster`], on tokio's paused clock. Nothing here leaves the process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,13 +18,15 @@ use upgrade_gate::kafka::{Address, BoxFuture, BoxedStream, Dial};
 use upgrade_gate::model::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId, Page};
 use upgrade_gate::time::{Mono, Now, Timestamp};
 
+use super::setup::Target;
+
 /// Node `n` listens on this plus `n`.
 const KAFKA_PORTS: u16 = 9_000;
 /// Its exporter listens on this plus `n`.
 const JMX_PORTS: u16 = 19_000;
 /// Bytes that a stream holds; a node's longest answer here is shorter.
 const PIPE: usize = 256 * 1024;
-/// How long a page takes to make.
+/// How long a page takes to make, at least.
 const PAGE: Duration = Duration::from_millis(15);
 /// The boot clock does not start at zero.
 const BOOT: Duration = Duration::from_secs(10_000);
@@ -45,6 +47,10 @@ pub struct World {
     operated: AtomicU64,
     /// How far somebody has set the wall clock forward or back, in nanoseconds.
     wall_step: AtomicI64,
+    /// JMX targets that are not the node's own.
+    targets: Mutex<BTreeMap<NodeId, Target>>,
+    /// Another cluster just like this one, in which nothing ever happens.
+    other: Mutex<Cluster>,
 }
 
 /// Whose time it is.
@@ -81,6 +87,9 @@ impl World {
             }
         }
         let wall = cluster.spec().start_wall_ms;
+        let spec = cluster.spec().clone();
+        let seed = spec.seed;
+        let other = Cluster::new(spec.seed(!seed)).expect("a sound spec");
         Arc::new(Self {
             cluster: Mutex::new(cluster),
             time,
@@ -91,6 +100,8 @@ impl World {
             version: AtomicU64::new(0),
             operated: AtomicU64::new(0),
             wall_step: AtomicI64::new(0),
+            targets: Mutex::default(),
+            other: Mutex::new(other),
         })
     }
 
@@ -173,6 +184,27 @@ impl World {
     pub fn step_wall(&self, millis: i64) {
         self.wall_step
             .fetch_add(millis * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// Gives nodes JMX targets that are not their own.
+    pub fn set_targets(&self, targets: BTreeMap<NodeId, Target>) {
+        *lock(&self.targets) = targets;
+    }
+
+    /// What the JMX target of a node shows, and how long that takes; `None` where the gate does
+    /// not reach it.
+    pub fn page(&self, cluster: &Cluster, node: NodeId) -> Option<(Page, Duration)> {
+        let target = lock(&self.targets).get(&node).copied();
+        let shown = match target.unwrap_or(Target::Node(node)) {
+            Target::Node(shown) => shown,
+            Target::AnotherCluster => {
+                let mut other = lock(&self.other);
+                other.advance(self.elapsed());
+                return Some((other.jmx_page(node), PAGE));
+            }
+        };
+        let time = cluster.page_time(shown).max(PAGE);
+        (!self.is_cut_off(shown)).then(|| (cluster.jmx_page(shown), time))
     }
 
     /// Where a node's exporter is.
@@ -307,6 +339,11 @@ async fn converse(
         let length = i32::try_from(reply.len()).map_err(io::Error::other)?;
         let frame = [&length.to_be_bytes()[..], &reply].concat();
         stream.write_all(&frame).await?;
+        // A throttled channel is muted (KIP-219).
+        let muted = world.cluster().mute(node);
+        if !muted.is_zero() {
+            sleep(muted).await;
+        }
     }
 }
 
@@ -365,26 +402,28 @@ impl Fetch for WorldFetch {
             let mut asked = false;
             loop {
                 let mut changed = self.0.changed.subscribe();
-                if !self.0.is_cut_off(node) {
-                    let page = self.0.cluster().jmx_page(node);
-                    match page {
+                let page = self.0.page(&self.0.cluster(), node);
+                match page {
+                    Some((
                         Page::Text {
                             status,
                             content_type,
                             body,
-                        } => {
-                            sleep(PAGE).await;
-                            return Ok(Fetched {
-                                status,
-                                content_type: Some(content_type.to_owned()),
-                                body: body.into(),
-                            });
-                        }
-                        Page::Refused if asked => return failed(FailureClass::Closed),
-                        Page::Refused => return failed(FailureClass::Refused),
-                        Page::Reset => return failed(FailureClass::Closed),
-                        Page::Silent => asked = true,
+                        },
+                        time,
+                    )) => {
+                        sleep(time).await;
+                        return Ok(Fetched {
+                            status,
+                            content_type: Some(content_type.to_owned()),
+                            body: body.into(),
+                        });
                     }
+                    Some((Page::Refused, _)) if asked => return failed(FailureClass::Closed),
+                    Some((Page::Refused, _)) => return failed(FailureClass::Refused),
+                    Some((Page::Reset, _)) => return failed(FailureClass::Closed),
+                    Some((Page::Silent, _)) => asked = true,
+                    None => {}
                 }
                 let _waits = Waits::new(&self.0.waiting);
                 if changed.changed().await.is_err() {

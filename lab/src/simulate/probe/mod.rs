@@ -17,9 +17,10 @@ use std::time::Duration;
 use upgrade_gate::collect::board::Slot;
 use upgrade_gate::collect::roster::Roster;
 use upgrade_gate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
-use upgrade_gate::evidence::ids::{self, Role};
+use upgrade_gate::evidence::ids;
 use upgrade_gate::evidence::known::Known;
 use upgrade_gate::evidence::partitions::PartitionTable;
+use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
 use upgrade_gate::gate::machine::Wanted;
 use upgrade_gate::jmx::recognise::Recogniser;
@@ -33,6 +34,7 @@ use self::page::Exporter;
 use self::quiet::Quiet;
 use self::round::Round;
 use super::judge::Judge;
+use super::setup::Setup;
 use super::world::World;
 
 /// Time goes in steps of this length.
@@ -87,6 +89,7 @@ impl Shared {
 /// One moment, as the tasks see it.
 struct Scene<'a> {
     now: Mono,
+    world: &'a World,
     cluster: &'a Cluster,
     cut: &'a BTreeSet<NodeId>,
     recogniser: &'a Recogniser,
@@ -148,7 +151,20 @@ impl Scene<'_> {
 /// All collectors of one gate, and the gate.
 pub struct Probe {
     world: Arc<World>,
+    spec: Spec,
     recogniser: Recogniser,
+    collectors: Collectors,
+    steps: u32,
+    napped: Mono,
+    /// The gate.
+    pub judge: Judge,
+}
+
+/// What begins anew with the gate's process, or with other sources.
+struct Collectors {
+    mode: Mode,
+    /// Nodes that have a JMX target.
+    scraped: BTreeSet<NodeId>,
     shared: Shared,
     nodes: BTreeMap<NodeId, Tasks>,
     askers: [Asker; 2],
@@ -158,32 +174,22 @@ pub struct Probe {
     look: Mono,
     /// Slots whose newest report is a failure that was judged.
     failing: BTreeSet<Slot>,
-    steps: u32,
-    napped: Mono,
-    /// The gate.
-    pub judge: Judge,
 }
 
-impl Probe {
-    /// Collectors that know what the configuration says.
-    pub fn new(
-        world: &Arc<World>,
-        spec: &Spec,
-        configured: &BTreeMap<ids::NodeId, Role>,
-        judge: Judge,
-    ) -> Self {
-        let now = World::mono(world.elapsed());
+impl Collectors {
+    fn new(spec: &Spec, setup: &Setup, now: Mono) -> Self {
         let mut shared = Shared::default();
-        for (node, role) in configured {
-            shared.roster.configured(*node, *role, None);
+        for (node, role) in setup.nodes(spec) {
+            shared.roster.configured(node, role, None);
         }
-        for node in &spec.nodes {
-            shared.roster.nodes.entry(known(node.id)).or_default();
+        let scraped = setup.scraped(spec);
+        for node in &scraped {
+            shared.roster.nodes.entry(known(*node)).or_default();
         }
         let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
         Self {
-            world: Arc::clone(world),
-            recogniser: Recogniser::default(),
+            mode: setup.mode,
+            scraped,
             shared,
             nodes: BTreeMap::new(),
             askers: [Asker::new(0, now), Asker::new(1, now)],
@@ -192,40 +198,62 @@ impl Probe {
             found: false,
             look: now,
             failing: BTreeSet::new(),
+        }
+    }
+}
+
+impl Probe {
+    /// Collectors that know what the configuration says.
+    pub fn new(world: &Arc<World>, spec: &Spec, setup: &Setup, judge: Judge) -> Self {
+        let now = World::mono(world.elapsed());
+        Self {
+            world: Arc::clone(world),
+            spec: spec.clone(),
+            recogniser: Recogniser::default(),
+            collectors: Collectors::new(spec, setup, now),
             steps: 0,
             napped: now,
             judge,
         }
     }
 
+    /// Ends all collectors and starts new ones.
+    pub fn collect(&mut self, setup: &Setup) {
+        let now = World::mono(self.world.elapsed());
+        self.collectors = Collectors::new(&self.spec, setup, now);
+    }
+
     /// Everything that is due at this moment, and a judgement where there is something new.
     pub fn tick(&mut self) {
         let now = World::mono(self.world.elapsed());
         self.steps = self.steps.wrapping_add(1);
+        let collectors = &mut self.collectors;
         let wanted = self.judge.wants();
-        self.shared.refresh = wanted.is_some();
+        collectors.shared.refresh = wanted.is_some();
         if wanted == Some(Wanted::Everything) {
-            self.shared.everything += 1;
-            self.shared.pages_wanted += 1;
+            collectors.shared.everything += 1;
+            collectors.shared.pages_wanted += 1;
         }
-        self.collect(now);
-        let urgent = self.shared.reports.iter().any(|report| {
-            let slot = (report.source.clone(), report.kind);
-            report.facts.is_err() && !self.failing.contains(&slot)
-        });
+        collectors.tick(&self.world, &self.recogniser, now);
+        let shared = &mut collectors.shared;
+        let failing = &mut collectors.failing;
+        let slot = |report: &Report| (report.source.clone(), report.kind);
+        let urgent = shared
+            .reports
+            .iter()
+            .any(|report| report.facts.is_err() && !failing.contains(&slot(report)));
         let gathered = self.steps.is_multiple_of(GATHER);
-        let news = !self.shared.reports.is_empty() || !self.shared.dropped.is_empty();
+        let news = !shared.reports.is_empty() || !shared.dropped.is_empty();
         if urgent || (news && gathered) {
-            let reports = std::mem::take(&mut self.shared.reports);
+            let reports = std::mem::take(&mut shared.reports);
             for report in &reports {
-                let slot = (report.source.clone(), report.kind);
                 if report.facts.is_err() {
-                    self.failing.insert(slot);
+                    failing.insert(slot(report));
                 } else {
-                    self.failing.remove(&slot);
+                    failing.remove(&slot(report));
                 }
             }
-            let dropped = std::mem::take(&mut self.shared.dropped);
+            let dropped = std::mem::take(&mut shared.dropped);
             self.judge.evidence(reports, dropped);
             self.napped = now;
         } else if now.since(self.napped) >= NAP && self.judge.pause().is_zero() {
@@ -233,45 +261,50 @@ impl Probe {
             self.napped = now;
         }
     }
+}
 
-    fn collect(&mut self, now: Mono) {
-        let cut = self.world.cut_off();
-        let cluster = self.world.cluster();
-        let operated = self.world.operated();
+impl Collectors {
+    fn tick(&mut self, world: &World, recogniser: &Recogniser, now: Mono) {
+        let cut = world.cut_off();
+        let cluster = world.cluster();
+        let operated = world.operated();
         let quiet = &mut self.shared.quiet;
         quiet.look(now, &cluster, operated, !cut.is_empty());
         let mut scene = Scene {
             now,
+            world,
             cluster: &cluster,
             cut: &cut,
-            recogniser: &self.recogniser,
+            recogniser,
             shared: &mut self.shared,
         };
-        if now >= self.look && (!self.found || scene.shared.bulk.is_empty()) {
+        let kafka = self.mode.kafka();
+        if kafka && now >= self.look && (!self.found || scene.shared.bulk.is_empty()) {
             self.found = discover(&mut scene, &self.brokers);
             self.look = now.plus(LOOK);
         }
-        let ids: Vec<_> = scene
-            .shared
-            .roster
-            .nodes
-            .keys()
-            .map(|node| node.0)
-            .collect();
+        let nodes = scene.shared.roster.nodes.keys();
+        let ids: Vec<_> = nodes.map(|node| node.0).collect();
         for id in ids {
             let tasks = self.nodes.entry(id).or_insert_with(|| Tasks {
                 live: Live::new(id, now),
                 bulk: Bulk::new(id, now),
-                exporter: Exporter::new(id, now),
+                exporter: Exporter::new(id, now, self.scraped.contains(&id)),
             });
-            tasks.live.tick(&mut scene);
-            tasks.bulk.tick(&mut scene);
-            tasks.exporter.tick(&mut scene);
+            if kafka {
+                tasks.live.tick(&mut scene);
+                tasks.bulk.tick(&mut scene);
+            }
+            if self.mode.jmx() {
+                tasks.exporter.tick(&mut scene);
+            }
         }
-        for asker in &mut self.askers {
-            asker.tick(&mut scene);
+        if kafka {
+            for asker in &mut self.askers {
+                asker.tick(&mut scene);
+            }
+            self.round.tick(&mut scene);
         }
-        self.round.tick(&mut scene);
     }
 }
 

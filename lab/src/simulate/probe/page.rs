@@ -10,11 +10,11 @@ use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, Sour
 use upgrade_gate::jmx::page;
 use upgrade_gate::jmx::recognise::Recogniser;
 use upgrade_gate::jmx::scan::Format;
-use upgrade_gate::model::{Cluster, NodeId, Page};
+use upgrade_gate::model::{NodeId, Page};
 use upgrade_gate::time::Mono;
 
-use super::Scene;
 use super::calls::{failure, known};
+use super::{STEP, Scene};
 
 const SOONEST: Duration = Duration::from_millis(500);
 const YOUNG: Duration = Duration::from_secs(20);
@@ -25,6 +25,8 @@ const PAGE: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(super) struct Exporter {
     node: NodeId,
+    /// It has an exporter as far as the configuration goes.
+    named: bool,
     epoch: u64,
     cost: Cost,
     process: Option<f64>,
@@ -41,17 +43,18 @@ enum State {
         asked: Mono,
         until: Mono,
         reached: bool,
+        coming: Option<(Mono, Result<JmxFacts, SourceFailure>)>,
     },
 }
 
 /// What one look at a node's exporter brings; `None`: nothing yet.
 pub(in crate::simulate) fn read(
-    cluster: &Cluster,
+    page: Page,
     node: NodeId,
     recogniser: &Recogniser,
     reached: &mut bool,
 ) -> Option<Result<JmxFacts, SourceFailure>> {
-    let (status, body) = match cluster.jmx_page(node) {
+    let (status, body) = match page {
         Page::Text { status, body, .. } => (status, body),
         Page::Refused if *reached => return Some(Err(failure(FailureClass::Closed, node))),
         Page::Refused => return Some(Err(failure(FailureClass::Refused, node))),
@@ -69,9 +72,10 @@ pub(in crate::simulate) fn read(
 }
 
 impl Exporter {
-    pub(super) fn new(node: NodeId, now: Mono) -> Self {
+    pub(super) fn new(node: NodeId, now: Mono, named: bool) -> Self {
         Self {
             node,
+            named,
             epoch: 0,
             cost: Cost::default(),
             process: None,
@@ -97,6 +101,7 @@ impl Exporter {
                     asked: scene.now,
                     until: scene.now.plus(within),
                     reached: false,
+                    coming: None,
                 };
                 self.look(scene);
             }
@@ -109,23 +114,22 @@ impl Exporter {
             asked,
             until,
             reached,
+            coming,
         } = &mut self.state
         else {
             return;
         };
-        let (asked, until) = (*asked, *until);
-        let heard = if scene.is_cut(self.node) {
-            None
-        } else if let Some(page) = scene.shared.quiet.page(self.node) {
-            Some(Ok(page))
-        } else {
-            read(scene.cluster, self.node, scene.recogniser, reached)
-        };
-        if let Some(Ok(page)) = &heard {
-            scene.shared.quiet.keep_page(self.node, page);
+        let (now, asked, until) = (scene.now, *asked, *until);
+        if !self.named {
+            let failure = failure(FailureClass::Resolve, self.node);
+            return self.heard(scene, asked, Err(failure));
         }
-        let late = || (scene.now >= until).then(|| Err(failure(FailureClass::Timeout, self.node)));
-        if let Some(page) = heard.or_else(late) {
+        if coming.is_none() {
+            *coming = look(scene, self.node, reached);
+        }
+        let there = |(at, _): &mut (Mono, _)| *at <= now && *at <= until;
+        let late = || (now >= until).then(|| Err(failure(FailureClass::Timeout, self.node)));
+        if let Some(page) = coming.take_if(there).map(|(_, page)| page).or_else(late) {
             self.heard(scene, asked, page);
         }
     }
@@ -157,4 +161,27 @@ impl Exporter {
         let facts = page.map(|page| Facts::Jmx(Arc::new(page)));
         scene.report(source, FactKind::Jmx, self.epoch, asked, every, facts);
     }
+}
+
+/// The page as of now and when it will be here. A page that takes no longer than one step has
+/// come.
+fn look(
+    scene: &Scene<'_>,
+    node: NodeId,
+    reached: &mut bool,
+) -> Option<(Mono, Result<JmxFacts, SourceFailure>)> {
+    if let Some(page) = scene.shared.quiet.page(node) {
+        return Some((scene.now, Ok(page)));
+    }
+    let (page, time) = scene.world.page(scene.cluster, node)?;
+    let page = read(page, node, scene.recogniser, reached)?;
+    let at = if time > STEP {
+        scene.now.plus(time)
+    } else {
+        scene.now
+    };
+    if let (Ok(page), true) = (&page, at == scene.now) {
+        scene.shared.quiet.keep_page(node, page);
+    }
+    Some((at, page))
 }

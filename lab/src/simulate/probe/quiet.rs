@@ -1,15 +1,18 @@
-//! While nothing happens, nodes say the same again: it is not made and read anew.
+//! Between a question and the node: while nothing happens, nodes say the same again, which is
+//! not made and read anew; and a connection that is throttled says nothing for a while.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use upgrade_gate::collect::schedule::row;
 use upgrade_gate::evidence::jmx::JmxFacts;
-use upgrade_gate::evidence::report::SourceFailure;
+use upgrade_gate::evidence::report::FactKind;
+use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
-use super::calls::{Heard, Line, Question, Said};
+use super::calls::{Heard, Line, Question, Said, failure};
 use crate::simulate::oracle::all_in_sync;
 
 /// How long nothing must have happened: nodes publish metadata and heartbeats come meanwhile.
@@ -26,6 +29,11 @@ pub(super) struct Quiet {
     sign: Sign,
     answers: RefCell<BTreeMap<NodeId, Vec<Known>>>,
     pages: RefCell<BTreeMap<NodeId, JmxFacts>>,
+    now: Mono,
+    /// Nodes that throttle their clients, and for how long at a time.
+    throttles: BTreeMap<NodeId, Duration>,
+    /// Until when nothing is read from a connection (KIP-219), by its serial.
+    muted: RefCell<BTreeMap<u64, Mono>>,
 }
 
 /// As long as it stays the same nothing has happened that an answer could show.
@@ -34,12 +42,20 @@ struct Sign {
     operated: u64,
     offset: i64,
     active: Option<NodeId>,
-    nodes: Vec<(u64, bool)>,
+    /// Life, whether it accepts connections, and how much of the metadata it has published.
+    nodes: Vec<(u64, bool, Option<i64>)>,
 }
 
 impl Quiet {
     /// Looks whether the cluster rests.
     pub(super) fn look(&mut self, now: Mono, cluster: &Cluster, operated: u64, cut: bool) {
+        self.now = now;
+        if self.sign.operated != operated {
+            let nodes = cluster.spec().nodes.iter();
+            let throttles = nodes.map(|node| (node.id, cluster.mute(node.id)));
+            self.throttles = throttles.filter(|(_, time)| !time.is_zero()).collect();
+        }
+        self.muted.borrow_mut().retain(|_, until| *until > now);
         let nodes = cluster.spec().nodes.iter();
         let accepts = |id, has: bool, listener| !has || cluster.link(id, listener) == Link::Accepts;
         let sign = Sign {
@@ -50,7 +66,8 @@ impl Quiet {
                 .map(|node| {
                     let up = accepts(node.id, node.roles.broker, Listener::Broker)
                         && accepts(node.id, node.roles.controller, Listener::Controller);
-                    (cluster.life(node.id), up)
+                    let image = cluster.published_image(node.id);
+                    (cluster.life(node.id), up, image.map(|image| image.offset))
                 })
                 .collect(),
         };
@@ -58,7 +75,9 @@ impl Quiet {
             self.sign = sign;
             self.since = Some(now);
         }
-        let up = self.sign.active.is_some() && self.sign.nodes.iter().all(|(_, up)| *up);
+        let newest = Some(self.sign.offset);
+        let mut nodes = self.sign.nodes.iter();
+        let up = self.sign.active.is_some() && nodes.all(|(_, up, has)| *up && *has == newest);
         let calm = self.since.is_some_and(|since| now.since(since) >= CALM);
         let rests = calm && up && !cut && (self.rests || all_in_sync(cluster.committed_image()));
         if !rests && self.rests {
@@ -69,6 +88,19 @@ impl Quiet {
     }
 
     pub(super) fn recall(&self, line: &Line, question: &Question) -> Option<Heard> {
+        if let Some(until) = self.muted.borrow().get(&line.serial) {
+            // As `Connection::wait_out_throttle`: a short silence is waited out.
+            let deadline = match question {
+                Question::Versions | Question::Identity => row(FactKind::Link).deadline,
+                _ => row(FactKind::Partitions).deadline,
+            };
+            let failure = || failure(FailureClass::Throttled, line.node);
+            return Some(if until.since(self.now) < deadline {
+                Heard::Silent
+            } else {
+                Heard::Said(Duration::ZERO, Err(failure()))
+            });
+        }
         if !self.rests {
             return None;
         }
@@ -85,6 +117,10 @@ impl Quiet {
         wait: Duration,
         said: &Result<Said, SourceFailure>,
     ) {
+        if let (Some(time), Ok(_)) = (self.throttles.get(&line.node), said) {
+            let until = self.now.plus(wait + *time);
+            self.muted.borrow_mut().insert(line.serial, until);
+        }
         let (true, Ok(said)) = (self.rests, said) else {
             return;
         };
@@ -100,6 +136,7 @@ impl Quiet {
         }
     }
 
+    /// The page of a node at rest, once it is known.
     pub(super) fn page(&self, node: NodeId) -> Option<JmxFacts> {
         let page = self.rests.then(|| self.pages.borrow().get(&node).cloned());
         page.flatten()

@@ -1,0 +1,101 @@
+//! Operations done to the world.
+
+use std::time::Duration;
+
+use upgrade_gate::model::{Cluster, NodeId, Release};
+
+use super::ops::{Cuts, Op};
+use super::oracle::Oracle;
+use super::world::World;
+
+/// Does it; what makes no sense right now is not done.
+pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: Duration) -> bool {
+    let pair = |a: NodeId, b: NodeId| (a.min(b), a.max(b));
+    let mut cluster = world.cluster();
+    let done = match *op {
+        Op::Kill(id) => kill(world, &mut cluster, id, oracle, now),
+        Op::KillActiveController => cluster
+            .active_controller()
+            .is_some_and(|id| kill(world, &mut cluster, id, oracle, now)),
+        Op::Stop(id) => cluster.stop(id).is_ok(),
+        Op::StopActiveController => cluster
+            .active_controller()
+            .is_some_and(|id| cluster.stop(id).is_ok()),
+        Op::Start(id) => cluster.start(id, None).is_ok(),
+        Op::StartAll => {
+            let ids: Vec<_> = cluster.spec().nodes.iter().map(|node| node.id).collect();
+            ids.into_iter()
+                .filter(|id| cluster.start(*id, None).is_ok())
+                .count()
+                > 0
+        }
+        Op::Freeze(id) => cluster.freeze(id).is_ok(),
+        Op::Thaw(id) => cluster.thaw(id).is_ok(),
+        Op::Cut(a, b) => {
+            cuts.insert(pair(a, b));
+            cluster.cut(a, b).is_ok()
+        }
+        Op::Mend(a, b) => {
+            cuts.remove(&pair(a, b));
+            cluster.mend(a, b).is_ok()
+        }
+        Op::GateCut(id) => {
+            world.set_cut_off(id, true);
+            true
+        }
+        Op::GateMend(id) => {
+            world.set_cut_off(id, false);
+            true
+        }
+        Op::Exporter(id, fault) => cluster.set_exporter(id, fault.map(|fault| fault.0)).is_ok(),
+        Op::Latency(id, ms) => cluster.set_latency(id, Duration::from_millis(ms)).is_ok(),
+        Op::CatchUp(id, rate) => cluster.set_catch_up_rate(id, rate).is_ok(),
+        Op::MetadataLag(id, ms) => cluster
+            .set_metadata_lag(id, Duration::from_millis(ms))
+            .is_ok(),
+        Op::FailLogDir(id) => cluster.fail_log_dir(id, 1).is_ok(),
+        Op::ReplaceLogDir(id) => cluster.replace_log_dir(id, 1).is_ok(),
+        Op::Recreate => recreate(&mut cluster, "events"),
+        Op::Reassign(partition, ref replicas) => {
+            cluster.reassign("orders", partition, replicas).is_ok()
+        }
+        Op::Upgrade(id, ref release) => {
+            let all = Release::ALL.into_iter().chain(Release::ZOOKEEPER);
+            let release = all.into_iter().find(|known| known.name() == *release);
+            release.is_some_and(|release| cluster.start(id, Some(release)).is_ok())
+        }
+        Op::Throttle(id, ms) => cluster.set_throttle(id, Duration::from_millis(ms)).is_ok(),
+        Op::PageTime(id, ms) => cluster.set_page_time(id, Duration::from_millis(ms)).is_ok(),
+        Op::Rate(rate) => cluster.set_rate("orders", rate).is_ok(),
+        Op::ZooKeeperCut(id, cut) => cluster.cut_zookeeper(id, cut).is_ok(),
+        // Done to the gate, not to the cluster.
+        Op::GateStop(_) | Op::GateRestart(_) | Op::Reload(_) | Op::WallStep(_) => false,
+    };
+    drop(cluster);
+    world.tell();
+    done
+}
+
+/// Deletes a topic and makes it anew.
+fn recreate(cluster: &mut Cluster, name: &str) -> bool {
+    let topics = cluster.spec().topics.clone();
+    let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
+        return false;
+    };
+    cluster.delete_topic(name).is_ok() && cluster.create_topic(topic).is_ok()
+}
+
+fn kill(
+    world: &World,
+    cluster: &mut Cluster,
+    id: NodeId,
+    oracle: &mut Oracle,
+    now: Duration,
+) -> bool {
+    let done = cluster.kill(id).is_ok();
+    // A frozen process's connections are closed by the kernel; over a cut network nothing comes.
+    if done && !world.is_cut_off(id) {
+        oracle.killed(id, now);
+    }
+    done
+}

@@ -1,0 +1,343 @@
+//! A trial under way, whoever says go and however that is found out: things happen, the oracle
+//! looks, operators act.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use upgrade_gate::evidence::policy::{Mode, Policy};
+use upgrade_gate::model::Cluster;
+
+use super::apply::apply;
+use super::operator::Roll;
+use super::ops::{Cuts, Op};
+use super::oracle::{Oracle, Said, Standard, Truth};
+use super::rivals::{OURS, Rivals, Rolled, Score};
+use super::sabotage::Sabotage;
+use super::setup::Setup;
+use super::trial::{Order, Outcome};
+use super::world::World;
+
+/// How often the oracle looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a roll is watched once it is over.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// Who says go, or does not.
+pub trait Speaker {
+    /// What it says now.
+    fn says(&self) -> Said;
+    /// The code of the first reason why it does not say open.
+    fn first_reason(&self) -> &'static str;
+    /// Why it does not say open, the first reason first.
+    fn why(&self) -> Vec<String>;
+}
+
+/// What is to be done to the gate's process.
+#[derive(Debug)]
+pub enum Wish {
+    /// It begins anew, with this configuration.
+    Begin(Setup, Policy),
+    /// Only its policy is another one.
+    Policy(Policy),
+}
+
+/// A trial under way.
+pub struct Course {
+    /// What it happens to.
+    pub world: Arc<World>,
+    order: Order,
+    oracle: Oracle,
+    /// The same gate by the standard of the rules in use today.
+    by_harm: Option<Oracle>,
+    rivals: Option<Rivals>,
+    cuts: Cuts,
+    truth: Option<(u64, Arc<Truth>)>,
+    next: usize,
+    /// What operators do at the next look.
+    decided: Vec<Op>,
+    rolls: Vec<Roll>,
+    rolled: Rolled,
+    over_since: Option<Duration>,
+    now: Duration,
+    /// From one look to the next.
+    pace: Duration,
+    stalled: Duration,
+    /// The gate's process is gone: nobody answers.
+    gone: bool,
+    wish: Option<Wish>,
+    setup: Setup,
+    restarts: u64,
+    done: Vec<(Duration, Op)>,
+    story: Vec<String>,
+    verdicts: Vec<bool>,
+    last: String,
+    causes: BTreeMap<&'static str, Duration>,
+    waits: Vec<(&'static str, Duration)>,
+    /// Of the needless wait under way.
+    wait: BTreeMap<&'static str, Duration>,
+}
+
+impl Course {
+    /// A trial in which nothing has happened.
+    pub fn new(world: Arc<World>, order: Order) -> Self {
+        let setup = order.plan.setup.clone();
+        world.set_targets(setup.targets.clone());
+        let unasked = order.plan.operators.is_empty();
+        let compared = order.rivals && unasked && setup.mode.kafka();
+        let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
+        oracle.excuses = !setup.is_right();
+        Self {
+            oracle,
+            by_harm: compared.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
+            rivals: compared.then(|| Rivals::new(&order.plan.spec)),
+            cuts: Cuts::new(),
+            truth: None,
+            next: 0,
+            decided: Vec::new(),
+            rolls: order.plan.operators.iter().map(Roll::new).collect(),
+            rolled: Rolled::new(OURS, order.plan.operators.len()),
+            over_since: None,
+            now: Duration::ZERO,
+            pace: LOOK,
+            stalled: Duration::ZERO,
+            gone: false,
+            wish: None,
+            setup,
+            restarts: 0,
+            done: Vec::new(),
+            story: Vec::new(),
+            verdicts: Vec::new(),
+            last: String::new(),
+            causes: BTreeMap::new(),
+            waits: Vec::new(),
+            wait: BTreeMap::new(),
+            world,
+            order,
+        }
+    }
+
+    /// By whom whoever says go is judged, and how often.
+    #[must_use]
+    pub fn judged_by(mut self, oracle: Oracle, pace: Duration) -> Self {
+        self.oracle = oracle;
+        self.pace = pace;
+        self
+    }
+
+    /// What was done so far.
+    pub fn done(&self) -> &[(Duration, Op)] {
+        &self.done
+    }
+
+    /// The moment of the next look, while there is one.
+    pub fn next_look(&mut self) -> Option<Duration> {
+        let caught = self.order.sabotage != Sabotage::None && !self.oracle.lies.is_empty();
+        let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
+        let goes_on = self.now < self.order.plan.end && !caught && !rolled;
+        self.now += self.pace;
+        goes_on.then_some(self.now)
+    }
+
+    /// The gate's process is stopped, and its view is still read; or it is gone.
+    pub fn is_stalled(&self) -> bool {
+        self.now < self.stalled
+    }
+
+    /// What is to be done to the gate before it goes on.
+    pub fn wish(&mut self) -> Option<Wish> {
+        self.gone = false;
+        self.wish.take()
+    }
+
+    /// What happens at this moment, and what is said of it.
+    pub fn look(&mut self, speaker: &impl Speaker) {
+        self.operate();
+        self.world.tick();
+        let version = self.world.version();
+        let world = Arc::clone(&self.world);
+        let cluster = world.cluster();
+        let truth = match &self.truth {
+            Some((at, truth)) if *at == version => Arc::clone(truth),
+            Some(_) | None => Arc::new(Truth::of(&cluster, &self.cuts, self.setup.mode)),
+        };
+        self.truth = Some((version, Arc::clone(&truth)));
+        if let Some(rivals) = &mut self.rivals {
+            rivals.look(self.now, &truth, &cluster, &world.cut_off());
+        }
+        let said = if self.gone {
+            Said::default()
+        } else {
+            speaker.says()
+        };
+        if let Some(oracle) = &mut self.by_harm {
+            oracle.judge(self.now, Arc::clone(&truth), &cluster, &said);
+        }
+        let needless = self
+            .oracle
+            .judge(self.now, Arc::clone(&truth), &cluster, &said);
+        self.roll(&cluster, &truth, &said);
+        drop(cluster);
+        self.account(needless, speaker);
+        if self.order.story {
+            self.verdicts.push(said.open);
+            self.tell(said.open, speaker);
+        }
+    }
+
+    /// Operators ask, and go when they may.
+    fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said) {
+        for roll in &mut self.rolls {
+            let asked = roll.asks(self.now, cluster);
+            let Some(op) = roll.act(self.now, cluster, said) else {
+                let safe = |node| !truth.of_node.contains_key(node);
+                if asked.as_ref().is_some_and(safe) {
+                    self.rolled.waits_needlessly(self.pace);
+                }
+                continue;
+            };
+            if let Some(node) = asked {
+                self.rolled.goes(self.oracle.would_harm(node).as_ref());
+            }
+            self.decided.push(op);
+        }
+        let over = self.rolls.iter().all(Roll::is_over) && !self.rolls.is_empty();
+        let done = self.next >= self.order.plan.ops.len() && self.decided.is_empty();
+        if over && done {
+            self.over_since.get_or_insert(self.now);
+        }
+    }
+
+    fn operate(&mut self) {
+        for op in std::mem::take(&mut self.decided) {
+            self.happens(op);
+        }
+        while let Some((at, op)) = self.order.plan.ops.get(self.next) {
+            if *at > self.now {
+                return;
+            }
+            self.next += 1;
+            let op = op.clone();
+            self.happens(op);
+        }
+    }
+
+    fn happens(&mut self, op: Op) {
+        let done = match &op {
+            Op::GateStop(millis) => {
+                let until = self.now + Duration::from_millis(*millis);
+                self.stalled = self.stalled.max(until);
+                true
+            }
+            Op::GateRestart(millis) => {
+                let until = self.now + Duration::from_millis(*millis);
+                self.stalled = self.stalled.max(until);
+                self.gone = true;
+                self.begin();
+                true
+            }
+            Op::Reload(setup) => {
+                self.reload(Setup::clone(setup));
+                true
+            }
+            Op::WallStep(millis) => {
+                self.world.step_wall(*millis);
+                true
+            }
+            op => apply(&self.world, op, &mut self.cuts, &mut self.oracle, self.now),
+        };
+        if !done {
+            return;
+        }
+        self.restarts += u64::from(op.stops_a_node());
+        if let Some(rivals) = &mut self.rivals {
+            rivals.notice(&op, self.now, &self.oracle);
+        }
+        if self.now < self.stalled {
+            self.oracle.gate_stands_still();
+        }
+        if let Some(oracle) = &mut self.by_harm {
+            oracle.share_kills(&self.oracle);
+        }
+        if self.order.story {
+            self.story.push(format!("{:?} -- {op}", self.now));
+        }
+        self.done.push((self.now, op));
+    }
+
+    fn begin(&mut self) {
+        let policy = self.order.policy(&self.setup);
+        self.wish = Some(Wish::Begin(self.setup.clone(), policy));
+    }
+
+    fn reload(&mut self, setup: Setup) {
+        let same = self.setup.same_sources(&setup);
+        self.oracle.excuses = !setup.is_right();
+        self.setup = setup;
+        self.world.set_targets(self.setup.targets.clone());
+        if same && self.wish.is_none() {
+            let policy = self.order.policy(&self.setup);
+            self.wish = Some(Wish::Policy(policy));
+        } else {
+            self.begin();
+        }
+    }
+
+    fn account(&mut self, needless: bool, speaker: &impl Speaker) {
+        if needless {
+            let why = speaker.first_reason();
+            *self.causes.entry(why).or_default() += self.pace;
+            *self.wait.entry(why).or_default() += self.pace;
+            return;
+        }
+        let wait = std::mem::take(&mut self.wait);
+        let length: Duration = wait.values().sum();
+        let longest = wait.into_iter().max_by_key(|(_, time)| *time);
+        self.waits.extend(longest.map(|(why, _)| (why, length)));
+    }
+
+    fn tell(&mut self, open: bool, speaker: &impl Speaker) {
+        let why = if open {
+            String::from("OPEN")
+        } else {
+            speaker.why().join("; ")
+        };
+        if why.split(' ').next() != self.last.split(' ').next() {
+            self.story.push(format!("{:?} {why}", self.now));
+        }
+        self.last = why;
+    }
+
+    /// What came of the rolls.
+    pub fn rolled(&self) -> Rolled {
+        let mut rolled = self.rolled.clone();
+        rolled.finished = self.rolls.iter().filter(|roll| roll.is_over()).count();
+        rolled
+    }
+
+    /// What became of it.
+    pub fn finish(self, steps: u64) -> Outcome {
+        let rolled = self.rolled();
+        let ours = self.by_harm.map(|oracle| Score::of(OURS, oracle));
+        let rivals = self.rivals.map(Rivals::scores).unwrap_or_default();
+        Outcome {
+            seed: self.order.seed,
+            kind: self.order.plan.kind,
+            length: self.now,
+            steps,
+            open: self.oracle.open,
+            exposed: self.oracle.exposed,
+            lies: self.oracle.lies,
+            needless: self.oracle.needless,
+            causes: self.causes,
+            waits: self.waits,
+            restarts: self.restarts,
+            done: self.done,
+            story: self.story,
+            verdicts: self.verdicts,
+            rolled,
+            rivals: ours.into_iter().chain(rivals).collect(),
+            rolls: Vec::new(),
+        }
+    }
+}

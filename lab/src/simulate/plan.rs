@@ -1,0 +1,433 @@
+//! A whole trial before it begins: the cluster, the gate's configuration, what happens when, and
+//! who rolls. Everything follows from the seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::{Family, NodeId, Release, Spec, TopicSpec};
+
+use super::drill::{Drill, Episode};
+use super::operator::Operator;
+use super::ops::{Op, Random};
+use super::setup::{Setup, Target};
+
+/// What a trial is about.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Accidents and people who do not ask the gate.
+    #[default]
+    Accidents,
+    /// A roll that takes the next node whenever the gate says go; in half of them with an
+    /// accident.
+    Book,
+    /// Two such rolls at once: until there are leases, nothing keeps them apart.
+    TwoBooks,
+    /// Two rolls by hand that know nothing of each other.
+    TwoByHand,
+    /// The gate is restarted in the middle of a roll or of accidents.
+    Restarted,
+    /// Its configuration is changed there.
+    Reloaded,
+    /// Its configuration is wrong.
+    Misconfigured,
+    /// Nodes throttle it, or need long for their pages.
+    Throttled,
+}
+
+impl Kind {
+    /// Every kind and its share, in percent.
+    pub const SHARES: [(Self, u64); 8] = [
+        (Self::Accidents, 42),
+        (Self::Book, 18),
+        (Self::TwoBooks, 4),
+        (Self::TwoByHand, 6),
+        (Self::Restarted, 8),
+        (Self::Reloaded, 7),
+        (Self::Misconfigured, 8),
+        (Self::Throttled, 7),
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{self:?}"))
+    }
+}
+
+/// Shares of the modes, in percent.
+const MODES: [(Mode, u64); 3] = [(Mode::KafkaJmx, 80), (Mode::Kafka, 15), (Mode::Jmx, 5)];
+/// Clusters on ZooKeeper, in percent.
+const ZOOKEEPER: u64 = 15;
+/// A roll gets at most so long per node.
+const PER_NODE: Duration = Duration::from_secs(70);
+
+/// Trials of which some are left out, for gates that are broken in a way that only few show. What
+/// is left are trials that a sound gate meets as well.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slant {
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only this mode.
+    pub mode: Option<Mode>,
+    /// Only these episodes, if there are any.
+    pub episodes: &'static [Episode],
+    /// Only topics into which nobody writes, with the shorter of the lag times.
+    pub idle: bool,
+    /// No cluster on ZooKeeper.
+    pub kraft: bool,
+    /// What goes wrong goes wrong with the node of the highest id.
+    pub last: bool,
+}
+
+/// A whole trial.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it is about.
+    pub kind: Kind,
+    /// The cluster.
+    pub spec: Spec,
+    /// The gate's configuration at the start.
+    pub setup: Setup,
+    /// What happens when, in order.
+    pub ops: Vec<(Duration, Op)>,
+    /// Who asks the gate and goes.
+    pub operators: Vec<Operator>,
+    /// When it is over.
+    pub end: Duration,
+}
+
+impl Plan {
+    /// Everything follows from the seed.
+    pub fn new(seed: u64) -> Self {
+        Self::slanted(seed, Slant::default())
+    }
+
+    /// Everything follows from the seed and the slant.
+    pub fn slanted(seed: u64, slant: Slant) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ 0x1405);
+        let kind = weighted(&Kind::SHARES, &mut random);
+        let kind = slant.kind.unwrap_or(kind);
+        let mode = weighted(&MODES, &mut random);
+        let mode = slant.mode.unwrap_or(mode);
+        let spec = spec(seed, slant, &mut random);
+        let configured = random.between(0, 1) == 0;
+        let jmx = mode == Mode::Jmx;
+        let mut maker = Maker {
+            // Without log ends the window is 45 s and more.
+            slow: Duration::from_secs(if jmx { 36 } else { 0 }),
+            // Without the protocol nobody tells who is there and what for.
+            setup: Setup::new(mode, configured || jmx),
+            drill: Drill::new(&spec),
+            operators: Vec::new(),
+            end: Duration::ZERO,
+            slant,
+            spec,
+            random,
+        };
+        if slant.last {
+            maker.drill.favourite = maker.drill.all.iter().max().copied();
+        }
+        maker.make(kind);
+        maker.drill.ops.sort_by_key(|(at, _)| *at);
+        Self {
+            kind,
+            spec: maker.spec,
+            setup: maker.setup,
+            ops: maker.drill.ops,
+            operators: maker.operators,
+            end: maker.end + Duration::from_secs(5),
+        }
+    }
+}
+
+fn weighted<T: Copy>(shares: &[(T, u64)], random: &mut Random) -> T {
+    let mut drawn = random.between(1, shares.iter().map(|(_, share)| share).sum());
+    let last = shares.last().expect("a share");
+    let found = shares.iter().find(|(_, share)| {
+        let here = drawn <= *share;
+        drawn = drawn.saturating_sub(*share);
+        here
+    });
+    found.unwrap_or(last).0
+}
+
+/// Mostly three and three; some clusters are combined, larger, or on ZooKeeper.
+fn layout(slant: Slant, random: &mut Random) -> Spec {
+    if random.between(1, 100) <= ZOOKEEPER && !slant.kraft {
+        let release = random.pick(&[Release::V2_8, Release::V2_8, Release::V3_7, Release::V3_9]);
+        let brokers = random.pick(&[3, 3, 4]);
+        return Spec::zookeeper(brokers, release);
+    }
+    let release = random.pick(&[
+        Release::V3_7,
+        Release::V3_9,
+        Release::V4_0,
+        Release::V4_1,
+        Release::V4_2,
+        Release::V4_3,
+    ]);
+    match random.between(0, 9) {
+        0 => Spec::combined(3, release),
+        1 => Spec::kraft(3, 5, release),
+        2 => Spec::kraft(5, 3, release),
+        _ => Spec::kraft(3, 3, release),
+    }
+}
+
+fn spec(seed: u64, slant: Slant, random: &mut Random) -> Spec {
+    let mut spec = layout(slant, random).seed(seed);
+    let rate = random.pick(&[0, 5, 100, 2_000]);
+    let rate = if slant.idle { 0 } else { rate };
+    let mut topics = vec![TopicSpec::new("orders", 9, 3).rate(rate)];
+    if random.between(0, 1) == 0 && !slant.idle {
+        topics.push(TopicSpec::new("events", 4, 2).rate(20).min_isr(1));
+    }
+    if random.between(0, 3) == 0 && !slant.idle {
+        topics.push(TopicSpec::new("pairs", 2, 2).rate(1));
+    }
+    spec = spec.topics(topics);
+    spec.groups.clear();
+    spec.settings.offsets_partitions = 3;
+    spec.settings.log_dirs = 2;
+    spec.settings.replica_lag_time_max = random.pick(&[30_000, 30_000, 10_000]);
+    if slant.idle {
+        spec.settings.replica_lag_time_max = 10_000;
+    }
+    // Nobody should; some do.
+    spec.settings.unclean_leader_election = random.between(0, 9) == 0;
+    spec.family = random.pick(&[Family::Default, Family::Flat]);
+    // KIP-853 came with 3.9.
+    let may_change = !spec.zookeeper && spec.finalized >= Release::V3_9;
+    spec.dynamic_quorum = random.between(0, 1) == 0 && may_change;
+    spec
+}
+
+struct Maker {
+    setup: Setup,
+    drill: Drill,
+    operators: Vec<Operator>,
+    end: Duration,
+    slant: Slant,
+    spec: Spec,
+    random: Random,
+    /// How much longer than usual it takes to open.
+    slow: Duration,
+}
+
+impl Maker {
+    fn make(&mut self, kind: Kind) {
+        match kind {
+            Kind::Accidents => self.accidents((2, 3)),
+            Kind::Book => {
+                self.roll();
+                if self.random.between(0, 1) == 0 {
+                    self.accident_within();
+                }
+            }
+            Kind::TwoBooks => {
+                let (one, other) = self.halves();
+                self.book(one);
+                self.book(other);
+            }
+            Kind::TwoByHand => {
+                let (one, other) = self.halves();
+                for list in [one, other] {
+                    let at = self.random.millis(14_000, 30_000);
+                    let waits = self.random.pick(&[(2_000, 15_000), (20_000, 45_000)]);
+                    let over = self.drill.by_hand(at, &list, waits, &mut self.random);
+                    self.end = self.end.max(over);
+                }
+            }
+            Kind::Restarted => {
+                self.something();
+                for _ in 0..self.random.between(1, 2) {
+                    let at = self.somewhere();
+                    let away = self.random.pick(&[0, 500, 3_000, 20_000]);
+                    self.drill.add(at, Op::GateRestart(away));
+                }
+            }
+            Kind::Reloaded => {
+                self.something();
+                let at = self.somewhere();
+                let changed = self.another_setup();
+                self.drill.add(at, Op::Reload(Box::new(changed)));
+            }
+            Kind::Misconfigured => {
+                // In mode jmx pages are believed: a wrong target is not to be noticed there, and
+                // whoever is not in the list is nobody.
+                if self.setup.mode == Mode::Jmx {
+                    self.setup.mode = Mode::KafkaJmx;
+                }
+                let sound = self.setup.clone();
+                self.setup = self.mistake();
+                self.something();
+                if self.random.between(0, 1) == 0 {
+                    let at = self.somewhere();
+                    self.drill.add(at, Op::Reload(Box::new(sound)));
+                }
+            }
+            Kind::Throttled => {
+                let from = self.random.millis(1_000, 20_000);
+                let until = from + self.random.millis(20_000, 120_000);
+                for id in self.drill.all.clone() {
+                    let throttle = self.random.pick(&[0, 0, 100, 700, 2_500]);
+                    let page = self.random.pick(&[0, 0, 200, 1_500]);
+                    for (at, factor) in [(from, 1), (until, 0)] {
+                        self.drill.add(at, Op::Throttle(id, throttle * factor));
+                        self.drill.add(at, Op::PageTime(id, page * factor));
+                    }
+                }
+                self.something();
+            }
+        }
+    }
+
+    fn something(&mut self) {
+        if self.random.between(0, 1) == 0 {
+            self.roll();
+        } else {
+            self.accidents((1, 2));
+        }
+    }
+
+    /// A moment in the middle of it.
+    fn somewhere(&mut self) -> Duration {
+        let end = u64::try_from(self.end.as_millis()).expect("a short trial");
+        self.slow + self.random.millis(14_000, end.clamp(15_000, 120_000))
+    }
+
+    fn which(&mut self) -> Episode {
+        match self.slant.episodes {
+            [] => self.random.pick(&Episode::ALL),
+            episodes => self.random.pick(episodes),
+        }
+    }
+
+    fn accidents(&mut self, (few, many): (u64, u64)) {
+        let mut at = self.slow + self.random.millis(16_000, 30_000);
+        for _ in 0..self.random.between(few, many) {
+            let episode = self.which();
+            at = self.drill.episode(episode, at, &mut self.random);
+            // Time to heal and open again, or not quite.
+            at += self.slow + self.random.millis(8_000, 40_000);
+        }
+        self.end = self.end.max(at);
+    }
+
+    fn accident_within(&mut self) {
+        let at = self.somewhere();
+        let episode = self.which();
+        self.drill.episode(episode, at, &mut self.random);
+    }
+
+    fn roll(&mut self) {
+        let mut nodes = self.in_order();
+        if self.random.between(0, 1) == 0 {
+            // The rest has been done before.
+            let skip = self.random.between(0, 2);
+            nodes.drain(..usize::try_from(skip).expect("small"));
+        }
+        self.book(nodes);
+    }
+
+    /// Controllers first.
+    fn in_order(&self) -> Vec<NodeId> {
+        let mut nodes = self.drill.controllers.clone();
+        let rest = self.drill.brokers.iter();
+        let rest: Vec<_> = rest.filter(|id| !nodes.contains(id)).copied().collect();
+        nodes.extend(rest);
+        nodes
+    }
+
+    /// Every second node, and the others.
+    fn halves(&self) -> (Vec<NodeId>, Vec<NodeId>) {
+        let of = |part| {
+            let nodes = self.in_order().into_iter().enumerate();
+            let nodes = nodes.filter(|(index, _)| index % 2 == part);
+            nodes.map(|(_, id)| id).collect()
+        };
+        (of(0), of(1))
+    }
+
+    fn book(&mut self, nodes: Vec<NodeId>) {
+        let newer = if self.spec.zookeeper {
+            self.newer_than(&Release::ZOOKEEPER)
+        } else {
+            self.newer_than(&Release::ALL)
+        };
+        // In mode jmx a page counts for up to 20 s: who asks sooner after a stop is told of before.
+        let jmx = self.setup.mode == Mode::Jmx;
+        let pauses: &[u64] = if jmx { &[20_000] } else { &[0, 500, 3_000] };
+        let begins = self.slow + self.random.millis(14_000, 24_000);
+        let allowed = PER_NODE + self.slow;
+        let allowed = allowed * u32::try_from(nodes.len()).expect("few nodes");
+        self.end = self.end.max(begins + allowed);
+        self.operators.push(Operator {
+            nodes,
+            begins: u64::try_from(begins.as_millis()).expect("a short trial"),
+            every: self.random.pick(&[500, 2_000, 5_000]),
+            by_node: self.random.between(0, 1) == 0,
+            kills: self.random.between(0, 3) == 0,
+            away: self.random.pick(&[1_000, 5_000, 20_000]),
+            pause: self.random.pick(pauses),
+            to: newer.filter(|_| self.random.between(0, 1) == 0),
+        });
+    }
+
+    fn newer_than(&mut self, releases: &[Release]) -> Option<String> {
+        let now = self.spec.nodes.first().map(|node| node.release);
+        let newer = releases.iter().filter(|release| Some(**release) > now);
+        let newer: Vec<_> = newer.collect();
+        (!newer.is_empty()).then(|| self.random.pick(&newer).to_string())
+    }
+
+    fn another_setup(&mut self) -> Setup {
+        let mut setup = self.setup.clone();
+        let windows: &[Option<u64>] = if setup.mode == Mode::Jmx {
+            &[None, Some(60_000)]
+        } else {
+            &[None, Some(10_000), Some(20_000), Some(60_000)]
+        };
+        if self.random.between(0, 1) == 0 {
+            setup.window = self.random.pick(windows);
+        } else if setup.mode != Mode::Jmx {
+            setup.configured = !setup.configured;
+        }
+        setup
+    }
+
+    fn mistake(&mut self) -> Setup {
+        let mut setup = self.setup.clone();
+        let one = self.random.pick(&self.drill.all);
+        let other = self.random.pick(&self.drill.all);
+        match self.random.between(0, 3) {
+            0 | 1 if one != other => {
+                setup.targets.insert(one, Target::Node(other));
+                setup.targets.insert(other, Target::Node(one));
+            }
+            2 => {
+                setup.configured = true;
+                setup.left_out.insert(one);
+            }
+            _ => {
+                setup.targets.insert(one, Target::AnotherCluster);
+            }
+        }
+        setup
+    }
+}

@@ -1,0 +1,296 @@
+//! The rules that people gate restarts by today (how each works: reference
+//! `how-others-gate-restarts.md`): each at its own usual interval, and at ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
+use upgrade_gate::jmx::recognise::Recogniser;
+use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId, Partition, Spec, Topic};
+
+use super::course::Speaker;
+use super::ops::Op;
+use super::oracle::{Said, all_in_sync};
+use super::probe::page;
+
+/// What a rule looks at.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// The sum of `UnderReplicatedPartitions` over the exporters that answer is zero.
+    SumOfUrp,
+    /// The same by Prometheus: a failed scrape ends a series.
+    PromQl,
+    /// Zero twelve times in a row.
+    TwelveTimes,
+    /// Metadata of one broker: every ISR is full.
+    IsrFull,
+    /// Metadata of one broker: every partition stays at min ISR without any one broker.
+    MinIsr,
+    /// Every broker accepts connections and its page says it runs.
+    BrokerUp,
+    /// So many seconds after the last start of a node.
+    Sleep(u64),
+}
+
+/// What our gate needs for a page, and for metadata.
+const OUR_PAGES: u64 = 5_000;
+const OUR_METADATA: u64 = 500;
+
+/// Name, rule, how often it looks in milliseconds: at our interval, then at its own.
+pub const RULES: [(&str, Rule, u64); 15] = [
+    ("sum(URP) == 0, every 5 s", Rule::SumOfUrp, OUR_PAGES),
+    ("sum(URP) == 0, every 30 s", Rule::SumOfUrp, 30_000),
+    (
+        "PromQL sum(URP) == 0, scraped every 5 s",
+        Rule::PromQl,
+        OUR_PAGES,
+    ),
+    (
+        "PromQL sum(URP) == 0, scraped every 15 s",
+        Rule::PromQl,
+        15_000,
+    ),
+    (
+        "URP 0 twelve times, every 5 s",
+        Rule::TwelveTimes,
+        OUR_PAGES,
+    ),
+    ("URP 0 twelve times, every 10 s", Rule::TwelveTimes, 10_000),
+    ("every ISR full, every 0.5 s", Rule::IsrFull, OUR_METADATA),
+    ("every ISR full, every 10 s", Rule::IsrFull, 10_000),
+    (
+        "min ISR without the broker, every 0.5 s",
+        Rule::MinIsr,
+        OUR_METADATA,
+    ),
+    (
+        "min ISR without the broker, every 10 s",
+        Rule::MinIsr,
+        10_000,
+    ),
+    (
+        "broker up and running, every 5 s",
+        Rule::BrokerUp,
+        OUR_PAGES,
+    ),
+    ("broker up and running, every 10 s", Rule::BrokerUp, 10_000),
+    ("sleep 30 s", Rule::Sleep(30), 500),
+    ("sleep 120 s", Rule::Sleep(120), 500),
+    ("sleep 300 s", Rule::Sleep(300), 500),
+];
+
+/// A series that got no sample is gone after that (Prometheus' staleness).
+const STALENESS: Duration = Duration::from_secs(300);
+
+/// What all rules see of one moment, read once.
+pub struct Sight {
+    recogniser: Recogniser,
+    nodes: Vec<NodeId>,
+    brokers: Vec<NodeId>,
+    pages: (Duration, BTreeMap<NodeId, Option<Arc<JmxFacts>>>),
+    last_start: Option<Duration>,
+    /// Nodes that somebody took down and has not started.
+    stopped: BTreeSet<NodeId>,
+}
+
+impl Sight {
+    /// Nothing has been seen yet.
+    pub fn new(spec: &Spec) -> Self {
+        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
+        Self {
+            recogniser: Recogniser::default(),
+            nodes: spec.nodes.iter().map(|node| node.id).collect(),
+            brokers: brokers.map(|node| node.id).collect(),
+            pages: (Duration::MAX, BTreeMap::new()),
+            last_start: None,
+            stopped: BTreeSet::new(),
+        }
+    }
+
+    /// What was done, as the person with the stop-watch knows it.
+    pub fn notice(&mut self, op: &Op, now: Duration) {
+        match op {
+            Op::Kill(id) | Op::Stop(id) => {
+                self.stopped.insert(*id);
+            }
+            Op::Start(id) | Op::Upgrade(id, _) => {
+                self.stopped.remove(id);
+                self.last_start = Some(now);
+            }
+            Op::StartAll => {
+                self.stopped.clear();
+                self.last_start = Some(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Pages of every exporter that answers.
+    fn read(
+        &mut self,
+        now: Duration,
+        cluster: &Cluster,
+        cut: &BTreeSet<NodeId>,
+    ) -> &BTreeMap<NodeId, Option<Arc<JmxFacts>>> {
+        if self.pages.0 != now {
+            let read = |id: &NodeId| {
+                let shown = !cut.contains(id);
+                let page = shown.then(|| cluster.jmx_page(*id));
+                let page =
+                    page.and_then(|page| page::read(page, *id, &self.recogniser, &mut false));
+                (*id, page.and_then(Result::ok).map(Arc::new))
+            };
+            self.pages = (now, self.nodes.iter().map(read).collect());
+        }
+        &self.pages.1
+    }
+
+    /// What the first broker that answers has published to itself.
+    fn metadata<'a>(&self, cluster: &'a Cluster, cut: &BTreeSet<NodeId>) -> Option<&'a Image> {
+        let mut brokers = self.brokers.iter().filter(|id| !cut.contains(id));
+        let broker = brokers.find(|id| cluster.link(**id, Listener::Broker) == Link::Accepts)?;
+        cluster.published_image(*broker)
+    }
+}
+
+/// A rule that somebody follows.
+#[derive(Debug)]
+pub struct Follower {
+    /// Its name.
+    pub name: &'static str,
+    rule: Rule,
+    every: Duration,
+    due: Duration,
+    open: bool,
+    good: u32,
+    /// `PromQL`: newest sample of each exporter, and when it came.
+    samples: BTreeMap<NodeId, (Duration, f64)>,
+}
+
+impl Speaker for Follower {
+    fn says(&self) -> Said {
+        Said {
+            open: self.open,
+            nodes: Vec::new(),
+        }
+    }
+
+    fn first_reason(&self) -> &'static str {
+        self.name
+    }
+
+    fn why(&self) -> Vec<String> {
+        vec![self.name.to_owned()]
+    }
+}
+
+impl Follower {
+    /// Somebody who has not looked yet.
+    pub const fn new((name, rule, every): (&'static str, Rule, u64)) -> Self {
+        Self {
+            name,
+            rule,
+            every: Duration::from_millis(every),
+            due: Duration::ZERO,
+            open: false,
+            good: 0,
+            samples: BTreeMap::new(),
+        }
+    }
+
+    /// Looks, if it is time to.
+    pub fn look(
+        &mut self,
+        now: Duration,
+        sight: &mut Sight,
+        cluster: &Cluster,
+        cut: &BTreeSet<NodeId>,
+    ) {
+        if now >= self.due {
+            self.due += self.every;
+            self.open = self.opens(now, sight, cluster, cut);
+        }
+    }
+
+    fn opens(
+        &mut self,
+        now: Duration,
+        sight: &mut Sight,
+        cluster: &Cluster,
+        cut: &BTreeSet<NodeId>,
+    ) -> bool {
+        match self.rule {
+            Rule::SumOfUrp => {
+                let pages = sight.read(now, cluster, cut).values().flatten();
+                let sum = pages.filter_map(|page| urp(page)).reduce(|a, b| a + b);
+                sum == Some(0.0)
+            }
+            Rule::PromQl => {
+                for (node, page) in sight.read(now, cluster, cut) {
+                    match page.as_deref().and_then(urp) {
+                        Some(value) => self.samples.insert(*node, (now, value)),
+                        // A failed scrape marks its series stale at once.
+                        None => self.samples.remove(node),
+                    };
+                }
+                self.samples
+                    .retain(|_, (at, _)| now.saturating_sub(*at) < STALENESS);
+                !self.samples.is_empty() && self.samples.values().all(|(_, value)| *value == 0.0)
+            }
+            Rule::TwelveTimes => {
+                let brokers = sight.brokers.clone();
+                let pages = sight.read(now, cluster, cut);
+                // Yelp's also counts hosts that cannot be reached.
+                let mut values = brokers.iter().map(|id| urp(pages.get(id)?.as_deref()?));
+                let zero = values.all(|value| value == Some(0.0));
+                self.good = if zero { self.good + 1 } else { 0 };
+                self.good >= 12
+            }
+            Rule::IsrFull => sight.metadata(cluster, cut).is_some_and(all_in_sync),
+            Rule::MinIsr => sight.metadata(cluster, cut).is_some_and(|image| {
+                let mut brokers = sight.brokers.iter();
+                brokers.all(|broker| stays_available(cluster, image, *broker))
+            }),
+            Rule::BrokerUp => {
+                let brokers = sight.brokers.clone();
+                let pages = sight.read(now, cluster, cut);
+                brokers.iter().all(|id| {
+                    let up = cluster.link(*id, Listener::Broker) == Link::Accepts;
+                    let page = pages.get(id).and_then(Option::as_deref);
+                    let state = page.and_then(|p| p.values.get(&Metric::BrokerState).copied());
+                    up && !cut.contains(id) && state == Some(3.0)
+                })
+            }
+            Rule::Sleep(seconds) => {
+                let slept = |at| now.saturating_sub(at) >= Duration::from_secs(seconds);
+                sight.stopped.is_empty() && sight.last_start.is_none_or(slept)
+            }
+        }
+    }
+}
+
+fn urp(page: &JmxFacts) -> Option<f64> {
+    page.values.get(&Metric::UnderReplicatedPartitions).copied()
+}
+
+/// As Strimzi's `KafkaAvailability` has it: every partition that the broker is in sync for keeps
+/// min ISR without it; partitions with no more replicas than min ISR do not count.
+fn stays_available(cluster: &Cluster, image: &Image, broker: NodeId) -> bool {
+    image.partitions().all(|(_, _, topic, partition)| {
+        let min = min_isr(cluster, topic);
+        let counts = partition.replicas.contains(&broker) && partition.replicas.len() > min;
+        !counts || in_sync_without(partition, broker) >= min
+    })
+}
+
+fn in_sync_without(partition: &Partition, broker: NodeId) -> usize {
+    partition.isr.iter().filter(|id| **id != broker).count()
+}
+
+fn min_isr(cluster: &Cluster, topic: &Topic) -> usize {
+    let configured = topic
+        .min_isr
+        .unwrap_or(cluster.spec().settings.min_insync_replicas);
+    usize::try_from(configured).unwrap_or(usize::MAX)
+}

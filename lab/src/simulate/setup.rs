@@ -1,0 +1,94 @@
+//! The gate's configuration in a trial: what it reads, whom it expects, and the mistakes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use upgrade_gate::evidence::ids::{self, Role};
+use upgrade_gate::evidence::policy::{Mode, Policy};
+use upgrade_gate::model::{NodeId, Spec};
+
+/// Whose page a node's JMX target shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// This node's.
+    Node(NodeId),
+    /// That of the node of the same id in another cluster, which is well.
+    AnotherCluster,
+}
+
+/// A configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Setup {
+    /// What is read.
+    pub mode: Mode,
+    /// Whether it names the nodes.
+    pub configured: bool,
+    /// Nodes that somebody has forgotten in it, and their exporters with them.
+    pub left_out: BTreeSet<NodeId>,
+    /// JMX targets that are not the node's own.
+    pub targets: BTreeMap<NodeId, Target>,
+    /// Policy `window`, in milliseconds.
+    pub window: Option<u64>,
+}
+
+impl Setup {
+    /// A sound one.
+    pub fn new(mode: Mode, configured: bool) -> Self {
+        Self {
+            mode,
+            configured,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is no mistake in it.
+    pub fn is_right(&self) -> bool {
+        self.left_out.is_empty() && self.targets.is_empty()
+    }
+
+    /// The nodes it names.
+    pub fn nodes(&self, spec: &Spec) -> BTreeMap<ids::NodeId, Role> {
+        let nodes = spec.nodes.iter().filter(|_| self.configured);
+        let nodes = nodes.filter(|node| !self.left_out.contains(&node.id));
+        nodes
+            .map(|node| {
+                let role = Role {
+                    broker: node.roles.broker,
+                    controller: node.roles.controller,
+                };
+                (ids::NodeId(node.id), role)
+            })
+            .collect()
+    }
+
+    /// Nodes that have a JMX target.
+    pub fn scraped(&self, spec: &Spec) -> BTreeSet<NodeId> {
+        let nodes = spec.nodes.iter().map(|node| node.id);
+        let nodes = nodes.filter(|id| self.mode.jmx() && !self.left_out.contains(id));
+        nodes.collect()
+    }
+
+    /// What it says about judging.
+    pub fn policy(&self, spec: &Spec) -> Policy {
+        let scraped = self.scraped(spec).into_iter().map(ids::NodeId).collect();
+        Policy {
+            mode: self.mode,
+            expected: self.nodes(spec),
+            jmx_nodes: Some(scraped),
+            window: self.window.map(Duration::from_millis),
+            ..Policy::default()
+        }
+    }
+
+    /// Whether a gate can go on with the same collectors; otherwise it begins anew, as
+    /// `app::Running::same_sources` has it.
+    pub fn same_sources(&self, other: &Self) -> bool {
+        let but_window = |setup: &Self| Self {
+            window: None,
+            ..setup.clone()
+        };
+        but_window(self) == but_window(other)
+    }
+}
