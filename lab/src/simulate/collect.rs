@@ -22,6 +22,27 @@ use super::world::{World, WorldClock, WorldDial, WorldFetch};
 /// Good news gathers for a moment before it is judged, as in the engine.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// The settings of a gate in front of this cluster: every exporter, and the nodes that the
+/// configuration names.
+pub(super) fn settings(spec: &Spec, configured: &BTreeMap<ids::NodeId, Role>) -> Settings {
+    let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
+    let exporters = spec.nodes.iter();
+    Settings {
+        mode: Mode::KafkaJmx,
+        bootstrap: brokers.map(|node| World::address(node.id)).collect(),
+        address_map: AddressMap::default(),
+        connection: ConnectionSettings::default(),
+        nodes: configured.clone(),
+        controllers: BTreeMap::new(),
+        cluster_id: None,
+        exporters: exporters
+            .map(|node| (ids::NodeId(node.id), World::exporter(node.id)))
+            .collect(),
+        exporter_template: None,
+        groups: BTreeSet::new(),
+    }
+}
+
 /// The gate.
 pub struct Gate {
     world: Arc<World>,
@@ -42,30 +63,13 @@ impl Gate {
     ) -> Self {
         let board = Arc::new(Board::default());
         let wants = Arc::new(Wants::default());
-        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
-        let settings = Settings {
-            mode: Mode::KafkaJmx,
-            bootstrap: brokers.map(|node| World::address(node.id)).collect(),
-            address_map: AddressMap::default(),
-            connection: ConnectionSettings::default(),
-            nodes: configured.clone(),
-            controllers: BTreeMap::new(),
-            cluster_id: None,
-            exporters: spec
-                .nodes
-                .iter()
-                .map(|node| (ids::NodeId(node.id), World::exporter(node.id)))
-                .collect(),
-            exporter_template: None,
-            groups: BTreeSet::new(),
-        };
         let scraper = Scraper::new(
             Arc::new(WorldFetch(Arc::clone(world))),
             Arc::new(Recogniser::default()),
             1 << 24,
         );
         let shared = Shared::new(
-            settings,
+            settings(spec, configured),
             Arc::clone(&board),
             Arc::new(WorldClock(Arc::clone(world))),
             Arc::new(WorldDial(Arc::clone(world))),

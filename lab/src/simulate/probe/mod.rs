@@ -32,6 +32,7 @@ use self::node::{Bulk, Live};
 use self::page::Exporter;
 use self::quiet::Quiet;
 use self::round::Round;
+use super::collect::settings;
 use super::judge::Judge;
 use super::world::World;
 
@@ -173,13 +174,10 @@ impl Probe {
         judge: Judge,
     ) -> Self {
         let now = World::mono(world.elapsed());
-        let mut shared = Shared::default();
-        for (node, role) in configured {
-            shared.roster.configured(*node, *role, None);
-        }
-        for node in &spec.nodes {
-            shared.roster.nodes.entry(known(node.id)).or_default();
-        }
+        let shared = Shared {
+            roster: settings(spec, configured).roster(),
+            ..Shared::default()
+        };
         let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
         Self {
             world: Arc::clone(world),
