@@ -14,17 +14,16 @@
 
 #[expect(dead_code, reason = "its rounds are timed from outside, per server")]
 mod measure;
+#[path = "../fuzz/src/served.rs"]
+mod served;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -38,16 +37,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc as questions, oneshot};
 use tokio_util::sync::CancellationToken;
 use upgrade_gate::checks::finding::Subject;
-use upgrade_gate::checks::reason::{Reason, Severity};
 use upgrade_gate::clock::{Clock, SystemClock};
-use upgrade_gate::engine::handle::GateHandle;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::gate::parts::{ReasonView, ViewParts};
-use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
-use upgrade_gate::metrics::{BuildInfo, Metrics};
-use upgrade_gate::server::{AppState, Limits, Server};
-use upgrade_gate::view::Published;
+use upgrade_gate::server::{Limits, Server};
 
 use measure::{Spread, argument, seconds};
 
@@ -211,27 +204,7 @@ fn serve_check(
     view: View,
     stop: CancellationToken,
 ) -> (SocketAddr, impl Future<Output = ()> + use<>) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let name = GateName::default();
-    let (handle, _inbox) = GateHandle::new(name.clone(), Arc::new(Published::new(view)));
-    let gates = Arc::new(ArcSwap::from_pointee(BTreeMap::from([(name, handle)])));
-    let build = BuildInfo {
-        version: "0",
-        revision: "0",
-    };
-    let metrics = Metrics::new(
-        Arc::clone(&gates),
-        Arc::clone(&clock),
-        Arc::default(),
-        build,
-    );
-    let state = AppState {
-        gates,
-        clock,
-        metrics: Arc::new(metrics),
-        readiness: Arc::default(),
-        reload: None,
-    };
+    let (state, _, _inbox) = served::app(view, Arc::new(SystemClock));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = runtime.block_on(Server::bind(&[any], state, Limits::default()));
     let server = server.expect("a free port");
@@ -277,26 +250,6 @@ fn serve_bare(
 /// A view that stays true, with this many blocking reasons.
 fn view(reasons: i32) -> View {
     let now = SystemClock.now();
-    let reason = |node| ReasonView {
-        reason: Reason::UnderReplicated,
-        severity: Severity::Block,
-        subject: Subject::Node(NodeId(node)),
-        observed: String::from("7 partitions without this replica in the ISR"),
-        required: String::from("every replica in the ISR"),
-        count: 7,
-        examples: (0..5).map(|n| format!("orders-{n}")).collect(),
-        since: now.wall,
-        source: None,
-        asked: Some(now.mono),
-    };
-    let nothing = View::nothing(GateName::default(), now, Reason::WarmingUp, "just started");
-    View::new(ViewParts {
-        state: if reasons == 0 {
-            State::Open
-        } else {
-            State::Closed
-        },
-        reasons: (0..reasons).map(reason).collect(),
-        ..nothing.at(now.mono).last_known().clone()
-    })
+    let reason = |node| served::under_replicated(now, Subject::Node(NodeId(node)));
+    served::view(now, (0..reasons).map(reason).collect())
 }

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use upgrade_gate::config::problem::{ConfigError, Origin};
 use upgrade_gate::config::{Loaded, Sources};
 
+/// Variables of one input: what more of them do, these do, too.
+const VARIABLES: usize = 8;
+
 /// Put behind values of the environment, to see that no message repeats them.
 const CANARY: &str = "q7Zx9kW3";
 
@@ -56,7 +59,9 @@ fn write(file: &Path, text: &[u8]) {
 fn variables<'i>(parts: impl Iterator<Item = &'i [u8]>, canary: bool) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut parts = parts.map(|part| String::from_utf8_lossy(part).into_owned());
-    while let (Some(name), Some(mut value)) = (parts.next(), parts.next()) {
+    while variables.len() < VARIABLES
+        && let (Some(name), Some(mut value)) = (parts.next(), parts.next())
+    {
         if canary {
             value.push_str(CANARY);
         }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod jmx;
 pub mod kafka;
 pub mod memory;
+pub mod served;
 pub mod server;
 
 /// Does `work` on `input` bytes and demands that it never holds more than `fixed` bytes and

@@ -3,27 +3,25 @@
 //! The first byte chooses what the gate says, the rest is what a caller sends.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use upgrade_gate::checks::finding::Subject;
-use upgrade_gate::checks::reason::{Reason, Severity};
 use upgrade_gate::clock::Clock;
-use upgrade_gate::engine::handle::{Ask, GateHandle};
-use upgrade_gate::gate::parts::{ReasonView, ViewParts};
-use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::engine::handle::Ask;
+use upgrade_gate::gate::parts::ViewParts;
+use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::View;
-use upgrade_gate::metrics::{BuildInfo, Metrics};
 use upgrade_gate::server::query::CLOSED_STATUSES;
 use upgrade_gate::server::{AppState, Limits, serve_stream};
 use upgrade_gate::time::{Mono, Now, Timestamp};
-use upgrade_gate::view::Published;
+
+use super::served;
 
 const NOW: Now = Now {
     mono: Mono::from_nanos(1_000_000_000_000),
@@ -86,79 +84,33 @@ impl Served {
         // With its clock paused: whatever waits for a time is there at once.
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build();
-        let forever = Mono::from_nanos(u64::MAX);
+        let closed = served::under_replicated(NOW, Subject::Cluster);
+        let open = || served::view(NOW, Vec::new());
+        let expired = ViewParts {
+            valid_until: NOW.mono.minus(Duration::from_secs(1)),
+            ..open().at(NOW.mono).last_known().clone()
+        };
         Self {
             runtime: runtime.expect("a runtime"),
             worlds: vec![
-                World::new(State::Closed, forever),
-                World::new(State::Unknown, forever),
-                World::new(
-                    State::Open,
-                    NOW.mono.minus(std::time::Duration::from_secs(1)),
-                ),
-                World::new(State::Open, forever),
+                World::new(served::view(NOW, vec![closed])),
+                World::new(served::just_started(NOW)),
+                World::new(View::new(expired)),
+                World::new(open()),
             ],
         }
     }
 }
 
 impl World {
-    fn new(state: State, valid_until: Mono) -> Self {
-        let name = GateName::default();
-        let nothing = View::nothing(name.clone(), NOW, Reason::WarmingUp, "just started");
-        let reasons = match state {
-            State::Open => Vec::new(),
-            State::Unknown => nothing.at(NOW.mono).reasons(),
-            State::Closed => vec![found()],
-        };
-        let last = nothing.at(NOW.mono).last_known().clone();
-        let view = View::new(ViewParts {
-            state,
-            reasons,
-            valid_until,
-            ..last
-        });
+    fn new(view: View) -> Self {
         let opens = view.at(NOW.mono).state() == State::Open;
-        let (handle, inbox) = GateHandle::new(name.clone(), Arc::new(Published::new(view)));
-        let gates = Arc::new(ArcSwap::from_pointee(BTreeMap::from([(name, handle)])));
-        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
-        let build = BuildInfo {
-            version: "0",
-            revision: "0",
-        };
-        let metrics = Metrics::new(
-            Arc::clone(&gates),
-            Arc::clone(&clock),
-            Arc::default(),
-            build,
-        );
-        let app = AppState {
-            gates,
-            clock,
-            metrics: Arc::new(metrics),
-            readiness: Arc::default(),
-            reload: None,
-        };
+        let (app, _, inbox) = served::app(view, Arc::new(StandingClock));
         Self {
             opens,
             app,
             _inbox: inbox,
         }
-    }
-}
-
-fn found() -> ReasonView {
-    ReasonView {
-        reason: Reason::UnderReplicated,
-        severity: Severity::Block,
-        subject: Subject::Cluster,
-        observed: String::from("7 partitions without a full ISR"),
-        required: String::from("every replica in the ISR"),
-        count: 7,
-        examples: vec![String::from("orders-3")],
-        since: NOW.wall,
-        source: None,
-        asked: Some(NOW.mono),
     }
 }
 

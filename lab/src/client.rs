@@ -126,7 +126,8 @@ impl Connection {
     }
 }
 
-fn encode<R: Request>(request: &R, version: i16, id: i32) -> Result<BytesMut, String> {
+/// A whole frame, with its length.
+pub(crate) fn encode<R: Request>(request: &R, version: i16, id: i32) -> Result<BytesMut, String> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)

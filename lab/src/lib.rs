@@ -17,7 +17,7 @@
 //! prove      long proofs on real Kafka, written to docs/proof
 //! simulate   the gate on a simulated cluster, with an oracle that knows the truth
 //! bench      ours beside its peers;  fuzz: everything that reads foreign bytes; both to docs/proof
-//! record     pages of the real JMX exporter;  http: one GET
+//! record     pages of the real JMX exporter;  traces: a broker's end and return;  http: one GET
 //! client     the lab's own small Kafka client;  admin: topics, configs, quorum;  metadata: a light view
 //! ```
 
@@ -50,6 +50,7 @@ pub mod release;
 pub mod simulate;
 pub mod spec;
 pub mod tools;
+pub mod traces;
 mod wiring;
 
 pub use cluster::{Cluster, ClusterError};

@@ -202,7 +202,7 @@ fn produce(cluster: &Cluster, count: u32) -> Result<(), RecordError> {
     Ok(producer.flush(Duration::from_secs(30))?)
 }
 
-/// What `lab record` records when nothing else is asked for.
+/// What `lab record pages` records when nothing else is asked for.
 pub fn everything() -> Vec<Spec> {
     let releases = [Release::V3_9_2, Release::V4_3_1];
     let families = [Rules::Default, Rules::Lower, Rules::Flat];

@@ -189,3 +189,93 @@ pub(super) fn list(nodes: impl IntoIterator<Item = NodeId>) -> String {
     let names: Vec<_> = nodes.into_iter().map(|node| node.to_string()).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::ids::GroupId;
+    use crate::evidence::policy::Mode;
+    use crate::evidence::report::FailureClass;
+    use crate::evidence::scene::{Scene, SceneTopic, kafka};
+
+    fn asked_for(scene: &Scene) -> Vec<FactKind> {
+        let kinds = FactKind::ALL.iter().copied();
+        scene.snapshot(|snapshot| kinds.filter(|kind| applies(snapshot, *kind)).collect())
+    }
+
+    fn all_but(left_out: &[FactKind]) -> Vec<FactKind> {
+        let kinds = FactKind::ALL.iter().copied();
+        kinds.filter(|kind| !left_out.contains(kind)).collect()
+    }
+
+    #[test]
+    fn only_what_a_cluster_has_is_asked_for() {
+        let mut scene = Scene::healthy_kraft();
+        assert_eq!(asked_for(&scene), all_but(&[FactKind::Groups]));
+        scene.policy.groups.push(GroupId(String::from("billing")));
+        assert_eq!(asked_for(&scene), all_but(&[]));
+        scene.retopic(|topics| *topics = vec![SceneTopic::new("single", 1, &[&[1], &[2]])]);
+        assert_eq!(asked_for(&scene), all_but(&[FactKind::LogEnds]));
+        scene.retopic(Vec::clear);
+        let without_topics = [FactKind::LogEnds, FactKind::TopicConfigs];
+        assert_eq!(asked_for(&scene), all_but(&without_topics));
+        let zookeeper = [FactKind::Quorum, FactKind::Groups];
+        assert_eq!(asked_for(&Scene::healthy_zookeeper()), all_but(&zookeeper));
+    }
+
+    #[test]
+    fn pages_alone_answer_nothing_that_kafka_is_asked() {
+        let mut scene = Scene::healthy_kraft();
+        scene.policy.groups.push(GroupId(String::from("billing")));
+        scene.policy.mode = Mode::Jmx;
+        assert_eq!(asked_for(&scene), [FactKind::Jmx]);
+        scene.policy.mode = Mode::Kafka;
+        assert_eq!(asked_for(&scene), all_but(&[FactKind::Jmx]));
+    }
+
+    #[test]
+    fn facts_of_another_kind_are_none() {
+        let mut scene = Scene::healthy_kraft();
+        let (source, kind) = (kafka(1), FactKind::Partitions);
+        scene.snapshot(|snapshot| assert_eq!(absent(snapshot, &source, kind), None));
+        let link = scene.reports[&(kafka(1), FactKind::Link)].facts.clone();
+        let slot = (source.clone(), kind);
+        scene.reports.get_mut(&slot).unwrap().facts = link;
+        scene.snapshot(|snapshot| {
+            assert_eq!(absent(snapshot, &source, kind), Some(Absent::Missing));
+        });
+    }
+
+    /// What is said of partitions that nobody tells.
+    fn said(scene: &Scene) -> Finding {
+        let needs = [Need::Required(FactKind::Partitions)];
+        let mut found = scene.snapshot(|snapshot| unmet(snapshot, &needs));
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+
+    #[test]
+    fn of_several_sources_that_tell_nothing_the_one_that_failed_is_named() {
+        let kind = FactKind::Partitions;
+        for failed in [1, 2] {
+            let mut scene = Scene::healthy_kraft();
+            scene.make_stale(kind);
+            let oldest = said(&scene);
+            assert_eq!(oldest.reason, Reason::EvidenceStale);
+            assert_eq!(oldest.subject, Subject::Source(kafka(1)));
+            scene.fail(kafka(failed), kind, FailureClass::Malformed);
+            let found = said(&scene);
+            assert_eq!(found.reason, Reason::SourceFailed);
+            assert_eq!(found.subject, Subject::Source(kafka(failed)));
+            assert!(found.observed.contains("Malformed by test"), "{found:?}");
+        }
+        let mut scene = Scene::healthy_kraft();
+        scene.remove(kind);
+        assert_eq!(said(&scene).reason, Reason::EvidenceMissing);
+    }
+
+    #[test]
+    fn nodes_are_listed_in_order() {
+        assert_eq!(list([NodeId(3), NodeId(11)]), "3, 11");
+    }
+}

@@ -356,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn a_severity_is_one_word_everywhere() {
+        for severity in [Severity::Warn, Severity::Unknown, Severity::Block] {
+            let sent = serde_json::to_value(severity).unwrap();
+            assert_eq!(sent, severity.as_str());
+        }
+    }
+
+    #[test]
     fn severities_that_the_laws_fix() {
         let severity = |reason: Reason| reason.row().severity;
         assert_eq!(severity(Reason::WarmingUp), Severity::Unknown);

@@ -47,6 +47,26 @@ pub struct Settings {
     pub groups: BTreeSet<GroupId>,
 }
 
+impl Settings {
+    /// The nodes that the configuration knows.
+    pub fn roster(&self) -> Roster {
+        let mut roster = Roster {
+            cluster_id: self.cluster_id.clone(),
+            ..Roster::default()
+        };
+        for (node, role) in &self.nodes {
+            roster.configured(*node, *role, None);
+        }
+        for (node, address) in &self.controllers {
+            roster.configured(*node, Role::CONTROLLER, Some(address));
+        }
+        for node in self.exporters.keys() {
+            roster.nodes.entry(*node).or_default();
+        }
+        roster
+    }
+}
+
 /// What the collecting tasks of one gate share.
 #[derive(Debug)]
 pub struct Shared {
@@ -85,19 +105,7 @@ impl Shared {
         scraper: Scraper,
         wants: Arc<Wants>,
     ) -> Self {
-        let mut roster = Roster {
-            cluster_id: settings.cluster_id.clone(),
-            ..Roster::default()
-        };
-        for (node, role) in &settings.nodes {
-            roster.configured(*node, *role, None);
-        }
-        for (node, address) in &settings.controllers {
-            roster.configured(*node, Role::CONTROLLER, Some(address));
-        }
-        for node in settings.exporters.keys() {
-            roster.nodes.entry(*node).or_default();
-        }
+        let roster = settings.roster();
         Self {
             settings,
             board,

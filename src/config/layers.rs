@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use figment::providers::Format;
 use figment::value::{Dict, Map, Tag, Value};
@@ -245,10 +246,13 @@ fn env_path(name: &str, gates: &BTreeSet<String>) -> Result<Vec<String>, String>
 }
 
 fn env_hint(name: &str) -> String {
-    let wanted = KEYS.iter().map(|key| env_name(key.path));
-    let known: Vec<String> = wanted.collect();
-    let full = format!("{ENV_PREFIX}{name}");
-    suggest::did_you_mean(&full, known.iter().map(String::as_str))
+    static KNOWN: LazyLock<Vec<String>> =
+        LazyLock::new(|| KEYS.iter().map(|key| env_name(key.path)).collect());
+    // Nobody who wrote the prefix has come nearer to a name by it.
+    let known = KNOWN
+        .iter()
+        .filter_map(|name| name.strip_prefix(ENV_PREFIX));
+    suggest::did_you_mean(name, known, ENV_PREFIX)
 }
 
 /// The variable that sets a key: `UPGRADE_GATE_GATES__DEFAULT__MODE`.

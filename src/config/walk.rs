@@ -97,7 +97,7 @@ impl Walker<'_> {
         let what = if is_later(&self.pattern, name) {
             String::from(LATER)
         } else {
-            let hint = suggest::did_you_mean(name, known.iter().copied());
+            let hint = suggest::did_you_mean(name, known.iter().copied(), "");
             let list = known.join(", ");
             if hint.is_empty() {
                 format!("is no key; here are {list}")

@@ -59,10 +59,8 @@ fn unanswered<T>() -> Known<T> {
     Known::Failed(Why(String::from("not in the answer")))
 }
 
-pub(super) fn offsets_in_order(
-    answer: &OffsetsAnswer,
-    asked: &[AskedPartition<'_>],
-) -> Vec<Known<i64>> {
+/// One offset per partition asked for, in the order asked; one that is not in the answer has failed.
+pub fn offsets_in_order(answer: &OffsetsAnswer, asked: &[AskedPartition<'_>]) -> Vec<Known<i64>> {
     let mut found = BTreeMap::new();
     for topic in &answer.topics {
         let partitions: &mut BTreeMap<i32, Known<i64>> =

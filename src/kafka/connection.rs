@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::Address;
 use super::decode::api_versions::{self, ApiVersions};
+use super::facts::About;
 use super::reader::{DecodeError, Reader};
 use super::transport::Dial;
-use super::versions::{API_VERSIONS, Api, METADATA};
+use super::versions::{API_VERSIONS, Api};
 use super::wire::{End, Outgoing, Wire, end};
-use super::{encode, errors, release};
+use super::{encode, facts, release};
 use crate::evidence::facts::{Identity, LinkFacts, ListenerKind};
 use crate::evidence::ids::Release;
 use crate::evidence::report::{FailureClass, SourceFailure};
@@ -135,24 +136,11 @@ impl Connection {
     async fn negotiate(&self) -> Result<ApiVersions, SourceFailure> {
         let deadline = self.settings.negotiate_deadline;
         let first = self.ask_versions(API_VERSIONS.best, deadline).await?.facts;
-        let answer = if first.error == errors::UNSUPPORTED_VERSION {
-            let version = first
-                .range(API_VERSIONS.key)
-                .and_then(|range| API_VERSIONS.common(range))
-                .unwrap_or(0);
-            self.ask_versions(version, deadline).await?.facts
-        } else {
-            first
+        let answer = match facts::version_to_ask_again(&first) {
+            Some(version) => self.ask_versions(version, deadline).await?.facts,
+            None => first,
         };
-        self.versions_are_sane(answer)
-    }
-
-    fn versions_are_sane(&self, answer: ApiVersions) -> Result<ApiVersions, SourceFailure> {
-        errors::check(answer.error, None, &self.about(API_VERSIONS))?;
-        if answer.range(API_VERSIONS.key).is_none() {
-            return Err(self.malformed(API_VERSIONS, "it does not list itself"));
-        }
-        Ok(answer)
+        facts::versions(answer, self.about(API_VERSIONS))
     }
 
     async fn ask_versions(
@@ -178,7 +166,7 @@ impl Connection {
         let version = self.version_of(API_VERSIONS)?;
         self.ask_versions(version, deadline)
             .await?
-            .try_map(|answer| self.versions_are_sane(answer))
+            .try_map(|answer| facts::versions(answer, self.about(API_VERSIONS)))
     }
 
     /// Asks ApiVersions again and says what it shows, with the identity found out before.
@@ -189,15 +177,8 @@ impl Connection {
     ) -> Result<Answer<LinkFacts>, SourceFailure> {
         let answer = self.api_versions(deadline).await?;
         let round_trip = answer.took;
-        Ok(answer.map(|versions| LinkFacts {
-            listener: listener(&versions),
-            address: self.address.to_string(),
-            identity,
-            release: release::release(&versions),
-            supported: versions.supported,
-            finalized: versions.finalized,
-            round_trip,
-        }))
+        let address = self.address.to_string();
+        Ok(answer.map(|versions| facts::link(versions, address, identity, round_trip)))
     }
 
     /// Where it leads, as dialled.
@@ -212,7 +193,7 @@ impl Connection {
 
     /// A broker's listener or a controller's.
     pub fn listener(&self) -> ListenerKind {
-        listener(&self.versions)
+        facts::listener(&self.versions)
     }
 
     /// The release that was negotiated with when it was opened.
@@ -253,16 +234,12 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `Metadata at 10.0.0.1:9092`, for details of failures.
-    pub(super) fn about(&self, api: Api) -> String {
-        format!("{} at {}", api.name, self.address)
-    }
-
-    pub(super) fn malformed(&self, api: Api, why: impl fmt::Display) -> SourceFailure {
-        SourceFailure::new(
-            FailureClass::Malformed,
-            format!("{}: {why}", self.about(api)),
-        )
+    /// For details of failures.
+    pub(super) fn about(&self, api: Api) -> About<'_> {
+        About {
+            api,
+            at: &self.address,
+        }
     }
 
     /// The version in which this request is put to this node.
@@ -305,7 +282,8 @@ impl Connection {
             .and_then(|body| decode(body, version))
             .map_err(|error| {
                 // What follows on a connection whose answers we misread may be misread, too.
-                let failure = self.malformed(api, format_args!("v{version} answer: {error}"));
+                let about = self.about(api);
+                let failure = about.malformed(format_args!("v{version} answer: {error}"));
                 end(&self.state, failure.clone());
                 failure
             })?;
@@ -414,13 +392,4 @@ fn strip_header<R: Request>(frame: &[u8], version: i16) -> Result<&[u8], DecodeE
     reader.int32()?;
     reader.tags()?;
     Ok(reader.rest())
-}
-
-/// Controllers have no Metadata (measured: 42 keys on 4.4.0, this one not among them).
-fn listener(versions: &ApiVersions) -> ListenerKind {
-    if versions.range(METADATA.key).is_some() {
-        ListenerKind::Broker
-    } else {
-        ListenerKind::Controller
-    }
 }

@@ -42,10 +42,18 @@ pub struct AskedPartition<'a> {
     pub leader_epoch: Option<i32>,
 }
 
+/// The key that is asked to find out who a node is. Any key will do; this one is in every release
+/// and role.
+pub const IDENTITY_KEYS: &[&str] = &["listeners"];
+/// The key of a topic's configuration that is worth knowing.
+pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+/// DescribeConfigs' resource type of topics.
+pub(super) const TOPIC: i8 = 2;
+/// DescribeConfigs' resource type of nodes, controllers among them.
+pub(super) const BROKER: i8 = 4;
 const LATEST: i64 = -1;
 const NO_EPOCH: i32 = -1;
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 const GROUP: i8 = 0;
 /// `endpoint_type` of DescribeCluster.
 const CONTROLLERS: i8 = 2;
@@ -138,13 +146,13 @@ pub fn node_configs(node: i32, keys: &[&str]) -> DescribeConfigsRequest {
     ])
 }
 
-/// One key of each topic's effective configuration.
-pub fn topic_configs(topics: &[&str], key: &'static str) -> DescribeConfigsRequest {
+/// [`MIN_INSYNC_REPLICAS`] of each topic's effective configuration.
+pub fn topic_configs(topics: &[&str]) -> DescribeConfigsRequest {
     let resource = |topic: &&str| {
         DescribeConfigsResource::default()
             .with_resource_type(TOPIC)
             .with_resource_name(text(topic))
-            .with_configuration_keys(Some(vec![StrBytes::from_static_str(key)]))
+            .with_configuration_keys(Some(vec![StrBytes::from_static_str(MIN_INSYNC_REPLICAS)]))
     };
     DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect())
 }

@@ -1,5 +1,7 @@
 //! Kafka's error codes: their names, and which class of failure each is.
 
+use std::fmt::Display;
+
 use kafka_protocol::error::ResponseError;
 
 use crate::evidence::known::{Known, Why};
@@ -58,7 +60,7 @@ pub const fn class(code: i16) -> Option<FailureClass> {
 
 /// Ok for code 0; else the failure, in words: "describe quorum at 10.0.0.1:9092: NOT_CONTROLLER
 /// (message)".
-pub fn check(code: i16, message: Option<&str>, what: &str) -> Result<(), SourceFailure> {
+pub fn check(code: i16, message: Option<&str>, what: impl Display) -> Result<(), SourceFailure> {
     let Some(class) = class(code) else {
         return Ok(());
     };

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::encode::IDENTITY_KEYS;
+use super::facts;
 use crate::evidence::facts::{Identity, ListenerKind};
 use crate::evidence::ids::{ClusterId, NodeId};
 use crate::evidence::known::Known;
 use crate::evidence::report::{FailureClass, SourceFailure};
-
-/// Any key will do; this one is in every release and role.
-const ONE_KEY: &[&str] = &["listeners"];
 
 impl Connection {
     /// Proves that this connection leads to `node`: only the node itself answers DescribeConfigs
@@ -22,14 +21,8 @@ impl Connection {
         node: NodeId,
         deadline: Duration,
     ) -> Result<Identity, SourceFailure> {
-        match self.configs_of(node, ONE_KEY, deadline).await {
-            Ok(_) => Ok(Identity::Proved),
-            Err(SourceFailure {
-                class: FailureClass::Authorization | FailureClass::Unsupported,
-                detail,
-            }) => Ok(Identity::Unproven(detail)),
-            Err(failure) => Err(failure),
-        }
+        let answer = self.configs_of(node, IDENTITY_KEYS, deadline).await;
+        facts::identity(answer.map(|answer| answer.facts))
     }
 
     /// Which cluster answers. Controllers before 3.7 cannot say it: `NotInRelease`.
@@ -39,14 +32,10 @@ impl Connection {
                 let answer = self.describe_cluster(deadline).await?;
                 Ok(answer.facts.cluster_id)
             }
-            ListenerKind::Controller => match self.describe_controllers(deadline).await {
-                Ok(answer) => Ok(Known::Is(answer.facts.cluster_id)),
-                Err(failure) if failure.class == FailureClass::Unsupported => {
-                    Ok(Known::NotInRelease)
-                }
-                Err(failure) if failure.class == FailureClass::Authorization => Ok(Known::Hidden),
-                Err(failure) => Err(failure),
-            },
+            ListenerKind::Controller => {
+                let answer = self.describe_controllers(deadline).await;
+                facts::cluster_of_controller(answer.map(|answer| answer.facts))
+            }
         }
     }
 

@@ -43,15 +43,23 @@ impl Default for RoundTimes {
 }
 
 /// One replica that follows, and which row of the leaders' answers is its own.
-struct Follower<'a> {
-    asked: AskedPartition<'a>,
-    topic: Arc<str>,
-    leader_row: usize,
+#[derive(Clone, Debug)]
+pub struct Follower<'a> {
+    /// What is asked, of its leader and of itself.
+    pub asked: AskedPartition<'a>,
+    /// Topic name, to be kept.
+    pub topic: Arc<str>,
+    /// The row in [`Plan::leaders`].
+    pub leader_row: usize,
 }
 
-struct Plan<'a> {
-    leaders: Vec<(Option<NodeId>, AskedPartition<'a>)>,
-    followers: BTreeMap<NodeId, Vec<Follower<'a>>>,
+/// Who is asked what in one round.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// Every partition that has followers, with its leader.
+    pub leaders: Vec<(Option<NodeId>, AskedPartition<'a>)>,
+    /// By node, the replicas of it that follow.
+    pub followers: BTreeMap<NodeId, Vec<Follower<'a>>>,
 }
 
 /// What a round brings.
@@ -110,7 +118,8 @@ pub async fn log_end_round(
     }
 }
 
-fn plan(table: &PartitionTable) -> Plan<'_> {
+/// The questions of one round over `table`.
+pub fn plan(table: &PartitionTable) -> Plan<'_> {
     let mut plan = Plan {
         leaders: Vec::with_capacity(table.len()),
         followers: BTreeMap::new(),
@@ -161,19 +170,12 @@ async fn ask_follower(
         .map(|(follower, own_end)| ReplicaEnd {
             topic: follower.topic,
             partition: follower.asked.partition,
-            leader_end: ends
-                .get(follower.leader_row)
-                .cloned()
-                .unwrap_or_else(|| failed("not asked")),
+            leader_end: leader_end(ends, follower.leader_row),
             own_end,
         })
         .collect();
     loop {
-        let behind: Vec<usize> = (0..)
-            .zip(&rows)
-            .filter(|(_, row)| again(row))
-            .map(|(at, _)| at)
-            .collect();
+        let behind = behind(&rows);
         if behind.is_empty() || Instant::now() + times.pause >= until {
             break;
         }
@@ -189,8 +191,28 @@ async fn ask_follower(
             }
         }
     }
+    Ok(in_order(rows))
+}
+
+/// What the leader of a follower's row said.
+pub fn leader_end(ends: &[Known<i64>], leader_row: usize) -> Known<i64> {
+    let end = ends.get(leader_row).cloned();
+    end.unwrap_or_else(|| failed("not asked"))
+}
+
+/// The rows of replicas that are asked again while there is time.
+pub fn behind(rows: &[ReplicaEnd]) -> Vec<usize> {
+    (0..)
+        .zip(rows)
+        .filter(|(_, row)| again(row))
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// One node's replicas, in order of topic and partition.
+pub fn in_order(mut rows: Vec<ReplicaEnd>) -> LogEndFacts {
     rows.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-    Ok(LogEndFacts { rows })
+    LogEndFacts { rows }
 }
 
 /// Worth asking again: behind its leader, or not yet told of the leader's epoch (seen for tenths

@@ -2,7 +2,7 @@
 //! questions over several.
 //!
 //! Requests are encoded with the `kafka-protocol` crate; answers are decoded by our own bounded
-//! reader ([`reader`], [`decode`]) straight into the facts of [`crate::evidence`]. Why not a
+//! reader ([`reader`], [`decode`]) and become the facts of [`crate::evidence`] in [`facts`]. Why not a
 //! ready-made client: DESIGN 4.2.
 //!
 //! ```text
@@ -47,6 +47,7 @@ pub mod connection;
 pub mod decode;
 pub mod encode;
 pub mod errors;
+pub mod facts;
 pub mod groups;
 mod identity;
 pub mod log_ends;
@@ -61,11 +62,12 @@ pub mod versions;
 mod wire;
 
 pub use address::{Address, AddressMap, BadAddress};
-pub use answers::Commit;
+pub use answers::{Commit, offsets_in_order};
 pub use connection::{Answer, Connection, ConnectionSettings};
 pub use encode::{AskAs, AskedPartition};
+pub use facts::{ControllersAnswer, MetadataAnswer};
 pub use groups::group_round;
 pub use log_ends::{RoundTimes, log_end_round};
-pub use questions::{ControllersAnswer, MetadataAnswer, NODE_CONFIG_KEYS};
+pub use questions::NODE_CONFIG_KEYS;
 pub use rounds::Connections;
 pub use transport::{BoxFuture, BoxedStream, Dial, Stream, TcpDial};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::answers::{Commit, Gathered, commits_in_order, coordinators_in_order, offsets_in_order};
 use super::connection::{Answer, Connection, Throttled};
 use super::decode::cluster::ClusterAnswer;
-use super::decode::configs::{ConfigsAnswer, ResourceConfigs};
+use super::decode::configs::ConfigsAnswer;
 use super::decode::groups::{CommitsAnswer, CoordinatorsAnswer};
 use super::decode::list_offsets::OffsetsAnswer;
 use super::decode::log_dirs::LogDirsAnswer;
@@ -13,42 +13,18 @@ use super::decode::metadata::Metadata;
 use super::decode::moves::MovesAnswer;
 use super::decode::quorum::QuorumAnswer;
 use super::encode::{AskAs, AskedPartition};
+use super::facts::{ControllersAnswer, MetadataAnswer};
 use super::versions::{
     Api, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM, FIND_COORDINATOR,
     LIST_MOVES, LIST_OFFSETS, METADATA, OFFSET_FETCH,
 };
-use super::{decode, encode, errors};
+use super::{decode, encode, facts};
 use crate::evidence::facts::{
-    ClusterFacts, LogDirFacts, Moves, NodeConfigs, QuorumFacts, RegisteredBroker, TopicConfigs,
+    ClusterFacts, LogDirFacts, Moves, NodeConfigs, QuorumFacts, TopicConfigs,
 };
-use crate::evidence::ids::{ClusterId, GroupId, NodeId};
-use crate::evidence::known::{Known, Why};
-use crate::evidence::partitions::PartitionTable;
-use crate::evidence::report::{FailureClass, SourceFailure};
-
-/// What a Metadata answer of all topics says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataAnswer {
-    /// All topics and partitions that we may see.
-    pub table: PartitionTable,
-    /// Live brokers, in order of id.
-    pub brokers: Vec<RegisteredBroker>,
-    /// Which cluster answers; `None` while a starting broker does not know it.
-    pub cluster_id: Option<ClusterId>,
-    /// Real on ZooKeeper; on KRaft a random live broker, to be ignored.
-    pub controller: Option<NodeId>,
-}
-
-/// What DescribeCluster on a controller's own listener says (Kafka 3.7 and up).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControllersAnswer {
-    /// Which cluster answers.
-    pub cluster_id: ClusterId,
-    /// The quorum's leader as this controller knows it.
-    pub leader: Option<NodeId>,
-    /// Registered controllers with the addresses they advertise, in order of id.
-    pub controllers: Vec<RegisteredBroker>,
-}
+use crate::evidence::ids::{GroupId, NodeId};
+use crate::evidence::known::Known;
+use crate::evidence::report::SourceFailure;
 
 /// The keys of a node's own configuration that are worth knowing; a release that does not have
 /// one leaves it out.
@@ -72,12 +48,8 @@ pub const NODE_CONFIG_KEYS: &[&str] = &[
     "zookeeper.session.timeout.ms",
 ];
 
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// So that one question does not keep a broker's handler thread for long.
 const TOPICS_AT_ONCE: usize = 1000;
-/// DescribeConfigs resource types.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 
 impl Connection {
     /// The brokers of the cluster and its id, of a broker's listener. Falls back to Metadata of
@@ -96,15 +68,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::cluster::decode, deadline)
             .await?;
-        answer.try_map(|answer| {
-            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
-            Ok(ClusterFacts {
-                cluster_id: Known::Is(answer.cluster_id),
-                brokers: answer.nodes,
-                controller: answer.controller,
-                lists_fenced: version >= 2,
-            })
-        })
+        answer.try_map(|answer| facts::brokers(answer, version, self.about(api)))
     }
 
     async fn cluster_from_metadata(
@@ -112,15 +76,7 @@ impl Connection {
         deadline: Duration,
     ) -> Result<Answer<ClusterFacts>, SourceFailure> {
         let answer = self.ask_metadata(false, deadline).await?;
-        Ok(answer.map(|answer| ClusterFacts {
-            cluster_id: answer.cluster_id.map_or_else(
-                || Known::Failed(Why(String::from("the broker does not know it yet"))),
-                Known::Is,
-            ),
-            brokers: answer.brokers,
-            controller: answer.controller,
-            lists_fenced: false,
-        }))
+        Ok(answer.map(facts::brokers_of_metadata))
     }
 
     /// The controllers of the quorum, of a controller's own listener (3.7 and up; `Unsupported`
@@ -138,14 +94,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::cluster::decode, deadline)
             .await?;
-        answer.try_map(|answer| {
-            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
-            Ok(ControllersAnswer {
-                cluster_id: answer.cluster_id,
-                leader: answer.controller,
-                controllers: answer.nodes,
-            })
-        })
+        answer.try_map(|answer| facts::controllers(answer, self.about(api)))
     }
 
     /// All topics and partitions as this broker knows them.
@@ -153,27 +102,20 @@ impl Connection {
         &self,
         deadline: Duration,
     ) -> Result<Answer<MetadataAnswer>, SourceFailure> {
-        let answer = self.ask_metadata(true, deadline).await?;
-        Ok(answer.map(|answer| MetadataAnswer {
-            table: answer.table,
-            brokers: answer.brokers,
-            cluster_id: answer.cluster_id,
-            controller: answer.controller,
-        }))
+        self.ask_metadata(true, deadline).await
     }
 
     async fn ask_metadata(
         &self,
         topics: bool,
         deadline: Duration,
-    ) -> Result<Answer<Metadata>, SourceFailure> {
+    ) -> Result<Answer<MetadataAnswer>, SourceFailure> {
+        let api = METADATA;
         let build = |_| encode::metadata(topics);
-        self.ask(METADATA, build, decode::metadata::decode, deadline)
-            .await?
-            .try_map(|answer| {
-                errors::check(answer.error, None, &self.about(METADATA))?;
-                Ok(answer)
-            })
+        let answer = self
+            .ask(api, build, decode::metadata::decode, deadline)
+            .await?;
+        answer.try_map(|answer| facts::metadata(answer, self.about(api)))
     }
 
     /// The quorum as its leader sees it. Brokers forward the question to the leader; a controller
@@ -184,12 +126,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::quorum::decode, deadline)
             .await?;
-        answer.try_map(|answer| {
-            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
-            answer
-                .quorum
-                .ok_or_else(|| self.malformed(api, "no metadata partition in the answer"))
-        })
+        answer.try_map(|answer| facts::quorum(answer, self.about(api)))
     }
 
     /// Running reassignments.
@@ -199,10 +136,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::moves::decode, deadline)
             .await?;
-        answer.try_map(|answer| {
-            errors::check(answer.error, answer.message.as_deref(), &self.about(api))?;
-            Ok(answer.moves)
-        })
+        answer.try_map(|answer| facts::moves(answer, self.about(api)))
     }
 
     /// The configuration of the node itself, [`NODE_CONFIG_KEYS`] only. Any other node than
@@ -227,30 +161,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::configs::decode, deadline)
             .await?;
-        let wanted = node.to_string();
-        answer.try_map(|answer| {
-            let own = |row: &ResourceConfigs| row.kind == BROKER && row.name == wanted;
-            let Some(row) = answer.resources.into_iter().find(own) else {
-                return Err(self.malformed(api, format_args!("nothing about node {node}")));
-            };
-            self.check_node(node, &row)?;
-            let values = row.values.into_iter();
-            Ok(NodeConfigs {
-                values: values
-                    .map(|(key, value, source)| (key, (value, source)))
-                    .collect(),
-            })
-        })
-    }
-
-    fn check_node(&self, node: NodeId, row: &ResourceConfigs) -> Result<(), SourceFailure> {
-        let message = row.message.as_deref();
-        if row.error == errors::INVALID_REQUEST {
-            let said = message.unwrap_or("it refuses to describe that node");
-            let detail = format!("{} is not node {node}: {said}", self.address());
-            return Err(SourceFailure::new(FailureClass::WrongNode, detail));
-        }
-        errors::check(row.error, message, &self.about(DESCRIBE_CONFIGS))
+        answer.try_map(|answer| facts::node_configs(answer, node, self.about(api)))
     }
 
     /// Effective `min.insync.replicas` of these topics, as this broker resolves it; `deadline` is
@@ -262,47 +173,16 @@ impl Connection {
         deadline: Duration,
     ) -> Result<Answer<TopicConfigs>, SourceFailure> {
         let api = DESCRIBE_CONFIGS;
-        let mut facts = TopicConfigs::default();
         let mut all = Gathered::default();
         for chunk in topics.chunks(TOPICS_AT_ONCE) {
-            let build = |_| encode::topic_configs(chunk, MIN_INSYNC_REPLICAS);
+            let build = |_| encode::topic_configs(chunk);
             let answer = self
                 .ask(api, build, decode::configs::decode, deadline)
                 .await?;
             all.add(answer, |answer| answer.resources);
         }
-        all.done().try_map(|resources| {
-            for row in resources.into_iter().filter(|row| row.kind == TOPIC) {
-                self.topic_config(row, &mut facts)?;
-            }
-            Ok(facts)
-        })
-    }
-
-    fn topic_config(
-        &self,
-        row: ResourceConfigs,
-        facts: &mut TopicConfigs,
-    ) -> Result<(), SourceFailure> {
-        match row.error {
-            errors::UNKNOWN_TOPIC_OR_PARTITION => return Ok(()),
-            errors::TOPIC_AUTHORIZATION_FAILED => {
-                facts.hidden.push(row.name);
-                return Ok(());
-            }
-            code => errors::check(code, row.message.as_deref(), &self.about(DESCRIBE_CONFIGS))?,
-        }
-        let value = row
-            .values
-            .iter()
-            .find(|(key, ..)| key == MIN_INSYNC_REPLICAS);
-        let number = value.and_then(|(_, value, _)| value.as_ref()?.parse().ok());
-        let Some(number) = number else {
-            let why = format!("no {MIN_INSYNC_REPLICAS} of topic {}", row.name);
-            return Err(self.malformed(DESCRIBE_CONFIGS, why));
-        };
-        facts.min_insync_replicas.insert(row.name, number);
-        Ok(())
+        all.done()
+            .try_map(|resources| facts::topic_configs(resources, self.about(api)))
     }
 
     /// What this broker really hosts.
@@ -312,18 +192,7 @@ impl Connection {
         let answer = self
             .ask(api, build, decode::log_dirs::decode, deadline)
             .await?;
-        answer.try_map(|answer| {
-            let hidden = answer.error == errors::CLUSTER_AUTHORIZATION_FAILED;
-            if !hidden {
-                errors::check(answer.error, None, &self.about(api))?;
-            }
-            // A running broker has at least one directory, so none at all means: not for you.
-            Ok(LogDirFacts {
-                readable: !hidden && !answer.dirs.is_empty(),
-                dirs: answer.dirs,
-                hosted: answer.hosted,
-            })
-        })
+        answer.try_map(|answer| facts::log_dirs(answer, self.about(api)))
     }
 
     /// The latest offsets of these partitions, in the order asked. An error code, a negative

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "a library of its own for cargo-fuzz")]
-mod targets;
+pub(crate) mod targets;
 
 use targets::memory::{Counting, taken};
 

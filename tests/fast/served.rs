@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::clock::Clock;
-use upgrade_gate::engine::handle::{Ask, GateHandle};
+use upgrade_gate::engine::handle::Ask;
 use upgrade_gate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role, Version};
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::evidence::report::{FactKind, SourceId};
@@ -25,12 +24,11 @@ use upgrade_gate::gate::parts::{
 };
 use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
-use upgrade_gate::metrics::counters::Counters;
-use upgrade_gate::metrics::{BuildInfo, Metrics};
-use upgrade_gate::server::readiness::Readiness;
 use upgrade_gate::server::{AppState, Limits, Server};
 use upgrade_gate::time::{Mono, Now, Timestamp};
 use upgrade_gate::view::Published;
+
+use crate::fuzz::targets::served as by_hand;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
@@ -195,8 +193,7 @@ pub(crate) fn unknown() -> View {
 
 /// The view before the first judgement.
 pub(crate) fn just_started() -> View {
-    let name = GateName::default();
-    View::nothing(name, START, Reason::WarmingUp, "just started")
+    by_hand::just_started(START)
 }
 
 /// A served gate, called `default`.
@@ -222,26 +219,7 @@ pub(crate) fn state(
     mpsc::Receiver<Ask>,
 ) {
     let clock = Arc::new(TestClock(Mutex::new(START)));
-    let published = Arc::new(Published::new(view));
-    let name = GateName::default();
-    let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
-    let gates = Arc::new(ArcSwap::from_pointee(BTreeMap::from([(name, handle)])));
-    let metrics = Metrics::new(
-        Arc::clone(&gates),
-        clock.clone(),
-        Arc::new(Counters::default()),
-        BuildInfo {
-            version: "0.1.0",
-            revision: "unknown",
-        },
-    );
-    let state = AppState {
-        gates,
-        clock: clock.clone(),
-        metrics: Arc::new(metrics),
-        readiness: Arc::new(Readiness::default()),
-        reload: None,
-    };
+    let (state, published, asks) = by_hand::app(view, clock.clone());
     (state, clock, published, asks)
 }
 

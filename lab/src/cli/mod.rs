@@ -98,8 +98,11 @@ enum Command {
     Fuzz(lab::fuzz::Args),
     /// Make the gate lie, if that can be done: simulated trials judged by an oracle
     Simulate(simulate::Args),
-    /// Record pages of the real JMX exporter as raw material for fixtures
-    Record(record::Args),
+    /// Record what real Kafka does, as raw material for fixtures
+    Record {
+        #[command(subcommand)]
+        what: record::What,
+    },
 }
 
 impl Cli {
@@ -110,7 +113,7 @@ impl Cli {
             Command::Up(args) => return up::run(&lab, args).await,
             Command::Load(args) => return load::run(&lab, args).await,
             Command::Fetch { releases } => return fetch(releases).await,
-            Command::Record(args) => return record::run(args).await,
+            Command::Record { what } => return what.run().await,
             Command::Demo(args) => return lab::demo::run(&args).await,
             Command::Prove { what } => return what.run().await,
             Command::Simulate(args) => {

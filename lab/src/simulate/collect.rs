@@ -22,6 +22,27 @@ use super::world::{World, WorldClock, WorldDial, WorldFetch};
 /// Good news gathers for a moment before it is judged, as in the engine.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// The settings of a gate with this configuration in front of this cluster.
+pub(super) fn settings(spec: &Spec, setup: &Setup) -> Settings {
+    let nodes = spec.nodes.iter();
+    let brokers = nodes.filter(|node| node.roles.broker && setup.mode.kafka());
+    let scraped = setup.scraped(spec).into_iter();
+    Settings {
+        mode: setup.mode,
+        bootstrap: brokers.map(|node| World::address(node.id)).collect(),
+        address_map: AddressMap::default(),
+        connection: ConnectionSettings::default(),
+        nodes: setup.nodes(spec),
+        controllers: BTreeMap::new(),
+        cluster_id: None,
+        exporters: scraped
+            .map(|id| (ids::NodeId(id), World::exporter(id)))
+            .collect(),
+        exporter_template: None,
+        groups: BTreeSet::new(),
+    }
+}
+
 /// The gate.
 pub struct Gate {
     world: Arc<World>,
@@ -54,30 +75,13 @@ impl Gate {
         self.stop = CancellationToken::new();
         self.board = Arc::default();
         self.wants = Arc::default();
-        let nodes = self.spec.nodes.iter();
-        let brokers = nodes.filter(|node| node.roles.broker && setup.mode.kafka());
-        let scraped = setup.scraped(&self.spec).into_iter();
-        let settings = Settings {
-            mode: setup.mode,
-            bootstrap: brokers.map(|node| World::address(node.id)).collect(),
-            address_map: AddressMap::default(),
-            connection: ConnectionSettings::default(),
-            nodes: setup.nodes(&self.spec),
-            controllers: BTreeMap::new(),
-            cluster_id: None,
-            exporters: scraped
-                .map(|id| (ids::NodeId(id), World::exporter(id)))
-                .collect(),
-            exporter_template: None,
-            groups: BTreeSet::new(),
-        };
         let scraper = Scraper::new(
             Arc::new(WorldFetch(Arc::clone(&self.world))),
             Arc::new(Recogniser::default()),
             1 << 24,
         );
         let shared = Shared::new(
-            settings,
+            settings(&self.spec, setup),
             Arc::clone(&self.board),
             Arc::new(WorldClock(Arc::clone(&self.world))),
             Arc::new(WorldDial(Arc::clone(&self.world))),

@@ -1,4 +1,4 @@
-//! The model against real Kafka: traces that `tests/fixtures/traces/record.py` recorded on the lab
+//! The model against real Kafka: traces that were recorded on the lab
 //! (release, settings and load are in the files). The same spec must show the same events in the
 //! same order, and every recorded time must lie within what fifteen seeds of the model show, give
 //! or take a tolerance.

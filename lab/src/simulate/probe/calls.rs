@@ -1,24 +1,24 @@
-//! One question to one node, put to the model without a stream: the requests, versions and
-//! decoders are the gate's own; only waiting is done here.
+//! One question to one node, put to the model without a stream: requests, versions, decoders and
+//! what answers become are the gate's own; only waiting is done here.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::protocol::{HeaderVersion, Request};
-use upgrade_gate::evidence::facts::{
-    ClusterFacts, Facts, Identity, LogDirFacts, NodeConfigs, TopicConfigs,
-};
+use upgrade_gate::evidence::facts::{Facts, Identity};
 use upgrade_gate::evidence::ids;
 use upgrade_gate::evidence::known::Known;
 use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::kafka::decode::api_versions::ApiVersions;
-use upgrade_gate::kafka::encode::{self, AskAs, AskedPartition};
+use upgrade_gate::kafka::encode::{self, AskAs, AskedPartition, IDENTITY_KEYS};
+use upgrade_gate::kafka::facts::{self, About};
 use upgrade_gate::kafka::reader::{DecodeError, Reader};
 use upgrade_gate::kafka::versions::{
     API_VERSIONS, Api, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM,
     LIST_MOVES, LIST_OFFSETS, METADATA,
 };
-use upgrade_gate::kafka::{NODE_CONFIG_KEYS, decode, errors};
+use upgrade_gate::kafka::{NODE_CONFIG_KEYS, decode, offsets_in_order};
 use upgrade_gate::model::{Answer, Cluster, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
@@ -34,6 +34,12 @@ pub(super) struct Line {
     /// No two connections have the same.
     pub serial: u64,
     pub versions: Arc<ApiVersions>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {}", self.node)
+    }
 }
 
 /// A replica to ask for its end: topic, partition, leader epoch.
@@ -125,206 +131,151 @@ impl Call {
 }
 
 fn put(cluster: &Cluster, line: &Line, question: &Question) -> Heard {
+    let connection = (cluster, line);
+    let node = known(line.node);
     match question {
         Question::Versions => versions(cluster, line),
         Question::Identity => {
-            let build = |_| encode::node_configs(line.node, &["listeners"]);
+            let build = |_| encode::node_configs(node.0, IDENTITY_KEYS);
             let decode = decode::configs::decode;
             exchange(
-                cluster,
-                line,
+                connection,
                 DESCRIBE_CONFIGS,
                 build,
                 decode,
-                |_, answer| match own(line.node, answer) {
-                    Ok(_) => Ok(Said::Identity(Identity::Proved)),
-                    Err(SourceFailure {
-                        class: FailureClass::Authorization | FailureClass::Unsupported,
-                        detail,
-                    }) => Ok(Said::Identity(Identity::Unproven(detail))),
-                    Err(failure) => Err(failure),
+                |answer, _, about| {
+                    let identity = facts::identity(facts::node_configs(answer, node, about));
+                    identity.map(Said::Identity)
                 },
             )
         }
         Question::Cluster => {
-            let build = encode::describe_brokers;
             let decode = decode::cluster::decode;
+            let build = encode::describe_brokers;
             exchange(
-                cluster,
-                line,
+                connection,
                 DESCRIBE_CLUSTER,
                 build,
                 decode,
-                |version, answer| {
-                    errors::check(answer.error, answer.message.as_deref(), "DescribeCluster")?;
-                    Ok(Said::Facts(Facts::Cluster(ClusterFacts {
-                        cluster_id: Known::Is(answer.cluster_id),
-                        brokers: answer.nodes,
-                        controller: answer.controller,
-                        lists_fenced: version >= 2,
-                    })))
+                |answer, version, about| {
+                    facts::brokers(answer, version, about)
+                        .map(Facts::Cluster)
+                        .map(Said::Facts)
                 },
             )
         }
         Question::Partitions => {
+            let build = |_| encode::metadata(true);
             let decode = decode::metadata::decode;
-            exchange(
-                cluster,
-                line,
-                METADATA,
-                |_| encode::metadata(true),
-                decode,
-                |_, answer| {
-                    errors::check(answer.error, None, "Metadata")?;
-                    Ok(Said::Facts(Facts::Partitions(Arc::new(answer.table))))
-                },
-            )
+            exchange(connection, METADATA, build, decode, |answer, _, about| {
+                let table = facts::metadata(answer, about)?.table;
+                Ok(Said::Facts(Facts::Partitions(Arc::new(table))))
+            })
         }
         Question::Quorum => {
             let build = |_| encode::describe_quorum();
             let decode = decode::quorum::decode;
             exchange(
-                cluster,
-                line,
+                connection,
                 DESCRIBE_QUORUM,
                 build,
                 decode,
-                |_, answer| {
-                    errors::check(answer.error, answer.message.as_deref(), "DescribeQuorum")?;
-                    let none = || SourceFailure::new(FailureClass::Malformed, "no quorum in it");
-                    answer
-                        .quorum
-                        .map(|quorum| Said::Facts(Facts::Quorum(quorum)))
-                        .ok_or_else(none)
+                |answer, _, about| {
+                    facts::quorum(answer, about)
+                        .map(Facts::Quorum)
+                        .map(Said::Facts)
                 },
             )
         }
         Question::Moves => {
             let build = |_| encode::list_moves(Duration::from_secs(5));
             let decode = decode::moves::decode;
-            exchange(cluster, line, LIST_MOVES, build, decode, |_, answer| {
-                errors::check(answer.error, answer.message.as_deref(), "reassignments")?;
-                Ok(Said::Facts(Facts::Moves(answer.moves)))
+            exchange(connection, LIST_MOVES, build, decode, |answer, _, about| {
+                facts::moves(answer, about)
+                    .map(Facts::Moves)
+                    .map(Said::Facts)
             })
         }
         Question::NodeConfigs => {
-            let build = |_| encode::node_configs(line.node, NODE_CONFIG_KEYS);
+            let build = |_| encode::node_configs(node.0, NODE_CONFIG_KEYS);
             let decode = decode::configs::decode;
             exchange(
-                cluster,
-                line,
+                connection,
                 DESCRIBE_CONFIGS,
                 build,
                 decode,
-                |_, answer| Ok(Said::Facts(Facts::NodeConfigs(own(line.node, answer)?))),
+                |answer, _, about| {
+                    let configs = facts::node_configs(answer, node, about)?;
+                    Ok(Said::Facts(Facts::NodeConfigs(configs)))
+                },
             )
         }
-        Question::TopicConfigs(topics) => topic_configs(cluster, line, topics),
+        Question::TopicConfigs(topics) => {
+            let names: Vec<_> = topics.iter().map(String::as_str).collect();
+            let build = |_| encode::topic_configs(&names);
+            let decode = decode::configs::decode;
+            exchange(
+                connection,
+                DESCRIBE_CONFIGS,
+                build,
+                decode,
+                |answer, _, about| {
+                    let configs = facts::topic_configs(answer.resources, about)?;
+                    Ok(Said::Facts(Facts::TopicConfigs(Arc::new(configs))))
+                },
+            )
+        }
         Question::LogDirs => {
             let build = |_| encode::log_dirs();
             let decode = decode::log_dirs::decode;
             exchange(
-                cluster,
-                line,
+                connection,
                 DESCRIBE_LOG_DIRS,
                 build,
                 decode,
-                |_, answer| {
-                    let hidden = answer.error == errors::CLUSTER_AUTHORIZATION_FAILED;
-                    if !hidden {
-                        errors::check(answer.error, None, "DescribeLogDirs")?;
-                    }
-                    Ok(Said::Facts(Facts::LogDirs(Arc::new(LogDirFacts {
-                        readable: !hidden && !answer.dirs.is_empty(),
-                        dirs: answer.dirs,
-                        hosted: answer.hosted,
-                    }))))
+                |answer, _, about| {
+                    let dirs = facts::log_dirs(answer, about)?;
+                    Ok(Said::Facts(Facts::LogDirs(Arc::new(dirs))))
                 },
             )
         }
-        Question::Ends(asked) => ends(cluster, line, asked),
+        Question::Ends(asked) => ends(connection, asked),
     }
 }
 
 fn versions(cluster: &Cluster, line: &Line) -> Heard {
-    // A node that does not know our version says so in the format of version 0.
     let best = line.versions.range(API_VERSIONS.key);
     let version = best.map_or(API_VERSIONS.best, |range| {
         API_VERSIONS.common(range).unwrap_or(0)
     });
-    let first = ask_versions(cluster, line, version);
-    let Heard::Said(wait, Ok(Said::Versions(answer))) = &first else {
-        return first;
-    };
-    if answer.error != errors::UNSUPPORTED_VERSION {
-        return first;
-    }
-    let range = answer.range(API_VERSIONS.key);
-    let version = range
-        .and_then(|range| API_VERSIONS.common(range))
-        .unwrap_or(0);
-    match ask_versions(cluster, line, version) {
-        Heard::Said(more, said) => Heard::Said(*wait + more, said),
-        other @ (Heard::Silent | Heard::Closed) => other,
+    let mut again = None;
+    let first = ask_versions((cluster, line), version, |answer, about| {
+        again = facts::version_to_ask_again(&answer);
+        facts::versions(answer, about)
+    });
+    match (again, first) {
+        (Some(version), Heard::Said(wait, _)) => {
+            match ask_versions((cluster, line), version, facts::versions) {
+                Heard::Said(more, said) => Heard::Said(wait + more, said),
+                other @ (Heard::Silent | Heard::Closed) => other,
+            }
+        }
+        (_, first) => first,
     }
 }
 
-fn ask_versions(cluster: &Cluster, line: &Line, version: i16) -> Heard {
+fn ask_versions(
+    connection: (&Cluster, &Line),
+    version: i16,
+    read: impl FnOnce(ApiVersions, About<'_>) -> Result<ApiVersions, SourceFailure>,
+) -> Heard {
     let request = encode::api_versions(version);
     let decode = decode::api_versions::decode;
-    exchange_at(cluster, line, version, &request, decode, |_, answer| {
-        Ok(Said::Versions(answer))
-    })
+    let read = |answer, _, about: About<'_>| read(answer, about).map(Said::Versions);
+    exchange_at(connection, API_VERSIONS, version, &request, decode, read)
 }
 
-fn own(node: NodeId, answer: decode::configs::ConfigsAnswer) -> Result<NodeConfigs, SourceFailure> {
-    let wanted = node.to_string();
-    let row = answer.resources.into_iter().find(|row| row.name == wanted);
-    let row = row.ok_or_else(|| failure(FailureClass::Malformed, node))?;
-    if row.error == errors::INVALID_REQUEST {
-        return Err(failure(FailureClass::WrongNode, node));
-    }
-    errors::check(row.error, row.message.as_deref(), "DescribeConfigs")?;
-    let values = row.values.into_iter();
-    Ok(NodeConfigs {
-        values: values
-            .map(|(key, value, source)| (key, (value, source)))
-            .collect(),
-    })
-}
-
-fn topic_configs(cluster: &Cluster, line: &Line, topics: &[String]) -> Heard {
-    let names: Vec<_> = topics.iter().map(String::as_str).collect();
-    let build = |_| encode::topic_configs(&names, "min.insync.replicas");
-    let decode = decode::configs::decode;
-    exchange(
-        cluster,
-        line,
-        DESCRIBE_CONFIGS,
-        build,
-        decode,
-        |_, answer| {
-            let mut facts = TopicConfigs::default();
-            for row in answer.resources {
-                match row.error {
-                    errors::UNKNOWN_TOPIC_OR_PARTITION => {}
-                    errors::TOPIC_AUTHORIZATION_FAILED => facts.hidden.push(row.name),
-                    code => {
-                        errors::check(code, row.message.as_deref(), "DescribeConfigs")?;
-                        let value = row.values.iter().find_map(|(_, value, _)| value.as_ref());
-                        let number = value.and_then(|value| value.parse().ok());
-                        let none = || failure(FailureClass::Malformed, line.node);
-                        let number = number.ok_or_else(none)?;
-                        facts.min_insync_replicas.insert(row.name, number);
-                    }
-                }
-            }
-            Ok(Said::Facts(Facts::TopicConfigs(Arc::new(facts))))
-        },
-    )
-}
-
-fn ends(cluster: &Cluster, line: &Line, asked: &[Asked]) -> Heard {
+fn ends(connection: (&Cluster, &Line), asked: &[Asked]) -> Heard {
     let rows: Vec<_> = asked
         .iter()
         .map(|(topic, partition, leader_epoch)| AskedPartition {
@@ -338,43 +289,31 @@ fn ends(cluster: &Cluster, line: &Line, asked: &[Asked]) -> Heard {
     }
     let build = |_| encode::list_offsets(AskAs::AnyReplica, &rows);
     let decode = decode::list_offsets::decode;
-    exchange(cluster, line, LIST_OFFSETS, build, decode, |_, answer| {
-        let mut found = std::collections::BTreeMap::new();
-        for topic in &answer.topics {
-            for row in &topic.partitions {
-                let end = errors::offset(row.error, row.offset);
-                found.insert((topic.name.as_str(), row.partition), end);
-            }
-        }
-        let end = |row: &AskedPartition<'_>| {
-            let end = found.get(&(row.topic, row.partition));
-            end.cloned().unwrap_or(Known::NotExported)
-        };
-        Ok(Said::Ends(rows.iter().map(end).collect()))
+    exchange(connection, LIST_OFFSETS, build, decode, |answer, _, _| {
+        Ok(Said::Ends(offsets_in_order(&answer, &rows)))
     })
 }
 
 fn exchange<R: Request, T>(
-    cluster: &Cluster,
-    line: &Line,
+    connection: (&Cluster, &Line),
     api: Api,
     build: impl FnOnce(i16) -> R,
     decode: fn(&[u8], i16) -> Result<T, DecodeError>,
-    read: impl FnOnce(i16, T) -> Result<Said, SourceFailure>,
+    read: impl FnOnce(T, i16, About<'_>) -> Result<Said, SourceFailure>,
 ) -> Heard {
-    match api.choose(&line.versions) {
-        Ok(version) => exchange_at(cluster, line, version, &build(version), decode, read),
+    match api.choose(&connection.1.versions) {
+        Ok(version) => exchange_at(connection, api, version, &build(version), decode, read),
         Err(failure) => Heard::Said(Duration::ZERO, Err(failure)),
     }
 }
 
 fn exchange_at<R: Request, T>(
-    cluster: &Cluster,
-    line: &Line,
+    (cluster, line): (&Cluster, &Line),
+    api: Api,
     version: i16,
     request: &R,
     decode: fn(&[u8], i16) -> Result<T, DecodeError>,
-    read: impl FnOnce(i16, T) -> Result<Said, SourceFailure>,
+    read: impl FnOnce(T, i16, About<'_>) -> Result<Said, SourceFailure>,
 ) -> Heard {
     let frame = encode::frame(request, version, 0, "upgrade-gate").expect("our own request");
     // Without its length, as the model takes it.
@@ -389,9 +328,10 @@ fn exchange_at<R: Request, T>(
     let mut reader = Reader::new(&bytes, flexible);
     let header = reader.int32().and_then(|_| reader.tags());
     let answer = header.and_then(|()| decode(reader.rest(), version));
+    let about = About { api, at: line };
     let said = answer
-        .map_err(|error| SourceFailure::new(FailureClass::Malformed, error.to_string()))
-        .and_then(|answer| read(version, answer));
+        .map_err(|error| about.malformed(error))
+        .and_then(|answer| read(answer, version, about));
     Heard::Said(wait, said)
 }
 

@@ -33,6 +33,7 @@ use self::node::{Bulk, Live};
 use self::page::Exporter;
 use self::quiet::Quiet;
 use self::round::Round;
+use super::collect::settings;
 use super::judge::Judge;
 use super::setup::Setup;
 use super::world::World;
@@ -178,14 +179,11 @@ struct Collectors {
 
 impl Collectors {
     fn new(spec: &Spec, setup: &Setup, now: Mono) -> Self {
-        let mut shared = Shared::default();
-        for (node, role) in setup.nodes(spec) {
-            shared.roster.configured(node, role, None);
-        }
         let scraped = setup.scraped(spec);
-        for node in &scraped {
-            shared.roster.nodes.entry(known(*node)).or_default();
-        }
+        let shared = Shared {
+            roster: settings(spec, setup).roster(),
+            ..Shared::default()
+        };
         let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
         Self {
             mode: setup.mode,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use upgrade_gate::collect::node::Due;
 use upgrade_gate::collect::schedule::{deadline, row};
-use upgrade_gate::evidence::facts::{Facts, Identity, LinkFacts, ListenerKind};
+use upgrade_gate::evidence::facts::{Facts, Identity};
 use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
-use upgrade_gate::kafka::release::release;
-use upgrade_gate::kafka::versions::METADATA;
+use upgrade_gate::kafka::decode::api_versions::ApiVersions;
+use upgrade_gate::kafka::facts;
 use upgrade_gate::model::{Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
@@ -187,22 +187,11 @@ impl Live {
         scene: &mut Scene<'_>,
         identity: &Identity,
         asked: Mono,
-        versions: upgrade_gate::kafka::decode::api_versions::ApiVersions,
+        versions: ApiVersions,
     ) {
-        let broker = versions.range(METADATA.key).is_some();
-        let facts = LinkFacts {
-            listener: if broker {
-                ListenerKind::Broker
-            } else {
-                ListenerKind::Controller
-            },
-            address: format!("node {}", self.node),
-            identity: identity.clone(),
-            release: release(&versions),
-            supported: versions.supported,
-            finalized: versions.finalized,
-            round_trip: scene.now.since(asked),
-        };
+        let address = format!("node {}", self.node);
+        let round_trip = scene.now.since(asked);
+        let facts = facts::link(versions, address, identity.clone(), round_trip);
         let source = SourceId::Kafka(known(self.node));
         let every = row(FactKind::Link).interval;
         let facts = Ok(Facts::Link(facts));

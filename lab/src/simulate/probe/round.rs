@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::collect::schedule::{Cost, interval, row};
-use upgrade_gate::evidence::facts::{Facts, LogEndFacts, ReplicaEnd};
+use upgrade_gate::evidence::facts::{Facts, ReplicaEnd};
+use upgrade_gate::evidence::ids;
 use upgrade_gate::evidence::known::{Known, Why};
 use upgrade_gate::evidence::partitions::PartitionTable;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
-use upgrade_gate::kafka::{RoundTimes, errors};
-use upgrade_gate::model::NodeId;
+use upgrade_gate::kafka::RoundTimes;
+use upgrade_gate::kafka::log_ends::{self, Follower, behind};
 use upgrade_gate::time::Mono;
 
 use super::Scene;
@@ -105,34 +106,26 @@ impl Round {
 
 impl Running {
     fn new(scene: &Scene<'_>, table: &PartitionTable) -> Self {
-        let mut leaders: BTreeMap<Option<NodeId>, (Vec<usize>, Vec<Asked>)> = BTreeMap::new();
-        let mut followers: BTreeMap<NodeId, Vec<(Asked, usize)>> = BTreeMap::new();
-        let mut count = 0;
-        for topic in table.topics() {
-            let name: Arc<str> = topic.name().into();
-            for partition in topic.partitions() {
-                let asked = (Arc::clone(&name), partition.index, partition.leader_epoch);
-                let leader = partition.leader.map(|node| node.0);
-                let others = partition
-                    .replicas
-                    .iter()
-                    .filter(|node| Some(node.0) != leader);
-                let before = followers.values().map(Vec::len).sum::<usize>();
-                for node in others {
-                    let list = followers.entry(node.0).or_default();
-                    list.push((asked.clone(), count));
-                }
-                if followers.values().map(Vec::len).sum::<usize>() > before {
-                    let (places, list) = leaders.entry(leader).or_default();
-                    places.push(count);
-                    list.push(asked);
-                    count += 1;
-                }
+        let plan = log_ends::plan(table);
+        let count = plan.leaders.len();
+        let mut leaders: BTreeMap<Option<ids::NodeId>, (Vec<usize>, Vec<Asked>)> = BTreeMap::new();
+        let mut topic: Arc<str> = "".into();
+        for (place, (leader, asked)) in plan.leaders.into_iter().enumerate() {
+            if *topic != *asked.topic {
+                topic = asked.topic.into();
             }
+            let (places, list) = leaders.entry(leader).or_default();
+            places.push(place);
+            list.push((Arc::clone(&topic), asked.partition, asked.leader_epoch));
         }
+        let mut followers = plan.followers;
+        let asked = |row: Follower<'_>| {
+            let (partition, epoch) = (row.asked.partition, row.asked.leader_epoch);
+            ((row.topic, partition, epoch), row.leader_row)
+        };
         let within = row(FactKind::LogEnds).deadline;
         let leaders = leaders.into_iter().map(|(leader, (places, list))| {
-            let line = leader.and_then(|node| scene.shared.bulk.get(&node).cloned());
+            let line = leader.and_then(|node| scene.shared.bulk.get(&node.0).cloned());
             let call = line
                 .as_ref()
                 .map(|_| Call::new(scene, Question::Ends(list.into()), within));
@@ -140,7 +133,12 @@ impl Running {
         });
         let nodes = scene.shared.bulk.values().map(|line| Node {
             line: line.clone(),
-            asked: followers.remove(&line.node).unwrap_or_default(),
+            asked: followers
+                .remove(&known(line.node))
+                .unwrap_or_default()
+                .into_iter()
+                .map(asked)
+                .collect(),
             rows: Vec::new(),
             at: Vec::new(),
             asked_again: false,
@@ -203,7 +201,7 @@ impl Node {
                 }
                 Step::Again(at) if scene.now < *at => return,
                 Step::Again(_) => {
-                    let behind = self.behind();
+                    let behind = behind(&self.rows);
                     self.asked_again = true;
                     self.ask(scene, behind);
                 }
@@ -222,7 +220,7 @@ impl Node {
                     }
                     let pause = RoundTimes::default().pause;
                     let next = scene.now.plus(pause);
-                    let over = self.behind().is_empty() || next >= until;
+                    let over = behind(&self.rows).is_empty() || next >= until;
                     self.step = if over {
                         Step::Done(Ok(()))
                     } else {
@@ -257,7 +255,7 @@ impl Node {
             let rows = rows.map(|(((topic, partition, _), place), own_end)| ReplicaEnd {
                 topic: Arc::clone(topic),
                 partition: *partition,
-                leader_end: ends.get(*place).cloned().unwrap_or(Known::NotExported),
+                leader_end: log_ends::leader_end(ends, *place),
                 own_end,
             });
             self.rows = rows.collect();
@@ -270,28 +268,11 @@ impl Node {
         }
     }
 
-    fn behind(&self) -> Vec<usize> {
-        let again = |row: &ReplicaEnd| {
-            row.leader_end.value().is_some()
-                && match &row.own_end {
-                    Known::Is(_) => row.caught_up() == Some(false),
-                    Known::Failed(why) => why.0 == errors::name(errors::UNKNOWN_LEADER_EPOCH),
-                    Known::NotInRelease | Known::NotExported | Known::Hidden => false,
-                }
-        };
-        let rows = self.rows.iter().enumerate();
-        rows.filter(|(_, row)| again(row))
-            .map(|(at, _)| at)
-            .collect()
-    }
-
     fn facts(self) -> Result<Facts, SourceFailure> {
-        let mut rows = self.rows;
-        rows.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         match self.step {
             Step::Done(Err(failure)) => Err(failure),
             Step::Done(Ok(())) | Step::Waiting | Step::Call(_) | Step::Again(_) => {
-                Ok(Facts::LogEnds(Arc::new(LogEndFacts { rows })))
+                Ok(Facts::LogEnds(Arc::new(log_ends::in_order(self.rows))))
             }
         }
     }
