@@ -338,7 +338,7 @@ keys! {
         "Risks that exist with every node up (replication factor 1 and the like).";
     "gates.<gate>.policy.degraded", Kind::Word(WEIGHTS), Preset::Is("block"), reload,
         "Risks that exist because something is missing now. 'warn' gives up the gate's main promise.";
-    "gates.<gate>.policy.leadership_quiet", Kind::Duration(0, 600_000), Preset::Is("10s"), reload,
+    "gates.<gate>.policy.leadership_quiet", Kind::Duration(0, 600_000), Preset::Is("6s"), reload,
         "How long the gate stays closed after partitions change their leader.";
     "gates.<gate>.policy.groups", Kind::List(&Kind::Text), Preset::Absent("payments"), reload,
         "Consumer groups whose lag is watched.";

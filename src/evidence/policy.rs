@@ -61,7 +61,7 @@ pub enum Weight {
 }
 
 /// The shortest derived window, from the curve in `docs/decisions.md`.
-pub const SHORTEST_WINDOW: Duration = Duration::from_secs(10);
+pub const SHORTEST_WINDOW: Duration = Duration::from_secs(6);
 
 /// One gate's policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +101,7 @@ impl Default for Policy {
             shortest_window: SHORTEST_WINDOW,
             structural: Weight::Warn,
             degraded: Weight::Block,
-            leadership_quiet: Duration::from_secs(10),
+            leadership_quiet: Duration::from_secs(6),
             groups: Vec::new(),
         }
     }

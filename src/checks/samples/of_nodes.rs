@@ -147,7 +147,7 @@ pub(in crate::checks) fn leadership() -> Samples {
     Samples::new()
         .finds(Reason::LeadershipMoving, |s| {
             s.memory.leadership = Some(LeadershipChange {
-                at: s.now.mono.minus(Duration::from_secs(9)),
+                at: s.now.mono.minus(Duration::from_secs(5)),
                 partitions: 20,
             });
         })
