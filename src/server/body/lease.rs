@@ -9,7 +9,7 @@ use super::super::verdict::Verdict;
 use super::verdict::Head;
 use super::{seconds, words};
 use crate::clock::rfc3339;
-use crate::gate::lease::{Action, End, Ended, Hold, Lease, Owner};
+use crate::gate::lease::{Action, End, Ended, Hold, Lease, Owner, Stage};
 use crate::gate::parts::LeaseView;
 use crate::gate::question::Changed;
 use crate::gate::state::GateName;
@@ -330,7 +330,7 @@ fn action_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn stage_schema(_: &mut SchemaGenerator) -> Schema {
-    words(&["held", "leaving", "expired", "unannounced"])
+    words(&Stage::ALL.map(Stage::as_str))
 }
 
 fn changed_schema(_: &mut SchemaGenerator) -> Schema {
