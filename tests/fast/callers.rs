@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::gate::lease::{End, Ended, Lease, LeaseId, Stage, Token};
+use upgrade_gate::gate::lease::{End, Ended, LeaseId, Stage, Token};
 use upgrade_gate::gate::question::{Answered, Command, Refusal, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::Decision;
@@ -335,9 +335,7 @@ fn engine(mut served: Served, entered: bool) -> (SocketAddr, Arc<upgrade_gate::v
                     at: START.wall,
                 })),
                 (Command::Enter(_), State::Open) => Reply::Go {
-                    lease: Box::new(Lease {
-                        ..lease(Stage::Held)
-                    }),
+                    lease: Box::new(lease(Stage::Held)),
                     evaluated: START,
                 },
                 (_, state) => Reply::Verdict(Answered::Decided {

@@ -131,16 +131,16 @@ impl Exec {
         let ask = async |keep, within| {
             post(&self.client, &self.asked, "enter", &more, keep, within).await
         };
-        let deadline = Instant::now() + self.args.wait;
+        let deadline = Instant::now().checked_add(self.args.wait);
         loop {
-            let left = deadline - Instant::now();
-            let (mut verdict, _) = poll(left, self.args.quiet, ask).await;
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
+            let (mut verdict, _) = poll(left, self.args.quiet, &ask).await;
             if matches!(verdict, Verdict::Says(State::Open, _)) {
                 (verdict, _) = ask(0, ANSWER).await;
             }
             match granted(&verdict) {
                 Some(granted) => return Ok(granted),
-                None if is_final(&verdict) || Instant::now() >= deadline => {
+                None if is_final(&verdict) || deadline.is_some_and(|at| Instant::now() >= at) => {
                     self.say(&print::summary(&verdict));
                     return Err(not_entered(&verdict));
                 }
@@ -224,7 +224,7 @@ impl Exec {
         let ask = async |keep, within| {
             post(&self.client, &self.asked, "leave", &more, keep, within).await
         };
-        let (verdict, _) = poll(self.args.wait_back, self.args.quiet, ask).await;
+        let (verdict, _) = poll(self.args.wait_back, self.args.quiet, &ask).await;
         let exit = match &verdict {
             Verdict::Says(State::Open, _) => Exit::Open,
             Verdict::Refused(Exit::Closed, _) => LOST,
