@@ -248,11 +248,13 @@ impl App {
         for (name, settings) in wanted {
             if let Some(gate) = state.gates.get_mut(name)
                 && !started.contains_key(name)
-                && gate.settings.policy != settings.policy
             {
-                gate.policy.send_replace(Arc::new(settings.policy.clone()));
+                // A window starts anew with the policy: only where that has changed.
+                if gate.settings.policy != settings.policy {
+                    gate.policy.send_replace(Arc::new(settings.policy.clone()));
+                    policies += 1;
+                }
                 gate.settings = settings.clone();
-                policies += 1;
             }
         }
         let gone: Vec<_> = state
@@ -285,8 +287,9 @@ impl App {
 }
 
 fn publish(gates: &Gates, running: &BTreeMap<GateName, Running>) {
-    let handles = running
-        .iter()
-        .map(|(name, gate)| (name.clone(), gate.handle.clone()));
+    let handles = running.iter().map(|(name, gate)| {
+        let hosts = gate.settings.hosts.clone();
+        (name.clone(), gate.handle.clone().with_hosts(hosts))
+    });
     gates.store(Arc::new(handles.collect()));
 }

@@ -29,6 +29,8 @@ pub struct Asked {
     pub gate: GateName,
     /// The nodes that would stop; empty: any node.
     pub nodes: BTreeSet<NodeId>,
+    /// The machines whose nodes would stop as well.
+    pub hosts: BTreeSet<String>,
 }
 
 /// What a gate's answer says, as far as the command line needs it.
@@ -43,6 +45,21 @@ pub struct Body {
     /// The nodes the answer is about.
     #[serde(default)]
     pub nodes: Vec<i32>,
+    /// The machines the answer is about.
+    #[serde(default)]
+    pub hosts: BTreeSet<String>,
+    /// The lease, where one is given or is over.
+    #[serde(default)]
+    pub lease: Option<u64>,
+    /// Its fencing token.
+    #[serde(default)]
+    pub token: Option<u64>,
+    /// Until when it is given.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// How it ended.
+    #[serde(default)]
+    pub how: Option<String>,
     /// Why.
     #[serde(default)]
     pub reasons: Vec<Reason>,
@@ -106,6 +123,10 @@ pub fn read(asked: &Asked, raw: &Raw) -> Verdict {
     }
     let Some(header) = raw.state.as_deref() else {
         let status = raw.status;
+        if status == 409 {
+            let what = format!("HTTP 409: {}", detail(&raw.body));
+            return Verdict::Refused(Exit::Closed, what);
+        }
         let what = format!("HTTP {status} without Upgrade-Gate-State: this is not a gate's answer");
         return if status == 200 {
             Verdict::Contradicts(what)
@@ -150,7 +171,13 @@ fn consistent(asked: &Asked, raw: &Raw, header: &str) -> Result<Body, String> {
         ));
     }
     let nodes: BTreeSet<NodeId> = body.nodes.iter().copied().map(NodeId).collect();
-    if nodes != asked.nodes {
+    let fits = if asked.hosts.is_empty() {
+        nodes == asked.nodes
+    } else {
+        // Which nodes are on a machine is the gate's to say.
+        body.hosts == asked.hosts && !nodes.is_empty() && nodes.is_superset(&asked.nodes)
+    };
+    if !fits {
         return Err(format!(
             "the answer is about nodes {:?}, not those asked",
             body.nodes
@@ -192,6 +219,7 @@ mod tests {
         Asked {
             gate: GateName::default(),
             nodes: nodes.iter().copied().map(NodeId).collect(),
+            hosts: BTreeSet::new(),
         }
     }
 
@@ -280,6 +308,33 @@ mod tests {
         let mut kept = raw(200, Some("open"), &good);
         kept.cached = true;
         assert_eq!(read(&asked(&[]), &kept).exit(), Exit::Unknown);
+    }
+
+    #[test]
+    fn the_nodes_of_a_machine_are_the_gates_to_say() {
+        let asked = Asked {
+            hosts: BTreeSet::from([String::from("rack1-a")]),
+            ..asked(&[7])
+        };
+        for (rest, exit) in [
+            (r#","nodes":[1,7,101],"hosts":["rack1-a"]"#, Exit::Open),
+            (r#","nodes":[1,101],"hosts":["rack1-a"]"#, Exit::Unknown),
+            (r#","nodes":[7],"hosts":["rack1-b"]"#, Exit::Unknown),
+            (r#","nodes":[7]"#, Exit::Unknown),
+        ] {
+            let body = body(true, "open", "default", rest);
+            let verdict = read(&asked, &raw(200, Some("open"), &body));
+            assert_eq!(verdict.exit(), exit, "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_over_is_final() {
+        let problem = "{\"open\":false,\"detail\":\"broken by ann\"}";
+        let verdict = read(&asked(&[]), &raw(409, None, problem));
+        assert!(
+            matches!(&verdict, Verdict::Refused(Exit::Closed, why) if why.ends_with("broken by ann"))
+        );
     }
 
     #[test]

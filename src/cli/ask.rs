@@ -12,9 +12,9 @@ use crate::config::leaf::Leaf;
 use crate::evidence::ids::NodeId;
 use crate::gate::state::GateName;
 
-/// Whom to ask, and how to print.
+/// Whom to ask.
 #[derive(Clone, Debug, Args)]
-pub struct AskArgs {
+pub struct WhomArgs {
     /// Where the gate's server is
     #[arg(
         long,
@@ -33,6 +33,14 @@ pub struct AskArgs {
     )]
     #[arg(default_value = "default", value_parser = gate_name)]
     pub gate: GateName,
+}
+
+/// Whom to ask, and how to print.
+#[derive(Clone, Debug, Args)]
+pub struct AskArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub whom: WhomArgs,
     /// Print the gate's answer as JSON
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
@@ -47,20 +55,31 @@ pub struct NodeArgs {
     /// May these nodes be stopped together? Without it: may any one node be stopped?
     #[arg(long = "node", value_name = "ID", value_delimiter = ',', value_parser = NodeId::parse)]
     pub nodes: Vec<NodeId>,
+    /// The same for all nodes of a machine, as the gate's configuration names it under hosts
+    #[arg(long = "host", value_name = "NAME", value_delimiter = ',')]
+    pub hosts: Vec<String>,
 }
 
-impl AskArgs {
+impl WhomArgs {
     /// The question.
     pub fn asked(&self, nodes: &NodeArgs) -> Asked {
         Asked {
             gate: self.gate.clone(),
             nodes: nodes.nodes.iter().copied().collect(),
+            hosts: nodes.hosts.iter().cloned().collect(),
         }
+    }
+}
+
+impl AskArgs {
+    /// The question.
+    pub fn asked(&self, nodes: &NodeArgs) -> Asked {
+        self.whom.asked(nodes)
     }
 
     /// The client.
     pub fn client(&self) -> anyhow::Result<GateClient> {
-        GateClient::new(self.url.clone())
+        GateClient::new(self.whom.url.clone())
     }
 }
 
@@ -71,10 +90,7 @@ pub async fn ask(
     wait: u64,
     within: Duration,
 ) -> (Verdict, Option<Raw>) {
-    let mut query = Vec::new();
-    if !asked.nodes.is_empty() {
-        query.push(("node", list(&asked.nodes)));
-    }
+    let mut query = targets(asked);
     if wait > 0 {
         query.push(("wait", format!("{wait}s")));
     }
@@ -87,9 +103,21 @@ pub async fn ask(
     }
 }
 
-fn list(nodes: &BTreeSet<NodeId>) -> String {
-    let ids: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-    ids.join(",")
+/// The parameters that name the nodes.
+pub fn targets(asked: &Asked) -> Vec<(&'static str, String)> {
+    let mut query = Vec::new();
+    if !asked.nodes.is_empty() {
+        query.push(("node", list(&asked.nodes)));
+    }
+    if !asked.hosts.is_empty() {
+        query.push(("host", list(&asked.hosts)));
+    }
+    query
+}
+
+fn list<T: ToString>(items: &BTreeSet<T>) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(",")
 }
 
 fn gate_name(text: &str) -> Result<GateName, String> {

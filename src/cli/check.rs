@@ -51,6 +51,10 @@ impl CheckArgs {
     /// A bad configuration, or a judgement that could not be made.
     pub async fn run(self) -> Result<Exit> {
         let asked = self.ask.asked(&self.nodes);
+        if self.gate.is_given() && !asked.hosts.is_empty() {
+            note("error: --host is what a gate's configuration names; here give --node");
+            return Ok(Exit::Usage);
+        }
         let (verdict, raw) = if self.gate.is_given() {
             let (verdict, raw) = self.judge(&asked).await?;
             (verdict, Some(raw))
@@ -65,7 +69,7 @@ impl CheckArgs {
     /// Judges in this process until it opens or the time is over.
     async fn judge(&self, asked: &Asked) -> Result<(Verdict, Raw)> {
         let settings = self.settings()?;
-        let gate = settings.gates.get(&self.ask.gate);
+        let gate = settings.gates.get(&self.ask.whom.gate);
         let window = gate.and_then(|gate| gate.policy.window);
         let window = window.unwrap_or(STOCK_WINDOW);
         let patience = window.saturating_add(BESIDE_WINDOW);
@@ -87,11 +91,11 @@ impl CheckArgs {
     /// The settings of the one gate that the flags are about.
     fn settings(&self) -> Result<Settings, ConfigError> {
         let sources = Sources {
-            flags: self.gate.flags(self.ask.gate.as_str()),
+            flags: self.gate.flags(self.ask.whom.gate.as_str()),
             ..Sources::of_process(None)
         };
         let mut settings = sources.load()?.settings;
-        settings.gates.retain(|name, _| *name == self.ask.gate);
+        settings.gates.retain(|name, _| *name == self.ask.whom.gate);
         Ok(settings)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Method, Response, Url, redirect};
 
 use super::answer::Raw;
 
@@ -49,8 +49,26 @@ impl GateClient {
         query: &[(&str, String)],
         within: Duration,
     ) -> Result<Raw, String> {
-        let url = self.url(gate, what, query)?;
-        let request = self.http.get(url).header("accept", "application/json");
+        self.send(Method::GET, gate, &[what], query, within).await
+    }
+
+    /// One request below `/api/v1/gates/{gate}`. Those that change something carry the header that
+    /// says so.
+    pub async fn send(
+        &self,
+        method: Method,
+        gate: &str,
+        path: &[&str],
+        query: &[(&str, String)],
+        within: Duration,
+    ) -> Result<Raw, String> {
+        let url = self.url(gate, path, query)?;
+        let reads = method == Method::GET;
+        let mut request = self.http.request(method, url);
+        request = request.header("accept", "application/json");
+        if !reads {
+            request = request.header("x-upgrade-gate", "1");
+        }
         let response = request.timeout(within).send().await;
         let response = response.map_err(|error| chain(&error))?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
@@ -78,12 +96,13 @@ impl GateClient {
         Ok(Raw { body, ..raw })
     }
 
-    fn url(&self, gate: &str, what: &str, query: &[(&str, String)]) -> Result<Url, String> {
+    fn url(&self, gate: &str, path: &[&str], query: &[(&str, String)]) -> Result<Url, String> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| String::from("the URL cannot have a path"))?
             .pop_if_empty()
-            .extend(["api", "v1", "gates", gate, what]);
+            .extend(["api", "v1", "gates", gate])
+            .extend(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -152,7 +171,7 @@ mod tests {
             ),
         ] {
             let client = GateClient::new(parse_url(base).unwrap()).unwrap();
-            let url = client.url("a.b", "check", &[("node", String::from("1,2"))]);
+            let url = client.url("a.b", &["check"], &[("node", String::from("1,2"))]);
             assert_eq!(url.unwrap().as_str(), wanted);
         }
     }

@@ -9,12 +9,16 @@ use clap::{Parser, Subcommand};
 
 pub mod answer;
 pub mod ask;
+pub mod change;
 pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod exec;
+pub mod lease;
 pub mod out;
 pub mod plan;
+pub mod poll;
 pub mod print;
 pub mod serve;
 pub mod wait;
@@ -46,6 +50,20 @@ pub enum Command {
     Wait(wait::WaitArgs),
     /// Show for every node whether it may be stopped now, and a good order
     Plan(plan::PlanArgs),
+    /// Take nodes: may they be stopped now? Then nobody else's may
+    Enter(lease::EnterArgs),
+    /// Give nodes back: are they proven back?
+    Leave(lease::LeaveArgs),
+    /// Take nodes, run a command that restarts them, and wait until they are proven back
+    Exec(exec::ExecArgs),
+    /// Show, renew or break leases
+    Lease(lease::LeaseArgs),
+    /// Close a gate or a node by hand
+    Hold(change::HoldArgs),
+    /// Lift a hold
+    Unhold(change::UnholdArgs),
+    /// Retire a node
+    Node(change::NodeCommands),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
@@ -72,6 +90,13 @@ impl Cli {
             Command::Check(args) => args.run().await,
             Command::Wait(args) => args.run().await,
             Command::Plan(args) => args.run().await,
+            Command::Enter(args) => args.run().await,
+            Command::Leave(args) => args.run().await,
+            Command::Exec(args) => args.run().await,
+            Command::Lease(args) => args.run().await,
+            Command::Hold(args) => args.run().await,
+            Command::Unhold(args) => args.run().await,
+            Command::Node(args) => args.run().await,
             Command::Config(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };

@@ -18,6 +18,8 @@ pub enum Exit {
     Unknown,
     /// 4: the gate was not reached, or did not let us ask.
     Unreachable,
+    /// What `exec` says: the command's own code, or one of its own above 119.
+    Other(u8),
 }
 
 impl Exit {
@@ -29,6 +31,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unknown => 3,
             Self::Unreachable => 4,
+            Self::Other(code) => code,
         }
     }
 }

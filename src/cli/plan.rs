@@ -1,5 +1,6 @@
 //! `plan`: may each node go now, and which order is good.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -54,7 +55,7 @@ impl PlanArgs {
     /// Asks, prints, and ends as `check` would.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let client = self.ask.client()?;
-        let gate = self.ask.gate.as_str();
+        let gate = self.ask.whom.gate.as_str();
         let raw = client.get(gate, "plan", &[], self.timeout).await;
         let read = match &raw {
             Ok(raw) => self.read(raw),
@@ -92,7 +93,7 @@ impl PlanArgs {
         let plan: Plan = serde_json::from_slice(&raw.body)
             .map_err(|error| contradicts(&format!("a body that is no plan: {error}")))?;
         let header = raw.state.as_deref();
-        if plan.gate != self.ask.gate.as_str() || raw.cached {
+        if plan.gate != self.ask.whom.gate.as_str() || raw.cached {
             return Err(contradicts("another gate answers, or a cache"));
         }
         if plan.open != (plan.state == State::Open) || header != Some(plan.state.as_str()) {
@@ -108,8 +109,13 @@ impl Plan {
             open: self.open,
             state: self.state,
             gate: self.gate.clone(),
-            nodes: Vec::new(),
             reasons: self.reasons.clone(),
+            nodes: Vec::new(),
+            hosts: BTreeSet::new(),
+            lease: None,
+            token: None,
+            expires_at: None,
+            how: None,
         }
     }
 

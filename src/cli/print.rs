@@ -20,14 +20,34 @@ pub fn verdict(
     if args.json {
         return data(&format!("{}\n", as_json(asked, verdict, raw)));
     }
-    data(&format!("{}\n", word(verdict)))?;
+    data(&format!("{}{}\n", word(verdict), lease(verdict)))?;
     match verdict {
         Verdict::Says(_, body) => reasons(&body.reasons),
         Verdict::Contradicts(why) | Verdict::Unreachable(why) | Verdict::Refused(_, why) => {
-            note(&format!("{}: {}", args.url, plain(why)));
+            note(&format!("{}: {}", args.whom.url, plain(why)));
         }
     }
     Ok(())
+}
+
+/// What an open answer of `enter` or `leave` says of its lease.
+fn lease(verdict: &Verdict) -> String {
+    let Verdict::Says(State::Open, body) = verdict else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let whole = |number: u64| number.to_string();
+    for (name, value) in [
+        ("lease", body.lease.map(whole)),
+        ("token", body.token.map(whole)),
+        ("until", body.expires_at.clone()),
+        ("how", body.how.clone()),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    }
+    plain(&text)
 }
 
 /// `open`, `closed`, or `unknown`: what is not known to be open is not.

@@ -94,6 +94,7 @@ impl Builder<'_> {
         let nodes: BTreeMap<NodeId, Role> = self.map("nodes");
         let kafka = self.kafka(mode, &nodes);
         let jmx = self.jmx(mode);
+        let hosts = self.hosts();
         let mode = mode?;
         let jmx_nodes = match &jmx {
             Some(jmx) if jmx.template.is_none() => Some(jmx.targets.keys().copied().collect()),
@@ -115,8 +116,33 @@ impl Builder<'_> {
         Some(GateSettings {
             kafka: kafka.filter(|_| mode.kafka()),
             jmx: jmx.filter(|_| mode.jmx()),
+            hosts,
             policy,
         })
+    }
+
+    fn hosts(&mut self) -> BTreeMap<String, BTreeSet<NodeId>> {
+        let mut hosts = BTreeMap::new();
+        for (path, entry) in self.under("hosts") {
+            let nodes = entry.texts.iter();
+            let nodes = nodes.filter_map(|node| NodeId::parse(node).ok());
+            if let Some(name) = path.last() {
+                hosts.insert(name.clone(), nodes.collect::<BTreeSet<_>>());
+            }
+        }
+        let mut seen: BTreeMap<NodeId, &str> = BTreeMap::new();
+        for (name, nodes) in &hosts {
+            if nodes.is_empty() {
+                self.problem(&format!("hosts.{name}"), "is empty: name the nodes on it");
+            }
+            for node in nodes {
+                if let Some(other) = seen.insert(*node, name) {
+                    let what = format!("node {node} is on {other} already: one node, one host");
+                    self.problem(&format!("hosts.{name}"), &what);
+                }
+            }
+        }
+        hosts
     }
 
     fn kafka(

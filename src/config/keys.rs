@@ -10,7 +10,7 @@ use crate::evidence::ids::NodeId;
 /// One knob.
 #[derive(Debug)]
 pub struct Key {
-    /// Where it stands. `<gate>`, `<node>`, `<address>` and `<metric>` stand for names that the
+    /// Where it stands. `<gate>`, `<node>`, `<host>`, `<address>` and `<metric>` stand for names that the
     /// user chooses.
     pub path: &'static str,
     /// What values it takes.
@@ -109,6 +109,8 @@ pub enum Kind {
     Series,
     /// What is logged, as [`crate::telemetry::filter`] reads it.
     LogFilter,
+    /// A node's id.
+    NodeId,
     /// Kafka's `security.protocol`.
     SecurityProtocol,
     /// Several of a kind, without repetition.
@@ -142,6 +144,7 @@ impl Kind {
             Self::LogFilter => crate::telemetry::filter(text).map(drop).map_err(|_| {
                 String::from("wants a log filter, such as info or info,upgrade_gate::kafka=debug")
             }),
+            Self::NodeId => NodeId::parse(text).map(drop),
             Self::SecurityProtocol => security_protocol(text),
             Self::List(of) => of.check(text),
         }
@@ -170,6 +173,7 @@ impl Kind {
             Self::JmxTemplate => String::from("an address with placeholders"),
             Self::Series => String::from("a series"),
             Self::LogFilter => String::from("a log filter"),
+            Self::NodeId => String::from("a node id"),
             Self::SecurityProtocol => String::from("PLAINTEXT"),
             Self::List(of) => format!("a list, each {}", of.unit()),
         }
@@ -247,6 +251,13 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
                 }),
         ),
         "<node>" => Some(NodeId::parse(name).map(drop)),
+        "<host>" => Some(if is_host(name) {
+            Ok(())
+        } else {
+            Err(String::from(
+                "is no host name: use 1 to 253 letters, digits, '.', '_' or '-'",
+            ))
+        }),
         "<address>" => Some(NodeId::parse(name).map(drop).or_else(|_| {
             HostPort::parse(name)
                 .map(drop)
@@ -259,6 +270,12 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
         ),
         _ => None,
     }
+}
+
+/// Whether a name can stand in a URL as it is.
+fn is_host(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=253).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 const MODES: &[&str] = &["kafka+jmx", "kafka", "jmx"];
@@ -332,6 +349,8 @@ keys! {
         "The series of a metric that no rule finds on your pages: the last resort.";
     "gates.<gate>.nodes.<node>", Kind::Word(ROLES), Preset::Absent("broker"), reload,
         "Nodes that have to be there, and their role. More are learned from the cluster.";
+    "gates.<gate>.hosts.<host>", Kind::List(&Kind::NodeId), Preset::Absent("1"), reload,
+        "The nodes on a machine, by a name that callers use: host=NAME means all of them.";
     "gates.<gate>.policy.window", Kind::Duration(0, 3_600_000), Preset::Absent("45s"), reload,
         "How long everything must have been healthy before the gate opens. When absent it comes from the brokers' own settings, which is right for nearly everybody.";
     "gates.<gate>.policy.structural", Kind::Word(WEIGHTS), Preset::Is("warn"), reload,

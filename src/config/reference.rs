@@ -101,6 +101,7 @@ fn write_key(out: &mut String, indent: &str, name: &str, key: &Key) {
         Preset::Absent(text) => ("# ", text),
     };
     let text = match key.kind {
+        Kind::List(Kind::NodeId) => format!("[{text}]"),
         Kind::List(_) => flow(&[String::from(text)]),
         kind => value_of(kind, text),
     };
@@ -112,6 +113,7 @@ fn example_name(segment: &'static str) -> &'static str {
     match segment {
         "<gate>" => "default",
         "<node>" => "1",
+        "<host>" => "rack1-a",
         "<address>" => "broker-1.internal:9092",
         "<metric>" => "UnderReplicatedPartitions",
         other => other,
@@ -188,7 +190,7 @@ pub(super) fn name_of(name: &str) -> String {
 /// A value of one text, which its kind has already taken.
 pub(super) fn value_of(kind: Kind, text: &str) -> String {
     match kind {
-        Kind::Bool | Kind::Count(..) => String::from(text),
+        Kind::Bool | Kind::Count(..) | Kind::NodeId => String::from(text),
         Kind::Text
         | Kind::Duration(..)
         | Kind::Size(..)

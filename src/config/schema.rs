@@ -61,6 +61,7 @@ fn name_of(segment: &str) -> &str {
     match segment {
         "<gate>" => "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}$",
         "<node>" => "^[0-9]{1,10}$",
+        "<host>" => "^[A-Za-z0-9._-]{1,253}$",
         "<address>" => "^([0-9]{1,10}|.+:[0-9]{1,5})$",
         "<metric>" => "^[A-Za-z-]+$",
         literal => literal,
@@ -96,6 +97,7 @@ fn of_kind(kind: Kind) -> Value {
         }
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Count(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
+        Kind::NodeId => json!({"type": "integer", "minimum": 0, "maximum": i32::MAX}),
         Kind::Duration(..) => matching("^([0-9]+(ms|s|m|h|d))+$"),
         Kind::Size(..) => matching("^([0-9]+(B|KiB|MiB|GiB))+$"),
         Kind::Word(words) => json!({"type": "string", "enum": words}),

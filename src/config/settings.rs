@@ -1,6 +1,6 @@
 //! The typed settings: what the rest of the program gets. A value of these types is valid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,7 +69,8 @@ pub struct GateSettings {
     pub kafka: Option<KafkaSettings>,
     /// How JMX exporters are read; `None` in mode `kafka`.
     pub jmx: Option<JmxSettings>,
-
+    /// The nodes on each machine, by a name that callers use; no node is on two.
+    pub hosts: BTreeMap<String, BTreeSet<NodeId>>,
     /// What is judged, and how strictly. [`Policy::expected`] has the nodes of `nodes` and of
     /// `kafka.controllers`.
     pub policy: Policy,

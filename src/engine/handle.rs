@@ -1,10 +1,12 @@
 //! How the rest of the program talks to a gate's engine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::evidence::ids::NodeId;
 use crate::gate::question::{Answered, Command, Question, Reply};
 use crate::gate::state::GateName;
 use crate::view::Published;
@@ -35,12 +37,16 @@ pub enum AskError {
     Late(Duration),
 }
 
+/// Machines by name, and the nodes on each.
+pub type Hosts = BTreeMap<String, BTreeSet<NodeId>>;
+
 /// One gate, as the server and the metrics see it.
 #[derive(Clone, Debug)]
 pub struct GateHandle {
     name: GateName,
     published: Arc<Published>,
     asks: mpsc::Sender<Ask>,
+    hosts: Arc<Hosts>,
 }
 
 impl GateHandle {
@@ -52,9 +58,23 @@ impl GateHandle {
                 name,
                 published,
                 asks,
+                hosts: Arc::default(),
             },
             inbox,
         )
+    }
+
+    /// The same, with machines that callers may name in place of their nodes.
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self {
+            hosts: Arc::new(hosts),
+            ..self
+        }
+    }
+
+    /// The machines that callers may name.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// The gate's name.

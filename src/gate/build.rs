@@ -241,6 +241,7 @@ fn nodes(
             *replicas.entry(*replica).or_insert(0) += 1;
         }
     }
+    let handed = handed_over(snapshot);
     let controller = active_controller(snapshot);
     let node = |(node, expected): (&NodeId, &Expected)| {
         let own: Vec<_> = judgement
@@ -266,9 +267,33 @@ fn nodes(
             reasons: own,
             leads: leads.get(node).copied().unwrap_or(0),
             replicas: replicas.get(node).copied().unwrap_or(0),
+            leads_without: snapshot
+                .brokers()
+                .filter(|other| other != node && !snapshot.down.contains(other))
+                .map(|other| {
+                    let gained = handed.get(&(*node, other)).copied().unwrap_or(0);
+                    (other, leads.get(&other).copied().unwrap_or(0) + gained)
+                })
+                .collect(),
         }
     };
     snapshot.expected.iter().map(node).collect()
+}
+
+/// How many partitions one broker would get from another that stops: each goes to the first
+/// in-sync replica of its list (`PartitionChangeBuilder`, `ControlledShutdownLeaderSelector`).
+fn handed_over(snapshot: &Snapshot<'_>) -> BTreeMap<(NodeId, NodeId), usize> {
+    let mut handed = BTreeMap::new();
+    for row in &snapshot.merged.rows {
+        let Some(leader) = row.leader else { continue };
+        let fit = |node: &&NodeId| {
+            **node != leader && row.in_sync(**node) && !snapshot.down.contains(*node)
+        };
+        if let Some(next) = row.replicas.iter().find(fit) {
+            *handed.entry((leader, *next)).or_insert(0) += 1;
+        }
+    }
+    handed
 }
 
 /// The active controller: the quorum's leader, or the broker that ZooKeeper mode names.

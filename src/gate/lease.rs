@@ -128,6 +128,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Held, Self::Leaving, Self::Expired, Self::Unannounced];
+
     /// The word in the API.
     pub const fn as_str(self) -> &'static str {
         match self {

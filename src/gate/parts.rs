@@ -142,6 +142,9 @@ pub struct NodeView {
     pub leads: usize,
     /// Replicas it holds.
     pub replicas: usize,
+    /// Partitions that each other broker would lead with this node stopped: Kafka gives each to
+    /// the first in-sync replica of its list.
+    pub leads_without: BTreeMap<NodeId, usize>,
 }
 
 /// One source of evidence.

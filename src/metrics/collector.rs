@@ -1,6 +1,6 @@
 //! The one collector: every family of the page, read from the views at the scrape.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::process::Usage;
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
+use crate::gate::lease::Stage;
 use crate::gate::parts::{FactsView, NodeView};
 use crate::gate::state::State;
 use crate::time::Timestamp;
@@ -50,6 +51,7 @@ impl Collector for Views {
         page.counted(&self.counters)?;
         page.sources()?;
         page.nodes()?;
+        page.leases()?;
         page.facts()?;
         self.whole_process(&mut page)
     }
@@ -127,7 +129,7 @@ impl Page<'_, '_> {
         )?;
         self.family(
             "upgrade_gate_decisions",
-            "Answers of check given to callers.",
+            "Answers of check and enter given to callers.",
             MetricType::Counter,
             |gate, family| {
                 let decisions = counters.decisions(&gate.answer.last_known().gate);
@@ -219,6 +221,54 @@ impl Page<'_, '_> {
             "upgrade_gate_node_replicas",
             "Replicas this node holds.",
             |node| node.replicas.into(),
+        )
+    }
+
+    /// Leases and holds outlive a judgement, so these are shown as last known.
+    fn leases(&mut self) -> fmt::Result {
+        self.gauges(
+            "upgrade_gate_leases",
+            "Slots that are taken, by stage; every stage there is.",
+            |gate, family| {
+                let leases = &gate.answer.last_known().leases;
+                Stage::ALL.into_iter().try_for_each(|stage| {
+                    let count = leases.iter().filter(|view| view.lease.stage == stage);
+                    family.put(&[("stage", stage.as_str())], count.count())
+                })
+            },
+        )?;
+        self.gauges(
+            "upgrade_gate_lease_expires_timestamp_seconds",
+            "When the lease on this node ends; no series where it has none, or nobody's.",
+            |gate, family| {
+                let leases = gate.answer.last_known().leases.iter();
+                let owned = leases.filter(|view| view.lease.owner.is_some());
+                let nodes = owned.flat_map(|view| {
+                    let nodes = view.lease.nodes.iter();
+                    nodes.map(|node| (*node, view.lease.expires_at))
+                });
+                // Once each, whatever two leases may say.
+                let nodes: BTreeMap<_, _> = nodes.collect();
+                nodes.into_iter().try_for_each(|(node, expires)| {
+                    family.put(&[("node", &node.to_string())], seconds(expires))
+                })
+            },
+        )?;
+        self.gauge(
+            "upgrade_gate_hold",
+            "Whether the gate is held by hand.",
+            |gate| Some(gate.answer.last_known().hold.is_some()),
+        )?;
+        self.gauges(
+            "upgrade_gate_node_hold",
+            "Whether this node is held by hand.",
+            |gate, family| {
+                let last = gate.answer.last_known();
+                last.nodes.iter().try_for_each(|node| {
+                    let held = last.node_holds.contains_key(&node.node);
+                    family.put(&[("node", &node.node.to_string())], held)
+                })
+            },
         )
     }
 

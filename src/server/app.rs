@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::accept::prefer;
 use super::body::{CheckBody, GateBody, GatesBody, PlanBody};
 use super::check::Rendered;
+use super::lease::may_change;
 use super::problem::Problem;
 use super::readiness::Readiness;
 use super::reply::{Content, Reply, problem};
 use super::route::{Route, route};
+use super::turns::Turns;
 use super::verdict::Verdict;
 use super::{Limits, Shape, page, text};
 use crate::clock::Clock;
@@ -70,6 +72,7 @@ pub(super) struct App {
     pub(super) waiters: Semaphore,
     pub(super) stopping: CancellationToken,
     pub(super) rendered: Rendered,
+    pub(super) turns: Turns,
 }
 
 impl App {
@@ -155,14 +158,31 @@ impl App {
             Route::Gates => ok(Content::json(&self.list(now))),
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
-                let view = self.gate(&name)?.published().load();
+                let gate = self.gate(&name)?;
+                let view = gate.published().load();
                 let answer = view.at(now.mono);
-                let content = Content::json(&PlanBody::new(answer, now));
+                let content = Content::json(&PlanBody::new(answer, gate.hosts(), now));
                 ok(content.with_verdict(&Verdict::of_view(answer)))
             }
             Route::Check(name, query) => {
                 let gate = self.gate(&name)?;
-                self.check(&gate, &query, shape(headers)).await
+                self.check(&gate, query, shape(headers)).await
+            }
+            Route::Leases(name) => Ok(self.leases(&self.gate(&name)?)),
+            Route::Enter(name, query) => {
+                may_change(peer, headers)?;
+                let gate = self.gate(&name)?;
+                self.enter(&gate, &query, shape(headers)).await
+            }
+            Route::Leave(name, claim) => {
+                may_change(peer, headers)?;
+                let gate = self.gate(&name)?;
+                self.leave(&gate, &claim, shape(headers)).await
+            }
+            Route::Change(name, change) => {
+                may_change(peer, headers)?;
+                let gate = self.gate(&name)?;
+                self.change(&gate, change).await
             }
         }
     }
@@ -223,17 +243,11 @@ impl App {
     }
 
     async fn reload(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Reply, Problem> {
-        let refuse = |why: &str| Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", why));
         let Some(reload) = &self.state.reload else {
-            return refuse("reloading over HTTP is off; enable it, or send SIGHUP");
+            let why = "reloading over HTTP is off; enable it, or send SIGHUP";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", why));
         };
-        if !peer.to_canonical().is_loopback() {
-            return refuse("without authentication only this machine may ask for a reload");
-        }
-        // A browser cannot be made to send this header from another site's page.
-        if headers.get("x-upgrade-gate").is_none_or(|it| it != "1") {
-            return refuse("what changes something needs the header X-Upgrade-Gate: 1");
-        }
+        may_change(peer, headers)?;
         // In a task of its own: a caller who goes away must not leave half of it done.
         match tokio::spawn(reload()).await {
             Ok(Ok(done)) => Ok(Content::text(done + "\n").reply(StatusCode::OK)),

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::App;
 use super::body::CheckBody;
+use super::lease::resolve;
 use super::problem::Problem;
 use super::query::CheckQuery;
 use super::reply::{Content, Reply};
@@ -27,17 +28,19 @@ use crate::time::{Mono, Now};
 
 /// How old an engine's answer may be when it is passed on. It is made for one question and passed
 /// on in microseconds; an older one was held up by a stopped process, and its evidence with it.
-const ANSWER_HOLDS: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_HOLDS: Duration = Duration::from_secs(1);
 
 impl App {
     /// The verdict that a request asks for.
     pub(super) async fn check(
         &self,
         gate: &GateHandle,
-        query: &CheckQuery,
+        mut query: CheckQuery,
         shape: Shape,
     ) -> Result<Reply, Problem> {
-        let verdict = self.verdict(gate, query).await?;
+        query.targets.nodes = resolve(gate, &query.targets)?;
+        let mut verdict = self.verdict(gate, &query).await?;
+        verdict.hosts.clone_from(&query.targets.hosts);
         let now = self.state.clock.now();
         let content = match shape {
             Shape::Json => Content::json(&CheckBody::new(&verdict, now)),
@@ -120,7 +123,7 @@ impl App {
     ) -> Result<Verdict, Problem> {
         if needs_engine(query) {
             let question = Question {
-                nodes: query.nodes.clone(),
+                nodes: query.targets.nodes.clone(),
                 newer_than: query.fresh.then_some(asked),
             };
             let answered = gate.decide(question, self.limits.decide).await;
@@ -130,10 +133,10 @@ impl App {
         }
         let view = gate.published().load();
         let answer = view.at(self.state.clock.now().mono);
-        let Some(node) = query.nodes.first() else {
+        let Some(node) = query.targets.nodes.first() else {
             return Ok(Verdict::of_view(answer));
         };
-        let nodes = query.nodes.clone();
+        let nodes = query.targets.nodes.clone();
         match answer.node(*node) {
             Some(decision) => Ok(Verdict::on_nodes(
                 answer,
@@ -141,7 +144,7 @@ impl App {
                 decision,
                 answer.evaluated(),
             )),
-            None => not_expected(answer, nodes, &query.nodes),
+            None => not_expected(answer, nodes, &query.targets.nodes),
         }
     }
 }
@@ -149,7 +152,7 @@ impl App {
 /// Whether the published view does not answer this: it judges each node alone, on the evidence
 /// that was there.
 fn needs_engine(query: &CheckQuery) -> bool {
-    query.fresh || query.nodes.len() > 1
+    query.fresh || query.targets.nodes.len() > 1
 }
 
 fn of_engine(
@@ -158,7 +161,7 @@ fn of_engine(
     answered: Result<Answered, AskError>,
     now: Now,
 ) -> Result<Verdict, Problem> {
-    let nodes = query.nodes.clone();
+    let nodes = query.targets.nodes.clone();
     let (decision, evaluated) = match answered {
         Ok(Answered::Decided {
             decision,
@@ -174,19 +177,25 @@ fn of_engine(
         }
         Ok(Answered::NoSuchNodes(strangers)) => return not_expected(answer, nodes, &strangers),
         Err(why) => {
-            let reason = match why {
-                AskError::Busy | AskError::Late(_) => Reason::EvidenceStale,
-                AskError::Gone => Reason::EngineFailed,
-            };
-            (nothing_known(reason, why.to_string(), now), now)
+            let (reason, what) = no_answer(why);
+            (nothing_known(reason, what, now), now)
         }
     };
     Ok(Verdict::on_nodes(answer, nodes, decision, evaluated))
 }
 
+/// What is said where the engine has said nothing.
+pub(super) fn no_answer(why: AskError) -> (Reason, String) {
+    let reason = match why {
+        AskError::Busy | AskError::Late(_) => Reason::EvidenceStale,
+        AskError::Gone => Reason::EngineFailed,
+    };
+    (reason, why.to_string())
+}
+
 /// The answer about nodes that nobody expects: a mistake of the caller where the gate knows its
 /// nodes, and just unknown where it does not know enough itself, as after its own start.
-fn not_expected(
+pub(super) fn not_expected(
     answer: Answer<'_>,
     nodes: BTreeSet<NodeId>,
     strangers: &BTreeSet<NodeId>,
@@ -219,7 +228,7 @@ fn not_expected(
     }
 }
 
-fn nothing_known(reason: Reason, observed: String, now: Now) -> Decision {
+pub(super) fn nothing_known(reason: Reason, observed: String, now: Now) -> Decision {
     let why = ReasonView {
         reason,
         severity: Severity::Unknown,

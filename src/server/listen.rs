@@ -21,6 +21,7 @@ use super::Limits;
 use super::app::{App, AppState};
 use super::check::Rendered;
 use super::stall::Stall;
+use super::turns::Turns;
 use crate::metrics::counters::Held;
 
 /// What a connection over the cap is told. Written without reading the request: whoever has no
@@ -136,6 +137,7 @@ impl Running {
                 waiters: Semaphore::new(limits.waiters),
                 stopping: shutdown.clone(),
                 rendered: Rendered::default(),
+                turns: Turns::default(),
                 state,
                 limits,
             }),

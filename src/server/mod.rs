@@ -8,13 +8,16 @@
 //!
 //! - [`route`] and [`query`]: what is asked, purely;
 //! - [`body`], [`problem`]: what is answered;
-//! - `check`, `page`, `text`: verdict by status, for people, as plain text;
+//! - `check`, `lease`: verdict by status, leases; `turns`: one at a time;
+//! - `page`, `text`: the verdict for people, as plain text;
 //! - [`readiness`]: whether there is anything to ask yet.
 
 mod accept;
 mod app;
 pub mod body;
 mod check;
+mod lease;
+pub mod lease_query;
 mod listen;
 mod page;
 pub mod problem;
@@ -24,6 +27,7 @@ mod reply;
 pub mod route;
 mod stall;
 mod text;
+mod turns;
 mod verdict;
 
 use std::time::Duration;
@@ -45,10 +49,12 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How large a request's ignored body may be, in bytes.
     pub body_bytes: usize,
-    /// How long a request may take in all: more than the longest wait and one decision.
+    /// How long a request may take in all: more than the longest wait and one grant.
     pub request: Duration,
     /// How long the engine may take for one question.
     pub decide: Duration,
+    /// How long it may take for one lease or change: new evidence, and then the store.
+    pub grant: Duration,
     /// How long a caller may leave an answer unread.
     pub write_stall: Duration,
     /// How long requests under way may take at the end of the process.
@@ -65,6 +71,7 @@ impl Default for Limits {
             body_bytes: 64 * 1024,
             request: Duration::from_secs(70),
             decide: Duration::from_secs(5),
+            grant: Duration::from_secs(12),
             write_stall: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }

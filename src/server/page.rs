@@ -6,9 +6,10 @@ use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::{GateBody, NodeBody, PlanBody, ReasonBody};
+use super::body::{GateBody, HoldBody, LeaseBody, NodeBody, PlanBody, ReasonBody, SlotsBody};
 use crate::checks::reason::{Clears, Severity};
 use crate::clock::rfc3339;
+use crate::engine::handle::Hosts;
 use crate::gate::state::State;
 use crate::gate::view::View;
 use crate::time::{Human, Now};
@@ -66,7 +67,8 @@ fn write_page(page: &mut String, views: &[Arc<View>], now: Now) -> fmt::Result {
 fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
     let answer = view.at(now.mono);
     let gate = GateBody::new(answer, now);
-    let plan = PlanBody::new(answer, now);
+    // The page names nodes, not machines.
+    let plan = PlanBody::new(answer, &Hosts::new(), now);
     let name = Escaped(&gate.head.gate);
     write!(
         page,
@@ -90,6 +92,7 @@ fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
         page.push_str("<h2>Why</h2>\n");
         against.into_iter().try_for_each(|it| reason(page, it))?;
     }
+    slots(page, &gate.slots)?;
     nodes(page, &plan)?;
     if !warnings.is_empty() {
         page.push_str("<h2>Warnings (they do not close the gate)</h2>\n");
@@ -100,7 +103,8 @@ fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
         page,
         "<p class=\"small\">As JSON: <a href=\"/api/v1/gates/{name}\">everything</a> \
          <a href=\"/api/v1/gates/{name}/check\">check</a> \
-         <a href=\"/api/v1/gates/{name}/plan\">plan</a></p>\n</main>\n"
+         <a href=\"/api/v1/gates/{name}/plan\">plan</a> \
+         <a href=\"/api/v1/gates/{name}/leases\">leases</a></p>\n</main>\n"
     )
 }
 
@@ -174,6 +178,62 @@ fn reason(page: &mut String, reason: &ReasonBody) -> fmt::Result {
     }
     page.push_str("</p></article>\n");
     Ok(())
+}
+
+fn slots(page: &mut String, slots: &SlotsBody) -> fmt::Result {
+    if !slots.leases.is_empty() {
+        page.push_str(
+            "<h2>Leases</h2>\n<table><thead><tr><th>Lease</th><th>Nodes</th><th>Owner</th>\
+             <th>Stage</th><th>Until</th><th>Return</th></tr></thead>\n<tbody>\n",
+        );
+        slots.leases.iter().try_for_each(|it| lease(page, it))?;
+        page.push_str("</tbody></table>\n");
+    }
+    let of_gate = slots.hold.iter().map(|it| (String::from("the gate"), it));
+    let of_nodes = slots.node_holds.iter();
+    let of_nodes = of_nodes.map(|(node, it)| (format!("node {node}"), it));
+    for (what, it) in of_gate.chain(of_nodes) {
+        hold(page, &what, it)?;
+    }
+    Ok(())
+}
+
+fn lease(page: &mut String, lease: &LeaseBody) -> fmt::Result {
+    let nodes: Vec<String> = lease.nodes.iter().map(ToString::to_string).collect();
+    let progress = lease.progress.as_deref().unwrap_or("not known");
+    writeln!(
+        page,
+        "<tr><td>{}, token {}</td><td>{}</td><td>{}</td><td>{}, {} since {}</td><td>{}</td>\
+         <td>{}{}</td></tr>",
+        lease.lease,
+        lease.token,
+        nodes.join(", "),
+        Escaped(
+            lease
+                .owner
+                .as_deref()
+                .unwrap_or("nobody: it went unannounced")
+        ),
+        lease.action.as_str(),
+        lease.stage,
+        lease.stage_since,
+        lease.expires_at,
+        Escaped(progress),
+        lease.usually_seconds.map_or_else(String::new, |seconds| {
+            format!("; the whole usually takes {}", human(seconds))
+        }),
+    )
+}
+
+fn hold(page: &mut String, what: &str, hold: &HoldBody) -> fmt::Result {
+    let until = hold.until.as_deref().unwrap_or("somebody lifts it");
+    writeln!(
+        page,
+        "<p><strong>Held: {what}</strong> by {} since {} until {until}: {}</p>",
+        Escaped(&hold.author),
+        hold.since,
+        Escaped(&hold.reason)
+    )
 }
 
 fn nodes(page: &mut String, plan: &PlanBody) -> fmt::Result {

@@ -17,11 +17,27 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(55);
 /// `exporters-alerts-and-callers.md` 0.2, 0.3).
 pub const CLOSED_STATUSES: [u16; 6] = [409, 412, 423, 425, 429, 503];
 
+/// The nodes that a request is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// By id.
+    pub nodes: BTreeSet<NodeId>,
+    /// By machine, as the configuration names them under `hosts`.
+    pub hosts: BTreeSet<String>,
+}
+
+impl Targets {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.hosts.is_empty()
+    }
+}
+
 /// The parameters of `check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckQuery {
     /// "These nodes stop now"; empty: any node.
-    pub nodes: BTreeSet<NodeId>,
+    pub targets: Targets,
     /// The status of an answer that is not open.
     pub closed_status: StatusCode,
     /// How long to wait for the gate to open.
@@ -33,7 +49,7 @@ pub struct CheckQuery {
 impl Default for CheckQuery {
     fn default() -> Self {
         Self {
-            nodes: BTreeSet::new(),
+            targets: Targets::default(),
             closed_status: StatusCode::SERVICE_UNAVAILABLE,
             wait: Duration::ZERO,
             fresh: false,
@@ -47,14 +63,15 @@ impl CheckQuery {
         let mut parsed = Self::default();
         for (name, value) in pairs(query)? {
             match name.as_str() {
-                "node" => parsed.nodes = nodes(&value)?,
+                "node" => parsed.targets.nodes = nodes(&value)?,
+                "host" => parsed.targets.hosts = hosts(&value)?,
                 "closed_status" => parsed.closed_status = closed_status(&value)?,
                 "wait" => parsed.wait = wait(&value)?,
                 "fresh" => parsed.fresh = yes_or_no("fresh", &value)?,
                 _ => {
                     return Err(unknown(
                         &name,
-                        "check takes node, closed_status, wait and fresh",
+                        "check takes node, host, closed_status, wait and fresh",
                     ));
                 }
             }
@@ -64,7 +81,7 @@ impl CheckQuery {
 
     /// Whether the published view answers this at once, for any node.
     pub fn is_plain(&self) -> bool {
-        self.nodes.is_empty() && self.wait.is_zero() && !self.fresh
+        self.targets.is_empty() && self.wait.is_zero() && !self.fresh
     }
 }
 
@@ -76,12 +93,12 @@ pub fn none(query: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-fn unknown(name: &str, takes: &str) -> Problem {
+pub(super) fn unknown(name: &str, takes: &str) -> Problem {
     Problem::bad_parameter(format!("there is no parameter {name:?} here; {takes}"))
 }
 
 /// The parameters, decoded, each once.
-fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
+pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let Some(query) = query.filter(|query| !query.is_empty()) else {
         return Ok(pairs);
@@ -98,7 +115,7 @@ fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// Undoes percent-encoding.
+/// Undoes percent-encoding, and `+` for a space as forms and most libraries write it.
 fn decode(text: &str) -> Result<String, Problem> {
     let bad = || {
         Problem::bad_parameter(format!(
@@ -116,13 +133,13 @@ fn decode(text: &str) -> Result<String, Problem> {
             let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
             bytes.push(high << 4 | low);
         } else {
-            bytes.push(byte);
+            bytes.push(if byte == b'+' { b' ' } else { byte });
         }
     }
     String::from_utf8(bytes).map_err(|_| bad())
 }
 
-fn nodes(value: &str) -> Result<BTreeSet<NodeId>, Problem> {
+pub(super) fn nodes(value: &str) -> Result<BTreeSet<NodeId>, Problem> {
     value
         .split(',')
         .map(|id| match id.parse() {
@@ -134,7 +151,18 @@ fn nodes(value: &str) -> Result<BTreeSet<NodeId>, Problem> {
         .collect()
 }
 
-fn closed_status(value: &str) -> Result<StatusCode, Problem> {
+/// Names of machines. Whether there are such is looked up later.
+pub(super) fn hosts(value: &str) -> Result<BTreeSet<String>, Problem> {
+    let names: BTreeSet<String> = value.split(',').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Problem::bad_parameter(format!(
+            "host={value:?} is no list of hosts; give one or several, as in host=rack1-a"
+        )));
+    }
+    Ok(names)
+}
+
+pub(super) fn closed_status(value: &str) -> Result<StatusCode, Problem> {
     value
         .parse()
         .ok()
@@ -147,7 +175,7 @@ fn closed_status(value: &str) -> Result<StatusCode, Problem> {
         })
 }
 
-fn wait(value: &str) -> Result<Duration, Problem> {
+pub(super) fn wait(value: &str) -> Result<Duration, Problem> {
     let digits = value.strip_suffix('s').unwrap_or(value);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     digits
@@ -185,7 +213,7 @@ mod tests {
     #[test]
     fn every_parameter_is_read() {
         let read = parse("node=1%2C101&wait=20s&fresh=1&closed_status=423").unwrap();
-        assert_eq!(read.nodes, BTreeSet::from([NodeId(1), NodeId(101)]));
+        assert_eq!(read.targets.nodes, BTreeSet::from([NodeId(1), NodeId(101)]));
         assert_eq!(read.wait, Duration::from_secs(20));
         assert!(read.fresh);
         assert_eq!(read.closed_status.as_u16(), 423);

@@ -2,8 +2,10 @@
 
 use http::Method;
 
+use super::lease_query::{Claim, EnterQuery, Place};
 use super::problem::Problem;
 use super::query::{self, CheckQuery};
+use crate::gate::question::Change;
 use crate::gate::state::GateName;
 
 /// What is asked.
@@ -27,6 +29,14 @@ pub enum Route {
     Check(GateName, CheckQuery),
     /// What each node may do, and in which order.
     Plan(GateName),
+    /// Slots that are taken, and holds.
+    Leases(GateName),
+    /// "May I stop these nodes? Then I take them."
+    Enter(GateName, EnterQuery),
+    /// "I have finished with them. Are they back?"
+    Leave(GateName, Claim),
+    /// Somebody changes something.
+    Change(GateName, Change),
 }
 
 /// A path, before its method and parameters are looked at.
@@ -40,6 +50,10 @@ enum Path<'a> {
     Document(&'a str),
     Check(&'a str),
     Plan(&'a str),
+    Leases(&'a str),
+    Enter(&'a str),
+    Leave(&'a str),
+    Change(&'a str, Place<'a>),
 }
 
 /// What a request asks for.
@@ -58,20 +72,21 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
     if !allow.contains(method) {
         return Err(Problem::method(allow.names()));
     }
-    if let Path::Check(gate) = path {
-        return Ok(Route::Check(name(gate)?, CheckQuery::parse(query)?));
-    }
-    query::none(query)?;
+    let none = || query::none(query);
     Ok(match path {
-        Path::Page => Route::Page,
-        Path::Metrics => Route::Metrics,
-        Path::Healthy => Route::Healthy,
-        Path::Ready => Route::Ready,
-        Path::Reload => Route::Reload,
-        Path::Gates => Route::Gates,
-        Path::Document(gate) => Route::Document(name(gate)?),
-        Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::default()),
-        Path::Plan(gate) => Route::Plan(name(gate)?),
+        Path::Page => none().map(|()| Route::Page)?,
+        Path::Metrics => none().map(|()| Route::Metrics)?,
+        Path::Healthy => none().map(|()| Route::Healthy)?,
+        Path::Ready => none().map(|()| Route::Ready)?,
+        Path::Reload => none().map(|()| Route::Reload)?,
+        Path::Gates => none().map(|()| Route::Gates)?,
+        Path::Document(gate) => none().and_then(|()| name(gate).map(Route::Document))?,
+        Path::Plan(gate) => none().and_then(|()| name(gate).map(Route::Plan))?,
+        Path::Leases(gate) => none().and_then(|()| name(gate).map(Route::Leases))?,
+        Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::parse(query)?),
+        Path::Enter(gate) => Route::Enter(name(gate)?, EnterQuery::parse(query)?),
+        Path::Leave(gate) => Route::Leave(name(gate)?, Claim::leave(query)?),
+        Path::Change(gate, place) => Route::Change(name(gate)?, place.change(method, query)?),
     })
 }
 
@@ -89,7 +104,10 @@ fn find(path: &str) -> Option<Path<'_>> {
                 None => Path::Document(below),
                 Some((gate, "check")) => Path::Check(gate),
                 Some((gate, "plan")) => Path::Plan(gate),
-                Some(_) => return None,
+                Some((gate, "leases")) => Path::Leases(gate),
+                Some((gate, "enter")) => Path::Enter(gate),
+                Some((gate, "leave")) => Path::Leave(gate),
+                Some((gate, rest)) => Path::Change(gate, Place::find(rest)?),
             }
         }
     })
@@ -104,9 +122,14 @@ impl Path<'_> {
             | Self::Ready
             | Self::Gates
             | Self::Document(_)
-            | Self::Plan(_) => Methods::Read,
+            | Self::Plan(_)
+            | Self::Leases(_) => Methods::Read,
             Self::Check(_) => Methods::Ask,
-            Self::Reload => Methods::Change,
+            Self::Reload => Methods::Reload,
+            // Never GET or HEAD: what follows links must not take a lease.
+            Self::Enter(_) | Self::Leave(_) | Self::Change(_, Place::Renew(_)) => Methods::Post,
+            Self::Change(_, Place::Hold) => Methods::PutOrDelete,
+            Self::Change(_, Place::Lease(_) | Place::Node(_)) => Methods::Delete,
         }
     }
 }
@@ -117,7 +140,10 @@ enum Methods {
     Read,
     /// With POST, because then no other path of this server answers 2xx to the same request.
     Ask,
-    Change,
+    Reload,
+    Post,
+    PutOrDelete,
+    Delete,
 }
 
 impl Methods {
@@ -126,7 +152,10 @@ impl Methods {
         match self {
             Self::Read => reads,
             Self::Ask => reads || *method == Method::POST,
-            Self::Change => *method == Method::POST || *method == Method::PUT,
+            Self::Reload => *method == Method::POST || *method == Method::PUT,
+            Self::Post => *method == Method::POST,
+            Self::PutOrDelete => *method == Method::PUT || *method == Method::DELETE,
+            Self::Delete => *method == Method::DELETE,
         }
     }
 
@@ -134,7 +163,10 @@ impl Methods {
         match self {
             Self::Read => "GET, HEAD",
             Self::Ask => "GET, HEAD, POST",
-            Self::Change => "POST, PUT",
+            Self::Reload => "POST, PUT",
+            Self::Post => "POST",
+            Self::PutOrDelete => "PUT, DELETE",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -192,8 +224,34 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_taken_or_changed_by_reading() {
+        for (path, allow) in [
+            ("enter", "POST"),
+            ("leave", "POST"),
+            ("leases/1/renew", "POST"),
+            ("leases/1", "DELETE"),
+            ("hold", "PUT, DELETE"),
+            ("nodes/1", "DELETE"),
+        ] {
+            let path = format!("/api/v1/gates/default/{path}");
+            for method in [Method::GET, Method::HEAD] {
+                let problem = route(&method, &path, None).unwrap_err();
+                assert_eq!((problem.status.as_u16(), problem.allow), (405, Some(allow)));
+            }
+        }
+        assert!(get("/api/v1/gates/default/leases").is_ok());
+    }
+
+    #[test]
     fn only_check_answers_a_post_among_the_verdict_paths() {
-        for path in ["/", "/metrics", "/api/v1/gates", "/api/v1/gates/default"] {
+        for path in [
+            "/",
+            "/metrics",
+            "/api/v1/gates",
+            "/api/v1/gates/default",
+            "/api/v1/gates/default/plan",
+            "/api/v1/gates/default/leases",
+        ] {
             assert!(route(&Method::POST, path, None).is_err(), "{path}");
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Verdict {
     pub(super) since: Option<Timestamp>,
     /// The nodes asked about; empty: any.
     pub(super) nodes: BTreeSet<NodeId>,
+    /// The machines asked about.
+    pub(super) hosts: BTreeSet<String>,
     /// After how many seconds asking again makes sense; `None` when it is open.
     pub(super) retry_after: Option<u64>,
 }
@@ -44,6 +46,7 @@ impl Verdict {
             evaluated: answer.evaluated(),
             since: Some(answer.since()),
             nodes: BTreeSet::new(),
+            hosts: BTreeSet::new(),
             retry_after: retry_after(answer, state),
         }
     }
@@ -62,6 +65,7 @@ impl Verdict {
             evaluated,
             since: None,
             nodes,
+            hosts: BTreeSet::new(),
             retry_after: retry_after(answer, decision.state),
         }
     }
@@ -82,6 +86,7 @@ impl Verdict {
             evaluated,
             since: None,
             nodes,
+            hosts: BTreeSet::new(),
             retry_after: (!open).then_some(least),
         }
     }

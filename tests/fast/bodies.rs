@@ -7,13 +7,14 @@ use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::evidence::ids::NodeId;
 use upgrade_gate::gate::parts::ViewParts;
 use upgrade_gate::gate::view::View;
-use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, LeasesBody, PlanBody};
 use upgrade_gate::server::problem::ProblemBody;
 
+use crate::leases::taken;
 use crate::served::{START, closed, just_started, open, parts, reason, serve, unknown};
 
 /// The schema of what we write, with nothing allowed beyond it.
-fn schema<T: schemars::JsonSchema>() -> jsonschema::Validator {
+pub(crate) fn schema<T: schemars::JsonSchema>() -> jsonschema::Validator {
     let settings = schemars::generate::SchemaSettings::default().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<T>();
     let schema = serde_json::to_value(schema).unwrap();
@@ -36,6 +37,7 @@ async fn every_body_fits_its_schema() {
         ("/api/v1/gates/default/check", schema::<CheckBody>()),
         ("/api/v1/gates/default", schema::<GateBody>()),
         ("/api/v1/gates/default/plan", schema::<PlanBody>()),
+        ("/api/v1/gates/default/leases", schema::<LeasesBody>()),
         ("/api/v1/gates", schema::<GatesBody>()),
         ("/api/v1/gates/default/check?node=1", schema::<CheckBody>()),
         ("/nowhere", schema::<ProblemBody<'static>>()),
@@ -45,6 +47,7 @@ async fn every_body_fits_its_schema() {
         closed(),
         unknown(),
         View::new(what),
+        View::new(taken()),
         just_started(),
         View::new(ViewParts {
             valid_until: START.mono.minus(Duration::from_secs(1)),

@@ -1,9 +1,11 @@
 //! Sends what curl, Ansible, Jenkins and Rundeck send, and decides as they do (reference
 //! `exporters-alerts-and-callers.md` 4.1), in everything that can happen between them and a gate.
 //!
-//! With the settings of our recipes none of them goes on unless the gate is open. What each one
-//! does with its default settings is written down beside it, and checked as well.
+//! With the settings of our recipes none of them goes on unless the gate is open: neither after
+//! `check`, nor after `enter`, nor after `leave`. What each one does with its default settings is
+//! written down beside it, and checked as well.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +13,19 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use upgrade_gate::checks::finding::Subject;
+use upgrade_gate::checks::reason::Reason;
+use upgrade_gate::evidence::ids::NodeId;
+use upgrade_gate::gate::lease::{End, Ended, LeaseId, Stage, Token};
+use upgrade_gate::gate::question::{Answered, Command, Refusal, Reply};
+use upgrade_gate::gate::state::State;
+use upgrade_gate::gate::view::Decision;
 use upgrade_gate::server::Limits;
 
-use crate::served::{Got, Served, VALID, closed, just_started, open, serve, serve_with, unknown};
+use crate::leases::{lease, owner};
+use crate::served::{
+    Got, START, Served, VALID, closed, just_started, open, reason, serve, serve_with, unknown,
+};
 
 /// How a request ended.
 #[derive(Clone, Debug)]
@@ -77,8 +89,13 @@ enum Trouble {
     TypoParameter,
     /// Somebody else answers: a proxy's login page, with 200 to anything.
     Stranger,
+    /// The header that `enter` and `leave` need is missing, or the caller is on another machine.
+    NotAllowed,
+    /// Nobody entered, or the lease is somebody else's by now.
+    NotEntered,
 }
 
+/// What can happen to anybody who asks; the rest only to `enter` and `leave`.
 const TROUBLES: [Trouble; 16] = [
     Trouble::Closed,
     Trouble::Unknown,
@@ -97,6 +114,8 @@ const TROUBLES: [Trouble; 16] = [
     Trouble::TypoParameter,
     Trouble::Stranger,
 ];
+
+const OF_LEASES: [Trouble; 2] = [Trouble::NotAllowed, Trouble::NotEntered];
 
 /// A caller with its settings.
 struct Caller {
@@ -124,8 +143,13 @@ const ANSIBLE: &str = "Accept-Encoding: identity\r\nHost: {host}\r\n\
     User-Agent: ansible-httpget\r\nConnection: close\r\n";
 const APACHE: &str = "Host: {host}\r\nConnection: Keep-Alive\r\n\
     User-Agent: Apache-HttpClient/4.5.14 (Java/17.0.9)\r\nAccept-Encoding: gzip,deflate\r\n";
-const APACHE_POST: &str = "Content-Length: 0\r\nHost: {host}\r\nConnection: Keep-Alive\r\n\
-    User-Agent: Apache-HttpClient/4.5.14 (Java/17.0.9)\r\nAccept-Encoding: gzip,deflate\r\n";
+const CURL_CHANGE: &str =
+    "Host: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\nX-Upgrade-Gate: 1\r\n";
+const ANSIBLE_CHANGE: &str = "Accept-Encoding: identity\r\nHost: {host}\r\n\
+    User-Agent: ansible-httpget\r\nX-upgrade-gate: 1\r\nConnection: close\r\n";
+const APACHE_CHANGE: &str = "X-Upgrade-Gate: 1\r\nContent-Length: 0\r\nHost: {host}\r\n\
+    Connection: Keep-Alive\r\nUser-Agent: Apache-HttpClient/4.5.14 (Java/17.0.9)\r\n\
+    Accept-Encoding: gzip,deflate\r\n";
 
 /// Everybody as they come out of the box.
 const DEFAULTS: [Caller; 5] = [
@@ -184,14 +208,13 @@ const DEFAULTS: [Caller; 5] = [
     },
 ];
 
-/// Everybody with the settings of our recipes. POST, because then `check` is the only path of the
-/// gate that answers 2xx: no mistyped URL of ours does. And the body, because a stranger's 200 has
-/// no `"open":true`.
+/// Everybody with the settings of our recipes. POST, because then no mistyped URL of ours answers
+/// 2xx. And the body, because a stranger's 200 has no `"open":true`.
 const RECIPES: [Caller; 6] = [
     Caller {
         name: "curl -X POST --fail-with-body --max-time -o verdict.json, then grep '\"open\":true'",
         method: "POST",
-        headers: CURL,
+        headers: CURL_CHANGE,
         goes_on: |outcome| curl_fail(outcome) && says_open(outcome),
         misled_by: &[],
         gives_up: true,
@@ -199,7 +222,7 @@ const RECIPES: [Caller; 6] = [
     Caller {
         name: "Ansible uri, method POST, until: r.status == 200 and r.json.open | default(false)",
         method: "POST",
-        headers: ANSIBLE,
+        headers: ANSIBLE_CHANGE,
         goes_on: |outcome| {
             let json = |got: &Got| serde_json::from_slice::<serde_json::Value>(&got.body).ok();
             let open = |got: &Got| json(got).is_some_and(|json| json["open"] == true);
@@ -212,7 +235,7 @@ const RECIPES: [Caller; 6] = [
     Caller {
         name: "Jenkins httpRequest, POST, validResponseCodes 200, validResponseContent \"open\":true",
         method: "POST",
-        headers: APACHE_POST,
+        headers: APACHE_CHANGE,
         goes_on: |outcome| {
             jenkins(outcome).is_some_and(|(status, body)| status == 200 && contains_open(body))
         },
@@ -222,7 +245,7 @@ const RECIPES: [Caller; 6] = [
     Caller {
         name: "Jenkins waitUntil over httpRequest, POST, validResponseCodes 100:599, then readJSON",
         method: "POST",
-        headers: APACHE_POST,
+        headers: APACHE_CHANGE,
         goes_on: |outcome| {
             let open = |body| {
                 let json = serde_json::from_slice::<serde_json::Value>(body);
@@ -236,7 +259,7 @@ const RECIPES: [Caller; 6] = [
     Caller {
         name: "Rundeck script step with our curl line",
         method: "POST",
-        headers: CURL,
+        headers: CURL_CHANGE,
         goes_on: |outcome| curl_fail(outcome) && says_open(outcome),
         misled_by: &[],
         gives_up: true,
@@ -245,7 +268,7 @@ const RECIPES: [Caller; 6] = [
         // It cannot look at the body, so the recipe says: only where nobody else can answer.
         name: "Rundeck HTTP step, POST, response code 200",
         method: "POST",
-        headers: APACHE_POST,
+        headers: APACHE_CHANGE,
         goes_on: |outcome| rundeck(outcome) == Some(200),
         misled_by: &[Trouble::Stranger],
         gives_up: true,
@@ -283,7 +306,51 @@ fn rundeck(outcome: &Outcome) -> Option<u16> {
     }
 }
 
-const CHECK: &str = "/api/v1/gates/default/check";
+/// What is asked, below the gate.
+const CHECK: &str = "check";
+const ENTER: &str = "enter?node=2&owner=roll-4711";
+const LEAVE: &str = "leave?node=2&owner=roll-4711";
+
+fn path(what: &str) -> String {
+    format!("/api/v1/gates/default/{what}")
+}
+
+/// An engine that gives leases and takes them back while the view is open. `entered`: whether the
+/// owner has a lease to give back.
+fn engine(mut served: Served, entered: bool) -> (SocketAddr, Arc<upgrade_gate::view::Published>) {
+    let (address, published) = (served.address, Arc::clone(&served.published));
+    tokio::spawn(async move {
+        while let Some(ask) = served.asks.recv().await {
+            let state = served.published.load().at(START.mono).state();
+            let reply = match (ask.command, state) {
+                (Command::Leave { owner, .. }, _) if !entered => {
+                    Reply::Refused(Refusal::NotEntered { owner })
+                }
+                (Command::Leave { .. }, State::Open) => Reply::Over(Box::new(Ended {
+                    id: LeaseId(3),
+                    token: Token(7),
+                    owner: Some(owner("roll-4711")),
+                    nodes: BTreeSet::from([NodeId(2)]),
+                    how: End::ProvenBack,
+                    at: START.wall,
+                })),
+                (Command::Enter(_), State::Open) => Reply::Go {
+                    lease: Box::new(lease(Stage::Held)),
+                    evaluated: START,
+                },
+                (_, state) => Reply::Verdict(Answered::Decided {
+                    decision: Decision {
+                        state,
+                        reasons: vec![reason(Reason::SlotTaken, Subject::Cluster)],
+                    },
+                    evaluated: START,
+                }),
+            };
+            let _ = ask.reply.send(reply);
+        }
+    });
+    (address, published)
+}
 
 impl Caller {
     fn request(&self, address: SocketAddr, target: &str) -> String {
@@ -293,12 +360,14 @@ impl Caller {
 
     /// One request as this caller makes it. Its patience is cut from 30 s to what a test can wait.
     async fn ask(&self, address: SocketAddr, target: &str) -> Outcome {
+        self.send(address, &self.request(address, target)).await
+    }
+
+    async fn send(&self, address: SocketAddr, request: &str) -> Outcome {
         let Ok(mut stream) = TcpStream::connect(address).await else {
             return Outcome::Refused;
         };
-        let _ = stream
-            .write_all(self.request(address, target).as_bytes())
-            .await;
+        let _ = stream.write_all(request.as_bytes()).await;
         let mut bytes = Vec::new();
         let mut part = [0; 4096];
         let read = async {
@@ -316,66 +385,88 @@ impl Caller {
         }
     }
 
-    async fn faces(&self, trouble: Trouble) -> Vec<Outcome> {
-        let ask = |served: Served, target: &'static str| async move {
-            vec![self.ask(served.address, target).await]
+    async fn faces(&self, trouble: Trouble, what: &str) -> Vec<Outcome> {
+        let ask = |served: Served, target: String| async move {
+            let (address, _kept) = engine(served, true);
+            vec![self.ask(address, &target).await]
         };
+        let right = path(what);
         match trouble {
-            Trouble::Closed => ask(serve(closed()).await, CHECK).await,
-            Trouble::Unknown => ask(serve(unknown()).await, CHECK).await,
-            Trouble::JustStarted => ask(serve(just_started()).await, CHECK).await,
+            Trouble::Closed => ask(serve(closed()).await, right).await,
+            Trouble::Unknown => ask(serve(unknown()).await, right).await,
+            Trouble::JustStarted => ask(serve(just_started()).await, right).await,
             Trouble::EngineHung => {
                 let served = serve(open()).await;
                 // The answer of the open gate is in the cache by now; then nothing more comes.
-                assert_eq!(served.get(CHECK).await.status, 200);
+                assert_eq!(served.get(&path(CHECK)).await.status, 200);
                 served.clock.advance(VALID + Duration::from_nanos(1));
-                ask(served, CHECK).await
+                vec![self.ask(served.address, &right).await]
             }
             Trouble::NoConnectionFree => {
                 let limits = Limits {
                     connections: 0,
                     ..Limits::default()
                 };
-                ask(serve_with(open(), limits, |_| ()).await, CHECK).await
+                ask(serve_with(open(), limits, |_| ()).await, right).await
             }
             Trouble::NeverAnswers => {
                 let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                vec![self.ask(silent.local_addr().unwrap(), CHECK).await]
+                vec![self.ask(silent.local_addr().unwrap(), &right).await]
             }
             Trouble::Down => {
                 let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = gone.local_addr().unwrap();
                 drop(gone);
-                vec![self.ask(address, CHECK).await]
+                vec![self.ask(address, &right).await]
             }
-            Trouble::EndsAtOnce => vec![self.ask(answering(b"").await, CHECK).await],
+            Trouble::EndsAtOnce => vec![self.ask(answering(b"").await, &right).await],
             Trouble::CutAnswer => {
-                let served = serve(closed()).await;
-                let request = self.request(served.address, CHECK);
+                let (address, _kept) = engine(serve(closed()).await, true);
+                let request = self.request(address, &right);
                 let request = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
-                let answer = crate::served::raw(served.address, &request).await;
+                let answer = crate::served::raw(address, &request).await;
                 assert!(matches!(Outcome::of(&answer), Outcome::Whole(_)));
                 (0..answer.len())
                     .map(|end| Outcome::of(&answer[..end]))
                     .collect()
             }
             // The gate is closed behind every typo: whoever goes on does so wrongly.
-            Trouble::TypoPage => ask(serve(closed()).await, "/").await,
-            Trouble::TypoDocument => ask(serve(closed()).await, "/api/v1/gates/default").await,
-            Trouble::TypoPlan => ask(serve(closed()).await, "/api/v1/gates/default/plan").await,
-            Trouble::TypoNowhere => ask(serve(closed()).await, "/api/v1/gate/default/check").await,
-            Trouble::TypoGate => ask(serve(closed()).await, "/api/v1/gates/prod/check").await,
+            Trouble::TypoPage => ask(serve(closed()).await, String::from("/")).await,
+            Trouble::TypoDocument => {
+                let document = String::from("/api/v1/gates/default");
+                ask(serve(closed()).await, document).await
+            }
+            Trouble::TypoPlan => ask(serve(closed()).await, path("plan")).await,
+            Trouble::TypoNowhere => {
+                let nowhere = right.replacen("gates", "gate", 1);
+                ask(serve(closed()).await, nowhere).await
+            }
+            Trouble::TypoGate => {
+                let other = right.replacen("default", "prod", 1);
+                ask(serve(closed()).await, other).await
+            }
             Trouble::TypoParameter => {
-                ask(
-                    serve(closed()).await,
-                    "/api/v1/gates/default/check?broker=1",
-                )
-                .await
+                let mark = if right.contains('?') { '&' } else { '?' };
+                ask(serve(closed()).await, format!("{right}{mark}broker=1")).await
             }
             Trouble::Stranger => {
                 let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 18\r\n\
                     Connection: close\r\n\r\n<h1>Log in</h1>   ";
-                vec![self.ask(answering(page).await, CHECK).await]
+                vec![self.ask(answering(page).await, &right).await]
+            }
+            Trouble::NotAllowed => {
+                let (address, _kept) = engine(serve(open()).await, true);
+                let request = self.request(address, &right);
+                let lines = request.split_inclusive("\r\n");
+                let without: String = lines
+                    .filter(|line| !line.to_ascii_lowercase().starts_with("x-upgrade-gate"))
+                    .collect();
+                assert_ne!(without, request);
+                vec![self.send(address, &without).await]
+            }
+            Trouble::NotEntered => {
+                let (address, _kept) = engine(serve(open()).await, false);
+                vec![self.ask(address, &path(LEAVE)).await]
             }
         }
     }
@@ -395,10 +486,11 @@ async fn answering(bytes: &'static [u8]) -> SocketAddr {
     address
 }
 
-async fn misled(caller: &Caller) -> Vec<Trouble> {
+async fn misled(caller: &Caller, what: &str) -> Vec<Trouble> {
     let mut misled = Vec::new();
-    for trouble in TROUBLES {
-        let outcomes = caller.faces(trouble).await;
+    let of_leases: &[Trouble] = if what == CHECK { &[] } else { &OF_LEASES };
+    for trouble in TROUBLES.iter().chain(of_leases).copied() {
+        let outcomes = caller.faces(trouble, what).await;
         assert!(!outcomes.is_empty());
         if trouble == Trouble::NeverAnswers {
             assert!(matches!(outcomes[0], Outcome::TimedOut));
@@ -417,7 +509,10 @@ async fn misled(caller: &Caller) -> Vec<Trouble> {
 #[tokio::test]
 async fn with_our_settings_nobody_goes_on_unless_the_gate_is_open() {
     for caller in &RECIPES {
-        assert_eq!(misled(caller).await, caller.misled_by, "{}", caller.name);
+        for what in [CHECK, ENTER, LEAVE] {
+            let misled = misled(caller, what).await;
+            assert_eq!(misled, caller.misled_by, "{}: {what}", caller.name);
+        }
         let gives_up = caller.gives_up;
         assert!(gives_up, "{}: a recipe has a timeout", caller.name);
     }
@@ -429,35 +524,52 @@ async fn with_our_settings_nobody_goes_on_unless_the_gate_is_open() {
 #[tokio::test]
 async fn what_default_settings_do_is_known() {
     for caller in &DEFAULTS {
-        assert_eq!(misled(caller).await, caller.misled_by, "{}", caller.name);
+        let misled = misled(caller, CHECK).await;
+        assert_eq!(misled, caller.misled_by, "{}", caller.name);
     }
 }
 
 #[tokio::test]
 async fn everybody_goes_on_when_the_gate_is_open() {
+    let targets = |caller: &Caller| {
+        if caller
+            .headers
+            .to_ascii_lowercase()
+            .contains("x-upgrade-gate")
+        {
+            &[CHECK, ENTER, LEAVE][..]
+        } else {
+            &[CHECK]
+        }
+    };
     for caller in DEFAULTS.iter().chain(&RECIPES) {
-        let served = serve(open()).await;
-        let outcome = caller.ask(served.address, CHECK).await;
-        assert!((caller.goes_on)(&outcome), "{}: {outcome:?}", caller.name);
+        for what in targets(caller) {
+            let (address, _kept) = engine(serve(open()).await, true);
+            let outcome = caller.ask(address, &path(what)).await;
+            assert!((caller.goes_on)(&outcome), "{}: {outcome:?}", caller.name);
+        }
     }
 }
 
-/// curl's `--retry`, Ansible's `until` and Jenkins' `waitUntil` ask again until the answer fits.
+/// curl's `--retry`, Ansible's `until` and Jenkins' `waitUntil` ask again until the answer fits. A
+/// whole step of a rolling restart: `enter` until go, the restart, `leave` until back.
 #[tokio::test]
 async fn whoever_polls_goes_on_at_the_first_open_answer() {
     for caller in &RECIPES {
-        let served = serve(closed()).await;
-        for view in [closed(), unknown(), closed()] {
-            served.published.publish(Arc::new(view));
-            let outcome = caller.ask(served.address, CHECK).await;
-            assert!(!(caller.goes_on)(&outcome), "{}", caller.name);
-            // What curl retries by itself, with the pause it obeys (reference 0.4).
-            let got = outcome.whole().unwrap();
-            let pause: u64 = got.header("retry-after").unwrap().parse().unwrap();
-            assert!(got.status == 503 && pause <= 15);
+        let (address, published) = engine(serve(closed()).await, true);
+        for what in [CHECK, ENTER, LEAVE] {
+            for view in [closed(), unknown(), closed()] {
+                published.publish(Arc::new(view));
+                let outcome = caller.ask(address, &path(what)).await;
+                assert!(!(caller.goes_on)(&outcome), "{}: {what}", caller.name);
+                // What curl retries by itself, with the pause it obeys (reference 0.4).
+                let got = outcome.whole().unwrap();
+                let pause: u64 = got.header("retry-after").unwrap().parse().unwrap();
+                assert!(got.status == 503 && pause <= 15);
+            }
+            published.publish(Arc::new(open()));
+            let outcome = caller.ask(address, &path(what)).await;
+            assert!((caller.goes_on)(&outcome), "{}: {what}", caller.name);
         }
-        served.published.publish(Arc::new(open()));
-        let outcome = caller.ask(served.address, CHECK).await;
-        assert!((caller.goes_on)(&outcome), "{}", caller.name);
     }
 }

@@ -108,6 +108,17 @@ fn help_is_kept() {
         "check",
         "wait",
         "plan",
+        "enter",
+        "leave",
+        "exec",
+        "lease",
+        "lease list",
+        "lease renew",
+        "lease break",
+        "hold",
+        "unhold",
+        "node",
+        "node retire",
         "serve",
         "demo",
         "config",
@@ -234,6 +245,9 @@ fn wrong_usage_is_two() {
         &["check", "--url", "http://u:p@gate"],
         &["wait", "--timeout", "30"],
         &["check", "--json", "--quiet"],
+        &["exec", "--node", "1"],
+        &["enter", "--owner", ""],
+        &["lease"],
         &["nonsense"],
         &[],
     ] {
@@ -300,6 +314,111 @@ fn plan_prints_a_table() {
     );
     // Open, but without a list of nodes: that is no plan.
     assert_eq!(run(&["plan", "--url", &server.url]).code, 3);
+}
+
+#[test]
+fn enter_and_leave_end_as_check_does_and_need_a_lease() {
+    let granted = ",\"nodes\":[2],\"lease\":3,\"token\":7,\"expires_at\":\"T\"";
+    let conflict = http(409, "", "{\"detail\":\"broken by ann\"}");
+    for (answer, code, out) in [
+        (
+            says(200, "open", granted),
+            0,
+            "open lease=3 token=7 until=T\n",
+        ),
+        // Open, and no lease: whatever answers, it is not a gate that gave one.
+        (says(200, "open", ",\"nodes\":[2]"), 3, "unknown\n"),
+        (
+            says(200, "open", ",\"nodes\":[3],\"lease\":3,\"token\":7"),
+            3,
+            "unknown\n",
+        ),
+        (says(503, "closed", ",\"nodes\":[2]"), 1, "closed\n"),
+        (says(503, "unknown", ",\"nodes\":[2]"), 3, "unknown\n"),
+        (conflict, 1, "unknown\n"),
+        (http(403, "", "{}"), 4, "unknown\n"),
+        (http(400, "", "{}"), 2, "unknown\n"),
+        (http(502, "", ""), 4, "unknown\n"),
+    ] {
+        for command in ["enter", "leave"] {
+            let server = Server::start(vec![answer.clone()]);
+            let args = [
+                command,
+                "--url",
+                &server.url,
+                "--node",
+                "2",
+                "--owner",
+                "a b",
+            ];
+            let ended = run(&args);
+            assert_eq!((ended.code, ended.out.as_str()), (code, out), "{answer}");
+            let seen = server.seen();
+            let line = format!("POST /api/v1/gates/default/{command}?node=2&owner=a+b");
+            assert!(seen.len() == 1 && seen[0].starts_with(&line), "{seen:?}");
+        }
+    }
+}
+
+#[test]
+fn enter_waits_until_it_is_go() {
+    let go = ",\"nodes\":[2],\"lease\":3,\"token\":7";
+    let closed = says(503, "closed", ",\"nodes\":[2]");
+    let server = Server::start(vec![http(503, "", "proxy"), closed, says(200, "open", go)]);
+    let args = [
+        "enter",
+        "--url",
+        &server.url,
+        "--node",
+        "2",
+        "--wait",
+        "60s",
+    ];
+    let ended = run(&args);
+    assert_eq!((ended.code, server.seen().len()), (0, 3), "{}", ended.err);
+    assert!(server.seen().iter().all(|line| line.contains("wait=10s")));
+    let late = Server::start(vec![says(503, "closed", ",\"nodes\":[2]")]);
+    let args = [
+        "enter", "--url", &late.url, "--node", "2", "--wait", "300ms", "-q",
+    ];
+    assert_eq!(run(&args).code, 1);
+}
+
+#[test]
+fn changes_are_believed_only_from_this_gate() {
+    let held = "{\"gate\":\"default\",\"changed\":\"held\"}";
+    for (answer, code) in [
+        (http(200, "", held), 0),
+        (http(200, "", &held.replace("default", "other")), 3),
+        (http(200, "", "<html>"), 3),
+        (says(200, "open", ""), 3),
+        (http(409, "", "{\"detail\":\"no\"}"), 1),
+        (http(403, "", "{}"), 4),
+        (http(404, "", "{}"), 4),
+        (
+            http(
+                503,
+                "Upgrade-Gate-State: unknown\r\n",
+                "{\"detail\":\"disk full\"}",
+            ),
+            3,
+        ),
+    ] {
+        let server = Server::start(vec![answer.clone()]);
+        let ended = run(&[
+            "hold",
+            "--url",
+            &server.url,
+            "disks",
+            "--node",
+            "2",
+            "--author",
+            "a",
+        ]);
+        assert_eq!(ended.code, code, "{answer}\n{}", ended.err);
+        let line = "PUT /api/v1/gates/default/hold?author=a&reason=disks&node=2 HTTP/1.1";
+        assert_eq!(server.seen(), [line]);
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde_json::Value;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::checks::reason_doc;
-use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use upgrade_gate::server::body::{
+    ChangedBody, CheckBody, EnterBody, GateBody, GatesBody, LeasesBody, LeaveBody, PlanBody,
+};
 use upgrade_gate::server::problem::ProblemBody;
 
 use crate::config::golden;
@@ -116,13 +118,31 @@ fn fields<T: JsonSchema>() -> BTreeSet<String> {
 #[test]
 fn the_api_page_names_every_parameter_and_field() {
     let api = fs::read_to_string(root().join("docs/api.md")).unwrap();
-    let parameters = ["node", "closed_status", "wait", "fresh"].map(String::from);
+    let parameters = [
+        "node",
+        "host",
+        "closed_status",
+        "wait",
+        "fresh",
+        "owner",
+        "ttl",
+        "action",
+        "token",
+        "by",
+        "author",
+        "reason",
+    ]
+    .map(String::from);
     let all = [
         BTreeSet::from(parameters),
         fields::<CheckBody>(),
         fields::<GateBody>(),
         fields::<PlanBody>(),
         fields::<GatesBody>(),
+        fields::<EnterBody>(),
+        fields::<LeaveBody>(),
+        fields::<LeasesBody>(),
+        fields::<ChangedBody>(),
         fields::<ProblemBody<'static>>(),
     ];
     let names: BTreeSet<String> = all.into_iter().flatten().collect();

@@ -10,7 +10,7 @@ use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::Ask;
 use upgrade_gate::evidence::ids::NodeId;
-use upgrade_gate::gate::question::{Command, Question, Reply};
+use upgrade_gate::gate::question::{Answered, Command, Question, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
 use upgrade_gate::server::Limits;
@@ -264,19 +264,21 @@ async fn before_the_first_judgement_any_node_is_unknown() {
 async fn question(served: &mut Served) -> (Question, Ask) {
     let ask = timeout(Duration::from_secs(5), served.asks.recv()).await;
     let ask = ask.unwrap().unwrap();
-    let Command::Decide(question) = ask.command.clone();
+    let Command::Decide(question) = ask.command.clone() else {
+        panic!("{:?}", ask.command);
+    };
     (question, ask)
 }
 
 fn decided(state: State, reasons: Vec<Reason>) -> Reply {
     let reasons = reasons.into_iter().map(|it| reason(it, Subject::Cluster));
-    Reply::Decided {
+    Reply::Verdict(Answered::Decided {
         decision: Decision {
             state,
             reasons: reasons.collect(),
         },
         evaluated: START,
-    }
+    })
 }
 
 #[tokio::test]
@@ -312,7 +314,9 @@ async fn several_nodes_and_fresh_evidence_are_the_engines_to_answer() {
     let (_, engine) = question(&mut served).await;
     engine
         .reply
-        .send(Reply::NoSuchNodes(BTreeSet::from([NodeId(101)])))
+        .send(Reply::Verdict(Answered::NoSuchNodes(BTreeSet::from([
+            NodeId(101),
+        ]))))
         .unwrap();
     let got = caller.await.unwrap();
     assert_eq!(got.status, 400);

@@ -9,6 +9,7 @@ use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::gate::view::View;
 use upgrade_gate::metrics::Format;
 
+use crate::leases::taken;
 use crate::promtool::check_metrics;
 use crate::served::{START, Served, VALID, closed, open, parts, serve, unknown};
 
@@ -88,6 +89,34 @@ async fn no_number_is_made_up() {
         value(&page, r#"upgrade_gate_offline_partitions{gate="default"}"#),
         Some("0")
     );
+}
+
+#[tokio::test]
+async fn leases_and_holds_are_counted_and_outlive_the_judgement() {
+    let quiet = serve(open()).await;
+    let before = page(&quiet).await;
+    let stage = |stage: &str| format!(r#"upgrade_gate_leases{{gate="default",stage="{stage}"}}"#);
+    let expires = r#"upgrade_gate_lease_expires_timestamp_seconds{gate="default",node="2"}"#;
+    let hold = r#"upgrade_gate_hold{gate="default"}"#;
+    let held = r#"upgrade_gate_node_hold{gate="default",node="2"}"#;
+    let served = serve(View::new(taken())).await;
+    check_metrics(&page(&served).await);
+    served.clock.advance(2 * VALID);
+    let after = page(&served).await;
+    for word in ["held", "leaving", "expired", "unannounced"] {
+        assert_eq!(value(&before, &stage(word)), Some("0"));
+        assert_eq!(value(&after, &stage(word)), Some("1"));
+    }
+    assert_eq!(
+        (value(&before, hold), value(&after, hold)),
+        (Some("0"), Some("1"))
+    );
+    assert_eq!(
+        (value(&before, held), value(&after, held)),
+        (Some("0"), Some("1"))
+    );
+    assert_eq!(value(&before, expires), None);
+    assert_eq!(value(&after, expires), Some("1795001800"));
 }
 
 #[tokio::test]

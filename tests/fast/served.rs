@@ -84,6 +84,7 @@ fn node(id: i32, role: Role, state: State, active_controller: bool) -> NodeView 
         reasons: Vec::new(),
         leads: 20,
         replicas: 60,
+        leads_without: BTreeMap::new(),
     }
 }
 
@@ -170,6 +171,9 @@ pub(crate) fn parts(reasons: Vec<ReasonView>) -> ViewParts {
             lag: Some(12),
             partitions: 6,
         }],
+        leases: Vec::new(),
+        hold: None,
+        node_holds: BTreeMap::new(),
         mode: Mode::KafkaJmx,
     }
 }

@@ -126,6 +126,7 @@ impl Script<'_> {
         let asked = Asked {
             gate: GateName::default(),
             nodes: BTreeSet::from([ids::NodeId(node)]),
+            hosts: BTreeSet::new(),
         };
         let began = Instant::now();
         let mut polls = 0_u32;

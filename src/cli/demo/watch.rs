@@ -159,6 +159,7 @@ impl Poller {
         let asked = Asked {
             gate: GateName::default(),
             nodes: std::collections::BTreeSet::new(),
+            hosts: std::collections::BTreeSet::new(),
         };
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -128,6 +128,7 @@ fn settings(served: &Served, pace: Pace) -> GateSettings {
             template: None,
             metrics: BTreeMap::new(),
         }),
+        hosts: BTreeMap::new(),
         policy: Policy {
             window: Some(pace.window),
             leadership_quiet: pace.quiet,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::verdict::Verdict;
+use super::lease::SlotsBody;
 use super::plan::{NodeBody, nodes};
 use super::verdict::Head;
 use super::{seconds, wall_age};
@@ -47,6 +48,9 @@ pub struct GateBody {
     pub facts: Option<FactsBody>,
     /// The named groups; none when the judgement is too old.
     pub groups: Vec<GroupBody>,
+    /// Slots that are taken, and holds.
+    #[serde(flatten)]
+    pub slots: SlotsBody,
     /// How often each state was entered since the process began.
     pub transitions: BTreeMap<&'static str, u64>,
 }
@@ -178,6 +182,7 @@ impl GateBody {
                 };
                 parts.groups.iter().map(group).collect()
             }),
+            slots: SlotsBody::new(answer),
             transitions: State::ALL
                 .into_iter()
                 .map(|state| {

@@ -1,14 +1,16 @@
 //! What each node may do, and in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::verdict::Verdict;
+use super::lease::SlotsBody;
 use super::state_schema;
 use super::verdict::{Head, ReasonBody, explain};
 use crate::checks::reason::Reason;
+use crate::engine::handle::Hosts;
 use crate::gate::parts::NodeView;
 use crate::gate::state::State;
 use crate::gate::view::Answer;
@@ -29,6 +31,11 @@ pub struct PlanBody {
     pub nodes: Vec<NodeBody>,
     /// Risks that exist with every node up and every ISR full.
     pub risks: Vec<ReasonBody>,
+    /// Machines and the nodes on each, as the configuration names them.
+    pub hosts: BTreeMap<String, Vec<i32>>,
+    /// Slots that are taken, and holds.
+    #[serde(flatten)]
+    pub slots: SlotsBody,
 }
 
 /// One expected node.
@@ -56,10 +63,13 @@ pub struct NodeBody {
     pub leads: Option<usize>,
     /// Replicas it holds; null when the judgement is too old.
     pub replicas: Option<usize>,
+    /// Partitions that each other broker would lead with this node stopped, by id; null when the
+    /// judgement is too old.
+    pub leads_without: Option<BTreeMap<String, usize>>,
 }
 
 impl PlanBody {
-    pub(in crate::server) fn new(answer: Answer<'_>, now: Now) -> Self {
+    pub(in crate::server) fn new(answer: Answer<'_>, hosts: &Hosts, now: Now) -> Self {
         let mut ordered: Vec<&NodeView> = answer.last_known().nodes.iter().collect();
         // Controllers first and the active one last among them; where brokers elect the
         // controller (ZooKeeper), the active one is the last of all.
@@ -73,6 +83,11 @@ impl PlanBody {
             order_because: "controllers first, the active controller last, then brokers",
             nodes,
             risks: risks(answer, now),
+            hosts: hosts
+                .iter()
+                .map(|(host, nodes)| (host.clone(), nodes.iter().map(|node| node.0).collect()))
+                .collect(),
+            slots: SlotsBody::new(answer),
         }
     }
 }
@@ -126,6 +141,12 @@ pub(super) fn nodes(answer: Answer<'_>, now: Now) -> Vec<NodeBody> {
         down: live.then_some(node.down),
         leads: live.then_some(node.leads),
         replicas: live.then_some(node.replicas),
+        leads_without: live.then(|| {
+            let others = node.leads_without.iter();
+            others
+                .map(|(node, leads)| (node.to_string(), *leads))
+                .collect()
+        }),
     };
     answer.last_known().nodes.iter().map(node).collect()
 }

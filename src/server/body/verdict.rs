@@ -29,7 +29,8 @@ pub struct Head {
     pub state: State,
     /// The gate's name.
     pub gate: String,
-    /// Always true here: an answer reserves nothing, and two callers can both be told `open`.
+    /// True unless it comes from `enter` or `leave`: the answer reserves nothing, and two callers
+    /// can both be told `open`.
     pub advice: bool,
     /// What speaks for the verdict: blocking first, then unknown, then warnings.
     pub reasons: Vec<ReasonBody>,
@@ -91,6 +92,8 @@ pub struct CheckBody {
     pub head: Head,
     /// The nodes asked about; empty: any node.
     pub nodes: Vec<i32>,
+    /// The machines asked about.
+    pub hosts: Vec<String>,
     /// When the verdict last changed; null for a question about nodes.
     pub since: Option<String>,
     /// Since how many seconds; null for a question about nodes.
@@ -118,6 +121,14 @@ impl Head {
             retry_after_seconds: verdict.retry_after,
         }
     }
+
+    /// The same for an answer that stands: of `enter` and `leave`.
+    pub(in crate::server) fn binding(verdict: &Verdict, now: Now) -> Self {
+        Self {
+            advice: false,
+            ..Self::new(verdict, now)
+        }
+    }
 }
 
 impl CheckBody {
@@ -137,6 +148,7 @@ impl CheckBody {
         Self {
             head: Head::new(verdict, now),
             nodes: verdict.nodes.iter().map(|node| node.0).collect(),
+            hosts: verdict.hosts.iter().cloned().collect(),
             since: verdict.since.map(rfc3339),
             since_seconds: verdict.since.map(|since| wall_age(since, now)),
         }

@@ -1,5 +1,7 @@
 //! Entering, leaving, and the proof of return.
 
+use std::collections::BTreeMap;
+
 use super::{Bed, WINDOW, owner};
 use crate::checks::reason::Reason;
 use crate::evidence::known::Known;
@@ -298,4 +300,21 @@ fn several_nodes_are_one_lease() {
     assert!(!why.is_empty(), "two of three replicas");
     let lease = bed.enter("jenkins", &[1, 101]).unwrap();
     assert_eq!(lease.nodes, set(&[1, 101]));
+}
+
+#[test]
+fn the_view_says_who_would_lead_what_with_a_node_stopped() {
+    let bed = Bed::new();
+    let parts = bed.view.at(bed.scene.now.mono).parts().unwrap();
+    let leads: BTreeMap<_, _> = parts.nodes.iter().map(|n| (n.node, n.leads)).collect();
+    let all: usize = leads.values().sum();
+    assert!(all > 0);
+    for node in parts.nodes.iter().filter(|node| node.role.broker) {
+        assert!(!node.leads_without.contains_key(&node.node));
+        // Everything it leads has a second replica: nothing is left without a leader.
+        assert_eq!(node.leads_without.values().sum::<usize>(), all);
+        for (other, would) in &node.leads_without {
+            assert!(would >= &leads[other], "{other} leads fewer");
+        }
+    }
 }
