@@ -58,10 +58,14 @@ const ABOUT: &[(&str, &[&str])] = &[
             "src/server",
         ],
     ),
+    ("curve", GATE),
     ("kill", GATE),
     ("kill-zookeeper", GATE),
+    ("plan", GATE),
     ("restart", GATE),
+    ("roll", GATE),
     ("simulate", GATE),
+    ("simulate-leases", GATE),
     ("situations", GATE),
 ];
 
@@ -356,10 +360,106 @@ fn ten_thousand_trials_without_a_false_open() {
     // Who never opens never lies.
     assert!(number(&proof, "/opened") >= 0.9 * number(&proof, "/trials"));
     assert!(number(&proof, "/needless/count") > 0.0);
-    let rivals = proof["rivals"].as_array().expect("rivals");
-    for rival in rivals {
-        assert!(number(rival, "/false_opens_per_1000_steps") >= 0.0);
+    let seconds = number(&proof, "/seconds");
+    measured(
+        "seconds for it",
+        seconds,
+        |limit| seconds <= limit,
+        1_200.0,
+        600.0,
+    );
+    at_most(
+        "s of needless waiting, median",
+        number(&proof, "/needless/median"),
+        10.0,
+        10.0,
+    );
+    at_most(
+        "s of needless waiting, 99 of 100",
+        number(&proof, "/needless/p99"),
+        60.0,
+        60.0,
+    );
+    for table in ["rivals", "rival_rolls"] {
+        let rivals = proof[table].as_array().expect("a table of rivals");
+        let names = rivals.iter().filter_map(|rival| rival["name"].as_str());
+        assert!(names.clone().count() > 12, "{table}");
+        assert!(names.clone().any(|name| name == "upgrade-gate"), "{table}");
     }
+    let ours = |table: &str| {
+        let mut rows = proof[table].as_array().expect("a table").iter();
+        rows.find(|row| row["name"] == "upgrade-gate")
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(number(&ours("rivals"), "/false_opens"), 0.0);
+    assert_eq!(number(&ours("rival_rolls"), "/harmful"), 0.0);
+}
+
+#[test]
+fn ten_thousand_trials_of_leases_without_a_false_grant() {
+    let Some(proof) = proof("simulate-leases") else {
+        return;
+    };
+    assert!(number(&proof, "/trials") >= 10_000.0);
+    let grants = |what: &str| number(&proof, &format!("/grants/{what}"));
+    assert!(grants("go") >= number(&proof, "/trials"));
+    for wrong in ["false_grants", "doubled", "lost", "old_tokens"] {
+        assert_eq!(grants(wrong), 0.0, "{wrong}");
+    }
+    assert_eq!(number(&proof, "/false_opens"), 0.0);
+}
+
+/// The shortest window is three times the smallest one without a false open.
+#[test]
+fn the_shortest_window_follows_from_its_curve() {
+    let Some(proof) = proof("curve") else { return };
+    let points = proof["points"].as_array().expect("points");
+    let both = points
+        .iter()
+        .filter(|point| point["shortest_window_seconds"] == point["leadership_quiet_seconds"]);
+    let sound = both.clone().filter(|point| point["false_opens"] == 0);
+    let sound: Vec<f64> = sound
+        .map(|point| number(point, "/shortest_window_seconds"))
+        .collect();
+    let lies = both.filter(|point| point["false_opens"] != 0);
+    let lies: Vec<f64> = lies
+        .map(|point| number(point, "/shortest_window_seconds"))
+        .collect();
+    assert!(
+        !lies.is_empty(),
+        "a curve that shows where it begins to lie"
+    );
+    let smallest = sound.iter().copied().fold(f64::MAX, f64::min);
+    assert!(lies.iter().all(|lie| *lie < smallest), "{lies:?} {sound:?}");
+    let chosen = upgrade_gate::evidence::policy::SHORTEST_WINDOW.as_secs_f64();
+    assert_eq!(chosen, 3.0 * smallest);
+}
+
+#[test]
+fn the_plan_says_of_every_layout_what_stopping_does() {
+    let Some(proof) = proof("plan") else { return };
+    let rows = proof["rows"].as_array().expect("rows");
+    assert!(rows.len() >= 25, "{} rows", rows.len());
+    for row in rows {
+        assert_eq!(row["ok"], true, "{row:#}");
+    }
+}
+
+#[test]
+fn a_whole_roll_by_exec_loses_nothing_and_goes_one_at_a_time() {
+    let Some(proof) = proof("roll") else { return };
+    let steps = proof["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 6);
+    assert!(steps.iter().all(|step| step["exit"] == 0));
+    assert_eq!(number(&proof, "/second/beside_the_first"), 0.0);
+    assert!(number(&proof, "/second/asked") > 0.0);
+    for story in ["broken_config", "killed_owner"] {
+        assert_eq!(proof[story]["ok"], true, "{:#}", proof[story]);
+    }
+    assert!(number(&proof, "/load/acknowledged") > 0.0);
+    assert_eq!(number(&proof, "/load/lost"), 0.0);
+    assert_eq!(number(&proof, "/load/doubled"), 0.0);
 }
 
 /// Says which proofs are older than what they prove. They do not fail for it: making them takes

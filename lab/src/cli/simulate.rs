@@ -13,7 +13,7 @@ use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::plan::{Plan, Slant};
 use lab::simulate::regression::{Regression, shrink};
-use lab::simulate::{Depth, Kind, Order, Sabotage, Tuned, run};
+use lab::simulate::{Depth, Kind, Order, Outcome, Sabotage, Tuned, run};
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ pub struct Args {
     /// Shrink the first lie to few operations and write it here
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
-    /// Write docs/proof/simulate.json
+    /// Write docs/proof/simulate.json; of `--plan leases` simulate-leases.json
     #[arg(long)]
     write: bool,
 }
@@ -197,17 +197,22 @@ impl Args {
         if self.curve {
             return self.draw();
         }
-        let header = Header::new("simulate", Vec::new());
+        let name = match self.plan {
+            Some(Kind::Leases) => "simulate-leases",
+            _ => "simulate",
+        };
+        let header = Header::new(name, Vec::new());
         let began = Instant::now();
         let seeds = self.seed..self.seed.saturating_add(self.trials);
         let stop_early = self.shrink.is_some();
-        let lied = |outcomes: &[lab::simulate::Outcome]| {
+        let lied = |outcomes: &[Outcome]| {
             stop_early && outcomes.iter().any(|outcome| !outcome.lies.is_empty())
         };
         let outcomes = run(seeds, |seed| self.order(seed), lied);
         let figures = Figures::of(&outcomes);
         println!("{figures}took {:.0?}", began.elapsed());
-        let lying = outcomes.iter().find(|outcome| !outcome.lies.is_empty());
+        let bad = |o: &&Outcome| !o.lies.is_empty() || !o.grants.are_sound();
+        let lying = outcomes.iter().find(bad);
         if let Some(outcome) = lying {
             println!("{}", outcome.evidence());
             if let Some(path) = &self.shrink {
@@ -228,13 +233,13 @@ impl Args {
                     .collect(),
                 figures,
             };
-            let path = write("simulate", &proof).context("write the proof")?;
+            let path = write(name, &proof).context("write the proof")?;
             println!("{}", path.display());
         }
         let sound = self.sabotage == Sabotage::None;
         anyhow::ensure!(
             !sound || lying.is_none(),
-            "get through without a false open"
+            "get through without a false open and without a false grant"
         );
         Ok(())
     }

@@ -127,6 +127,9 @@ impl Outcome {
     pub fn evidence(&self) -> String {
         use std::fmt::Write as _;
         let mut text = format!("seed {}\n", self.seed);
+        if let Some(wrong) = &self.grants.first {
+            let _ = writeln!(text, "  {wrong}");
+        }
         for lie in &self.lies {
             let _ = writeln!(text, "{}", self.before(lie));
         }
