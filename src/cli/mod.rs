@@ -13,6 +13,7 @@ pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod history;
 pub mod out;
 pub mod plan;
 pub mod print;
@@ -46,6 +47,8 @@ pub enum Command {
     Wait(wait::WaitArgs),
     /// Show for every node whether it may be stopped now, and a good order
     Plan(plan::PlanArgs),
+    /// Show what a gate decided, and when
+    History(history::HistoryArgs),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
@@ -72,6 +75,7 @@ impl Cli {
             Command::Check(args) => args.run().await,
             Command::Wait(args) => args.run().await,
             Command::Plan(args) => args.run().await,
+            Command::History(args) => args.run().await,
             Command::Config(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };

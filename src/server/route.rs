@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::problem::Problem;
-use super::query::{self, CheckQuery};
+use super::query::{self, CheckQuery, HistoryQuery};
 use crate::gate::state::GateName;
 
 /// What is asked.
@@ -27,6 +27,8 @@ pub enum Route {
     Check(GateName, CheckQuery),
     /// What each node may do, and in which order.
     Plan(GateName),
+    /// What was decided, and when.
+    History(GateName, HistoryQuery),
 }
 
 /// A path, before its method and parameters are looked at.
@@ -40,6 +42,7 @@ enum Path<'a> {
     Document(&'a str),
     Check(&'a str),
     Plan(&'a str),
+    History(&'a str),
 }
 
 /// What a request asks for.
@@ -58,10 +61,9 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
     if !allow.contains(method) {
         return Err(Problem::method(allow.names()));
     }
-    if let Path::Check(gate) = path {
-        return Ok(Route::Check(name(gate)?, CheckQuery::parse(query)?));
+    if !matches!(path, Path::Check(_) | Path::History(_)) {
+        query::none(query)?;
     }
-    query::none(query)?;
     Ok(match path {
         Path::Page => Route::Page,
         Path::Metrics => Route::Metrics,
@@ -70,8 +72,9 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Path::Reload => Route::Reload,
         Path::Gates => Route::Gates,
         Path::Document(gate) => Route::Document(name(gate)?),
-        Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::default()),
+        Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::parse(query)?),
         Path::Plan(gate) => Route::Plan(name(gate)?),
+        Path::History(gate) => Route::History(name(gate)?, HistoryQuery::parse(query)?),
     })
 }
 
@@ -89,6 +92,7 @@ fn find(path: &str) -> Option<Path<'_>> {
                 None => Path::Document(below),
                 Some((gate, "check")) => Path::Check(gate),
                 Some((gate, "plan")) => Path::Plan(gate),
+                Some((gate, "history")) => Path::History(gate),
                 Some(_) => return None,
             }
         }
@@ -104,7 +108,8 @@ impl Path<'_> {
             | Self::Ready
             | Self::Gates
             | Self::Document(_)
-            | Self::Plan(_) => Methods::Read,
+            | Self::Plan(_)
+            | Self::History(_) => Methods::Read,
             Self::Check(_) => Methods::Ask,
             Self::Reload => Methods::Change,
         }
@@ -158,6 +163,11 @@ mod tests {
         assert_eq!(get("/api/v1/gates"), Ok(Route::Gates));
         assert_eq!(get("/api/v1/gates/default"), Ok(Route::Document(gate())));
         assert_eq!(get("/api/v1/gates/default/plan"), Ok(Route::Plan(gate())));
+        let query = HistoryQuery::parse(None).unwrap();
+        assert_eq!(
+            get("/api/v1/gates/default/history"),
+            Ok(Route::History(gate(), query))
+        );
         assert_eq!(
             get("/api/v1/gates/default/check"),
             Ok(Route::Check(gate(), CheckQuery::default()))

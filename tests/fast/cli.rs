@@ -108,6 +108,7 @@ fn help_is_kept() {
         "check",
         "wait",
         "plan",
+        "history",
         "serve",
         "demo",
         "config",

@@ -2,9 +2,11 @@
 //!
 //! - `verdict`: the verdict and its reasons, which every body begins with;
 //! - `gate`: everything a gate says;
-//! - `plan`: what each node may do.
+//! - `plan`: what each node may do;
+//! - `history`: what was decided, and when.
 
 mod gate;
+mod history;
 mod plan;
 mod verdict;
 
@@ -16,6 +18,7 @@ use crate::gate::state::State;
 use crate::time::{Now, Timestamp};
 
 pub use gate::{CheckRowBody, ClusterBody, FactsBody, GateBody, GroupBody, SourceBody, WindowBody};
+pub use history::{EntryBody, HistoryBody};
 pub use plan::{NodeBody, PlanBody};
 pub use verdict::{CheckBody, GatesBody, Head, ReasonBody};
 
