@@ -52,7 +52,7 @@ pub enum FolderError {
 #[derive(Debug)]
 pub struct FolderLock {
     path: PathBuf,
-    /// Never read: the lock lives and dies with it.
+    /// The lock lives and dies with it.
     file: File,
 }
 

@@ -13,7 +13,7 @@ use upgrade_gate::server::problem::ProblemBody;
 use crate::served::{START, closed, just_started, open, parts, reason, serve, unknown};
 
 /// The schema of what we write, with nothing allowed beyond it.
-fn schema<T: schemars::JsonSchema>() -> jsonschema::Validator {
+pub(crate) fn schema<T: schemars::JsonSchema>() -> jsonschema::Validator {
     let settings = schemars::generate::SchemaSettings::default().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<T>();
     let schema = serde_json::to_value(schema).unwrap();

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::checks::reason_doc;
-use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, HistoryBody, PlanBody};
 use upgrade_gate::server::problem::ProblemBody;
 
 use crate::config::golden;
@@ -116,12 +116,13 @@ fn fields<T: JsonSchema>() -> BTreeSet<String> {
 #[test]
 fn the_api_page_names_every_parameter_and_field() {
     let api = fs::read_to_string(root().join("docs/api.md")).unwrap();
-    let parameters = ["node", "closed_status", "wait", "fresh"].map(String::from);
+    let parameters = ["node", "closed_status", "wait", "fresh", "before", "limit"].map(String::from);
     let all = [
         BTreeSet::from(parameters),
         fields::<CheckBody>(),
         fields::<GateBody>(),
         fields::<PlanBody>(),
+        fields::<HistoryBody>(),
         fields::<GatesBody>(),
         fields::<ProblemBody<'static>>(),
     ];

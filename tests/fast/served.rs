@@ -241,6 +241,7 @@ pub(crate) fn state(
         metrics: Arc::new(metrics),
         readiness: Arc::new(Readiness::default()),
         reload: None,
+        history: Arc::new(|_, _, _| Box::pin(async { Ok(Vec::new()) })),
     };
     (state, clock, published, asks)
 }

@@ -93,6 +93,12 @@ impl Database {
         let _ = keep_as_is(&self.db, true);
     }
 
+    /// For tests that break things.
+    #[cfg(test)]
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.db
+    }
+
     /// A gate's document and its revision.
     pub(super) fn load(&self, gate: &GateName) -> Result<(Revision, GateDoc), Trouble> {
         match self.row(gate)? {
@@ -210,19 +216,25 @@ impl Database {
     /// Deletes some of what is older, or more, than is kept.
     pub(super) fn trim(&self, keep: Retention, now: Timestamp) -> Result<usize, Trouble> {
         let most = i64::try_from(keep.entries).unwrap_or(i64::MAX);
-        self.db
-            .execute(
-                "DELETE FROM history WHERE (gate, number) IN (
-                   SELECT gates.name, oldest.number FROM gates, history AS oldest
-                   WHERE oldest.gate = gates.name
-                     AND oldest.number < (SELECT min(number) FROM history
-                                          WHERE gate = gates.name) + ?1
-                     AND (oldest.at_ns < ?2
-                          OR oldest.number <= (SELECT max(number) FROM history
-                                               WHERE gate = gates.name) - ?3))",
-                params![BATCH, now.minus(keep.age).as_nanos(), most],
-            )
-            .map_err(sqlite(&self.path, "delete old history from"))
+        let since = now.minus(keep.age).as_nanos();
+        let gates = || -> rusqlite::Result<Vec<String>> {
+            let mut names = self.db.prepare("SELECT name FROM gates")?;
+            names.query_map([], |row| row.get(0))?.collect()
+        };
+        let mut deleted = 0;
+        for gate in gates().map_err(sqlite(&self.path, "read"))? {
+            deleted += self
+                .db
+                .execute(
+                    "DELETE FROM history WHERE gate = ?1
+                     AND number < (SELECT min(number) FROM history WHERE gate = ?1) + ?2
+                     AND (at_ns < ?3
+                          OR number <= (SELECT max(number) FROM history WHERE gate = ?1) - ?4)",
+                    params![gate, BATCH, since, most],
+                )
+                .map_err(sqlite(&self.path, "delete old history from"))?;
+        }
+        Ok(deleted)
     }
 
     fn row(&self, gate: &GateName) -> Result<Option<(Revision, String)>, Trouble> {

@@ -74,7 +74,7 @@ impl SqliteStore {
         };
         match store.reopen() {
             Err(Trouble::Folder(FolderError::Held(held))) => Err(held),
-            Ok(_) | Err(_) => Ok(store),
+            Ok(()) | Err(_) => Ok(store),
         }
     }
 
