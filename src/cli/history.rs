@@ -86,7 +86,10 @@ impl HistoryArgs {
             Verdict::Contradicts(format!("HTTP 200 with a body that is no history: {error}"))
         })?;
         if history.gate != self.ask.gate.as_str() {
-            let what = format!("gate {:?} answers, {} was asked", history.gate, self.ask.gate);
+            let what = format!(
+                "gate {:?} answers, {} was asked",
+                history.gate, self.ask.gate
+            );
             return Err(Verdict::Contradicts(what));
         }
         Ok(history)

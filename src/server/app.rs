@@ -193,7 +193,12 @@ impl App {
     }
 
     async fn history(&self, gate: GateName, query: HistoryQuery) -> Result<HistoryBody, Problem> {
-        let late = |_| Err(format!("the store did not answer within {:?}", self.limits.decide));
+        let late = |_| {
+            Err(format!(
+                "the store did not answer within {:?}",
+                self.limits.decide
+            ))
+        };
         let entries = (self.state.history)(gate.clone(), query.before, query.limit);
         let entries = timeout(self.limits.decide, entries).await;
         entries

@@ -89,7 +89,8 @@ impl HistoryQuery {
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let (mut before, mut limit) = (None, USUAL_ENTRIES);
         for (name, value) in pairs(query)? {
-            let bad = |wants: &str| Problem::bad_parameter(format!("{name}={value:?}: give {wants}"));
+            let bad =
+                |wants: &str| Problem::bad_parameter(format!("{name}={value:?}: give {wants}"));
             match name.as_str() {
                 "before" => {
                     let number = whole(&value).ok_or_else(|| bad("the number of an entry"))?;

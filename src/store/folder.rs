@@ -87,7 +87,11 @@ impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self, FolderError> {
         let io = |doing, path: &Path| {
             let path = path.to_path_buf();
-            move |source| FolderError::Io { doing, path, source }
+            move |source| FolderError::Io {
+                doing,
+                path,
+                source,
+            }
         };
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -181,6 +185,9 @@ mod tests {
         let file = base.path().join("file");
         fs::write(&file, "").unwrap();
         let text = FolderLock::take(&file.join("sub")).unwrap_err().to_string();
-        assert!(text.contains("file/sub") && text.contains("data folder"), "{text}");
+        assert!(
+            text.contains("file/sub") && text.contains("data folder"),
+            "{text}"
+        );
     }
 }

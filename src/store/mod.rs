@@ -265,7 +265,7 @@ mod tests {
 
     impl Store for Slow {
         fn load(&mut self, _: &GateName) -> Result<(Revision, GateDoc), String> {
-            Ok(Default::default())
+            Ok((Revision(0), GateDoc::default()))
         }
 
         fn commit(&mut self, _: &GateName, _: Revision, _: &GateDoc, _: &[Event]) -> Stored {
@@ -291,7 +291,7 @@ mod tests {
             let writer = writer.clone();
             tokio::spawn(async move { writer.history(GateName::default(), None, 1).await })
         };
-        let readers: Vec<_> = (0..QUEUE).map(|_| ask()).collect();
+        let readers: Vec<_> = (0..2 * READERS).map(|_| ask()).collect();
         while writer.readers.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
@@ -308,6 +308,7 @@ mod tests {
         for _ in 0..READERS {
             go_on.send(()).unwrap();
         }
+        drop(go_on);
         let written = (CommitId(7), Stored::Written(Revision(1)));
         assert_eq!(stored.recv().await, Some(written));
         let mut answered = 0;

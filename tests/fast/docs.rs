@@ -116,7 +116,8 @@ fn fields<T: JsonSchema>() -> BTreeSet<String> {
 #[test]
 fn the_api_page_names_every_parameter_and_field() {
     let api = fs::read_to_string(root().join("docs/api.md")).unwrap();
-    let parameters = ["node", "closed_status", "wait", "fresh", "before", "limit"].map(String::from);
+    let parameters =
+        ["node", "closed_status", "wait", "fresh", "before", "limit"].map(String::from);
     let all = [
         BTreeSet::from(parameters),
         fields::<CheckBody>(),

@@ -124,7 +124,8 @@ async fn every_kind_fits_the_schema_and_is_called_as_it_is_stored() {
     let granted = &entries[entries.len() - 2];
     assert_eq!(
         granted.to_string(),
-        r#"{"action":"repair","at":"2026-11-18T11:06:40.000Z","kind":"granted","lease":3,"#.to_owned()
+        r#"{"action":"repair","at":"2026-11-18T11:06:40.000Z","kind":"granted","lease":3,"#
+            .to_owned()
             + r#""nodes":[1,101],"number":2,"owner":"jenkins/roll #4711","taken_from":"ansible","#
             + r#""token":7}"#
     );
@@ -140,7 +141,11 @@ async fn it_comes_in_pages() {
     loop {
         let page = served.get(&next).await.json();
         let numbers = page["entries"].as_array().unwrap();
-        seen.extend(numbers.iter().map(|entry| entry["number"].as_u64().unwrap()));
+        seen.extend(
+            numbers
+                .iter()
+                .map(|entry| entry["number"].as_u64().unwrap()),
+        );
         let Some(before) = page["next_before"].as_u64() else {
             break;
         };
@@ -156,7 +161,9 @@ async fn it_comes_in_pages() {
     ] {
         assert_eq!(served.get(target).await.status, status, "{target}");
     }
-    let post = served.send("POST", "/api/v1/gates/default/history", "", "").await;
+    let post = served
+        .send("POST", "/api/v1/gates/default/history", "", "")
+        .await;
     assert_eq!(post.status, 405);
 }
 
@@ -185,9 +192,17 @@ async fn a_store_that_hangs_or_fails_is_a_503_and_check_does_not_notice() {
     assert_eq!(check.status, 200);
     assert_eq!(history.status, 503);
     assert_eq!(history.header("upgrade-gate-state"), Some("unknown"));
-    assert!(history.text().contains("did not answer within"), "{}", history.text());
+    assert!(
+        history.text().contains("did not answer within"),
+        "{}",
+        history.text()
+    );
     hangs.notify_one();
     let failed = served.get("/api/v1/gates/default/history").await;
     assert_eq!(failed.status, 503);
-    assert!(failed.text().contains("default's store is damaged"), "{}", failed.text());
+    assert!(
+        failed.text().contains("default's store is damaged"),
+        "{}",
+        failed.text()
+    );
 }

@@ -2,7 +2,7 @@
 //! that cannot be read.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
@@ -82,7 +82,12 @@ fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     let mut ahead = 0;
     for round in 0..20_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::child_that_commits", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "store::child_that_commits",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -104,7 +109,10 @@ fn a_kill_at_any_moment_loses_nothing_acknowledged() {
         let mut store = open(folder.path());
         let (Revision(found), stands) = store.load(&gate).unwrap();
         let more = found.checked_sub(acknowledged);
-        assert!(matches!(more, Some(0 | 1)), "{acknowledged} acknowledged, {found} found");
+        assert!(
+            matches!(more, Some(0 | 1)),
+            "{acknowledged} acknowledged, {found} found"
+        );
         ahead += u64::from(found > acknowledged);
         assert_eq!(stands, doc(found));
         let history = store.history(&gate, None, 1_000_000).unwrap();
@@ -220,8 +228,14 @@ fn a_folder_has_one_process_and_a_killed_one_leaves_it_free() {
     drop(first);
     let third = Gate::start(Some(folder.path()));
     let log = third.end();
-    assert!(!log.iter().any(|line| line.contains("do NOT survive")), "{log:?}");
-    assert!(log.iter().any(|line| line.contains("the store is open")), "{log:?}");
+    assert!(
+        !log.iter().any(|line| line.contains("do NOT survive")),
+        "{log:?}"
+    );
+    assert!(
+        log.iter().any(|line| line.contains("the store is open")),
+        "{log:?}"
+    );
 }
 
 #[test]
@@ -247,15 +261,24 @@ fn a_damaged_database_is_told_left_alone_and_read_again_once_repaired() {
     let running = Gate::start(Some(folder.path()));
     let (code, out, err) = running.ask(&["history"]);
     assert_eq!((code, out.as_str()), (3, ""), "{err}");
-    assert!(err.contains(DATABASE) && err.contains("is damaged"), "{err}");
+    assert!(
+        err.contains(DATABASE) && err.contains("is damaged"),
+        "{err}"
+    );
     let (code, out, _) = running.ask(&["check"]);
-    assert!(matches!((code, out.as_str()), (3, "unknown\n") | (1, "closed\n")), "{code} {out}");
+    assert!(
+        matches!((code, out.as_str()), (3, "unknown\n") | (1, "closed\n")),
+        "{code} {out}"
+    );
     assert_eq!(fs::read(&path).unwrap(), bad);
 
     fs::write(&path, &good).unwrap();
     running.history_until(|code, text| code == 0 && text.contains("#2 "));
     let log = running.end();
-    assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("is damaged")));
+    assert!(
+        log.iter()
+            .any(|line| line.contains("ERROR") && line.contains("is damaged"))
+    );
     assert_eq!(open(folder.path()).load(&gate), Ok((Revision(1), doc(1))));
 }
 
@@ -294,10 +317,99 @@ fn the_history_is_printed_for_people_and_for_programs() {
     assert_eq!(err, "older entries: --before 5\n");
     let (code, out, _) = running.ask(&["history", "--limit", "1", "--before", "2", "--json"]);
     let body: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &body["entries"][0]["lease"]), (0, &serde_json::json!(1)));
+    assert_eq!(
+        (code, &body["entries"][0]["lease"]),
+        (0, &serde_json::json!(1))
+    );
     assert_eq!(body["next_before"], 1);
     let (code, out, err) = running.ask(&["history", "--gate", "other"]);
     assert_eq!((code, out.as_str()), (4, ""), "{err}");
     assert!(err.contains("no gate is called other"), "{err}");
     assert_eq!(running.ask(&["history", "--limit", "501"]).0, 2);
+}
+
+/// A small file system of its own; unmounted with this.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    /// `None` where this process may not mount.
+    fn mount(at: &'a Path) -> Option<Self> {
+        let disk = Self(at);
+        let mounted = disk.run(&["mount", "-t", "tmpfs", "-o", "size=1m", "small"]);
+        mounted.then_some(disk)
+    }
+
+    fn run(&self, command: &[&str]) -> bool {
+        let mut run = Command::new(command[0]);
+        run.args(&command[1..]).arg(self.0);
+        let run = run.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        self.run(&["umount"]);
+    }
+}
+
+/// The same with a page limit and with `query_only` is tried in the library, where nobody needs
+/// to mount anything.
+#[test]
+fn a_disk_that_is_full_or_read_only_refuses_loses_nothing_and_heals() {
+    let base = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(base.path()) else {
+        println!("not tried: this process may not mount");
+        return;
+    };
+    let ballast = base.path().join("ballast");
+    fs::write(&ballast, vec![0; 400 << 10]).unwrap();
+    let folder = base.path().join("data");
+    let mut store = open(&folder);
+    let gate = GateName::default();
+    let mut n = 0;
+    let failed = loop {
+        match store.commit(&gate, Revision(n), &doc(n + 1), &events(n + 1)) {
+            Stored::Written(_) => n += 1,
+            other => break other,
+        }
+        assert!(n < 10_000, "the disk never fills");
+    };
+    let (Stored::Refused(why) | Stored::Unclear(why)) = &failed else {
+        panic!("{failed:?}");
+    };
+    assert!(why.contains(DATABASE) && why.contains("full"), "{why}");
+    // As a gate that tries again does; nothing it was told stood is gone.
+    for _ in 0..5 {
+        match store.commit(&gate, Revision(n), &doc(n + 1), &events(n + 1)) {
+            Stored::Written(_) => n += 1,
+            Stored::Lost(Revision(found), stands) => {
+                assert_eq!((found, &stands), (n + 1, &doc(n + 1)));
+                n = found;
+            }
+            Stored::Refused(_) | Stored::Unclear(_) => {}
+        }
+    }
+    fs::remove_file(&ballast).unwrap();
+    let (Revision(found), stands) = store.load(&gate).unwrap();
+    assert!(
+        (n..=n + 1).contains(&found),
+        "{n} acknowledged, {found} found"
+    );
+    assert_eq!(stands, doc(found));
+    let stored = store.commit(&gate, Revision(found), &doc(found + 1), &events(found + 1));
+    assert_eq!(stored, Stored::Written(Revision(found + 1)));
+    let history = store.history(&gate, None, 1_000_000).unwrap();
+    let whole: Vec<Event> = (1..=(found + 1) * EVENTS).rev().map(event).collect();
+    assert_eq!(history, whole);
+
+    drop(store);
+    assert!(disk.run(&["mount", "-o", "remount,ro"]));
+    let mut store = open(&folder);
+    let why = store.load(&gate).unwrap_err();
+    assert!(why.contains("Read-only file system"), "{why}");
+    let stored = store.commit(&gate, Revision(found + 1), &doc(0), &[]);
+    assert!(matches!(stored, Stored::Refused(_)), "{stored:?}");
+    assert!(disk.run(&["mount", "-o", "remount,rw"]));
+    assert_eq!(store.load(&gate), Ok((Revision(found + 1), doc(found + 1))));
 }

@@ -120,7 +120,11 @@ impl Database {
             why,
         };
         let after = |why| Failed { unclear: true, why };
-        let step = |sql, doing| self.db.execute_batch(sql).map_err(sqlite(&self.path, doing));
+        let step = |sql, doing| {
+            self.db
+                .execute_batch(sql)
+                .map_err(sqlite(&self.path, doing))
+        };
         step("BEGIN IMMEDIATE", "begin a write to").map_err(before)?;
         let swapped = self.swap(gate, expect, doc, events);
         if let Ok(stored @ Stored::Written(_)) = swapped {
@@ -145,7 +149,10 @@ impl Database {
         let revision = row.as_ref().map_or(Revision(0), |(revision, _)| *revision);
         if revision != expect {
             let stands = row.map(|(_, text)| self.document(gate, &text));
-            return Ok(Stored::Lost(revision, stands.transpose()?.unwrap_or_default()));
+            return Ok(Stored::Lost(
+                revision,
+                stands.transpose()?.unwrap_or_default(),
+            ));
         }
         let next = Revision(revision.0.saturating_add(1));
         let failed = sqlite(&self.path, "write to");
@@ -244,10 +251,7 @@ impl Database {
                 [gate.as_str()],
                 |row| {
                     let revision: i64 = row.get(0)?;
-                    Ok((
-                        Revision(u64::try_from(revision).unwrap_or(0)),
-                        row.get(1)?,
-                    ))
+                    Ok((Revision(u64::try_from(revision).unwrap_or(0)), row.get(1)?))
                 },
             )
             .optional()
@@ -373,7 +377,11 @@ fn look_through(db: &Connection, path: &Path, version: i64) -> Result<(), Troubl
     let found: String = db
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(sqlite(path, "look through"))?;
-    if found == "ok" { Ok(()) } else { damaged(found) }
+    if found == "ok" {
+        Ok(())
+    } else {
+        damaged(found)
+    }
 }
 
 fn sqlite(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> Trouble + use<> {

@@ -121,8 +121,17 @@ fn what_is_written_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     assert_eq!(store.load(&gate()), Ok((Revision(0), GateDoc::default())));
-    written(&mut store, 0, &[event(1, Duration::ZERO), event(2, Duration::ZERO)]);
-    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+    written(
+        &mut store,
+        0,
+        &[event(1, Duration::ZERO), event(2, Duration::ZERO)],
+    );
+    let mode = |name: &str| {
+        fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+    };
     for name in [DATABASE, "upgrade-gate.db-wal", "upgrade-gate.db-shm"] {
         assert_eq!(mode(name) & 0o777, 0o600, "{name}");
     }
@@ -161,14 +170,24 @@ fn an_event_is_appended_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     written(&mut store, 0, &[event(1, Duration::ZERO)]);
-    written(&mut store, 1, &[event(1, Duration::from_secs(9)), event(2, Duration::ZERO)]);
+    written(
+        &mut store,
+        1,
+        &[event(1, Duration::from_secs(9)), event(2, Duration::ZERO)],
+    );
     let entries = store.history(&gate(), None, 10).unwrap();
-    assert_eq!(entries, [event(2, Duration::ZERO), event(1, Duration::ZERO)]);
+    assert_eq!(
+        entries,
+        [event(2, Duration::ZERO), event(1, Duration::ZERO)]
+    );
 }
 
 #[test]
 fn a_database_of_every_earlier_version_is_brought_up_to_date() {
-    assert!(VERSION_1.contains(MIGRATIONS[0]), "migrations are append-only");
+    assert!(
+        VERSION_1.contains(MIGRATIONS[0]),
+        "migrations are append-only"
+    );
     let folder = tempfile::tempdir().unwrap();
     let old = Connection::open(folder.path().join(DATABASE)).unwrap();
     old.execute_batch(VERSION_1).unwrap();
@@ -205,7 +224,9 @@ fn a_migration_happens_whole_or_not_at_all_from_every_version() {
         assert_eq!(version(&db).unwrap(), newest(&steps[..from]));
         migrate(&mut db, &steps).unwrap();
         assert_eq!(version(&db).unwrap(), 3);
-        let rows: i64 = db.query_row("SELECT count(*) FROM b", [], |row| row.get(0)).unwrap();
+        let rows: i64 = db
+            .query_row("SELECT count(*) FROM b", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(rows, 1);
     }
     let mut db = Connection::open_in_memory().unwrap();
@@ -220,12 +241,17 @@ fn what_a_newer_release_wrote_is_refused_and_not_touched() {
     let folder = with_history(3);
     let path = folder.path().join(DATABASE);
     let database = Connection::open(&path).unwrap();
-    database.execute_batch("CREATE TABLE news (x); PRAGMA user_version = 99").unwrap();
+    database
+        .execute_batch("CREATE TABLE news (x); PRAGMA user_version = 99")
+        .unwrap();
     drop(database);
     let before = contents(folder.path());
     let mut store = open(folder.path());
     let why = store.load(&gate()).unwrap_err();
-    assert!(why.contains("schema 99") && why.contains("newer release"), "{why}");
+    assert!(
+        why.contains("schema 99") && why.contains("newer release"),
+        "{why}"
+    );
     let stored = store.commit(&gate(), Revision(3), &doc(4), &[]);
     assert!(refused(&stored).contains("upgrade-gate.db"), "{stored:?}");
     drop(store);
@@ -244,7 +270,10 @@ fn a_newer_document_is_refused_and_the_others_are_served() {
     let mut store = open(folder.path());
     let name = GateName::try_from(String::from("newer")).unwrap();
     let why = store.load(&name).unwrap_err();
-    assert!(why.contains("gate newer") && why.contains("newer release"), "{why}");
+    assert!(
+        why.contains("gate newer") && why.contains("newer release"),
+        "{why}"
+    );
     assert!(refused(&store.commit(&name, Revision(1), &doc(1), &[])).contains("gate newer"));
     assert_eq!(store.load(&gate()), Ok((Revision(1), doc(1))));
 }
@@ -259,7 +288,9 @@ fn a_damaged_database_is_refused_not_overwritten_and_heals() {
         ("no header", |bytes| bytes[..16].fill(b'x')),
         ("a page of noise", |bytes| bytes[4096..8192].fill(0xa5)),
         ("all zero", |bytes| bytes.fill(0)),
-        ("something else", |bytes| *bytes = b"not a database\n".repeat(500)),
+        ("something else", |bytes| {
+            *bytes = b"not a database\n".repeat(500)
+        }),
     ];
     for (name, harm) in damage {
         let folder = with_history(200);
@@ -274,9 +305,15 @@ fn a_damaged_database_is_refused_not_overwritten_and_heals() {
         let mut store = open(folder.path());
         for _ in 0..2 {
             let why = store.load(&gate()).unwrap_err();
-            assert!(why.contains("is damaged") && why.contains("docs/store.md"), "{name}: {why}");
+            assert!(
+                why.contains("is damaged") && why.contains("docs/store.md"),
+                "{name}: {why}"
+            );
             let stored = store.commit(&gate(), Revision(0), &doc(1), &[]);
-            assert!(refused(&stored).contains("is damaged"), "{name}: {stored:?}");
+            assert!(
+                refused(&stored).contains("is damaged"),
+                "{name}: {stored:?}"
+            );
             assert!(store.history(&gate(), None, 1).is_err(), "{name}");
         }
         assert_eq!(contents(folder.path()), before, "{name}");
@@ -310,7 +347,10 @@ fn a_log_without_its_database_is_not_read_into_a_new_one() {
     fs::rename(&path, &aside).unwrap();
     let mut store = open(folder.path());
     let why = store.load(&gate()).unwrap_err();
-    assert!(why.contains("upgrade-gate.db-wal is there without"), "{why}");
+    assert!(
+        why.contains("upgrade-gate.db-wal is there without"),
+        "{why}"
+    );
     assert!(!path.exists());
     fs::rename(&aside, &path).unwrap();
     assert_eq!(store.load(&gate()).unwrap().0, Revision(5));
@@ -380,7 +420,10 @@ fn a_full_database_refuses_whole_writes_and_goes_on_when_there_is_room() {
     pages(&store, 1);
     let many: Vec<Event> = (2..200).map(|n| event(n, Duration::ZERO)).collect();
     let stored = store.commit(&gate(), Revision(1), &doc(2), &many);
-    assert!(refused(&stored).contains("free space on its disk"), "{stored:?}");
+    assert!(
+        refused(&stored).contains("free space on its disk"),
+        "{stored:?}"
+    );
     assert_eq!(store.load(&gate()), Ok((Revision(1), doc(1))));
     assert_eq!(store.history(&gate(), None, 500).unwrap().len(), 1);
     pages(&store, 1_000_000);

@@ -60,9 +60,7 @@ impl Trouble {
         match self {
             Self::Sqlite { source, .. } => !matches!(
                 source.sqlite_error_code(),
-                Some(
-                    ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull
-                )
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
             ),
             Self::NewerDocument { .. } | Self::Unwritable { .. } => false,
             Self::Folder(_)
