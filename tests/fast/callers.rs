@@ -71,6 +71,8 @@ enum Trouble {
     TypoDocument,
     /// `/plan` instead of `/check`.
     TypoPlan,
+    /// `/history` instead of `/check`.
+    TypoHistory,
     /// A path that there is not.
     TypoNowhere,
     TypoGate,
@@ -79,7 +81,7 @@ enum Trouble {
     Stranger,
 }
 
-const TROUBLES: [Trouble; 16] = [
+const TROUBLES: [Trouble; 17] = [
     Trouble::Closed,
     Trouble::Unknown,
     Trouble::JustStarted,
@@ -92,6 +94,7 @@ const TROUBLES: [Trouble; 16] = [
     Trouble::TypoPage,
     Trouble::TypoDocument,
     Trouble::TypoPlan,
+    Trouble::TypoHistory,
     Trouble::TypoNowhere,
     Trouble::TypoGate,
     Trouble::TypoParameter,
@@ -116,6 +119,7 @@ const BY_URL: &[Trouble] = &[
     Trouble::TypoPage,
     Trouble::TypoDocument,
     Trouble::TypoPlan,
+    Trouble::TypoHistory,
     Trouble::Stranger,
 ];
 
@@ -143,6 +147,7 @@ const DEFAULTS: [Caller; 5] = [
             Trouble::TypoPage,
             Trouble::TypoDocument,
             Trouble::TypoPlan,
+            Trouble::TypoHistory,
             Trouble::TypoNowhere,
             Trouble::TypoGate,
             Trouble::TypoParameter,
@@ -363,6 +368,9 @@ impl Caller {
             Trouble::TypoPage => ask(serve(closed()).await, "/").await,
             Trouble::TypoDocument => ask(serve(closed()).await, "/api/v1/gates/default").await,
             Trouble::TypoPlan => ask(serve(closed()).await, "/api/v1/gates/default/plan").await,
+            Trouble::TypoHistory => {
+                ask(serve(closed()).await, "/api/v1/gates/default/history").await
+            }
             Trouble::TypoNowhere => ask(serve(closed()).await, "/api/v1/gate/default/check").await,
             Trouble::TypoGate => ask(serve(closed()).await, "/api/v1/gates/prod/check").await,
             Trouble::TypoParameter => {

@@ -64,11 +64,14 @@ impl Database {
             return Err(Trouble::Newer { path, found, known });
         }
         look_through(&db, path, found)?;
-        db.pragma_update(None, "journal_mode", "WAL")
-            .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
+        run(&db, "PRAGMA journal_mode = WAL")
+            .and_then(|()| run(&db, "PRAGMA synchronous = FULL"))
+            // The change of the journal is over with the next read only; until then SQLite calls
+            // its own database locked.
+            .and_then(|()| run(&db, "SELECT count(*) FROM gates"))
             // What is read from here on is on the disk: a write that was never answered may be
             // in the log without having been synchronised.
-            .and_then(|()| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+            .and_then(|()| run(&db, "PRAGMA wal_checkpoint(TRUNCATE)"))
             .map_err(&failed)?;
         migrate(&mut db, MIGRATIONS).map_err(sqlite(path, "bring up to date"))?;
         keep_as_is(&db, false).map_err(&failed)?;
@@ -317,7 +320,7 @@ fn exists(path: &Path) -> Result<bool, Trouble> {
 /// crash leaves half of one.
 fn create(path: &Path) -> Result<(), Trouble> {
     let wal = beside(path, "-wal");
-    if exists(&wal)? {
+    if fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0) {
         // SQLite would read it into the new database.
         let path = path.to_path_buf();
         return Err(Trouble::LoneWal { path, wal });
@@ -356,6 +359,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
     Ok(db)
+}
+
+/// Runs a statement to its end, whatever rows it has: one that stops at its first row may keep
+/// its transaction.
+fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 /// Whether closing leaves the write-ahead log where it is.
