@@ -138,6 +138,7 @@ impl World {
             metrics: Arc::new(metrics),
             readiness: Arc::default(),
             reload: None,
+            history: Arc::new(|_, _, _| Box::pin(async { Ok(Vec::new()) })),
         };
         Self {
             opens,
