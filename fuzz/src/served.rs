@@ -73,6 +73,7 @@ pub fn app(view: View, clock: Arc<dyn Clock>) -> (AppState, Arc<Published>, Rece
         metrics: Arc::new(metrics),
         readiness: Arc::default(),
         reload: None,
+        history: Arc::new(|_, _, _| Box::pin(async { Ok(Vec::new()) })),
     };
     (app, published, asks)
 }

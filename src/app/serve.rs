@@ -21,8 +21,9 @@ use crate::kafka::TcpDial;
 use crate::metrics::counters::Counters;
 use crate::metrics::{BuildInfo, Gates, Metrics};
 use crate::server::readiness::Readiness;
-use crate::server::{AppState, Limits, Reload, Server};
-use crate::store::{MemoryStore, Writer};
+use crate::server::{AppState, History, Limits, Reload, Server};
+use crate::store::sqlite::Retention;
+use crate::store::{MemoryStore, SqliteStore, Store, Writer};
 
 /// How long the gates' tasks may take to end once nobody asks any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -51,8 +52,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     let common = Common {
         clock: Arc::clone(&clock),
         dial: Arc::new(TcpDial),
-        store: Writer::spawn(Box::new(MemoryStore::default()))
-            .context("failed to start the store")?,
+        store: store(&settings, &clock)?,
         limits: settings.limits,
         counters: Arc::clone(&counters),
     };
@@ -74,6 +74,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         metrics: Arc::new(metrics),
         readiness: Arc::clone(&readiness),
         reload: settings.reload_enabled.then(|| Arc::clone(&reload)),
+        history: history(app.common.store.clone()),
     };
     let server = Server::bind(&settings.listen, state, server_limits(&settings)).await?;
     for address in server.local_addrs() {
@@ -102,6 +103,25 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     }
     info!("ended");
     Ok(())
+}
+
+/// The store that the settings name, on its thread.
+fn store(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Writer> {
+    let keep = Retention {
+        age: settings.history.retention,
+        entries: settings.history.max_entries,
+    };
+    let store: Box<dyn Store> = match &settings.data_dir {
+        Some(folder) => Box::new(SqliteStore::open(folder, keep, Arc::clone(clock))?),
+        None => {
+            warn!(
+                "no data folder: leases, holds and the nodes seen before do NOT survive a restart \
+                 of this process; set data_dir"
+            );
+            Box::new(MemoryStore::default())
+        }
+    };
+    Writer::spawn(store).context("failed to start the store")
 }
 
 /// Which program this is.
@@ -161,6 +181,14 @@ fn abort_on_second_signal() -> Result<()> {
 
 fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).with_context(|| format!("failed to listen for {kind:?}"))
+}
+
+/// How the server reads the history: from the store's thread.
+pub fn history(store: Writer) -> History {
+    Arc::new(move |gate, before, limit| {
+        let store = store.clone();
+        Box::pin(async move { store.history(gate, before, limit).await })
+    })
 }
 
 fn reloader(app: Arc<App>, sources: Sources) -> Reload {

@@ -1,4 +1,4 @@
-//! What `check`, `wait` and `plan` have in common: whom to ask, and how to print.
+//! What `check`, `wait`, `plan` and `history` have in common: whom to ask, and how to print.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

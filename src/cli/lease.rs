@@ -173,7 +173,8 @@ pub async fn post(
         query.push(("wait", format!("{keep}s")));
     }
     let gate = asked.gate.as_str();
-    let sent = client.send(Method::POST, gate, &[what], &query, within);
+    let path = [what];
+    let sent = client.send(Method::POST, gate, &path, &query, within);
     match sent.await {
         Ok(raw) => {
             let verdict = match read(asked, &raw) {

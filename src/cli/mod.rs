@@ -15,6 +15,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod exec;
+pub mod history;
 pub mod lease;
 pub mod out;
 pub mod plan;
@@ -64,6 +65,8 @@ pub enum Command {
     Unhold(change::UnholdArgs),
     /// Retire a node
     Node(change::NodeCommands),
+    /// Show what a gate decided, and when
+    History(history::HistoryArgs),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
@@ -97,6 +100,7 @@ impl Cli {
             Command::Hold(args) => args.run().await,
             Command::Unhold(args) => args.run().await,
             Command::Node(args) => args.run().await,
+            Command::History(args) => args.run().await,
             Command::Config(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::problem::ConfigError;
+use crate::store::folder::Held;
 
 /// How a command ends. All but `Open` mean: do not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +60,10 @@ pub fn note(line: &str) {
 /// Tells why a command could not do its work.
 pub fn failed(error: &anyhow::Error) -> Exit {
     note(&format!("error: {error:#}"));
-    match error.downcast_ref::<ConfigError>() {
-        Some(_) => Exit::Usage,
-        None => Exit::Unknown,
+    if error.is::<ConfigError>() || error.is::<Held>() {
+        Exit::Usage
+    } else {
+        Exit::Unknown
     }
 }
 

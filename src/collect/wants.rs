@@ -2,7 +2,7 @@
 
 use tokio::sync::{Notify, watch};
 
-use crate::gate::machine::Wanted;
+use crate::evidence::report::Wanted;
 
 /// The engine's wishes, and those who hear them.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, one_of};
 use super::problem::{Origin, Problem};
 use super::settings::{
-    AddressMapSettings, Controllers, GateSettings, JmxSettings, KafkaSettings, Limits, LogFormat,
-    LogSettings, Settings, metric_named,
+    AddressMapSettings, Controllers, GateSettings, HistorySettings, JmxSettings, KafkaSettings,
+    Limits, LogFormat, LogSettings, Settings, metric_named,
 };
 use super::walk::{Entry, Walked};
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
@@ -67,6 +67,10 @@ impl Builder<'_> {
             data_dir: self.get::<PathBuf>("data_dir"),
             reload_enabled: self.get("reload_enabled")?,
             limits: self.limits()?,
+            history: HistorySettings {
+                retention: self.get("history.retention")?,
+                max_entries: self.get("history.max_entries")?,
+            },
             gates: built,
         })
     }

@@ -303,7 +303,7 @@ keys! {
     "listen", Kind::List(&Kind::Listen), Preset::Is("0.0.0.0:10190"), restart,
         "Where HTTP is served. ':10190' is every IPv4 address, '[::]:10190' IPv6 and IPv4.";
     "data_dir", Kind::Path, Preset::Absent("/var/lib/upgrade-gate"), restart,
-        "Folder for state that survives restarts. This release keeps none yet.";
+        "Folder for state that survives restarts: leases, holds, nodes seen before, history. Without it a restart forgets them.";
     "reload_enabled", Kind::Bool, Preset::Is("false"), restart,
         "Whether POST /-/reload reads this file again.";
     "log.format", Kind::Word(&["text", "json"]), Preset::Is("text"), restart,
@@ -320,6 +320,10 @@ keys! {
         "Largest JMX page, after decompression. A larger one is a failed scrape.";
     "limits.kafka_answer", Kind::Size(MIB, 1024 * MIB), Preset::Is("64MiB"), restart,
         "Largest answer of a Kafka node. A larger one ends the connection.";
+    "history.retention", Kind::Duration(86_400_000, 3_650 * 86_400_000), Preset::Is("400d"), restart,
+        "How long the history is kept. What is older is deleted, a little at a time.";
+    "history.max_entries", Kind::Count(100, 10_000_000), Preset::Is("100000"), restart,
+        "How many entries of each gate's history are kept at most.";
     "gates.<gate>.mode", Kind::Word(MODES), Preset::Is("kafka+jmx"), reload,
         "What is read. 'jmx' alone (brokers before 2.8) has no what-if per partition.";
     "gates.<gate>.cluster_id", Kind::Text, Preset::Absent("MkU3OEVBNTcwNTJENDM2Qg"), reload,

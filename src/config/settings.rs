@@ -24,6 +24,8 @@ pub struct Settings {
     pub reload_enabled: bool,
     /// What the program bounds.
     pub limits: Limits,
+    /// How much history is kept.
+    pub history: HistorySettings,
     /// The gates; never empty.
     pub gates: BTreeMap<GateName, GateSettings>,
 }
@@ -60,6 +62,15 @@ pub struct Limits {
     pub jmx_page: usize,
     /// Largest answer of a Kafka node, bytes.
     pub kafka_answer: usize,
+}
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// For how long.
+    pub retention: Duration,
+    /// How many entries of each gate at most.
+    pub max_entries: u64,
 }
 
 /// One gate.

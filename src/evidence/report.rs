@@ -105,6 +105,15 @@ impl fmt::Display for FactKind {
     }
 }
 
+/// Evidence that is wanted sooner than its pace brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// Liveness, metadata and quorum: somebody asks for evidence newer than now.
+    Quick,
+    /// All there is: what was held counts no more.
+    Everything,
+}
+
 /// What one source said about one kind of fact, or how it failed to say it.
 #[derive(Clone, Debug)]
 pub struct Report {

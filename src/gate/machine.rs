@@ -20,7 +20,7 @@ use crate::checks::reason::{Reason, Severity};
 use crate::checks::table::evaluate;
 use crate::evidence::memory::Memory;
 use crate::evidence::policy::Policy;
-use crate::evidence::report::{FactKind, Report, SourceId};
+use crate::evidence::report::{FactKind, Report, SourceId, Wanted};
 use crate::evidence::snapshot::{ClusterKind, Reports, Snapshot};
 use crate::time::{Mono, Now, Timestamp};
 
@@ -72,15 +72,6 @@ pub enum Effect {
     Publish(Arc<View>),
     /// Have this asked for at once.
     Refresh(Wanted),
-}
-
-/// Evidence that is wanted sooner than its pace brings it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wanted {
-    /// Liveness, metadata and quorum: somebody asks for evidence newer than now.
-    Quick,
-    /// All there is: what was held counts no more.
-    Everything,
 }
 
 /// One gate's judgement over time. See the module's words.

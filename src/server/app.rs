@@ -15,10 +15,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::prefer;
-use super::body::{CheckBody, GateBody, GatesBody, PlanBody};
+use super::body::{CheckBody, GateBody, GatesBody, HistoryBody, PlanBody};
 use super::check::Rendered;
 use super::lease::may_change;
 use super::problem::Problem;
+use super::query::HistoryQuery;
 use super::readiness::Readiness;
 use super::reply::{Content, Reply, problem};
 use super::route::{Route, route};
@@ -27,6 +28,7 @@ use super::verdict::Verdict;
 use super::{Limits, Shape, page, text};
 use crate::clock::Clock;
 use crate::engine::handle::GateHandle;
+use crate::gate::event::Event;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
 use crate::metrics::counters::Counters;
@@ -39,6 +41,12 @@ pub type Reload = Arc<dyn Fn() -> ReloadFuture + Send + Sync>;
 
 /// What a [`Reload`] returns: what was done, or why nothing was done.
 pub type ReloadFuture = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+
+/// Reads a gate's history: entries with a number below one, the newest first, so many at most.
+pub type History = Arc<dyn Fn(GateName, Option<u64>, usize) -> HistoryFuture + Send + Sync>;
+
+/// What a [`History`] returns: the entries, or why they cannot be read now.
+pub type HistoryFuture = Pin<Box<dyn Future<Output = Result<Vec<Event>, String>> + Send>>;
 
 /// What the server reads and calls.
 #[derive(Clone)]
@@ -53,6 +61,8 @@ pub struct AppState {
     pub readiness: Arc<Readiness>,
     /// What `/-/reload` calls; `None`: it is off.
     pub reload: Option<Reload>,
+    /// Where the history comes from.
+    pub history: History,
 }
 
 impl fmt::Debug for AppState {
@@ -164,6 +174,10 @@ impl App {
                 let content = Content::json(&PlanBody::new(answer, gate.hosts(), now));
                 ok(content.with_verdict(&Verdict::of_view(answer)))
             }
+            Route::History(name, query) => {
+                self.gate(&name)?;
+                ok(Content::json(&self.history(name, query).await?))
+            }
             Route::Check(name, query) => {
                 let gate = self.gate(&name)?;
                 self.check(&gate, query, shape(headers)).await
@@ -196,6 +210,27 @@ impl App {
                 known.join(", ")
             ))
         })
+    }
+
+    async fn history(&self, gate: GateName, query: HistoryQuery) -> Result<HistoryBody, Problem> {
+        let late = |_| {
+            Err(format!(
+                "the store did not answer within {:?}",
+                self.limits.decide
+            ))
+        };
+        let entries = (self.state.history)(gate.clone(), query.before, query.limit);
+        let entries = timeout(self.limits.decide, entries).await;
+        entries
+            .unwrap_or_else(late)
+            .map(|entries| HistoryBody::new(&gate, entries, query.limit))
+            .map_err(|why| {
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the history cannot be read now",
+                    why,
+                )
+            })
     }
 
     fn views(&self) -> Vec<Arc<View>> {

@@ -2,9 +2,9 @@
 //!
 //! Everything is served from memory: the published views, read through their expiry at the moment
 //! of the answer. Only questions that a view cannot answer (several nodes, newer evidence) go to
-//! the engine. The server is our own accept loop around hyper's HTTP/1.1, because caps, timeouts
-//! and a bounded end are what keeps it answering (DESIGN.md 5, reference
-//! `rust-style-and-crates.md` 4.2).
+//! the engine, and the history comes from the store. The server is our own accept loop around
+//! hyper's HTTP/1.1, because caps, timeouts and a bounded end are what keeps it answering
+//! (DESIGN.md 5, reference `rust-style-and-crates.md` 4.2).
 //!
 //! - [`route`] and [`query`]: what is asked, purely;
 //! - [`body`], [`problem`]: what is answered;
@@ -32,7 +32,7 @@ mod verdict;
 
 use std::time::Duration;
 
-pub use app::{AppState, Reload, ReloadFuture};
+pub use app::{AppState, History, HistoryFuture, Reload, ReloadFuture};
 pub use listen::{ListenError, Server, serve_stream};
 
 /// How much of the server one caller, or all of them, may take.

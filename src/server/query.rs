@@ -1,7 +1,8 @@
-//! What `check` can be asked, read strictly: a parameter that is not understood is a 400, because
+//! What can be asked, read strictly: a parameter that is not understood is a 400, because
 //! a caller who mistypes `node` must not get the answer to another question.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -32,6 +33,12 @@ impl Targets {
         self.nodes.is_empty() && self.hosts.is_empty()
     }
 }
+
+/// How many entries of the history one answer may hold.
+pub const MOST_ENTRIES: usize = 500;
+
+/// How many it holds when nobody says.
+const USUAL_ENTRIES: usize = 50;
 
 /// The parameters of `check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +90,45 @@ impl CheckQuery {
     pub fn is_plain(&self) -> bool {
         self.targets.is_empty() && self.wait.is_zero() && !self.fresh
     }
+}
+
+/// The parameters of `history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Only entries with a smaller number.
+    pub before: Option<u64>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl HistoryQuery {
+    /// Reads the part of a URL after `?`.
+    pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
+        let (mut before, mut limit) = (None, USUAL_ENTRIES);
+        for (name, value) in pairs(query)? {
+            let bad =
+                |wants: &str| Problem::bad_parameter(format!("{name}={value:?}: give {wants}"));
+            match name.as_str() {
+                "before" => {
+                    let number = whole(&value).ok_or_else(|| bad("the number of an entry"))?;
+                    before = Some(number);
+                }
+                "limit" => {
+                    limit = whole(&value)
+                        .filter(|limit| (1..=MOST_ENTRIES).contains(limit))
+                        .ok_or_else(|| bad(&format!("a number from 1 to {MOST_ENTRIES}")))?;
+                }
+                _ => return Err(unknown(&name, "history takes before and limit")),
+            }
+        }
+        Ok(Self { before, limit })
+    }
+}
+
+/// A number of digits only.
+fn whole<T: FromStr>(value: &str) -> Option<T> {
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    value.parse().ok().filter(|_| digits)
 }
 
 /// Refuses every parameter, for paths that take none.
@@ -176,12 +222,7 @@ pub(super) fn closed_status(value: &str) -> Result<StatusCode, Problem> {
 }
 
 pub(super) fn wait(value: &str) -> Result<Duration, Problem> {
-    let digits = value.strip_suffix('s').unwrap_or(value);
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .parse()
-        .ok()
-        .filter(|_| plain)
+    whole(value.strip_suffix('s').unwrap_or(value))
         .map(Duration::from_secs)
         .filter(|wait| *wait <= LONGEST_WAIT)
         .ok_or_else(|| {
@@ -260,6 +301,26 @@ mod tests {
     }
 
     #[test]
+    fn the_history_is_asked_for_in_pages() {
+        let parse = |query| HistoryQuery::parse(Some(query)).ok();
+        let page = |before, limit| Some(HistoryQuery { before, limit });
+        assert_eq!(parse(""), page(None, 50));
+        assert_eq!(parse("before=7&limit=500"), page(Some(7), MOST_ENTRIES));
+        for bad in [
+            "limit=0",
+            "limit=501",
+            "limit=",
+            "limit=%2B5",
+            "before=-1",
+            "before=x",
+            "node=1",
+            "limit=5&limit=5",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn percent_encoding_is_undone_or_refused() {
         assert!(parse("fr%65sh=1").unwrap().fresh);
         for bad in ["%", "%4", "%zz", "%ff"] {
@@ -271,6 +332,7 @@ mod tests {
         #[test]
         fn no_query_panics(query in ".{0,60}") {
             let _ = CheckQuery::parse(Some(&query));
+            let _ = HistoryQuery::parse(Some(&query));
             let _ = none(Some(&query));
         }
     }

@@ -4,7 +4,7 @@ use http::Method;
 
 use super::lease_query::{Claim, EnterQuery, Place};
 use super::problem::Problem;
-use super::query::{self, CheckQuery};
+use super::query::{self, CheckQuery, HistoryQuery};
 use crate::gate::question::Change;
 use crate::gate::state::GateName;
 
@@ -37,6 +37,8 @@ pub enum Route {
     Leave(GateName, Claim),
     /// Somebody changes something.
     Change(GateName, Change),
+    /// What was decided, and when.
+    History(GateName, HistoryQuery),
 }
 
 /// A path, before its method and parameters are looked at.
@@ -54,6 +56,7 @@ enum Path<'a> {
     Enter(&'a str),
     Leave(&'a str),
     Change(&'a str, Place<'a>),
+    History(&'a str),
 }
 
 /// What a request asks for.
@@ -86,6 +89,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::parse(query)?),
         Path::Enter(gate) => Route::Enter(name(gate)?, EnterQuery::parse(query)?),
         Path::Leave(gate) => Route::Leave(name(gate)?, Claim::leave(query)?),
+        Path::History(gate) => Route::History(name(gate)?, HistoryQuery::parse(query)?),
         Path::Change(gate, place) => Route::Change(name(gate)?, place.change(method, query)?),
     })
 }
@@ -107,6 +111,7 @@ fn find(path: &str) -> Option<Path<'_>> {
                 Some((gate, "leases")) => Path::Leases(gate),
                 Some((gate, "enter")) => Path::Enter(gate),
                 Some((gate, "leave")) => Path::Leave(gate),
+                Some((gate, "history")) => Path::History(gate),
                 Some((gate, rest)) => Path::Change(gate, Place::find(rest)?),
             }
         }
@@ -123,7 +128,8 @@ impl Path<'_> {
             | Self::Gates
             | Self::Document(_)
             | Self::Plan(_)
-            | Self::Leases(_) => Methods::Read,
+            | Self::Leases(_)
+            | Self::History(_) => Methods::Read,
             Self::Check(_) => Methods::Ask,
             Self::Reload => Methods::Reload,
             // Never GET or HEAD: what follows links must not take a lease.
@@ -190,6 +196,11 @@ mod tests {
         assert_eq!(get("/api/v1/gates"), Ok(Route::Gates));
         assert_eq!(get("/api/v1/gates/default"), Ok(Route::Document(gate())));
         assert_eq!(get("/api/v1/gates/default/plan"), Ok(Route::Plan(gate())));
+        let query = HistoryQuery::parse(None).unwrap();
+        assert_eq!(
+            get("/api/v1/gates/default/history"),
+            Ok(Route::History(gate(), query))
+        );
         assert_eq!(
             get("/api/v1/gates/default/check"),
             Ok(Route::Check(gate(), CheckQuery::default()))

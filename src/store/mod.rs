@@ -1,14 +1,20 @@
 //! What has to survive a restart: one small document per gate, written by compare-and-swap on a
 //! thread of its own, so that a slow disk never delays a judgement.
 //!
-//! [`MemoryStore`] forgets everything when the process ends. It serves the simulation, the demo,
-//! and the gate itself until leases arrive: without leases, forgetting only costs a window.
+//! [`SqliteStore`] keeps it in a folder. [`MemoryStore`] forgets everything when the process ends:
+//! for the simulation, the demo, and a gate without a data folder.
+
+pub mod folder;
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::thread;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+pub use sqlite::SqliteStore;
 
 use crate::gate::doc::{GateDoc, Revision, Stored};
 use crate::gate::event::Event;
@@ -17,6 +23,10 @@ use crate::gate::state::GateName;
 
 /// How many writes may wait; more are refused.
 const QUEUE: usize = 64;
+
+/// How many readers of the history may wait; more are refused, so that the queue stays free for
+/// writes.
+const READERS: usize = 4;
 
 /// A place that keeps gate documents.
 pub trait Store: Debug + Send {
@@ -41,6 +51,9 @@ pub trait Store: Debug + Send {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Event>, String>;
+
+    /// Work that can wait. Called after a write was answered, when nobody else waits.
+    fn tidy(&mut self) {}
 }
 
 /// Keeps documents in memory.
@@ -118,6 +131,7 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub struct Writer {
     jobs: mpsc::Sender<Request>,
+    readers: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -132,6 +146,7 @@ enum Request {
         before: Option<u64>,
         limit: usize,
         reply: tokio::sync::oneshot::Sender<Result<Vec<Event>, String>>,
+        place: OwnedSemaphorePermit,
     },
 }
 
@@ -151,19 +166,27 @@ impl Writer {
                         Request::Write(job) => {
                             let stored = store.commit(&job.gate, job.expect, &job.doc, &job.events);
                             let _ = job.done.send((job.id, stored));
+                            if inbox.is_empty() {
+                                store.tidy();
+                            }
                         }
                         Request::History {
                             gate,
                             before,
                             limit,
                             reply,
+                            place,
                         } => {
-                            let _ = reply.send(store.history(&gate, before, limit));
+                            if !reply.is_closed() {
+                                let _ = reply.send(store.history(&gate, before, limit));
+                            }
+                            drop(place);
                         }
                     }
                 }
             })?;
-        Ok(Self { jobs })
+        let readers = Arc::new(Semaphore::new(READERS));
+        Ok(Self { jobs, readers })
     }
 
     /// The document of a gate and its revision.
@@ -185,16 +208,19 @@ impl Writer {
         limit: usize,
     ) -> Result<Vec<Event>, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
+        let busy = || String::from("too many requests wait for the store; ask again");
+        // Writes come first: a reader that asks too often is refused and delays none of them.
+        let place = Arc::clone(&self.readers)
+            .try_acquire_owned()
+            .map_err(|_| busy())?;
         let request = Request::History {
             gate,
             before,
             limit,
             reply,
+            place,
         };
-        // Writes come first: a reader that asks too often is refused and delays none of them.
-        self.jobs
-            .try_send(request)
-            .map_err(|_| String::from("too many requests wait for the store; ask again"))?;
+        self.jobs.try_send(request).map_err(|_| busy())?;
         answer
             .await
             .map_err(|_| String::from("the store's thread has ended"))?
@@ -231,5 +257,64 @@ mod tests {
             store.commit(&gate, revision, &doc, &[]),
             Stored::Lost(Revision(1), doc)
         );
+    }
+
+    /// Answers when it is told to.
+    #[derive(Debug)]
+    struct Slow(std::sync::mpsc::Receiver<()>);
+
+    impl Store for Slow {
+        fn load(&mut self, _: &GateName) -> Result<(Revision, GateDoc), String> {
+            Ok((Revision(0), GateDoc::default()))
+        }
+
+        fn commit(&mut self, _: &GateName, _: Revision, _: &GateDoc, _: &[Event]) -> Stored {
+            Stored::Written(Revision(1))
+        }
+
+        fn history(
+            &mut self,
+            _: &GateName,
+            _: Option<u64>,
+            _: usize,
+        ) -> Result<Vec<Event>, String> {
+            self.0.recv().map_err(|gone| gone.to_string())?;
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_of_the_history_leave_the_queue_to_writes() {
+        let (go_on, told) = std::sync::mpsc::channel();
+        let writer = Writer::spawn(Box::new(Slow(told))).unwrap();
+        let ask = || {
+            let writer = writer.clone();
+            tokio::spawn(async move { writer.history(GateName::default(), None, 1).await })
+        };
+        let readers: Vec<_> = (0..2 * READERS).map(|_| ask()).collect();
+        while writer.readers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        let (done, mut stored) = mpsc::unbounded_channel();
+        writer.write(Job {
+            gate: GateName::default(),
+            id: CommitId(7),
+            expect: Revision(0),
+            doc: GateDoc::default(),
+            events: Vec::new(),
+            done,
+        });
+        for _ in 0..READERS {
+            go_on.send(()).unwrap();
+        }
+        drop(go_on);
+        let written = (CommitId(7), Stored::Written(Revision(1)));
+        assert_eq!(stored.recv().await, Some(written));
+        let mut answered = 0;
+        for reader in readers {
+            answered += usize::from(reader.await.unwrap().is_ok());
+        }
+        assert_eq!(answered, READERS);
     }
 }

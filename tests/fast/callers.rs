@@ -83,6 +83,8 @@ enum Trouble {
     TypoDocument,
     /// `/plan` instead of `/check`.
     TypoPlan,
+    /// `/history` instead of `/check`.
+    TypoHistory,
     /// A path that there is not.
     TypoNowhere,
     TypoGate,
@@ -96,7 +98,7 @@ enum Trouble {
 }
 
 /// What can happen to anybody who asks; the rest only to `enter` and `leave`.
-const TROUBLES: [Trouble; 16] = [
+const TROUBLES: [Trouble; 17] = [
     Trouble::Closed,
     Trouble::Unknown,
     Trouble::JustStarted,
@@ -109,6 +111,7 @@ const TROUBLES: [Trouble; 16] = [
     Trouble::TypoPage,
     Trouble::TypoDocument,
     Trouble::TypoPlan,
+    Trouble::TypoHistory,
     Trouble::TypoNowhere,
     Trouble::TypoGate,
     Trouble::TypoParameter,
@@ -135,6 +138,7 @@ const BY_URL: &[Trouble] = &[
     Trouble::TypoPage,
     Trouble::TypoDocument,
     Trouble::TypoPlan,
+    Trouble::TypoHistory,
     Trouble::Stranger,
 ];
 
@@ -167,6 +171,7 @@ const DEFAULTS: [Caller; 5] = [
             Trouble::TypoPage,
             Trouble::TypoDocument,
             Trouble::TypoPlan,
+            Trouble::TypoHistory,
             Trouble::TypoNowhere,
             Trouble::TypoGate,
             Trouble::TypoParameter,
@@ -437,6 +442,7 @@ impl Caller {
                 ask(serve(closed()).await, document).await
             }
             Trouble::TypoPlan => ask(serve(closed()).await, path("plan")).await,
+            Trouble::TypoHistory => ask(serve(closed()).await, path("history")).await,
             Trouble::TypoNowhere => {
                 let nowhere = right.replacen("gates", "gate", 1);
                 ask(serve(closed()).await, nowhere).await

@@ -119,6 +119,7 @@ fn help_is_kept() {
         "unhold",
         "node",
         "node retire",
+        "history",
         "serve",
         "demo",
         "config",

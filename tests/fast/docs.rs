@@ -9,7 +9,8 @@ use serde_json::Value;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::checks::reason_doc;
 use upgrade_gate::server::body::{
-    ChangedBody, CheckBody, EnterBody, GateBody, GatesBody, LeasesBody, LeaveBody, PlanBody,
+    ChangedBody, CheckBody, EnterBody, GateBody, GatesBody, HistoryBody, LeasesBody, LeaveBody,
+    PlanBody,
 };
 use upgrade_gate::server::problem::ProblemBody;
 
@@ -131,6 +132,8 @@ fn the_api_page_names_every_parameter_and_field() {
         "by",
         "author",
         "reason",
+        "before",
+        "limit",
     ]
     .map(String::from);
     let all = [
@@ -138,6 +141,7 @@ fn the_api_page_names_every_parameter_and_field() {
         fields::<CheckBody>(),
         fields::<GateBody>(),
         fields::<PlanBody>(),
+        fields::<HistoryBody>(),
         fields::<GatesBody>(),
         fields::<EnterBody>(),
         fields::<LeaveBody>(),

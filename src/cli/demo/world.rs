@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::client::{GateClient, parse_url};
 use super::Pace;
-use crate::app::serve::build_info;
+use crate::app::serve::{build_info, history};
 use crate::app::{Common, Running};
 use crate::clock::{Clock, SystemClock};
 use crate::config::leaf::HostPort;
@@ -72,6 +72,7 @@ impl World {
             clock,
             readiness: Arc::new(Readiness::default()),
             reload: None,
+            history: history(common.store),
         };
         let http = Server::bind(&[listen], state, server::Limits::default()).await?;
         let address = http.local_addrs().first().copied().unwrap_or(listen);

@@ -3,9 +3,11 @@
 //! - `verdict`: the verdict and its reasons, which every body begins with;
 //! - `gate`: everything a gate says;
 //! - `plan`: what each node may do;
+//! - `history`: what was decided, and when;
 //! - `lease`: leases and holds.
 
 mod gate;
+mod history;
 mod lease;
 mod plan;
 mod verdict;
@@ -18,6 +20,7 @@ use crate::gate::state::State;
 use crate::time::{Now, Timestamp};
 
 pub use gate::{CheckRowBody, ClusterBody, FactsBody, GateBody, GroupBody, SourceBody, WindowBody};
+pub use history::{EntryBody, HistoryBody};
 pub use lease::{ChangedBody, EnterBody, HoldBody, LeaseBody, LeasesBody, LeaveBody, SlotsBody};
 pub use plan::{NodeBody, PlanBody};
 pub use verdict::{CheckBody, GatesBody, Head, ReasonBody};
