@@ -15,6 +15,7 @@
 #[expect(dead_code, reason = "its rounds are timed from outside, per server")]
 mod measure;
 #[path = "../fuzz/src/served.rs"]
+#[expect(unreachable_pub, reason = "a library of its own for cargo-fuzz")]
 mod served;
 
 use std::convert::Infallible;

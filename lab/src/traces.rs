@@ -94,7 +94,9 @@ pub async fn record(out: &Path, wanted: &[Trace], rounds: usize, release: Releas
     let mut runs: BTreeMap<Trace, Vec<Run>> = BTreeMap::new();
     for round in 1..=rounds {
         for fault in [Trace::Kill, Trace::Stop, Trace::StopIdle] {
-            if !is_wanted(fault) && !(returns_only && fault == Trace::Kill) {
+            // A return needs an end before it: the kill's where none is asked for.
+            let needed = is_wanted(fault) || (returns_only && fault == Trace::Kill);
+            if !needed {
                 continue;
             }
             let run = end(&cluster, fault).await?;
