@@ -81,15 +81,16 @@ impl Engine {
             let (life, inbox) = (Arc::clone(&engine), Arc::clone(&asks));
             let stop = shutdown.clone();
             let task = tokio::spawn(async move { life.live(&mut *inbox.lock().await, stop).await });
-            let why = match task.await {
+            let (reason, why) = match task.await {
                 Ok(Ok(())) => return,
-                Ok(Err(why)) => why,
-                Err(panic) => panic.to_string(),
+                // Leases and holds that nobody knows may stand: nothing is open until they are read.
+                Ok(Err(why)) => (Reason::StoreUnavailable, why),
+                Err(panic) => (Reason::EngineFailed, panic.to_string()),
             };
             engine.pulse.failures.fetch_add(1, Ordering::Relaxed);
-            error!(gate = %engine.gate, why, "the engine failed; it is started again");
+            error!(gate = %engine.gate, %reason, why, "the engine cannot go on; it is started again");
             let now = engine.clock.now();
-            let view = View::nothing(engine.gate.clone(), now, Reason::EngineFailed, &why);
+            let view = View::nothing(engine.gate.clone(), now, reason, &why);
             engine.published.publish(Arc::new(view));
             tokio::select! {
                 () = shutdown.cancelled() => return,

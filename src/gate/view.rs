@@ -49,7 +49,7 @@ impl View {
         let since = now.wall;
         let why = ReasonView {
             reason,
-            severity: reason.row().severity,
+            severity: reason.row().severity.max(Severity::Unknown),
             subject: Subject::Cluster,
             observed: observed.to_owned(),
             required: String::from("a judgement on fresh evidence"),
