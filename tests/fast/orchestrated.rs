@@ -69,7 +69,9 @@ impl World {
         let address = loop {
             let line = timeout(Duration::from_secs(60), lines.next_line()).await;
             let line = line.unwrap().unwrap().expect("the gate listens");
-            if let Some((_, address)) = line.split_once("address=") {
+            if line.contains("listening")
+                && let Some((_, address)) = line.split_once("address=")
+            {
                 break address.trim().to_owned();
             }
         };
