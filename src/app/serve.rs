@@ -76,6 +76,8 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         reload: settings.reload_enabled.then(|| Arc::clone(&reload)),
         history: history(app.common.store.clone()),
     };
+    // Before anybody can know that it runs: a signal must never find nobody who listens.
+    let signals = Signals::listen()?;
     let server = Server::bind(&settings.listen, state, server_limits(&settings)).await?;
     for address in server.local_addrs() {
         // Tests and people who asked for port 0 read the address from this line.
@@ -91,7 +93,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
-    wait_for_signals(&reload).await?;
+    signals.wait(&reload).await;
     info!("ending: no new connections, waiters answered");
     readiness.drain();
     stop.cancel();
@@ -144,20 +146,32 @@ fn server_limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Handles SIGHUP until SIGTERM or SIGINT comes.
-async fn wait_for_signals(reload: &Reload) -> Result<()> {
-    let (mut term, mut int, mut hup) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::hangup())?,
-    );
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hup.recv() => {
-                // What became of it is logged by the reload itself.
-                let _ = reload().await;
+/// Signals that are listened for.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Handles SIGHUP until SIGTERM or SIGINT comes.
+    async fn wait(mut self, reload: &Reload) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => {
+                    // What became of it is logged by the reload itself.
+                    let _ = reload().await;
+                }
             }
         }
     }

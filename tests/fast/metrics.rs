@@ -116,7 +116,7 @@ async fn leases_and_holds_are_counted_and_outlive_the_judgement() {
         (Some("0"), Some("1"))
     );
     assert_eq!(value(&before, expires), None);
-    assert_eq!(value(&after, expires), Some("1795001800"));
+    assert_eq!(value(&after, expires), Some("1795001800.0"));
 }
 
 #[tokio::test]
