@@ -113,15 +113,14 @@ fn store(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Writer> {
         age: settings.history.retention,
         entries: settings.history.max_entries,
     };
-    let store: Box<dyn Store> = match &settings.data_dir {
-        Some(folder) => Box::new(SqliteStore::open(folder, keep, Arc::clone(clock))?),
-        None => {
-            warn!(
-                "no data folder: leases, holds and the nodes seen before do NOT survive a restart \
-                 of this process; set data_dir"
-            );
-            Box::new(MemoryStore::default())
-        }
+    let store: Box<dyn Store> = if let Some(folder) = &settings.data_dir {
+        Box::new(SqliteStore::open(folder, keep, Arc::clone(clock))?)
+    } else {
+        warn!(
+            "no data folder: leases, holds and the nodes seen before do NOT survive a restart \
+             of this process; set data_dir"
+        );
+        Box::new(MemoryStore::default())
     };
     Writer::spawn(store).context("failed to start the store")
 }

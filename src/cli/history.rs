@@ -46,6 +46,7 @@ struct Entry {
 
 impl HistoryArgs {
     /// Asks and prints; 0 when there was an answer.
+    #[expect(clippy::result_large_err, reason = "made once per command")]
     pub async fn run(self) -> anyhow::Result<Exit> {
         let client = self.ask.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
@@ -77,6 +78,7 @@ impl HistoryArgs {
     }
 
     /// The history, when the answer is one.
+    #[expect(clippy::result_large_err, reason = "made once per command")]
     fn read(&self, raw: &Raw) -> Result<History, Verdict> {
         if raw.status != 200 {
             // The same words as for a verdict that is none.
@@ -125,7 +127,7 @@ impl Entry {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            line.push_str(&format!(" {name}={value}"));
+            line.extend([" ", name.as_str(), "=", value.as_str()]);
         }
         format!("{}\n", plain(line.trim_end()))
     }

@@ -44,7 +44,7 @@ fn lease(verdict: &Verdict) -> String {
         ("how", body.how.clone()),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!(" {name}={value}"));
+            text.extend([" ", name, "=", value.as_str()]);
         }
     }
     plain(&text)

@@ -79,6 +79,7 @@ impl Default for GateDoc {
 
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and moved twice")]
 pub enum Stored {
     /// Durable, at this revision.
     Written(Revision),

@@ -54,6 +54,10 @@ pub enum Input {
 
 /// What has to be done.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few at a time, and carried out at once"
+)]
 pub enum Effect {
     /// Make this durable, if the stored revision is still the expected one.
     Commit {

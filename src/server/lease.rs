@@ -5,6 +5,7 @@
 //! mere verdict is never a 200 here.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -140,10 +141,12 @@ impl App {
                 let mut said = text::verdict(&verdict, &[]);
                 if let Some(lease) = &lease {
                     let until = rfc3339(lease.expires_at);
-                    said.push_str(&format!(
-                        "lease {} token {} until {until}\n",
+                    // A text in memory takes what is written.
+                    let _ = writeln!(
+                        said,
+                        "lease {} token {} until {until}",
                         lease.id, lease.token
-                    ));
+                    );
                 }
                 Content::text(said)
             }
@@ -198,7 +201,7 @@ impl App {
             Shape::Text => {
                 let mut said = text::verdict(&verdict, &[]);
                 if let (None, Some(mine)) = (&ended, mine) {
-                    said.push_str(&format!("lease {}: {}\n", mine.lease.id, mine.progress));
+                    let _ = writeln!(said, "lease {}: {}", mine.lease.id, mine.progress);
                 }
                 Content::text(said)
             }

@@ -140,7 +140,7 @@ enum Request {
         GateName,
         tokio::sync::oneshot::Sender<Result<(Revision, GateDoc), String>>,
     ),
-    Write(Job),
+    Write(Box<Job>),
     History {
         gate: GateName,
         before: Option<u64>,
@@ -228,7 +228,7 @@ impl Writer {
 
     /// Hands a write over. When the queue is full the write is refused at once.
     pub fn write(&self, job: Job) {
-        if let Err(refused) = self.jobs.try_send(Request::Write(job)) {
+        if let Err(refused) = self.jobs.try_send(Request::Write(Box::new(job))) {
             let (why, request) = match refused {
                 mpsc::error::TrySendError::Full(request) => ("too many writes wait", request),
                 mpsc::error::TrySendError::Closed(request) => ("the store has ended", request),

@@ -155,6 +155,10 @@ fn serve(folder: Option<&Path>) -> Command {
 
 impl Gate {
     /// Starts and waits until it listens.
+    #[expect(
+        clippy::zombie_processes,
+        reason = "the test fails where it is not waited for"
+    )]
     fn start(folder: Option<&Path>) -> Self {
         let mut child = serve(folder).spawn().unwrap();
         let mut rest = BufReader::new(child.stderr.take().unwrap());

@@ -194,7 +194,7 @@ impl Stage<'_> {
         );
         Command::new(program()?)
             .args(["exec", "--node", &node.to_string(), "--owner", owner])
-            .args(["--gate", &format!("http://127.0.0.1:{}", self.gate.port())])
+            .args(["--url", &format!("http://127.0.0.1:{}", self.gate.port())])
             .args(more)
             .args(["--", "sh", "-c", &script])
             .stdin(Stdio::null())
@@ -263,7 +263,7 @@ impl Stage<'_> {
         let node = *brokers(self.cluster).last().context("a broker")?;
         let target = self.cluster.node(node)?;
         let mut seen = Vec::new();
-        let mut exec = self.exec(node, "roll", &["--wait", "5m", "--return-wait", "20s"])?;
+        let mut exec = self.exec(node, "roll", &["--wait", "5m", "--wait-back", "20s"])?;
         self.told_go(node, &mut exec).await?;
         target.stop_and_wait().await?;
         let bad = (String::from("num.io.threads"), String::from("none"));

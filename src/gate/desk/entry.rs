@@ -87,12 +87,12 @@ impl Desk {
                     }
                 }
             }
-            Action::Repair => (self.repair(scene, entry, &standing), true),
+            Action::Repair => (Self::repair(scene, entry, &standing), true),
         }
     }
 
     /// A repair may begin when it makes nothing worse: its nodes count as down already.
-    fn repair(&self, scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> Decision {
+    fn repair(scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> Decision {
         let down = entry.nodes.iter().all(|n| scene.snapshot.down.contains(n));
         let mut findings: Vec<Finding> = standing
             .general

@@ -267,15 +267,12 @@ impl Desk {
         }
         let ended = self.keeper.wanted().ended.iter().rev();
         let mut mine = ended.filter(|e| e.owner.as_ref() == Some(owner) && e.nodes == *nodes);
-        match mine.next().map(|ended| ended.id) {
-            Some(id) => self.wait(now, ticket, Waits::End(id)),
-            None => {
-                let owner = owner.clone();
-                out.push(Effect::Reply(
-                    ticket,
-                    Reply::Refused(Refusal::NotEntered { owner }),
-                ));
-            }
+        if let Some(id) = mine.next().map(|ended| ended.id) {
+            self.wait(now, ticket, Waits::End(id));
+        } else {
+            let owner = owner.clone();
+            let refused = Reply::Refused(Refusal::NotEntered { owner });
+            out.push(Effect::Reply(ticket, refused));
         }
     }
 

@@ -284,14 +284,15 @@ fn a_newer_document_is_refused_and_the_others_are_served() {
 /// last byte, and is read again once it is repaired.
 #[test]
 fn a_damaged_database_is_refused_not_overwritten_and_heals() {
-    let damage: [(&str, fn(&mut Vec<u8>)); 6] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 6] = [
         ("emptied", Vec::clear),
         ("cut", |bytes| bytes.truncate(5000)),
         ("no header", |bytes| bytes[..16].fill(b'x')),
         ("a page of noise", |bytes| bytes[4096..8192].fill(0xa5)),
         ("all zero", |bytes| bytes.fill(0)),
         ("something else", |bytes| {
-            *bytes = b"not a database\n".repeat(500)
+            *bytes = b"not a database\n".repeat(500);
         }),
     ];
     for (name, harm) in damage {

@@ -109,7 +109,7 @@ fn a_process_that_only_looks_back_is_not_back() {
     let before = bed.down(1);
     // The connection is back and the page shows the old start time: the same process.
     let now = bed.scene.now;
-    bed.scene = before.clone();
+    bed.scene = before;
     bed.scene.now = now;
     bed.run(WINDOW + 1);
     assert!(over(&bed.leave("jenkins", &[1])).is_none());

@@ -151,7 +151,9 @@ impl Bed {
         self.revision += 1;
         self.doc = doc.clone();
         for event in events {
-            self.history.entry(event.number).or_insert(event.clone());
+            self.history
+                .entry(event.number)
+                .or_insert_with(|| event.clone());
         }
         Stored::Written(Revision(self.revision))
     }
