@@ -1,5 +1,7 @@
 //! A verdict for people and for programs.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::answer::{Asked, Body, Raw, Reason, Verdict};
@@ -44,7 +46,7 @@ fn lease(verdict: &Verdict) -> String {
         ("how", body.how.clone()),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!(" {name}={value}"));
+            let _ = write!(text, " {name}={value}");
         }
     }
     plain(&text)

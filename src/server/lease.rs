@@ -5,6 +5,7 @@
 //! mere verdict is never a 200 here.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -140,10 +141,8 @@ impl App {
                 let mut said = text::verdict(&verdict, &[]);
                 if let Some(lease) = &lease {
                     let until = rfc3339(lease.expires_at);
-                    said.push_str(&format!(
-                        "lease {} token {} until {until}\n",
-                        lease.id, lease.token
-                    ));
+                    let (id, token) = (lease.id, lease.token);
+                    let _ = writeln!(said, "lease {id} token {token} until {until}");
                 }
                 Content::text(said)
             }
@@ -198,7 +197,7 @@ impl App {
             Shape::Text => {
                 let mut said = text::verdict(&verdict, &[]);
                 if let (None, Some(mine)) = (&ended, mine) {
-                    said.push_str(&format!("lease {}: {}\n", mine.lease.id, mine.progress));
+                    let _ = writeln!(said, "lease {}: {}", mine.lease.id, mine.progress);
                 }
                 Content::text(said)
             }

@@ -202,10 +202,10 @@ impl LeaveBody {
     ) -> Self {
         let id = ended
             .map(|ended| ended.id)
-            .or(lease.map(|view| view.lease.id));
+            .or_else(|| lease.map(|view| view.lease.id));
         let token = ended
             .map(|ended| ended.token)
-            .or(lease.map(|view| view.lease.token));
+            .or_else(|| lease.map(|view| view.lease.token));
         Self {
             head: Head::binding(verdict, now),
             nodes: ids(&verdict.nodes),
