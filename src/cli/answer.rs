@@ -89,7 +89,7 @@ pub struct Reason {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// A consistent answer, and it says this.
-    Says(State, Body),
+    Says(State, Box<Body>),
     /// An answer that contradicts itself or the question. Never open.
     Contradicts(String),
     /// No answer of this gate; why.
@@ -135,7 +135,7 @@ pub fn read(asked: &Asked, raw: &Raw) -> Verdict {
         };
     };
     match consistent(asked, raw, header) {
-        Ok(body) => Verdict::Says(body.state, body),
+        Ok(body) => Verdict::Says(body.state, Box::new(body)),
         Err(what) => Verdict::Contradicts(what),
     }
 }

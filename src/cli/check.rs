@@ -112,7 +112,7 @@ fn spoken(asked: &Asked, seen: &OneShot) -> Result<(Verdict, Raw)> {
     );
     let body = serde_json::to_vec(&body).context("failed to write the verdict")?;
     let read = serde_json::from_slice(&body).context("failed to read the verdict back")?;
-    let verdict = Verdict::Says(seen.decision.state, read);
+    let verdict = Verdict::Says(seen.decision.state, Box::new(read));
     let raw = Raw {
         body,
         ..Raw::default()

@@ -64,7 +64,7 @@ impl PlanArgs {
         match read {
             Ok(plan) => {
                 let body = plan.body();
-                let exit = Verdict::Says(body.state, body).exit();
+                let exit = Verdict::Says(body.state, Box::new(body)).exit();
                 match raw {
                     Ok(raw) if self.ask.json => {
                         data(&format!("{}\n", String::from_utf8_lossy(&raw.body)))?;
