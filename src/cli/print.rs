@@ -1,7 +1,5 @@
 //! A verdict for people and for programs.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use super::answer::{Asked, Body, Raw, Reason, Verdict};

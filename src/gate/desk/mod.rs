@@ -266,7 +266,9 @@ impl Desk {
             return;
         }
         let ended = self.keeper.wanted().ended.iter().rev();
-        let mut mine = ended.filter(|e| e.owner.as_ref() == Some(owner) && e.nodes == *nodes);
+        // A repair may have taken over more nodes than it asked for.
+        let mut mine =
+            ended.filter(|e| e.owner.as_ref() == Some(owner) && nodes.is_subset(&e.nodes));
         if let Some(id) = mine.next().map(|ended| ended.id) {
             self.wait(now, ticket, Waits::End(id));
         } else {

@@ -281,6 +281,22 @@ fn a_gate_never_blocks_its_own_cure() {
 }
 
 #[test]
+fn a_repair_of_a_part_takes_the_whole_lease_over_and_is_left_by_the_part() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1, 101]).unwrap();
+    let before = bed.down(1);
+    bed.run(3);
+    let repair = bed.repair("ann", &[1]).unwrap();
+    assert_eq!(repair.nodes, set(&[1, 101]));
+    bed.up(1, before);
+    bed.run(WINDOW + 2);
+    bed.leave("ann", &[1]);
+    bed.run(WINDOW + 2);
+    assert!(over(&bed.leave("ann", &[1])).is_some());
+    assert!(over(&bed.leave("ann", &[1])).is_some(), "asked again");
+}
+
+#[test]
 fn a_repair_that_would_make_it_worse_is_refused() {
     let mut bed = Bed::new();
     bed.enter("jenkins", &[1]).unwrap();
