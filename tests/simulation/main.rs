@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use lab::simulate::figures::Figures;
-use lab::simulate::plan::{Kind, Plan};
+use lab::simulate::plan::{Kind, Plan, Slant};
 use lab::simulate::regression::Regression;
 use lab::simulate::{Depth, Order, Outcome, Sabotage, run, trial};
 use upgrade_gate::evidence::policy::Mode;
@@ -26,6 +26,8 @@ const CAUGHT: usize = 20;
 /// as well, by so many.
 const DRIVEN_SABOTAGES: [Sabotage; 2] = [Sabotage::NoExpiry, Sabotage::IdentityUnchecked];
 const CAUGHT_DRIVEN: usize = 5;
+/// Trials of leases.
+const LEASES: u64 = 100;
 /// Trials with the real collectors.
 const DRIVEN: u64 = 60;
 
@@ -81,6 +83,35 @@ fn the_machine_never_lies() {
 #[test]
 fn the_gate_with_its_drivers_never_lies() {
     no_lies(Depth::Drivers, number("SIM_DRIVEN", DRIVEN));
+}
+
+/// Two orchestrators, owners that die, a gate that is restarted, and a store of many moods.
+#[test]
+fn leases_are_never_false_doubled_or_lost() {
+    let first = number("SIM_SEED", 1);
+    let outcomes = run(
+        first..first + number("SIM_LEASES", LEASES),
+        |seed| {
+            let mut order = Order::new(seed, Depth::Machine);
+            let kind = Some(Kind::Leases);
+            order.plan = Plan::slanted(
+                seed,
+                Slant {
+                    kind,
+                    ..Slant::default()
+                },
+            );
+            order
+        },
+        |_| false,
+    );
+    let figures = Figures::of(&outcomes);
+    println!("{figures}");
+    let wrong = outcomes.iter().filter(|outcome| outcome.went_wrong());
+    let wrong: Vec<_> = wrong.map(Outcome::evidence).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let told = figures.grants.map_or(0, |grants| grants.go);
+    assert!(told >= 2 * LEASES, "only {told} times go");
 }
 
 /// Two ways to drive the gate see the same world: what they say differs only for as long as
@@ -160,14 +191,14 @@ fn sabotages_are_caught() {
 
 /// Whether so many of the trials made for it catch it; stops as soon as they do.
 fn is_caught(sabotage: Sabotage, depth: Depth, by: usize) -> bool {
-    let count = |outcomes: &[Outcome]| outcomes.iter().filter(|o| !o.lies.is_empty()).count();
+    let count = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.went_wrong()).count();
     let began = Instant::now();
     let outcomes = run(
         1..1 + number("SIM_TRIALS", TRIALS),
         |seed| Order::broken(seed, depth, sabotage),
         |outcomes| count(outcomes) >= by,
     );
-    let first = outcomes.iter().find(|o| !o.lies.is_empty());
+    let first = outcomes.iter().find(|o| o.went_wrong());
     println!(
         "{sabotage:?}, {depth:?}: caught by {} of {} in {:.1?}\n{}",
         count(&outcomes),

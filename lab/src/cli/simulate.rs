@@ -205,14 +205,11 @@ impl Args {
         let began = Instant::now();
         let seeds = self.seed..self.seed.saturating_add(self.trials);
         let stop_early = self.shrink.is_some();
-        let lied = |outcomes: &[Outcome]| {
-            stop_early && outcomes.iter().any(|outcome| !outcome.lies.is_empty())
-        };
+        let lied = |outcomes: &[Outcome]| stop_early && outcomes.iter().any(Outcome::went_wrong);
         let outcomes = run(seeds, |seed| self.order(seed), lied);
         let figures = Figures::of(&outcomes);
         println!("{figures}took {:.0?}", began.elapsed());
-        let bad = |o: &&Outcome| !o.lies.is_empty() || !o.grants.are_sound();
-        let lying = outcomes.iter().find(bad);
+        let lying = outcomes.iter().find(|outcome| outcome.went_wrong());
         if let Some(outcome) = lying {
             println!("{}", outcome.evidence());
             if let Some(path) = &self.shrink {

@@ -123,6 +123,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether it said something false: an open, or a go.
+    pub fn went_wrong(&self) -> bool {
+        !self.lies.is_empty() || !self.grants.are_sound()
+    }
+
     /// What was done last before the first lie.
     pub fn evidence(&self) -> String {
         use std::fmt::Write as _;
