@@ -46,7 +46,6 @@ struct Entry {
 
 impl HistoryArgs {
     /// Asks and prints; 0 when there was an answer.
-    #[expect(clippy::result_large_err, reason = "made once per command")]
     pub async fn run(self) -> anyhow::Result<Exit> {
         let client = self.ask.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
@@ -78,7 +77,6 @@ impl HistoryArgs {
     }
 
     /// The history, when the answer is one.
-    #[expect(clippy::result_large_err, reason = "made once per command")]
     fn read(&self, raw: &Raw) -> Result<History, Verdict> {
         if raw.status != 200 {
             // The same words as for a verdict that is none.

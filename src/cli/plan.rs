@@ -83,7 +83,6 @@ impl PlanArgs {
     }
 
     /// The plan, when the answer is one and does not contradict itself.
-    #[expect(clippy::result_large_err, reason = "made once per command")]
     fn read(&self, raw: &Raw) -> Result<Plan, Verdict> {
         let contradicts = |what: &str| Verdict::Contradicts(String::from(what));
         if raw.status != 200 {

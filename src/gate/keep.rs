@@ -3,7 +3,7 @@
 //!
 //! What restricts is in force as soon as it is wanted; what permits only once the store no longer
 //! has the restriction (law 5). Both follow from one rule: a restriction is in force while *any*
-//! document that may stand has it, [`Keeper::standing`].
+//! document that may stand has it (`Keeper::standing`).
 
 use std::time::Duration;
 
