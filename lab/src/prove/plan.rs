@@ -114,7 +114,14 @@ pub async fn run() -> Result<()> {
 
 impl<'a> Table<'a> {
     async fn of(cluster: &'a Cluster, name: &'static str, rows: &'a mut Vec<Row>) -> Result<Self> {
-        let gate = start(cluster, &config(cluster)).await?;
+        let mut settings = config(cluster);
+        // Combined nodes answer at their brokers' listeners.
+        if matches!(cluster.spec().layout, Layout::KraftCombined { .. })
+            && let Some(kafka) = settings["gates"]["default"]["kafka"].as_object_mut()
+        {
+            kafka.remove("controllers");
+        }
+        let gate = start(cluster, &settings).await?;
         Ok(Self {
             cluster,
             gate,
