@@ -15,6 +15,7 @@ const MADE: &[&str] = &[
     "bench-metadata",
     "kill",
     "kill-zookeeper",
+    "plan",
     "restart",
     "roll",
     "simulate",
