@@ -13,6 +13,7 @@ const MADE: &[&str] = &[
     "bench-check",
     "bench-jmx",
     "bench-metadata",
+    "curve",
     "kill",
     "kill-zookeeper",
     "plan",
