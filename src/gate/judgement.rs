@@ -80,10 +80,7 @@ impl Course {
         standing: &Standing,
     ) -> Judgement {
         let window = self.window(snapshot, &evaluation);
-        let mut general = build::general_findings(&evaluation);
-        let healthy = build::healthy(&evaluation);
-        let explained = build::explained(&general);
-        general.extend(self.own_findings(snapshot, &window, healthy, explained));
+        let mut general = self.general(snapshot, &evaluation, &window);
         general.extend(standing.general.iter().cloned());
         for (node, finding) in &standing.of_nodes {
             evaluation.speak_against(*node, finding);
@@ -93,6 +90,20 @@ impl Course {
             general,
             window,
         }
+    }
+
+    /// What speaks for and against every node, leases and holds aside.
+    pub(super) fn general(
+        &self,
+        snapshot: &Snapshot<'_>,
+        evaluation: &Evaluation,
+        window: &WindowView,
+    ) -> Vec<Finding> {
+        let mut general = build::general_findings(evaluation);
+        let healthy = build::healthy(evaluation);
+        let explained = build::explained(&general);
+        general.extend(self.own_findings(snapshot, window, healthy, explained));
+        general
     }
 
     /// What judging itself has to say, beside the checks.

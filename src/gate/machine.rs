@@ -232,6 +232,7 @@ impl Machine {
             seen: &self.seen,
             course: &self.course,
             snapshot: &snapshot,
+            evaluation: &evaluation,
             healthy: build::healthy(&evaluation),
             window: &self.course.window(&snapshot, &evaluation),
         };

@@ -242,15 +242,11 @@ impl Desk {
 }
 
 /// What speaks against everybody beside leases and holds.
-pub(super) fn own_general(scene: &Scene<'_, '_>) -> Vec<Finding> {
-    let evaluation = crate::checks::table::evaluate(scene.snapshot, scene.snapshot);
-    let judged = scene
-        .course
-        .conclude(scene.snapshot, evaluation, &Standing::default());
-    let general = judged.general.into_iter();
-    general
-        .filter(|finding| finding.severity != Severity::Warn)
-        .collect()
+pub(super) fn own_general(scene: &Scene<'_, '_>) -> impl Iterator<Item = Finding> {
+    let course = scene.course;
+    let general = course.general(scene.snapshot, scene.evaluation, scene.window);
+    let general = general.into_iter();
+    general.filter(|finding| finding.severity != Severity::Warn)
 }
 
 /// Start times of these nodes, as far as their pages tell.

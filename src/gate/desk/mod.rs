@@ -2,46 +2,38 @@
 //!
 //! - [`entry`]: who may stop which nodes;
 //! - [`proof`]: which nodes went, and which are proven back;
+//! - [`standing`]: what leases and holds say to a judgement;
 //! - [`changes`]: renewing, breaking, holding, retiring.
 
 mod changes;
 mod entry;
 mod proof;
+mod standing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use self::proof::{Measured, Wait, Watch};
+use self::proof::{Measured, Watch};
+pub(super) use self::standing::Standing;
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
 use super::judgement::Course;
 use super::keep::{CommitId, Keeper};
 use super::lease::{Hold, Lease, LeaseId, Owner, Stage};
 use super::machine::Effect;
-use super::parts::{LeaseView, WindowView};
+use super::parts::WindowView;
 use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
 use super::seen::Seen;
-use crate::checks::finding::{Finding, Subject};
-use crate::checks::reason::{Reason, Severity};
+use crate::checks::reason::Severity;
+use crate::checks::table::Evaluation;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Snapshot;
-use crate::time::{Human, Mono, Now};
+use crate::time::{Mono, Now};
 
 /// How long a request waits for new evidence, and then for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What leases and holds say to a judgement.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
-    /// Nodes that count as down because somebody may have stopped them.
-    pub(super) granted: BTreeSet<NodeId>,
-    /// What speaks against every node.
-    pub(super) general: Vec<Finding>,
-    /// What speaks against one node.
-    pub(super) of_nodes: Vec<(NodeId, Finding)>,
-}
 
 /// What the desk needs of this moment's judgement, leases aside.
 pub(super) struct Scene<'a, 's> {
@@ -49,6 +41,7 @@ pub(super) struct Scene<'a, 's> {
     pub(super) seen: &'a Seen,
     pub(super) course: &'a Course,
     pub(super) snapshot: &'a Snapshot<'s>,
+    pub(super) evaluation: &'a Evaluation,
     /// Whether every check is proven, leases aside.
     pub(super) healthy: bool,
     pub(super) window: &'a WindowView,
@@ -124,108 +117,6 @@ impl Desk {
             leases.entry(lease.id).or_insert(lease);
         }
         leases
-    }
-
-    /// Every slot that is taken, as it is shown.
-    pub(super) fn show_leases(&self, now: Now) -> Vec<LeaseView> {
-        let show = |lease: &Lease| {
-            let measured = self.measured.get(&lease.id);
-            LeaseView {
-                lease: lease.clone(),
-                progress: measured.map(ToString::to_string).unwrap_or_default(),
-                unchanged_for: measured.map_or(Duration::ZERO, |measured| {
-                    now.mono.since(measured.unchanged_since)
-                }),
-                usually: measured.and_then(|measured| measured.usual),
-            }
-        };
-        self.leases().into_values().map(show).collect()
-    }
-
-    /// The gate's own hold that is in force.
-    pub(super) fn hold(&self, now: Now) -> Option<&Hold> {
-        let holds = self.keeper.standing().filter_map(|doc| doc.hold.as_ref());
-        let mut holds = holds.filter(|hold| hold.is_on(now.wall));
-        holds.next()
-    }
-
-    /// Nodes that are held, once each.
-    pub(super) fn node_holds(&self, now: Now) -> BTreeMap<NodeId, &Hold> {
-        let mut held = BTreeMap::new();
-        let holds = self.keeper.standing().flat_map(|doc| &doc.node_holds);
-        for (node, hold) in holds.filter(|(_, hold)| hold.is_on(now.wall)) {
-            held.entry(*node).or_insert(hold);
-        }
-        held
-    }
-
-    /// What leases and holds say, those in `but` aside.
-    pub(super) fn standing(&self, now: Now, but: &BTreeSet<LeaseId>) -> Standing {
-        let mut standing = Standing::default();
-        for lease in self.leases().values().filter(|l| !but.contains(&l.id)) {
-            standing.granted.extend(&lease.nodes);
-            standing.general.push(self.slot_taken(lease, now));
-            standing.general.extend(self.trouble_of(lease, now));
-        }
-        if let Some(hold) = self.hold(now) {
-            let finding = held(Reason::Hold, Subject::Cluster, hold);
-            standing.general.push(finding);
-        }
-        for (node, hold) in self.node_holds(now) {
-            let finding = held(Reason::NodeHold, Subject::Node(node), hold);
-            standing.of_nodes.push((node, finding));
-        }
-        standing.general.extend(self.store_trouble());
-        standing
-    }
-
-    fn store_trouble(&self) -> Option<Finding> {
-        let why = self.keeper.trouble()?;
-        Some(Finding::new(
-            Reason::StoreUnavailable,
-            Subject::Cluster,
-            why,
-            "a store that keeps what it is given",
-        ))
-    }
-
-    /// What is worth knowing of a return that does not come about.
-    fn trouble_of(&self, lease: &Lease, now: Now) -> Option<Finding> {
-        let measured = self.measured.get(&lease.id)?;
-        if let Wait::Registration(node) = measured.wait {
-            return Some(Finding::new(
-                Reason::RegistrationStalled,
-                Subject::Node(node),
-                "it runs and is not registered yet",
-                "registered, once its session before has ended",
-            ));
-        }
-        let stuck = measured.stuck(now.mono)?;
-        Some(Finding::new(
-            Reason::NoProgress,
-            subject(&lease.nodes),
-            format!("{measured}, for {}", Human(stuck)),
-            "some progress every ten minutes",
-        ))
-    }
-
-    fn slot_taken(&self, lease: &Lease, now: Now) -> Finding {
-        let since = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
-        let since = Duration::from_nanos(since.unwrap_or(0));
-        let progress = self.measured.get(&lease.id);
-        let progress = progress.map_or_else(String::new, |measured| format!(", {measured}"));
-        let finding = Finding::new(
-            Reason::SlotTaken,
-            subject(&lease.nodes),
-            format!(
-                "taken by {} {} ago ({}{progress})",
-                lease.owner_name(),
-                Human(since),
-                lease.stage.as_str()
-            ),
-            "no node out that is not proven back",
-        );
-        finding.of_many(lease.nodes.iter().map(|node| format!("node {node}")))
     }
 
     /// Takes in a request for a lease.
@@ -494,21 +385,4 @@ impl Desk {
 enum Next {
     Answer(Reply),
     Wait(Waits),
-}
-
-/// What a set of nodes is called: the node, where it is one.
-fn subject(nodes: &BTreeSet<NodeId>) -> Subject {
-    match (nodes.first(), nodes.len()) {
-        (Some(node), 1) => Subject::Node(*node),
-        (Some(_) | None, _) => Subject::Cluster,
-    }
-}
-
-fn held(reason: Reason, subject: Subject, hold: &Hold) -> Finding {
-    Finding::new(
-        reason,
-        subject,
-        format!("held by {}: {}", hold.author, hold.reason),
-        "no hold",
-    )
 }
