@@ -23,7 +23,8 @@
 //! judgement, read by [`server`] (HTTP), [`metrics`] and nobody else's rules.
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
-//! of keys. [`cli`] is the command line, [`telemetry`] the log, [`app`] puts the parts together.
+//! of keys. [`files`] reads certificates, keys and secrets. [`cli`] is the command line, [`telemetry`]
+//! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
 //! Facts flow one way: `kafka`, `jmx` -> `collect` -> `engine` (`evidence`, `checks`, `gate`) ->
@@ -37,6 +38,7 @@ pub mod collect;
 pub mod config;
 pub mod engine;
 pub mod evidence;
+pub mod files;
 pub mod gate;
 pub mod jmx;
 pub mod kafka;
