@@ -1,6 +1,6 @@
 //! `plan`: may each node go now, and which order is good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
@@ -33,6 +33,8 @@ struct Plan {
     reasons: Vec<Reason>,
     nodes: Vec<Node>,
     #[serde(default)]
+    hosts: BTreeMap<String, Host>,
+    #[serde(default)]
     order_because: String,
     #[serde(default)]
     risks: Vec<Reason>,
@@ -47,6 +49,14 @@ struct Node {
     role: String,
     #[serde(default)]
     release: String,
+    #[serde(default)]
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Host {
+    nodes: Vec<i32>,
+    may_stop: State,
     #[serde(default)]
     reasons: Vec<Reason>,
 }
@@ -123,18 +133,24 @@ impl Plan {
     fn print(&self) -> anyhow::Result<()> {
         let mut table = format!("{}\n", self.state);
         for node in &self.nodes {
-            let codes: Vec<_> = node
-                .reasons
-                .iter()
-                .map(|reason| reason.code.as_str())
-                .collect();
             let line = format!(
                 "{:>6} {:<10} {:<8} {:<8} {}",
                 node.id,
                 node.role,
                 node.release,
                 node.may_stop.as_str(),
-                codes.join(", ")
+                codes(&node.reasons)
+            );
+            table.push_str(plain(&line).trim_end());
+            table.push('\n');
+        }
+        for (name, host) in &self.hosts {
+            let nodes: Vec<_> = host.nodes.iter().map(ToString::to_string).collect();
+            let line = format!(
+                "host {name} [{}] {} {}",
+                nodes.join(", "),
+                host.may_stop.as_str(),
+                codes(&host.reasons)
             );
             table.push_str(plain(&line).trim_end());
             table.push('\n');
@@ -149,4 +165,10 @@ impl Plan {
         print::reasons(&risks);
         Ok(())
     }
+}
+
+/// The codes of these reasons, in one line.
+fn codes(reasons: &[Reason]) -> String {
+    let codes: Vec<_> = reasons.iter().map(|reason| reason.code.as_str()).collect();
+    codes.join(", ")
 }

@@ -95,6 +95,7 @@ async fn live(
     identity: Identity,
 ) -> SourceFailure {
     let every = row(FactKind::Link).interval;
+    let mut moved = std::pin::pin!(shared.moved(node, connection.address()));
     loop {
         let asked = shared.now();
         let question = connection.link(identity.clone(), row(FactKind::Link).deadline);
@@ -116,6 +117,7 @@ async fn live(
         tokio::select! {
             biased;
             failure = connection.closed() => return failure,
+            failure = moved.as_mut() => return failure,
             () = shared.pause(left) => {}
         }
     }
@@ -128,14 +130,11 @@ pub async fn bulk(shared: Arc<Shared>, node: NodeId) {
     loop {
         epoch += 1;
         if let Opened::Connected(connection, _) = open(&shared, node).await {
-            let broker = shared.is_broker(node);
-            if broker {
-                shared.set_connection(node, Some(Arc::clone(&connection)));
-            }
             let failure = tokio::select! {
                 biased;
                 failure = connection.closed() => failure,
-                failure = own_facts(&shared, node, epoch, &connection, broker) => failure,
+                failure = shared.moved(node, connection.address()) => failure,
+                failure = own_facts(&shared, node, epoch, &connection) => failure,
             };
             shared.set_connection(node, None);
             info!(%node, %failure, "the bulk connection ended");
@@ -149,14 +148,19 @@ async fn own_facts(
     shared: &Shared,
     node: NodeId,
     epoch: u64,
-    connection: &Connection,
-    broker: bool,
+    connection: &Arc<Connection>,
 ) -> SourceFailure {
+    let mut registered = false;
     let mut configs = Due::now(FactKind::NodeConfigs, shared.now());
     let mut dirs = Due::now(FactKind::LogDirs, shared.now());
     let mut hosted = None;
     let mut everything = shared.wants.everything();
     loop {
+        let broker = shared.is_broker(node);
+        if broker && !registered {
+            shared.set_connection(node, Some(Arc::clone(connection)));
+            registered = true;
+        }
         if matches!(everything.has_changed(), Ok(true)) {
             everything.mark_unchanged();
             configs.hurry(shared.now());

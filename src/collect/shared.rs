@@ -16,7 +16,7 @@ use crate::evidence::facts::Facts;
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::policy::Mode;
-use crate::evidence::report::{FactKind, Report, SourceFailure, SourceId};
+use crate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
 use crate::jmx::scrape::Scraper;
 use crate::jmx::template::Template;
 use crate::kafka::{Address, AddressMap, Connection, ConnectionSettings, Connections, Dial};
@@ -152,6 +152,21 @@ impl Shared {
         let roster = self.roster.borrow();
         let advertised = roster.nodes.get(&node)?.address()?;
         Some(self.settings.address_map.reach(Some(node), advertised))
+    }
+
+    /// Resolves when the node is to be reached elsewhere than at `from`: a node that was asked as a
+    /// controller has turned out to be a broker as well, or advertises another address.
+    pub async fn moved(&self, node: NodeId, from: &Address) -> SourceFailure {
+        let mut roster = self.roster.subscribe();
+        loop {
+            if let Some(to) = self.address_of(node).filter(|to| to != from) {
+                let why = format!("connection to {from}: closed by us, node {node} is at {to} now");
+                return SourceFailure::new(FailureClass::Closed, why);
+            }
+            if roster.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Whether the node is known as a broker.

@@ -115,6 +115,7 @@ impl Builder<'_> {
             structural: self.get::<Weight>("policy.structural")?,
             degraded: self.get::<Weight>("policy.degraded")?,
             leadership_quiet: self.get("policy.leadership_quiet")?,
+            slots: usize::try_from(self.get::<u64>("policy.slots")?).ok()?,
             groups: self.list::<GroupId>("policy.groups"),
         };
         Some(GateSettings {

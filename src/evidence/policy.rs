@@ -86,6 +86,9 @@ pub struct Policy {
     pub degraded: Weight,
     /// How long after a change of leadership the gate stays closed.
     pub leadership_quiet: Duration,
+    /// How many leases may stand at one time. More than one only where their nodes hold no
+    /// partition together.
+    pub slots: usize,
     /// Consumer groups that are watched.
     pub groups: Vec<GroupId>,
 }
@@ -102,6 +105,7 @@ impl Default for Policy {
             structural: Weight::Warn,
             degraded: Weight::Block,
             leadership_quiet: Duration::from_secs(6),
+            slots: 1,
             groups: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::build;
-use super::desk::{Desk, Scene, Standing};
+use super::desk::{Aside, Desk, Scene, Standing};
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::{Event, What};
 use super::judgement::Course;
@@ -212,7 +212,7 @@ impl Machine {
     fn judge(&mut self, now: Now, change: Option<(Ticket, Change)>, out: &mut Vec<Effect>) {
         self.seen.generation = self.seen.generation.saturating_add(1);
         let snapshot = self.seen.snapshot(now, &BTreeSet::new());
-        let standing = self.desk.standing(now, &BTreeSet::new());
+        let standing = self.desk.standing(now, &Aside::default());
         let mut evaluation = with_leases(&self.seen, &snapshot, &standing, |with| {
             evaluate(&snapshot, with)
         });
@@ -241,7 +241,7 @@ impl Machine {
         }
         self.desk.work(&scene, out);
 
-        let stands = self.desk.standing(now, &BTreeSet::new());
+        let stands = self.desk.standing(now, &Aside::default());
         if stands.granted != standing.granted {
             with_leases(&self.seen, &snapshot, &stands, |with| {
                 evaluation.reconsider(with);
@@ -306,7 +306,7 @@ impl Machine {
         if waiting.is_empty() {
             return;
         }
-        let standing = self.desk.standing(now, &BTreeSet::new());
+        let standing = self.desk.standing(now, &Aside::default());
         for item in waiting {
             let (answered, enough) = self
                 .course

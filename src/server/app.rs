@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::prefer;
-use super::body::{CheckBody, GateBody, GatesBody, HistoryBody, PlanBody};
+use super::body::{CheckBody, GateBody, GatesBody, HistoryBody};
 use super::check::Rendered;
 use super::lease::may_change;
 use super::problem::Problem;
@@ -169,10 +169,7 @@ impl App {
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
                 let gate = self.gate(&name)?;
-                let view = gate.published().load();
-                let answer = view.at(now.mono);
-                let content = Content::json(&PlanBody::new(answer, gate.hosts(), now));
-                ok(content.with_verdict(&Verdict::of_view(answer)))
+                ok(self.plan(&gate, now).await)
             }
             Route::History(name, query) => {
                 self.gate(&name)?;

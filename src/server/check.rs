@@ -115,7 +115,7 @@ impl App {
     }
 
     /// One look: at the view, or through the engine where the view does not answer the question.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         gate: &GateHandle,
         query: &CheckQuery,

@@ -8,7 +8,7 @@
 //!
 //! - [`route`] and [`query`]: what is asked, purely;
 //! - [`body`], [`problem`]: what is answered;
-//! - `check`, `lease`: verdict by status, leases; `turns`: one at a time;
+//! - `check`, `plan`, `lease`: verdict by status, what each node may do, leases; `turns`: one at a time;
 //! - `page`, `text`: the verdict for people, as plain text;
 //! - [`readiness`]: whether there is anything to ask yet.
 
@@ -20,6 +20,7 @@ mod lease;
 pub mod lease_query;
 mod listen;
 mod page;
+mod plan;
 pub mod problem;
 pub mod query;
 pub mod readiness;

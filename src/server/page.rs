@@ -2,6 +2,7 @@
 //! what to do, and whether the next node may go. State is said in words, never by colour alone;
 //! there is no script.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use super::body::{GateBody, HoldBody, LeaseBody, NodeBody, PlanBody, ReasonBody, SlotsBody};
 use crate::checks::reason::{Clears, Severity};
 use crate::clock::rfc3339;
-use crate::engine::handle::Hosts;
 use crate::gate::state::State;
 use crate::gate::view::View;
 use crate::time::{Human, Now};
@@ -68,7 +68,7 @@ fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
     let answer = view.at(now.mono);
     let gate = GateBody::new(answer, now);
     // The page names nodes, not machines.
-    let plan = PlanBody::new(answer, &Hosts::new(), now);
+    let plan = PlanBody::new(answer, BTreeMap::new(), now);
     let name = Escaped(&gate.head.gate);
     write!(
         page,

@@ -397,10 +397,12 @@ async fn a_machine_stands_for_its_nodes() {
     .await;
     assert!(matches!(command, Command::Decide(question) if question.nodes == pair));
     assert_eq!(got.json()["nodes"], json!([1, 101]));
-    assert_eq!(
-        served.get(&format!("{GATE}/plan")).await.json()["hosts"],
-        json!({"rack1-a": [1, 101]})
-    );
+    let (command, got) = answered(&mut served, "GET", "plan", verdict(State::Closed)).await;
+    assert!(matches!(command, Command::Decide(question) if question.nodes == pair));
+    let host = &got.json()["hosts"]["rack1-a"];
+    assert_eq!(host["nodes"], json!([1, 101]));
+    assert_eq!(host["may_stop"], "closed");
+    assert_eq!(got.header("upgrade-gate-state"), Some("open"));
     let typo = served.get(&format!("{GATE}/check?host=rack1-b")).await;
     assert_eq!(typo.status, 400);
     assert!(typo.text().contains("rack1-a"));

@@ -58,14 +58,15 @@ impl Desk {
         }
     }
 
-    /// The verdict on a request, `but` aside, and whether all the evidence it needs is there.
+    /// The verdict on a request, `own` leases aside, and whether all the evidence it needs is there.
     fn decide(
         &self,
         scene: &Scene<'_, '_>,
         entry: &Entry,
-        but: &BTreeSet<LeaseId>,
+        own: &BTreeSet<LeaseId>,
     ) -> (Decision, bool) {
-        let mut standing = self.standing(scene.now, but);
+        let aside = self.aside(scene.snapshot, &entry.nodes, own.clone());
+        let mut standing = self.standing(scene.now, &aside);
         for finding in &mut standing.general {
             // A warning for everybody else; nobody is told "go" who could be forgotten.
             if finding.reason == Reason::StoreUnavailable {

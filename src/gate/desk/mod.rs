@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::proof::{Measured, Watch};
-pub(super) use self::standing::Standing;
+pub(super) use self::standing::{Aside, Standing};
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
 use super::judgement::Course;
@@ -327,7 +327,7 @@ impl Desk {
         if !self.keeper.wanted().leases.contains_key(&id) && !over {
             return Next::Wait(Waits::End(id));
         }
-        let standing = self.standing(scene.now, &BTreeSet::new());
+        let standing = self.standing(scene.now, &Aside::default());
         let mut findings: Vec<_> = standing
             .general
             .into_iter()

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::Desk;
 use super::proof::Wait;
+use crate::checks::apart::are_apart;
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::Reason;
 use crate::evidence::ids::NodeId;
-use crate::gate::lease::{Hold, Lease, LeaseId};
+use crate::evidence::snapshot::Snapshot;
+use crate::gate::lease::{Hold, Lease, LeaseId, Stage};
 use crate::gate::parts::LeaseView;
 use crate::time::{Human, Now};
 
@@ -21,6 +23,15 @@ pub(in crate::gate) struct Standing {
     pub(in crate::gate) general: Vec<Finding>,
     /// What speaks against one node.
     pub(in crate::gate) of_nodes: Vec<(NodeId, Finding)>,
+}
+
+/// Leases that do not speak against a request.
+#[derive(Clone, Debug, Default)]
+pub(in crate::gate) struct Aside {
+    /// The request's own, or taken over by it: its nodes do not count as down either.
+    pub(in crate::gate) own: BTreeSet<LeaseId>,
+    /// Those beside which there is another slot. Their nodes count as down all the same.
+    pub(in crate::gate) beside: BTreeSet<LeaseId>,
 }
 
 impl Desk {
@@ -57,12 +68,42 @@ impl Desk {
         held
     }
 
-    /// What leases and holds say, those in `but` aside.
-    pub(in crate::gate) fn standing(&self, now: Now, but: &BTreeSet<LeaseId>) -> Standing {
+    /// Which leases leave room for these nodes, `own` aside: there are more slots than leases, and
+    /// what they hold together is proven to be nothing.
+    pub(super) fn aside(
+        &self,
+        snapshot: &Snapshot<'_>,
+        nodes: &BTreeSet<NodeId>,
+        own: BTreeSet<LeaseId>,
+    ) -> Aside {
+        let others = self.leases().into_values();
+        let others: Vec<&Lease> = others.filter(|lease| !own.contains(&lease.id)).collect();
+        let room = others.len() < snapshot.policy.slots;
+        let beside = others.into_iter().filter(|lease| match lease.stage {
+            Stage::Held | Stage::Leaving | Stage::Expired => {
+                room && are_apart(snapshot, &lease.nodes, nodes)
+            }
+            // Nobody planned this one.
+            Stage::Unannounced => false,
+        });
+        Aside {
+            beside: beside.map(|lease| lease.id).collect(),
+            own,
+        }
+    }
+
+    /// What leases and holds say, those that are aside excepted.
+    pub(in crate::gate) fn standing(&self, now: Now, aside: &Aside) -> Standing {
         let mut standing = Standing::default();
-        for lease in self.leases().values().filter(|l| !but.contains(&l.id)) {
+        for lease in self
+            .leases()
+            .values()
+            .filter(|l| !aside.own.contains(&l.id))
+        {
             standing.granted.extend(&lease.nodes);
-            standing.general.push(self.slot_taken(lease, now));
+            if !aside.beside.contains(&lease.id) {
+                standing.general.push(self.slot_taken(lease, now));
+            }
             standing.general.extend(self.trouble_of(lease, now));
         }
         if let Some(hold) = self.hold(now) {

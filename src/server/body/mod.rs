@@ -22,7 +22,7 @@ use crate::time::{Now, Timestamp};
 pub use gate::{CheckRowBody, ClusterBody, FactsBody, GateBody, GroupBody, SourceBody, WindowBody};
 pub use history::{EntryBody, HistoryBody};
 pub use lease::{ChangedBody, EnterBody, HoldBody, LeaseBody, LeasesBody, LeaveBody, SlotsBody};
-pub use plan::{NodeBody, PlanBody};
+pub use plan::{HostBody, NodeBody, PlanBody};
 pub use verdict::{CheckBody, GatesBody, Head, ReasonBody};
 
 /// Seconds with milliseconds.

@@ -10,7 +10,6 @@ use super::lease::SlotsBody;
 use super::state_schema;
 use super::verdict::{Head, ReasonBody, explain};
 use crate::checks::reason::Reason;
-use crate::engine::handle::Hosts;
 use crate::gate::parts::NodeView;
 use crate::gate::state::State;
 use crate::gate::view::Answer;
@@ -31,11 +30,34 @@ pub struct PlanBody {
     pub nodes: Vec<NodeBody>,
     /// Risks that exist with every node up and every ISR full.
     pub risks: Vec<ReasonBody>,
-    /// Machines and the nodes on each, as the configuration names them.
-    pub hosts: BTreeMap<String, Vec<i32>>,
+    /// Machines, as the configuration names them: may all nodes of one stop together?
+    pub hosts: BTreeMap<String, HostBody>,
     /// Slots that are taken, and holds.
     #[serde(flatten)]
     pub slots: SlotsBody,
+}
+
+/// One machine.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HostBody {
+    /// The nodes on it.
+    pub nodes: Vec<i32>,
+    /// The verdict on "all of them stop now".
+    #[schemars(schema_with = "state_schema")]
+    pub may_stop: State,
+    /// What speaks against stopping this machine in particular; the rest is in the verdict's reasons.
+    pub reasons: Vec<ReasonBody>,
+}
+
+impl HostBody {
+    pub(in crate::server) fn new(verdict: &Verdict, now: Now) -> Self {
+        Self {
+            nodes: verdict.nodes.iter().map(|node| node.0).collect(),
+            may_stop: verdict.state,
+            reasons: explain(&verdict.reasons, now),
+        }
+    }
 }
 
 /// One expected node.
@@ -69,7 +91,11 @@ pub struct NodeBody {
 }
 
 impl PlanBody {
-    pub(in crate::server) fn new(answer: Answer<'_>, hosts: &Hosts, now: Now) -> Self {
+    pub(in crate::server) fn new(
+        answer: Answer<'_>,
+        hosts: BTreeMap<String, HostBody>,
+        now: Now,
+    ) -> Self {
         let mut ordered: Vec<&NodeView> = answer.last_known().nodes.iter().collect();
         // Controllers first and the active one last among them; where brokers elect the
         // controller (ZooKeeper), the active one is the last of all.
@@ -83,10 +109,7 @@ impl PlanBody {
             order_because: "controllers first, the active controller last, then brokers",
             nodes,
             risks: risks(answer, now),
-            hosts: hosts
-                .iter()
-                .map(|(host, nodes)| (host.clone(), nodes.iter().map(|node| node.0).collect()))
-                .collect(),
+            hosts,
             slots: SlotsBody::new(answer),
         }
     }

@@ -3,6 +3,7 @@
 
 mod holds;
 mod leases;
+mod slots;
 mod store;
 mod walk;
 

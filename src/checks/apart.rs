@@ -1,0 +1,35 @@
+//! May two sets of nodes be out at the same time, as far as what they hold goes?
+
+use std::collections::BTreeSet;
+
+use super::layout::Layout;
+use super::needs::unmet;
+use super::voters;
+use super::what_if::NEEDS;
+use crate::evidence::ids::NodeId;
+use crate::evidence::snapshot::Snapshot;
+
+/// Whether it is proven that the two sets hold no partition together, by assignments and running
+/// moves, and that not both of them vote in the quorum. Racks prove nothing: assignments need not
+/// follow them. What is not known is not proven.
+pub fn are_apart(
+    snapshot: &Snapshot<'_>,
+    one: &BTreeSet<NodeId>,
+    other: &BTreeSet<NodeId>,
+) -> bool {
+    if !snapshot.policy.mode.kafka() || !unmet(snapshot, NEEDS).is_empty() {
+        return false;
+    }
+    let layout = Layout::of(snapshot);
+    let mut rows = layout.rows(snapshot);
+    let shared = rows.any(|held| {
+        let holds = |nodes: &BTreeSet<NodeId>| nodes.iter().any(|node| held.touches(*node));
+        holds(one) && holds(other)
+    });
+    let votes = |nodes: &BTreeSet<NodeId>| {
+        let quorum = voters::newest(snapshot);
+        quorum.is_some_and(|read| read.facts.voters.iter().any(|v| nodes.contains(&v.node)))
+    };
+    let both_vote = votes(one) && votes(other);
+    !shared && !both_vote
+}
