@@ -23,7 +23,7 @@
 //! judgement, read by [`server`] (HTTP), [`metrics`] and nobody else's rules.
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
-//! of keys. [`files`] reads certificates, keys and secrets. [`cli`] is the command line, [`telemetry`]
+//! of keys. [`doctor`] looks at a cluster once, as a gate would. [`files`] reads certificates, keys and secrets. [`cli`] is the command line, [`telemetry`]
 //! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
@@ -36,6 +36,7 @@ pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod evidence;
 pub mod files;

@@ -68,8 +68,17 @@ pub struct Common {
 impl Running {
     /// Starts one gate: its collectors and its engine.
     pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
-        let collected = collected(&settings, common.limits)
-            .with_context(|| format!("failed to start gate {name}"))?;
+        let board = Arc::new(Board::default());
+        let wants = Arc::new(Wants::default());
+        let shared = collectors(
+            &settings,
+            common.limits,
+            &common.clock,
+            &common.dial,
+            Arc::clone(&board),
+            Arc::clone(&wants),
+        )
+        .with_context(|| format!("failed to start gate {name}"))?;
         let now = common.clock.now();
         let first = View::nothing(
             name.clone(),
@@ -79,8 +88,6 @@ impl Running {
         );
         let published = Arc::new(Published::new(first));
         let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
-        let board = Arc::new(Board::default());
-        let wants = Arc::new(Wants::default());
         let policy = watch::Sender::new(Arc::new(settings.policy.clone()));
         let pulse = Arc::new(Pulse::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -88,22 +95,14 @@ impl Running {
         let engine = Engine {
             gate: name.clone(),
             policy: policy.subscribe(),
-            board: Arc::clone(&board),
+            board,
             published,
             store: common.store.clone(),
             clock: Arc::clone(&common.clock),
-            wants: Arc::clone(&wants),
+            wants,
             pulse: Arc::clone(&pulse),
             counters: Arc::clone(&common.counters),
         };
-        let shared = Shared::new(
-            collected.settings,
-            board,
-            Arc::clone(&common.clock),
-            Arc::clone(&common.dial),
-            collected.scraper,
-            wants,
-        );
         tasks.spawn(engine.run(asks, stop.clone()));
         tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
         tasks.close();
@@ -124,6 +123,7 @@ impl Running {
         self.settings.kafka == other.kafka
             && self.settings.jmx == other.jmx
             && mine.mode == theirs.mode
+            && mine.via_brokers == theirs.via_brokers
             && mine.cluster_id == theirs.cluster_id
             && mine.expected == theirs.expected
             && mine.groups == theirs.groups
@@ -134,6 +134,29 @@ impl Running {
         self.stop.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// What the collectors of a gate share, before any of them runs.
+///
+/// # Errors
+/// Addresses or templates that make no sense, and a client that cannot be made.
+pub fn collectors(
+    settings: &GateSettings,
+    limits: Limits,
+    clock: &Arc<dyn Clock>,
+    dial: &Arc<dyn Dial>,
+    board: Arc<Board>,
+    wants: Arc<Wants>,
+) -> Result<Shared> {
+    let collected = collected(settings, limits)?;
+    Ok(Shared::new(
+        collected.settings,
+        board,
+        Arc::clone(clock),
+        Arc::clone(dial),
+        collected.scraper,
+        wants,
+    ))
 }
 
 struct Collected {
@@ -150,7 +173,7 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
             .iter()
             .map(|(node, at)| (*node, address(at)))
             .collect(),
-        Some(Controllers::Discover) | None => BTreeMap::new(),
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
     };
     let exporters = jmx.map_or_else(
         || Ok::<_, anyhow::Error>(BTreeMap::new()),
@@ -189,6 +212,7 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
         },
         nodes: gate.policy.expected.clone(),
         controllers,
+        via_brokers: gate.policy.via_brokers,
         cluster_id: gate.policy.cluster_id.clone(),
         exporters,
         exporter_template: template,

@@ -14,6 +14,7 @@ pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod exec;
 pub mod history;
 pub mod lease;
@@ -67,6 +68,8 @@ pub enum Command {
     Node(change::NodeCommands),
     /// Show what a gate decided, and when
     History(history::HistoryArgs),
+    /// Look at a cluster as a gate would: what is missing, and what "open" would rest on
+    Doctor(Box<doctor::DoctorArgs>),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
@@ -101,6 +104,7 @@ impl Cli {
             Command::Unhold(args) => args.run().await,
             Command::Node(args) => args.run().await,
             Command::History(args) => args.run().await,
+            Command::Doctor(args) => args.run().await,
             Command::Config(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };

@@ -110,6 +110,9 @@ impl Builder<'_> {
             cluster_id: self.get::<ClusterId>("cluster_id"),
             expected: expected(nodes, kafka.as_ref()),
             jmx_nodes,
+            via_brokers: kafka
+                .as_ref()
+                .is_some_and(|kafka| kafka.controllers == Controllers::ViaBrokers),
             window: self.get::<Duration>("policy.window"),
             shortest_window: SHORTEST_WINDOW,
             structural: self.get::<Weight>("policy.structural")?,
@@ -198,10 +201,10 @@ impl Builder<'_> {
         match (self.get("kafka.via_brokers")?, at.is_empty()) {
             (false, true) => Some(Controllers::Discover),
             (false, false) => Some(Controllers::At(at)),
-            (true, _) => {
-                // Judging controllers that cannot be reached comes with the degraded modes; until
-                // then a gate that claims it would never open, or would open for too little.
-                let what = "is not supported yet: this release has to reach every controller";
+            (true, true) => Some(Controllers::ViaBrokers),
+            (true, false) => {
+                let what =
+                    "contradicts kafka.controllers: controllers are asked themselves, or not";
                 self.problem("kafka.via_brokers", what);
                 None
             }
@@ -266,7 +269,7 @@ fn expected(
                 *role = role.and(Role::CONTROLLER);
             }
         }
-        Some(Controllers::Discover) | None => {}
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => {}
     }
     nodes
 }

@@ -341,7 +341,7 @@ keys! {
         Preset::Absent("controller-1.example.org:9093"), reload,
         "Controllers' own listeners. Found through the brokers' configuration when absent.";
     "gates.<gate>.kafka.via_brokers", Kind::Bool, Preset::Is("false"), reload,
-        "Ask brokers about the quorum, where the controllers' listener is out of reach. Not supported yet.";
+        "Ask brokers about the quorum and controllers nothing, where the controllers' listener is out of reach. A dead controller is noticed after some 2 s then.";
     "gates.<gate>.jmx.template", Kind::JmxTemplate, Preset::Needed("{host}:7071"), reload,
         "Every node's JMX exporter, made from its Kafka address: {host}, {port}, {port+200}, {id}.";
     "gates.<gate>.jmx.targets.<node>", Kind::JmxUrl, Preset::Absent("controller-1.example.org:7071"), reload,

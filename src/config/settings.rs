@@ -114,6 +114,8 @@ pub struct AddressMapSettings {
 pub enum Controllers {
     /// Where the brokers' configuration or the quorum says.
     Discover,
+    /// Not at all: brokers tell of the quorum.
+    ViaBrokers,
     /// Here; never empty.
     At(BTreeMap<NodeId, HostPort>),
 }

@@ -122,6 +122,7 @@ fn help_is_kept() {
         "history",
         "serve",
         "demo",
+        "doctor",
         "config",
         "config check",
         "config show",

@@ -17,6 +17,7 @@ mod config;
 mod dashboards;
 mod demo;
 mod docs;
+mod doctor;
 mod fuzz;
 mod history;
 mod hostile;
