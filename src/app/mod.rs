@@ -4,6 +4,7 @@
 
 pub mod one_shot;
 pub mod serve;
+pub mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

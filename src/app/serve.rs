@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::watchdog::{self, Pulses};
 use super::{Common, Running};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
@@ -24,6 +25,7 @@ use crate::server::readiness::Readiness;
 use crate::server::{AppState, History, Limits, Reload, Server};
 use crate::store::sqlite::Retention;
 use crate::store::{MemoryStore, SqliteStore, Store, Writer};
+use crate::telemetry::LogHandle;
 
 /// How long the gates' tasks may take to end once nobody asks any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -32,6 +34,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct App {
     common: Common,
+    log: LogHandle,
     gates: Gates,
     running: Mutex<State>,
 }
@@ -46,7 +49,7 @@ struct State {
 /// configuration, `sources` where to read it again from.
 pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     let settings = loaded.settings.clone();
-    let _log = crate::telemetry::start(&settings.log)?;
+    let log = crate::telemetry::start(&settings.log)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let counters = Arc::new(Counters::default());
     let common = Common {
@@ -64,7 +67,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         build_info(),
     );
     let readiness = Arc::new(Readiness::default());
-    let app = Arc::new(App::start(common, gates, loaded)?);
+    let app = Arc::new(App::start(common, log, gates, loaded)?);
     counters.reload.succeeded(clock.now().wall);
 
     let reload = reloader(Arc::clone(&app), sources);
@@ -93,8 +96,15 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
+    watchdog::ready();
+    let alive = Arc::clone(&app);
+    tokio::spawn(watchdog::feed(
+        async move || alive.pulses().await,
+        stop.clone(),
+    ));
     signals.wait(&reload).await;
     info!("ending: no new connections, waiters answered");
+    watchdog::stopping();
     readiness.drain();
     stop.cancel();
     abort_on_second_signal()?;
@@ -212,7 +222,7 @@ fn reloader(app: Arc<App>, sources: Sources) -> Reload {
 }
 
 impl App {
-    fn start(common: Common, gates: Gates, loaded: Loaded) -> Result<Self> {
+    fn start(common: Common, log: LogHandle, gates: Gates, loaded: Loaded) -> Result<Self> {
         let mut running = BTreeMap::new();
         for (name, settings) in &loaded.settings.gates {
             let gate = Running::start(name, settings.clone(), &common)?;
@@ -220,6 +230,7 @@ impl App {
         }
         let app = Self {
             common,
+            log,
             gates,
             running: Mutex::new(State {
                 loaded,
@@ -247,6 +258,9 @@ impl App {
         let done = self
             .apply(&mut state, &loaded)
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
+        if let Err(error) = self.log.set(&loaded.settings.log.filter) {
+            warn!(%error, "the log filter stays as it was");
+        }
         state.loaded = loaded;
         publish(&self.gates, &state.gates);
         self.common
@@ -315,6 +329,15 @@ impl App {
         Ok(format!(
             "{new} gates started, {ended} ended, {policies} policies changed"
         ))
+    }
+
+    /// Every gate's signs of life.
+    async fn pulses(&self) -> Pulses {
+        let state = self.running.lock().await;
+        let gates = state.gates.iter();
+        gates
+            .map(|(name, gate)| (name.clone(), Arc::clone(&gate.pulse)))
+            .collect()
     }
 
     async fn end(&self) {

@@ -113,7 +113,7 @@ mod tests {
     use crate::evidence::scene::{Scene, set};
 
     fn ids(scene: &Scene) -> Vec<&'static str> {
-        let spots = scene.snapshot(|snapshot| blind_spots(snapshot));
+        let spots = scene.snapshot(blind_spots);
         spots.iter().map(|spot| spot.id).collect()
     }
 

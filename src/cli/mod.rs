@@ -12,6 +12,7 @@ pub mod ask;
 pub mod change;
 pub mod check;
 pub mod client;
+pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod doctor;
@@ -72,6 +73,8 @@ pub enum Command {
     Doctor(Box<doctor::DoctorArgs>),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
+    /// Print the script that completes this command line in a shell
+    Completions(completions::CompletionsArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
     Demo(demo::DemoArgs),
 }
@@ -106,6 +109,7 @@ impl Cli {
             Command::History(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
             Command::Config(args) => args.run(),
+            Command::Completions(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };
         done.unwrap_or_else(|error| out::failed(&error))

@@ -430,7 +430,7 @@ fn store(folder: Option<&Path>) -> Result<String, String> {
     };
     // The nearest folder that is there is the one whose rights count.
     let there = folder.ancestors().find(|at| at.is_dir());
-    let there = there.unwrap_or(Path::new("."));
+    let there = there.unwrap_or_else(|| Path::new("."));
     tempfile_in(there)
         .map(|()| {
             if there == folder {

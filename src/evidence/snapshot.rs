@@ -288,7 +288,8 @@ impl<'a> Snapshot<'a> {
         let mode = self.policy.mode;
         let configured = self.policy.jmx_nodes.as_ref().filter(|_| mode.kafka());
         // A template is filled from addresses, and those of a remote controller are of no use.
-        let wanted = configured.map_or(!self.is_remote(node), |nodes| nodes.contains(&node));
+        let wanted =
+            configured.map_or_else(|| !self.is_remote(node), |nodes| nodes.contains(&node));
         mode.jmx() && wanted
     }
 

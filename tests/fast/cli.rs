@@ -123,6 +123,7 @@ fn help_is_kept() {
         "serve",
         "demo",
         "doctor",
+        "completions",
         "config",
         "config check",
         "config show",

@@ -108,7 +108,7 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     let problems = report["problems"].as_array().unwrap();
     let named = |code: &str| problems.iter().find(|it| it["code"] == code);
     // The listeners of a simulated node stay, so that it may look frozen.
-    let dead = named("node_unreachable").or(named("node_frozen"));
+    let dead = named("node_unreachable").or_else(|| named("node_frozen"));
     let dead = dead.unwrap_or_else(|| panic!("{report:#}"));
     assert!(dead["what"].as_str().unwrap().contains("node 2"), "{dead}");
     assert!(!dead["hint"].as_str().unwrap().is_empty());

@@ -26,6 +26,7 @@ mod leases;
 mod metrics;
 mod orchestrated;
 mod packages;
+mod packaging;
 mod promtool;
 mod proofs;
 mod served;
