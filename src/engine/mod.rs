@@ -5,6 +5,7 @@
 //! from the store, with a pause that grows; other gates do not notice.
 
 pub mod handle;
+mod pause;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,7 +127,12 @@ impl Engine {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.board.changed() => life.evidence().await,
                 Some(ask) = asks.recv() => life.register(ask),
-                Some((id, result)) = stored.recv() => Input::Stored(id, result),
+                Some((id, result)) = stored.recv() => {
+                    if !life.waiting.is_empty() {
+                        pause::point(pause::STORED);
+                    }
+                    Input::Stored(id, result)
+                }
                 Ok(()) = policy.changed() => Input::Policy(Arc::clone(&policy.borrow_and_update())),
                 () = self.sleep_until(wake) => Input::Wake,
             };

@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 
-use lab::prove::{faults, plan, roll, situations};
+use lab::prove::{callers, crashes, faults, plan, roll, situations};
+use lab::release::Release;
 
 /// The proofs.
 #[derive(Debug, Subcommand)]
@@ -13,6 +14,12 @@ pub enum What {
     Restart(faults::Args),
     /// A whole roll by `upgrade-gate exec` beside a second orchestrator, and two rolls gone wrong
     Roll(roll::Args),
+    /// Two processes ask for two nodes at once, and the gate is killed before it can answer
+    Race(crashes::Args),
+    /// The gate is killed again and again while leases are taken and given back
+    Crashes(crashes::Args),
+    /// Whole rolls by Ansible, Rundeck's script step and Jenkins' requests, as the recipes have them
+    Callers,
     /// What the gate says about stopping nodes, for every layout of replicas
     Plan,
     /// What the gate says in situations that no kill or restart makes
@@ -26,6 +33,9 @@ impl What {
             Self::Kill(args) => faults::run("kill", &args).await,
             Self::Restart(args) => faults::run("restart", &args).await,
             Self::Roll(args) => roll::run(&args).await,
+            Self::Race(args) => crashes::race(&args).await,
+            Self::Crashes(args) => crashes::crashes(&args).await,
+            Self::Callers => callers::run(Release::V4_3_1).await,
             Self::Plan => plan::run().await,
             Self::Situations => situations::run().await,
         }

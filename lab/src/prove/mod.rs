@@ -8,10 +8,14 @@
 //! - [`faults`]: the proofs `kill` and `restart`;
 //! - [`plan`]: the proof `plan`;
 //! - [`roll`]: the proof `roll`;
+//! - [`callers`]: the proof `callers`;
+//! - [`crashes`]: the proofs `race` and `crashes`;
 //! - [`exporter`]: an exporter that says what it is told to;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
 
+pub mod callers;
+pub mod crashes;
 pub mod cycle;
 pub mod exporter;
 pub mod faults;
