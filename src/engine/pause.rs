@@ -1,6 +1,6 @@
 //! Named points at which a test build stands still, to be killed there by a proof.
 //!
-//! `UPGRADE_GATE_PAUSE=stored:/path/to/file` makes the engine stop once a write is durable and
+//! `PAUSE_UPGRADE_GATE=stored:/path/to/file` makes the engine stop once a write is durable and
 //! before anybody is told; the file says that it stands there. Builds for release have none of it.
 
 /// Between a durable write and the answer to whoever waits for it.
@@ -9,7 +9,7 @@ pub(super) const STORED: &str = "stored";
 /// Stands still here for ever, if the environment says so.
 #[cfg(debug_assertions)]
 pub(super) fn point(name: &str) {
-    let Ok(wish) = std::env::var("UPGRADE_GATE_PAUSE") else {
+    let Ok(wish) = std::env::var("PAUSE_UPGRADE_GATE") else {
         return;
     };
     let Some((_, file)) = wish.split_once(':').filter(|(wanted, _)| *wanted == name) else {

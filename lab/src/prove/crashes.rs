@@ -56,10 +56,15 @@ impl Lane {
             .into_iter()
             .map(|(node, url)| (node.to_string(), json!(url)))
             .collect();
+        let bootstrap: Vec<_> = cluster
+            .brokers()
+            .values()
+            .map(ToString::to_string)
+            .collect();
         let config = json!({
             "data_dir": folder.path().join("data"),
             "gates": {"default": {
-                "kafka": {"bootstrap": [cluster.bootstrap()]},
+                "kafka": {"bootstrap": bootstrap},
                 "jmx": {"targets": targets},
                 "policy": {"window": "500ms", "leadership_quiet": "0s"},
             }},
@@ -75,7 +80,7 @@ impl Lane {
 
     async fn gate(&self, pause: Option<&PathBuf>) -> Result<Gate> {
         let wish = pause.map(|file| format!("stored:{}", file.display()));
-        let environment = wish.map(|wish| ("UPGRADE_GATE_PAUSE", wish));
+        let environment = wish.map(|wish| ("PAUSE_UPGRADE_GATE", wish));
         Gate::start_with(&[self.config.display().to_string()], environment).await
     }
 }
