@@ -168,14 +168,15 @@ async fn race_lane(rounds: u64) -> Result<Race> {
         }
         gate.wait_open(PATIENCE).await?;
         let port = gate.port();
-        let mut asking: Vec<_> = [(1, "one"), (2, "two")]
-            .into_iter()
-            .map(|(node, owner)| tokio::spawn(enter(port, node, owner)))
-            .collect();
+        let mut asking = both_ask(port);
         if paused {
             let began = Instant::now();
             while !stands.exists() {
                 ensure!(began.elapsed() < PATIENCE, "see the gate stand still");
+                if asking.iter().all(tokio::task::JoinHandle::is_finished) {
+                    // Both were told "not now", for what was true for a moment.
+                    asking = both_ask(port);
+                }
                 sleep(Duration::from_millis(5)).await;
             }
             gate.kill().await?;
@@ -191,11 +192,7 @@ async fn race_lane(rounds: u64) -> Result<Race> {
             gate = lane.gate(None).await?;
             race.found_again += u64::from(!wait_leases(gate.port()).await?.is_empty());
             gate.wait_open_or_taken(PATIENCE).await?;
-            let port = gate.port();
-            asking = [(1, "one"), (2, "two")]
-                .into_iter()
-                .map(|(node, owner)| tokio::spawn(enter(port, node, owner)))
-                .collect();
+            asking = both_ask(gate.port());
         }
         let mut told = Vec::new();
         for asker in asking {
@@ -215,6 +212,14 @@ async fn race_lane(rounds: u64) -> Result<Race> {
     }
     gate.kill().await?;
     Ok(race)
+}
+
+/// Two processes, at the same moment.
+fn both_ask(port: u16) -> Vec<tokio::task::JoinHandle<Result<Option<Go>>>> {
+    [(1, "one"), (2, "two")]
+        .into_iter()
+        .map(|(node, owner)| tokio::spawn(enter(port, node, owner)))
+        .collect()
 }
 
 /// The leases of a gate that has just been started.
