@@ -6,6 +6,7 @@
 
 mod collector;
 pub mod counters;
+mod http;
 mod page;
 mod process;
 mod text;
