@@ -7,14 +7,15 @@ use std::time::Duration;
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, one_of};
 use super::problem::{Origin, Problem};
 use super::settings::{
-    AddressMapSettings, AuthSettings, Controllers, GateSettings, HistorySettings, JmxSettings,
-    KafkaSettings, Limits, LogFormat, LogSettings, Right, Settings, TokenSettings, metric_named,
+    AddressMapSettings, Controllers, GateSettings, HistorySettings, JmxSettings, KafkaSettings,
+    Limits, LogFormat, LogSettings, Settings, metric_named,
 };
 use super::walk::{Entry, Walked};
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::{Mode, Policy, SHORTEST_WINDOW, Weight};
 use crate::gate::state::GateName;
+use crate::rights::{AuthSettings, Right, TokenSettings};
 
 /// Builds the settings. `None` only when there are problems; they are in `walked.problems`.
 pub(super) fn build(walked: &mut Walked, gates: &BTreeSet<String>) -> Option<Settings> {

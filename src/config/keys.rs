@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series};
 use crate::evidence::ids::NodeId;
+use crate::rights::is_principal;
 
 /// One knob.
 #[derive(Debug)]
@@ -284,12 +285,6 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
         ),
         _ => None,
     }
-}
-
-/// Whether a name can stand in the history in parentheses.
-pub(crate) fn is_principal(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'(' | b')');
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Whether a name can stand in a URL as it is.

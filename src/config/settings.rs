@@ -1,7 +1,6 @@
 //! The typed settings: what the rest of the program gets. A value of these types is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
+use crate::rights::AuthSettings;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,59 +31,6 @@ pub struct Settings {
     pub history: HistorySettings,
     /// The gates; never empty.
     pub gates: BTreeMap<GateName, GateSettings>,
-}
-
-/// Who may ask our own server, and what. Nothing of it: everybody may read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthSettings {
-    /// A file in exporter-toolkit's format: TLS, and users.
-    pub web_config: Option<PathBuf>,
-    /// Bearer tokens by name.
-    pub tokens: BTreeMap<String, TokenSettings>,
-    /// Rights of users of the web config file; those of the others are [`Right::Read`].
-    pub users: BTreeMap<String, Right>,
-    /// Rights of certificates by a subject alternative name.
-    pub certificates: BTreeMap<String, Right>,
-}
-
-/// One bearer token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenSettings {
-    /// The file that it is the only line of.
-    pub file: PathBuf,
-    /// What it lets do.
-    pub rights: Right,
-}
-
-/// What somebody may do. Each includes the ones before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// To ask everything.
-    Read,
-    /// To take, renew and give back leases.
-    Lease,
-    /// To break leases, hold, lift, retire and reload.
-    Admin,
-}
-
-impl Right {
-    /// All of them, in their order.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Lease, Self::Admin];
-
-    /// The word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Lease => "lease",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// What is logged, and how.

@@ -106,7 +106,7 @@ pub struct HttpCounters {
     pub waiters_refused: AtomicU64,
     /// What callers were refused, by what for.
     refused: Mutex<BTreeMap<&'static str, u64>>,
-    files_usable: Mutex<Option<bool>>,
+    files_unusable: AtomicBool,
 }
 
 /// What a caller was refused, or ended for: a limit of the server, or what it may not do.
@@ -181,16 +181,12 @@ impl Refused {
 impl HttpCounters {
     /// Whether certificates, users and tokens could be used when they were read last.
     pub fn files_are_usable(&self, usable: bool) {
-        let known = self.files_usable.lock();
-        *known.unwrap_or_else(PoisonError::into_inner) = Some(usable);
+        self.files_unusable.store(!usable, Ordering::Relaxed);
     }
 
-    /// The same, where there are such files.
-    pub fn files_usable(&self) -> Option<bool> {
-        *self
-            .files_usable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The same; also true where there are no such files.
+    pub fn files_usable(&self) -> bool {
+        !self.files_unusable.load(Ordering::Relaxed)
     }
 
     /// One more was refused for this.

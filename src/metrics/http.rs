@@ -67,7 +67,7 @@ impl Page<'_, '_> {
             "Whether certificates, users and tokens could be used when they were read last.",
             gauge,
             &[],
-            http.files_usable().map(Value::from),
+            Some(Value::from(http.files_usable())),
         )
     }
 }

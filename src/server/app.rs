@@ -23,7 +23,7 @@ use super::reply::{Content, Reply};
 use super::route::Route;
 use super::turns::Turns;
 use super::verdict::Verdict;
-use super::{Limits, Shape, page, text};
+use super::{Limits, Shape, openapi, page, text};
 use crate::clock::Clock;
 use crate::engine::handle::GateHandle;
 use crate::gate::event::Event;
@@ -106,6 +106,7 @@ impl App {
             Route::Healthy => ok(Content::text("upgrade-gate is healthy.\n")),
             Route::Ready => Ok(self.ready()),
             Route::Reload => self.reload().await,
+            Route::OpenApi => Ok(openapi::reply()),
             Route::Gates => ok(Content::json(&self.list(now))),
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {

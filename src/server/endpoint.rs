@@ -1,7 +1,7 @@
 //! Every endpoint there is, in one table: its path, its methods, and the right it needs. Routing,
 //! authorisation, the OpenAPI document and the test of rights over all endpoints come from here.
 
-use crate::config::settings::Right;
+use crate::rights::Right;
 
 /// What stands in the table about one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ endpoints! {
     Healthy, READS, "/-/healthy", OPEN, "Whether this process answers.";
     Ready, READS, "/-/ready", OPEN, "Whether every gate has judged and the process is not ending.";
     Reload, &["POST", "PUT"], "/-/reload", ADMIN, "Loads the configuration anew.";
+    OpenApi, READS, "/api/v1/openapi.json", READ, "This description of the API.";
     Gates, READS, "/api/v1/gates", READ, "Every gate's verdict.";
     Document, READS, "/api/v1/gates/{gate}", READ, "Everything a gate says; 200 whatever it says.";
     Check, ASKS, "/api/v1/gates/{gate}/check", READ, "The verdict by status: 200 only when open.";

@@ -96,7 +96,6 @@ impl Server {
             limits,
         } = self;
         let running = Running::new(state, limits, shutdown);
-        running.say_usable();
         let loops = TaskTracker::new();
         for listener in listeners {
             loops.spawn(running.clone().accept(listener));
@@ -163,15 +162,6 @@ impl Running {
             }),
             shutdown,
             connections: TaskTracker::new(),
-        }
-    }
-
-    fn say_usable(&self) {
-        let app = &self.app;
-        if app.access.has_files() {
-            app.counters()
-                .http
-                .files_are_usable(app.access.files_usable());
         }
     }
 
@@ -294,7 +284,8 @@ impl Running {
             let access = Arc::clone(&self.app.access);
             // Reads files. It does not panic; if it did, the next look would come all the same.
             let _ = tokio::task::spawn_blocking(move || access.refresh()).await;
-            self.say_usable();
+            let usable = self.app.access.files_usable();
+            self.app.counters().http.files_are_usable(usable);
         }
     }
 

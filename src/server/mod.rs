@@ -8,7 +8,7 @@
 //!
 //! - [`access`], `admit`, `peers`: who asks, what they may do, and how much of it;
 //! - [`endpoint`], [`route`] and [`query`]: what is asked, purely;
-//! - [`body`], [`problem`]: what is answered;
+//! - [`body`], [`problem`]: what is answered; [`openapi`], [`parameter`]: all of it for programs;
 //! - `check`, `plan`, `lease`, `change`: verdict by status, what each node may do, leases; `turns`:
 //!   one at a time;
 //! - `page`, `text`: the verdict for people, as plain text;
@@ -27,7 +27,9 @@ pub mod endpoint;
 mod lease;
 pub mod lease_query;
 mod listen;
+pub mod openapi;
 mod page;
+pub mod parameter;
 mod peers;
 mod plan;
 pub mod problem;

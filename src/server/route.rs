@@ -22,6 +22,8 @@ pub enum Route {
     Ready,
     /// `/-/reload`: load the configuration anew.
     Reload,
+    /// The description of the API.
+    OpenApi,
     /// The list of gates.
     Gates,
     /// A gate's whole document: 200 whatever it says.
@@ -49,6 +51,7 @@ enum Path<'a> {
     Healthy,
     Ready,
     Reload,
+    OpenApi,
     Gates,
     Document(&'a str),
     Check(&'a str),
@@ -91,6 +94,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Path::Healthy => none().map(|()| Route::Healthy)?,
         Path::Ready => none().map(|()| Route::Ready)?,
         Path::Reload => none().map(|()| Route::Reload)?,
+        Path::OpenApi => none().map(|()| Route::OpenApi)?,
         Path::Gates => none().map(|()| Route::Gates)?,
         Path::Document(gate) => none().and_then(|()| name(gate).map(Route::Document))?,
         Path::Plan(gate) => none().and_then(|()| name(gate).map(Route::Plan))?,
@@ -110,6 +114,7 @@ fn find(path: &str) -> Option<Path<'_>> {
         "/-/healthy" => Path::Healthy,
         "/-/ready" => Path::Ready,
         "/-/reload" => Path::Reload,
+        "/api/v1/openapi.json" => Path::OpenApi,
         "/api/v1/gates" => Path::Gates,
         _ => {
             let below = path.strip_prefix("/api/v1/gates/")?;
@@ -136,6 +141,7 @@ impl Path<'_> {
             Self::Healthy => &[Endpoint::Healthy],
             Self::Ready => &[Endpoint::Ready],
             Self::Reload => &[Endpoint::Reload],
+            Self::OpenApi => &[Endpoint::OpenApi],
             Self::Gates => &[Endpoint::Gates],
             Self::Document(_) => &[Endpoint::Document],
             Self::Check(_) => &[Endpoint::Check],
@@ -161,6 +167,7 @@ impl Route {
             Self::Healthy => Endpoint::Healthy,
             Self::Ready => Endpoint::Ready,
             Self::Reload => Endpoint::Reload,
+            Self::OpenApi => Endpoint::OpenApi,
             Self::Gates => Endpoint::Gates,
             Self::Document(_) => Endpoint::Document,
             Self::Check(..) => Endpoint::Check,

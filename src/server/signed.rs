@@ -29,6 +29,7 @@ impl Route {
             | Self::Healthy
             | Self::Ready
             | Self::Reload
+            | Self::OpenApi
             | Self::Gates
             | Self::Document(_)
             | Self::Check(..)
@@ -55,7 +56,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::config::settings::Right;
+    use crate::rights::Right;
     use crate::server::access::principal::Means;
     use crate::server::route::route;
 

@@ -3,6 +3,7 @@
 //! their thresholds.
 //!
 //! - [`gate`]: the gate's process, and a poller that asks it as a pipeline would;
+//! - [`attacks`]: the proof `attacks`, on a simulated cluster;
 //! - [`cycle`]: one fault, from before it to the next `open`;
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
@@ -16,6 +17,7 @@
 
 pub mod callers;
 pub mod crashes;
+pub mod attacks;
 pub mod cycle;
 pub mod exporter;
 pub mod faults;

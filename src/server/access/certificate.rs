@@ -9,7 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::EndEntityCert;
 
-use crate::config::keys::is_principal;
+use crate::rights::is_principal;
 
 /// A certificate that a caller has proven to have.
 #[derive(Debug)]

@@ -33,8 +33,8 @@ use self::token::Tokens;
 use self::web::Web;
 use super::endpoint::Endpoint;
 use super::problem::Problem;
-use crate::config::settings::{AuthSettings, Right};
 use crate::files::{BadFile, Changed, Secret, Watched};
+use crate::rights::{AuthSettings, Right};
 
 /// Who may ask this server what.
 #[derive(Debug)]
@@ -146,11 +146,6 @@ impl Access {
         }
     }
 
-    /// Whether anything comes from files.
-    pub(super) const fn has_files(&self) -> bool {
-        self.web.is_some() || self.tokens.is_some()
-    }
-
     /// Whether every file could be used when it was read last.
     pub fn files_usable(&self) -> bool {
         self.broken().is_empty()
@@ -161,7 +156,7 @@ impl Access {
     }
 
     /// Looks at the files again. What cannot be used leaves what was there before. Reads files.
-    pub(super) fn refresh(&self) {
+    pub fn refresh(&self) {
         let tls = self.tls();
         let mut seen = Vec::new();
         if let Some(web) = &self.web {

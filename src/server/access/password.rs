@@ -10,8 +10,8 @@ use bcrypt::HashParts;
 use tokio::sync::Semaphore;
 
 use super::tag::{Tag, Tagger};
-use crate::config::keys::is_principal;
 use crate::files::Secret;
+use crate::rights::is_principal;
 
 /// How many passwords that have passed are remembered.
 const REMEMBERED: usize = 128;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::settings::Right;
+use crate::rights::Right;
 
 /// Somebody who has proven who they are, by what, and what they may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::principal::{Means, Principal};
 use super::tag::{Tag, Tagger};
-use crate::config::settings::TokenSettings;
 use crate::files::{BadFile, Secret, Watched};
+use crate::rights::TokenSettings;
 
 /// The shortest token, in characters: nobody may guess one.
 const SHORTEST: usize = 16;
@@ -76,7 +76,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::settings::Right;
+    use crate::rights::Right;
 
     #[test]
     fn a_token_is_known_by_its_whole_text() {
