@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use super::counters::Counters;
 use super::page::{Family, Gate, Page, Value};
 use super::process::Usage;
+use super::untaken::KINDS;
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
@@ -134,6 +135,18 @@ impl Page<'_, '_> {
                 let decisions = counters.decisions(&gate.answer.last_known().gate);
                 State::ALL.into_iter().try_for_each(|state| {
                     family.put(&[("state", state.as_str())], decisions.of(state))
+                })
+            },
+        )?;
+        self.family(
+            "upgrade_gate_answers_not_taken",
+            "Answers of nodes that were larger than is read, malformed, or ended early.",
+            MetricType::Counter,
+            |gate, family| {
+                let name = &gate.answer.last_known().gate;
+                KINDS.into_iter().try_for_each(|(from, why)| {
+                    let count = counters.untaken.of(name, (from, why));
+                    family.put(&[("from", from), ("because", why)], count)
                 })
             },
         )?;

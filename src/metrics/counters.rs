@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::untaken::Untaken;
 use crate::gate::state::{GateName, State};
 use crate::time::Timestamp;
 
@@ -13,6 +14,8 @@ use crate::time::Timestamp;
 pub struct Counters {
     decisions: Mutex<BTreeMap<GateName, Decisions>>,
     evaluations: Mutex<BTreeMap<GateName, Duration>>,
+    /// Answers of nodes that were not taken.
+    pub untaken: Untaken,
     /// The server's connections and waiters.
     pub http: HttpCounters,
     /// The newest attempt to load the configuration.

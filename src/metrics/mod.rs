@@ -10,6 +10,7 @@ mod http;
 mod page;
 mod process;
 mod text;
+pub mod untaken;
 
 use std::collections::BTreeMap;
 use std::fmt;

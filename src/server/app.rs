@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::problem::Problem;
 use super::query::HistoryQuery;
 use super::readiness::Readiness;
-use super::reply::{Content, Reply};
+use super::reply::{Content, Reply, STATE, UNKNOWN};
 use super::route::Route;
 use super::turns::Turns;
 use super::verdict::Verdict;
@@ -208,8 +208,11 @@ impl App {
             .map(|(name, gate)| (name, gate.published().load().generation() > 0));
         match self.state.readiness.look(judged) {
             Ok(()) => Content::text("upgrade-gate is ready.\n").reply(StatusCode::OK),
-            Err(why) => Content::text(format!("upgrade-gate is not ready: {why}.\n"))
-                .reply(StatusCode::SERVICE_UNAVAILABLE),
+            Err(why) => {
+                let mut content = Content::text(format!("upgrade-gate is not ready: {why}.\n"));
+                content.headers.insert(STATE, UNKNOWN);
+                content.reply(StatusCode::SERVICE_UNAVAILABLE)
+            }
         }
     }
 

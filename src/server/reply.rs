@@ -19,6 +19,8 @@ pub(super) type Reply = Response<Full<Bytes>>;
 
 /// The verdict, for callers that look at headers only (HEAD).
 pub(super) const STATE: HeaderName = HeaderName::from_static("upgrade-gate-state");
+/// What it says where there is none.
+pub(super) const UNKNOWN: HeaderValue = HeaderValue::from_static(State::Unknown.as_str());
 /// When it was judged.
 pub(super) const EVALUATED_AT: HeaderName = HeaderName::from_static("upgrade-gate-evaluated-at");
 
@@ -105,7 +107,7 @@ pub(super) fn problem(problem: &Problem) -> Reply {
     // Whoever was not let in has heard nothing about the cluster.
     let refused = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
     if status.is_server_error() || refused {
-        headers.insert(STATE, HeaderValue::from_static(State::Unknown.as_str()));
+        headers.insert(STATE, UNKNOWN);
     }
     if status.is_server_error() {
         headers.insert(RETRY_AFTER, BUSY_RETRY);

@@ -10,6 +10,7 @@
 
 mod alerts;
 mod architecture;
+mod attacks;
 mod bodies;
 mod callers;
 mod cli;

@@ -7,6 +7,7 @@
 //! - [`cycle`]: one fault, from before it to the next `open`;
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
+//! - [`openapi`]: the proof `openapi`, on a simulated cluster;
 //! - [`plan`]: the proof `plan`;
 //! - [`roll`]: the proof `roll`;
 //! - [`callers`]: the proof `callers`;
@@ -23,6 +24,7 @@ pub mod exporter;
 pub mod faults;
 pub mod gate;
 mod modes;
+pub mod openapi;
 pub mod plan;
 pub mod report;
 pub mod roll;
