@@ -23,7 +23,8 @@
 //! judgement, read by [`server`] (HTTP), [`metrics`] and nobody else's rules.
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
-//! of keys. [`doctor`] looks at a cluster once, as a gate would. [`files`] reads certificates, keys and secrets. [`cli`] is the command line, [`telemetry`]
+//! of keys. [`doctor`] looks at a cluster once, as a gate would. [`files`] reads certificates, keys
+//! and secrets; [`rights`] says who may ask our own server. [`cli`] is the command line, [`telemetry`]
 //! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
@@ -45,6 +46,7 @@ pub mod jmx;
 pub mod kafka;
 pub mod metrics;
 pub mod model;
+pub mod rights;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -21,6 +21,7 @@ use crate::gate::state::GateName;
 use crate::kafka::TcpDial;
 use crate::metrics::counters::Counters;
 use crate::metrics::{BuildInfo, Gates, Metrics};
+use crate::server::access::Access;
 use crate::server::readiness::Readiness;
 use crate::server::{AppState, History, Limits, Reload, Server};
 use crate::store::sqlite::Retention;
@@ -52,6 +53,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     let log = crate::telemetry::start(&settings.log)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let counters = Arc::new(Counters::default());
+    let access = Arc::new(Access::load(&settings.auth)?);
     let common = Common {
         clock: Arc::clone(&clock),
         dial: Arc::new(TcpDial),
@@ -78,6 +80,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         readiness: Arc::clone(&readiness),
         reload: settings.reload_enabled.then(|| Arc::clone(&reload)),
         history: history(app.common.store.clone()),
+        access: Arc::clone(&access),
     };
     // Before anybody can know that it runs: a signal must never find nobody who listens.
     let signals = Signals::listen()?;
@@ -86,13 +89,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         // Tests and people who asked for port 0 read the address from this line.
         info!(%address, "listening");
     }
-    for address in settings
-        .listen
-        .iter()
-        .filter(|address| !address.ip().is_loopback())
-    {
-        warn!(%address, "no authentication: whoever reaches this address may read the verdict");
-    }
+    say_who_may(&settings, &access);
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
@@ -115,6 +112,25 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     }
     info!("ended");
     Ok(())
+}
+
+/// Says loudly what is open to whom.
+fn say_who_may(settings: &Settings, access: &Access) {
+    let beyond = settings.listen.iter();
+    for address in beyond.filter(|address| !address.ip().is_loopback()) {
+        if !access.is_on() {
+            warn!(
+                %address,
+                "NO AUTHENTICATION: whoever reaches this address may read the verdict, and whoever \
+                 is on this machine may take leases and change everything; set web_config or auth"
+            );
+        } else if !access.has_tls() {
+            warn!(
+                %address,
+                "NO TLS: tokens and passwords cross the network readable; set web_config"
+            );
+        }
+    }
 }
 
 /// The store that the settings name, on its thread.
@@ -149,6 +165,8 @@ pub const fn build_info() -> BuildInfo {
 fn server_limits(settings: &Settings) -> Limits {
     Limits {
         connections: settings.limits.connections,
+        connections_per_peer: settings.limits.connections_per_peer,
+        requests_per_second: settings.limits.requests_per_second,
         waiters: settings.limits.waiters,
         drain: settings.limits.drain,
         ..Limits::default()

@@ -14,6 +14,7 @@ pub mod check;
 pub mod client;
 pub mod completions;
 pub mod config;
+pub mod credentials;
 pub mod demo;
 pub mod doctor;
 pub mod exec;

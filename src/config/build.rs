@@ -15,6 +15,7 @@ use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::{Mode, Policy, SHORTEST_WINDOW, Weight};
 use crate::gate::state::GateName;
+use crate::rights::{AuthSettings, Right, TokenSettings};
 
 /// Builds the settings. `None` only when there are problems; they are in `walked.problems`.
 pub(super) fn build(walked: &mut Walked, gates: &BTreeSet<String>) -> Option<Settings> {
@@ -65,6 +66,7 @@ impl Builder<'_> {
             listen: listen.into_iter().map(|listen| listen.0).collect(),
             log: self.log()?,
             data_dir: self.get::<PathBuf>("data_dir"),
+            auth: self.auth(),
             reload_enabled: self.get("reload_enabled")?,
             limits: self.limits()?,
             history: HistorySettings {
@@ -82,10 +84,61 @@ impl Builder<'_> {
         })
     }
 
+    fn auth(&mut self) -> AuthSettings {
+        let files: BTreeMap<String, PathBuf> = self.named("auth.tokens", Some("file"));
+        let rights: BTreeMap<String, Right> = self.named("auth.tokens", Some("rights"));
+        for name in files.keys().chain(rights.keys()) {
+            for (what, there) in [
+                ("file", files.contains_key(name)),
+                ("rights", rights.contains_key(name)),
+            ] {
+                let path = format!("auth.tokens.{name}.{what}");
+                if !there && !self.is_bad(&path) {
+                    self.problem(&path, "is missing: a token needs its file and its rights");
+                }
+            }
+        }
+        let both = |(name, file)| {
+            let rights = rights.get(&name).copied()?;
+            Some((name, TokenSettings { file, rights }))
+        };
+        let web_config = self.get::<PathBuf>("web_config");
+        for section in ["auth.users", "auth.certificates"] {
+            if web_config.is_none() && self.any_under(section) && !self.is_bad("web_config") {
+                self.problem(
+                    section,
+                    "needs web_config, the file that has users and the client CA",
+                );
+            }
+        }
+        AuthSettings {
+            web_config,
+            tokens: files.into_iter().filter_map(both).collect(),
+            users: self.named("auth.users", None),
+            certificates: self.named("auth.certificates", None),
+        }
+    }
+
+    /// What stands below a section under names that the user chose, in the key of this name.
+    fn named<T: Leaf>(&self, section: &str, key: Option<&str>) -> BTreeMap<String, T> {
+        let depth = self.full(section).len();
+        let read = |(path, entry): (&Vec<String>, &Entry)| {
+            let (name, rest) = path.get(depth..)?.split_first()?;
+            let fits = rest.first().map(String::as_str) == key;
+            let value = T::parse(entry.texts.first()?).ok()?;
+            fits.then(|| (name.clone(), value))
+        };
+        self.under(section).filter_map(read).collect()
+    }
+
     fn limits(&self) -> Option<Limits> {
         let number = |n: u64| usize::try_from(n).ok();
         Some(Limits {
             connections: number(self.get("limits.connections")?)?,
+            connections_per_peer: number(self.get("limits.connections_per_peer")?)?,
+            requests_per_second: u32::try_from(self.get::<u64>("limits.requests_per_second")?)
+                .ok()
+                .filter(|limit| *limit > 0),
             waiters: number(self.get("limits.waiters")?)?,
             drain: self.get("limits.drain")?,
             jmx_page: number(self.get::<Bytes>("limits.jmx_page")?.0)?,
@@ -283,6 +336,12 @@ impl Leaf for MetricName {
         metric_named(text)
             .map(Self)
             .ok_or_else(|| String::from("wants a metric that the gate reads"))
+    }
+}
+
+impl Leaf for Right {
+    fn parse(text: &str) -> Result<Self, String> {
+        one_of(text, Self::ALL.map(|right| (right.as_str(), right)))
     }
 }
 

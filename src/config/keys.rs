@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series};
 use crate::evidence::ids::NodeId;
+use crate::rights::is_principal;
 
 /// One knob.
 #[derive(Debug)]
 pub struct Key {
-    /// Where it stands. `<gate>`, `<node>`, `<host>`, `<address>` and `<metric>` stand for names that the
-    /// user chooses.
+    /// Where it stands. `<gate>`, `<node>`, `<host>` and the like stand for names that the user
+    /// chooses.
     pub path: &'static str,
     /// What values it takes.
     pub kind: Kind,
@@ -263,6 +264,20 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
                 .map(drop)
                 .map_err(|_| String::from("wants a node id or an advertised host:port"))
         })),
+        "<token>" => Some(if is_host(name) {
+            Ok(())
+        } else {
+            Err(String::from(
+                "is no name of a token: use 1 to 253 letters, digits, '.', '_' or '-'",
+            ))
+        }),
+        "<user>" | "<san>" => Some(if is_principal(name) {
+            Ok(())
+        } else {
+            Err(String::from(
+                "is no name: use letters, digits and signs without '(' and ')'",
+            ))
+        }),
         "<metric>" => Some(
             super::settings::metric_named(name)
                 .map(drop)
@@ -280,6 +295,7 @@ fn is_host(name: &str) -> bool {
 
 const MODES: &[&str] = &["kafka+jmx", "kafka", "jmx"];
 const WEIGHTS: &[&str] = &["block", "warn"];
+const RIGHTS: &[&str] = &["read", "lease", "admin"];
 const ROLES: &[&str] = &["broker", "controller", "combined"];
 const MIB: u64 = 1 << 20;
 
@@ -302,6 +318,16 @@ macro_rules! keys {
 keys! {
     "listen", Kind::List(&Kind::Listen), Preset::Is("0.0.0.0:10190"), restart,
         "Where HTTP is served. ':10190' is every IPv4 address, '[::]:10190' IPv6 and IPv4.";
+    "web_config", Kind::Path, Preset::Absent("/etc/upgrade-gate/web.yml"), restart,
+        "File with TLS and users, in the format of Prometheus' exporters. It and its certificates are read again when they change.";
+    "auth.tokens.<token>.file", Kind::Path, Preset::Absent("/etc/upgrade-gate/tokens/jenkins"), restart,
+        "File with one bearer token, at least 16 characters. It is read again when it changes.";
+    "auth.tokens.<token>.rights", Kind::Word(RIGHTS), Preset::Absent("lease"), restart,
+        "What the token lets do: read, lease (enter, leave, renew) or admin. Each includes the one before.";
+    "auth.users.<user>", Kind::Word(RIGHTS), Preset::Absent("admin"), restart,
+        "Rights of a user in web_config; without an entry a user may read.";
+    "auth.certificates.<san>", Kind::Word(RIGHTS), Preset::Absent("lease"), restart,
+        "Rights of a client certificate, by one of its subject alternative names.";
     "data_dir", Kind::Path, Preset::Absent("/var/lib/upgrade-gate"), restart,
         "Folder for state that survives restarts: leases, holds, nodes seen before, history. Without it a restart forgets them.";
     "reload_enabled", Kind::Bool, Preset::Is("false"), restart,
@@ -312,6 +338,10 @@ keys! {
         "What is logged: error, warn, info, debug, trace, also per module.";
     "limits.connections", Kind::Count(1, 65_536), Preset::Is("512"), restart,
         "HTTP connections at one time; more are refused.";
+    "limits.connections_per_peer", Kind::Count(1, 65_536), Preset::Is("100"), restart,
+        "HTTP connections of one address at one time. Raise it where a proxy stands before the gate.";
+    "limits.requests_per_second", Kind::Count(0, 1_000_000), Preset::Is("1000"), restart,
+        "Requests and new connections of one address in a second; more are told 503. 0 is no limit.";
     "limits.waiters", Kind::Count(0, 65_536), Preset::Is("128"), restart,
         "Long polls at one time; more are answered at once.";
     "limits.drain", Kind::Duration(0, 600_000), Preset::Is("10s"), restart,

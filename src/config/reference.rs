@@ -115,6 +115,9 @@ fn example_name(segment: &'static str) -> &'static str {
         "<node>" => "1",
         "<host>" => "rack1-a",
         "<address>" => "broker-1.internal:9092",
+        "<token>" => "jenkins",
+        "<user>" => "ann",
+        "<san>" => "jenkins.example.org",
         "<metric>" => "UnderReplicatedPartitions",
         other => other,
     }

@@ -10,6 +10,7 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
+use crate::rights::AuthSettings;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Folder of the durable state; `None`: nothing is kept.
     pub data_dir: Option<PathBuf>,
+    /// Who may ask our own server.
+    pub auth: AuthSettings,
     /// Whether `POST /-/reload` works.
     pub reload_enabled: bool,
     /// What the program bounds.
@@ -54,6 +57,10 @@ pub enum LogFormat {
 pub struct Limits {
     /// HTTP connections at one time.
     pub connections: usize,
+    /// HTTP connections of one peer at one time.
+    pub connections_per_peer: usize,
+    /// Requests of one peer in a second; `None`: as many as it likes.
+    pub requests_per_second: Option<u32>,
     /// Long polls at one time.
     pub waiters: usize,
     /// How long requests may take to end after SIGTERM.

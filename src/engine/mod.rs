@@ -138,10 +138,16 @@ impl Engine {
             };
             life.step(input);
             while life.more_waits() {
-                let batch = self.board.take();
-                life.step(evidence(batch));
+                life.step(self.take());
             }
         }
+    }
+
+    /// What is on the board.
+    fn take(&self) -> Input {
+        let batch = self.board.take();
+        self.counters.untaken.count(&self.gate, &batch.reports);
+        evidence(batch)
     }
 
     async fn sleep_until(&self, deadline: Option<Mono>) {
@@ -177,7 +183,7 @@ impl Life<'_> {
                 () = self.engine.board.changed() => {}
             }
         }
-        evidence(self.engine.board.take())
+        self.engine.take()
     }
 
     fn register(&mut self, ask: Ask) -> Input {

@@ -10,6 +10,7 @@
 
 mod alerts;
 mod architecture;
+mod attacks;
 mod bodies;
 mod callers;
 mod cli;
@@ -24,10 +25,13 @@ mod hostile;
 mod http;
 mod leases;
 mod metrics;
+mod openapi;
 mod orchestrated;
 mod packages;
 mod packaging;
 mod promtool;
 mod proofs;
+mod rights;
+mod secured;
 mod served;
 mod store;

@@ -69,6 +69,8 @@ const ABOUT: &[(&str, &[&str])] = &[
     ("callers", &["docs/recipes", "src/gate", "src/server"]),
     ("crashes", &["src/gate", "src/store", "src/engine"]),
     ("race", &["src/gate", "src/store", "src/engine"]),
+    ("attacks", &["src/server", "src/jmx", "src/kafka"]),
+    ("openapi", &["src/server"]),
     ("curve", GATE),
     ("kill", GATE),
     ("kill-zookeeper", GATE),
@@ -98,7 +100,7 @@ fn proofs() -> BTreeMap<String, Value> {
 }
 
 /// A proof, when it has been made.
-fn proof(name: &str) -> Option<Value> {
+pub(crate) fn proof(name: &str) -> Option<Value> {
     let proof = proofs().remove(name);
     if proof.is_none() {
         println!("docs/proof/{name}.json is not made yet: docs/lab.md says how");
@@ -106,7 +108,7 @@ fn proof(name: &str) -> Option<Value> {
     proof
 }
 
-fn number(value: &Value, path: &str) -> f64 {
+pub(crate) fn number(value: &Value, path: &str) -> f64 {
     let found = value.pointer(path).and_then(Value::as_f64);
     found.unwrap_or_else(|| panic!("no number at {path}: {value:#}"))
 }

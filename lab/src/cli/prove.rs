@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use lab::prove::{callers, crashes, faults, plan, roll, situations};
+use lab::prove::{attacks, callers, crashes, faults, openapi, plan, roll, situations};
 use lab::release::Release;
 
 /// The proofs.
@@ -22,6 +22,10 @@ pub enum What {
     Callers,
     /// What the gate says about stopping nodes, for every layout of replicas
     Plan,
+    /// What callers and targets that mean no good can do to a gate; needs no Kafka
+    Attacks,
+    /// That answers are what the gate's own OpenAPI document says, by schemathesis; needs no Kafka
+    Openapi(openapi::Args),
     /// What the gate says in situations that no kill or restart makes
     Situations,
 }
@@ -37,6 +41,8 @@ impl What {
             Self::Crashes(args) => crashes::crashes(&args).await,
             Self::Callers => callers::run(Release::V4_3_1).await,
             Self::Plan => plan::run().await,
+            Self::Attacks => attacks::run().await,
+            Self::Openapi(args) => openapi::run(&args).await,
             Self::Situations => situations::run().await,
         }
     }
