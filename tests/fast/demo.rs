@@ -78,6 +78,11 @@ async fn the_demo_opens_soon_closes_at_the_fault_and_ends_well() {
         "{out}"
     );
     assert_eq!(out.matches("SIGTERM to ").count(), 6, "{out}");
+    // Every node is taken and given back, and the tokens grow.
+    assert_eq!(out.matches(": proven_back after ").count(), 6, "{out}");
+    for token in 1..=6 {
+        assert!(out.contains(&format!(" token {token}, after ")), "{out}");
+    }
     assert!(out.contains("6 nodes went from 3.9 to 4.3"), "{out}");
 }
 

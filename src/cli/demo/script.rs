@@ -1,18 +1,16 @@
 //! The rolling upgrade, and the broker that dies in the middle of it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 
-use super::super::answer::Asked;
+use super::super::answer::Body;
 use super::say::{Say, Tag, plain};
 use super::watch::{POLL, Sight, Watch, why};
 use super::world::World;
 use super::{NEW, OLD, Pace};
-use crate::evidence::ids;
-use crate::gate::state::{GateName, State};
+use crate::gate::state::State;
 use crate::model::{Cluster, NodeId};
 
 /// How often the script asks about its next node.
@@ -28,7 +26,7 @@ struct Done {
     steps: usize,
     waited: Duration,
     longest: Duration,
-    slowest_close: Duration,
+    close: Duration,
 }
 
 struct Script<'a> {
@@ -101,15 +99,23 @@ impl Script<'_> {
         format!("{role} {node}{active}")
     }
 
-    /// One step: ask until it is open, stop, start with the new release.
+    /// One step: take the node, stop it, start it with the new release, give it back.
     async fn upgrade(&mut self, node: NodeId) -> Result<()> {
-        self.permission(node).await?;
+        let (body, waited, polls) = self.until_open("enter", node).await?;
+        self.done.waited += waited;
+        self.done.longest = self.done.longest.max(waited);
+        let text = format!(
+            "enter?node={node}: go, lease {} token {}, after {:.1} s and {polls} polls",
+            body.lease.unwrap_or_default(),
+            body.token.unwrap_or_default(),
+            waited.as_secs_f64()
+        );
+        self.say.event(Tag::Step, &text)?;
         let name = self.name(node);
         self.say
             .event(Tag::Step, &format!("SIGTERM to {name}, {OLD}"))?;
         let began = Instant::now();
         self.operate(|cluster| cluster.stop(node))?;
-        self.closed(began, "SIGTERM", None).await?;
         while self.operate(|cluster| cluster.process_start(node).is_some()) {
             sleep(POLL).await;
         }
@@ -117,83 +123,71 @@ impl Script<'_> {
         let took = began.elapsed().as_secs_f64();
         let text = format!("ended after {took:.1} s; started again with {NEW}");
         self.say.event(Tag::Step, &text)?;
+        let (body, waited, _) = self.until_open("leave", node).await?;
+        let how = body.how.unwrap_or_default();
+        let seconds = waited.as_secs_f64();
+        let text = format!("leave?node={node}: {how} after {seconds:.1} s");
+        self.say.event(Tag::Step, &text)?;
         self.done.steps += 1;
         Ok(())
     }
 
-    /// Polls `check?node=N` until it is open.
-    async fn permission(&mut self, node: NodeId) -> Result<()> {
-        let asked = Asked {
-            gate: GateName::default(),
-            nodes: BTreeSet::from([ids::NodeId(node)]),
-            hosts: BTreeSet::new(),
-        };
+    /// Asks `enter` or `leave` again and again until it says yes: its words, how long that took
+    /// and how many questions.
+    async fn until_open(&self, what: &str, node: NodeId) -> Result<(Body, Duration, u32)> {
         let began = Instant::now();
-        let mut polls = 0_u32;
-        loop {
-            let sight = self.watch.check(&asked).await;
-            polls += 1;
-            if sight.state == State::Open {
-                break;
-            }
-            if polls == 1 {
-                let text = format!("check?node={node}: {}, so it waits", sight.state);
-                self.say.event(Tag::Step, &text)?;
-            }
-            if began.elapsed() > PATIENCE {
-                let why = why(&sight.reasons);
-                anyhow::bail!("the gate did not open for node {node}: {why}");
+        for polls in 1.. {
+            match self.watch.claim(what, node).await {
+                Ok(body) => return Ok((body, began.elapsed(), polls)),
+                Err(no) if polls == 1 => {
+                    let text = format!("{what}?node={node}: {}, so it waits", no.state);
+                    self.say.event(Tag::Step, &text)?;
+                }
+                Err(no) => ensure!(
+                    began.elapsed() < PATIENCE,
+                    "the gate did not say yes to {what} of node {node}: {}",
+                    why(&no.reasons)
+                ),
             }
             sleep(ASK).await;
         }
-        let waited = began.elapsed();
-        // So that the time of closing is counted from open, also for who asks about any node.
-        let open = |sight: &Sight| sight.state == State::Open;
-        let any = self.watch.until(began, CLOSING, open).await;
-        any.with_context(|| format!("open for node {node}, but not for any node"))?;
-        self.done.waited += waited;
-        self.done.longest = self.done.longest.max(waited);
-        let seconds = waited.as_secs_f64();
-        let text = format!("check?node={node}: open, after {seconds:.1} s and {polls} polls");
-        self.say.event(Tag::Step, &text)
+        bail!("asked too often")
     }
 
-    /// Waits until the gate is not open any more, and says how long that took.
-    async fn closed(&mut self, began: Instant, what: &str, victim: Option<NodeId>) -> Result<()> {
+    /// Waits until the gate is not open any more and names the node, and says how long that took.
+    async fn closed(&mut self, began: Instant, victim: NodeId) -> Result<()> {
         let closed = self
             .watch
             .until(began, CLOSING, |sight| sight.state != State::Open);
         let closed = closed.await.context("the gate did not close")?;
         let took = closed.seen.duration_since(began);
-        self.done.slowest_close = self.done.slowest_close.max(took);
-        let mut text = format!(
-            "the gate was closed {} ms after the {what}",
-            took.as_millis()
+        self.done.close = self.done.close.max(took);
+        let subject = format!("node {victim}");
+        let naming = self.watch.until(began, CLOSING, |sight| {
+            sight.reasons.iter().any(|reason| reason.subject == subject)
+        });
+        let naming = naming
+            .await
+            .with_context(|| format!("no reason names {subject}"))?;
+        let text = format!(
+            "the gate was closed {} ms after the kill -9 and named {subject} after {} ms",
+            took.as_millis(),
+            naming.seen.duration_since(began).as_millis()
         );
-        if let Some(node) = victim {
-            let subject = format!("node {node}");
-            let naming = self.watch.until(began, CLOSING, |sight| {
-                sight.reasons.iter().any(|reason| reason.subject == subject)
-            });
-            let naming = naming
-                .await
-                .with_context(|| format!("no reason names {subject}"))?;
-            let took = naming.seen.duration_since(began);
-            let took = took.as_millis();
-            text = format!("{text} and named {subject} after {took} ms");
-        }
         self.say.event(Tag::Step, &text)
     }
 
     /// `kill -9` of `victim` at the moment in which the script was about to stop `next`.
     async fn fault(&mut self, next: NodeId, victim: NodeId, pace: Pace) -> Result<()> {
-        self.permission(next).await?;
+        let open = |sight: &Sight| sight.state == State::Open;
+        let open = self.watch.until(Instant::now(), PATIENCE, open).await;
+        open.context("the gate did not open before the fault")?;
         let name = self.name(victim);
         let text = format!("kill -9 of {name}, just before the script would stop broker {next}");
         self.say.event(Tag::Fault, &text)?;
         let began = Instant::now();
         self.operate(|cluster| cluster.kill(victim))?;
-        self.closed(began, "kill -9", Some(victim)).await?;
+        self.closed(began, victim).await?;
         let (hurt, all) = self.operate(|cluster| harm(cluster, [next, victim]));
         let text = format!(
             "stopping broker {next} now would put {hurt} of {all} partitions under min.insync.replicas"
@@ -214,7 +208,7 @@ impl Script<'_> {
             "\nDone in {}: {} nodes went from {OLD} to {NEW}, one broker died on the way.\n  \
              first open            {} after the start\n  \
              waits for the gate    {} in all, {} at most\n  \
-             slowest to close      {} ms after a SIGTERM or kill -9, polled every {} ms\n  \
+             closed                {} ms after the kill -9, polled every {} ms\n  \
              something was missing {} in all\n  \
              the gate was open     {} of it, until it was seen\n  \
              the naive rule said   go on for {} of it, in {} spells; each would have been wrong",
@@ -223,7 +217,7 @@ impl Script<'_> {
             seconds(first),
             seconds(done.waited),
             seconds(done.longest),
-            done.slowest_close.as_millis(),
+            done.close.as_millis(),
             POLL.as_millis(),
             seconds(counts.missing_for),
             format_args!("{:.2} s", counts.gate_wrong_for.as_secs_f64()),

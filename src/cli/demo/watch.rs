@@ -1,5 +1,6 @@
 //! Polls the gate and the simple rule, tells every change, and keeps count.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,13 +8,16 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::super::answer::{Asked, Reason, Verdict};
+use super::super::answer::{Asked, Body, Reason, Verdict};
 use super::super::ask::ask;
 use super::super::client::GateClient;
+use super::super::lease::post;
 use super::naive::Moment;
 use super::say::{Say, Tag};
 use super::world::World;
+use crate::evidence::ids;
 use crate::gate::state::{GateName, State};
+use crate::model::NodeId;
 use crate::model::serve::Live;
 
 /// How often the gate is polled here, so that times of closing mean something.
@@ -22,6 +26,8 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 const CALM: Duration = Duration::from_millis(800);
 /// How long a gate may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to grant: new evidence, and the store.
+const GRANT: Duration = Duration::from_secs(15);
 
 /// What the gate said last.
 #[derive(Clone, Debug)]
@@ -108,9 +114,20 @@ impl Watch {
         Ok(found.context("failed to poll the gate")?.clone())
     }
 
-    /// Asks about one node, as a pipeline does.
-    pub(super) async fn check(&self, asked: &Asked) -> Sight {
-        look(&self.client, asked).await
+    /// Takes a node, or gives it back, as a pipeline does: what was said with yes, or why not.
+    pub(super) async fn claim(&self, what: &str, node: NodeId) -> Result<Body, Sight> {
+        let asked = Asked {
+            gate: GateName::default(),
+            nodes: BTreeSet::from([ids::NodeId(node)]),
+            hosts: BTreeSet::new(),
+        };
+        let begun = Instant::now();
+        let owner = [("owner", String::from("demo"))];
+        let (verdict, _) = post(&self.client, &asked, what, &owner, 0, GRANT).await;
+        match verdict {
+            Verdict::Says(State::Open, body) => Ok(*body),
+            verdict => Err(sight(begun, verdict)),
+        }
     }
 }
 
@@ -118,6 +135,10 @@ impl Watch {
 async fn look(client: &GateClient, asked: &Asked) -> Sight {
     let begun = Instant::now();
     let (verdict, _) = ask(client, asked, 0, PATIENCE).await;
+    sight(begun, verdict)
+}
+
+fn sight(begun: Instant, verdict: Verdict) -> Sight {
     let (state, reasons) = match verdict {
         Verdict::Says(state, body) => (state, body.reasons),
         Verdict::Contradicts(why) | Verdict::Unreachable(why) | Verdict::Refused(_, why) => {
@@ -158,8 +179,8 @@ impl Poller {
     async fn run(mut self, sender: watch::Sender<Sight>) {
         let asked = Asked {
             gate: GateName::default(),
-            nodes: std::collections::BTreeSet::new(),
-            hosts: std::collections::BTreeSet::new(),
+            nodes: BTreeSet::new(),
+            hosts: BTreeSet::new(),
         };
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
