@@ -61,9 +61,8 @@ fn name_of(segment: &str) -> &str {
     match segment {
         "<gate>" => "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}$",
         "<node>" => "^[0-9]{1,10}$",
-        "<host>" => "^[A-Za-z0-9._-]{1,253}$",
+        "<host>" | "<token>" => "^[A-Za-z0-9._-]{1,253}$",
         "<address>" => "^([0-9]{1,10}|.+:[0-9]{1,5})$",
-        "<token>" => "^[A-Za-z0-9._-]{1,253}$",
         "<user>" | "<san>" => "^[!-'*-~]{1,128}$",
         "<metric>" => "^[A-Za-z-]+$",
         literal => literal,

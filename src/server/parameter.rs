@@ -68,11 +68,10 @@ impl Parameter {
     /// A value that is taken.
     pub const fn example(self) -> &'static str {
         match self {
-            Self::Nodes | Self::Node => "1",
+            Self::Nodes | Self::Node | Self::Fresh => "1",
             Self::Hosts => "rack1-a",
             Self::ClosedStatus => "423",
             Self::Wait => "20s",
-            Self::Fresh => "1",
             Self::Owner => "roll-47",
             Self::Ttl => "30m",
             Self::HoldTtl => "2h",

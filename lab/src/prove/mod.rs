@@ -16,9 +16,9 @@
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
 
+pub mod attacks;
 pub mod callers;
 pub mod crashes;
-pub mod attacks;
 pub mod cycle;
 pub mod exporter;
 pub mod faults;
