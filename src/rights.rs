@@ -57,8 +57,12 @@ impl fmt::Display for Right {
     }
 }
 
+/// The longest name of a token, a user or a certificate: it is added to names of 200 characters at
+/// most, which have to have room for it.
+pub const LONGEST_NAME: usize = 100;
+
 /// Whether a name can stand in the history in parentheses.
 pub fn is_principal(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b'(' | b')');
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(allowed)
 }

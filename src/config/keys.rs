@@ -264,18 +264,18 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
                 .map(drop)
                 .map_err(|_| String::from("wants a node id or an advertised host:port"))
         })),
-        "<token>" => Some(if is_host(name) {
+        "<token>" => Some(if is_host(name) && is_principal(name) {
             Ok(())
         } else {
             Err(String::from(
-                "is no name of a token: use 1 to 253 letters, digits, '.', '_' or '-'",
+                "is no name of a token: use 1 to 100 letters, digits, '.', '_' or '-'",
             ))
         }),
         "<user>" | "<san>" => Some(if is_principal(name) {
             Ok(())
         } else {
             Err(String::from(
-                "is no name: use letters, digits and signs without '(' and ')'",
+                "is no name: use 1 to 100 letters, digits and signs, no '(' and ')'",
             ))
         }),
         "<metric>" => Some(

@@ -12,7 +12,7 @@ use tracing::Level;
 
 use super::Shape;
 use super::access::principal::Principal;
-use super::access::{Denied, Who};
+use super::access::{Access, Denied, Who};
 use super::app::{App, shape};
 use super::problem::Problem;
 use super::reply::{Reply, problem};
@@ -114,7 +114,7 @@ impl App {
             self.swallow(body).await?;
             let mut route = asked.route?;
             let who = principal.as_deref();
-            let may = self.access.may(route.endpoint(), who, peer, headers);
+            let may = Access::may(route.endpoint(), who, peer, headers);
             may.inspect_err(|_| self.counters().http.refused(Refused::NotAllowed))?;
             if let Some(principal) = who {
                 route = route.signed(principal)?;

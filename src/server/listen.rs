@@ -320,17 +320,13 @@ impl Running {
             () = self.shutdown.cancelled() => None,
             () = replaced.cancelled() => None,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                let Ok(ended) = timeout(limits.drain, connection).await else {
-                    return;
-                };
-                ended
-            }
+        let ended = if ended.is_some() {
+            ended
+        } else {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.drain, connection).await.ok()
         };
-        if let Err(error) = ended {
+        if let Some(Err(error)) = ended {
             let http = &app.counters().http;
             if error.is_parse_too_large() {
                 http.refused(Refused::HeaderSize);

@@ -68,11 +68,10 @@ impl Parameter {
     /// A value that is taken.
     pub const fn example(self) -> &'static str {
         match self {
-            Self::Nodes | Self::Node => "1",
+            Self::Nodes | Self::Node | Self::Fresh => "1",
             Self::Hosts => "rack1-a",
             Self::ClosedStatus => "423",
-            Self::Wait => "20s",
-            Self::Fresh => "1",
+            Self::Wait => "20",
             Self::Owner => "roll-47",
             Self::Ttl => "30m",
             Self::HoldTtl => "2h",
@@ -115,26 +114,35 @@ impl Parameter {
                 "type": "integer", "minimum": 0, "maximum": LONGEST_WAIT.as_secs()
             }),
             Self::Fresh => json!({"type": "string", "enum": ["0", "1", "true", "false"]}),
-            Self::Owner | Self::By | Self::Author | Self::Reason => {
-                json!({"type": "string", "minLength": 1, "maxLength": 200})
-            }
-            Self::Ttl | Self::HoldTtl => text("^[0-9]+[smhd]?$"),
+            // More is taken, up to 200 characters with the principal that is added.
+            Self::Owner | Self::By | Self::Author => text("^[!-~]([ -~]{0,78}[!-~])?$"),
+            Self::Reason => text("^[!-~]([ -~]{0,198}[!-~])?$"),
+            Self::Ttl => text("^([1-9][0-9]{1,3}s|[1-9][0-9]{0,2}m|([1-9]|1[0-9]|2[0-4])h)$"),
+            Self::HoldTtl => text("^([1-9][0-9]{0,2}[smh]|[1-9][0-9]?d)$"),
             Self::Action => {
                 json!({"enum": [Action::Restart.as_str(), Action::Repair.as_str()]})
             }
-            Self::Token | Self::Before => json!({"type": "integer", "minimum": 0}),
+            Self::Token | Self::Before => {
+                json!({"type": "integer", "minimum": 0, "maximum": i64::MAX})
+            }
             Self::Limit => json!({"type": "integer", "minimum": 1, "maximum": MOST_ENTRIES}),
         }
     }
 
     fn document(self, needed: bool) -> Value {
+        let (schema, example) = (self.schema(), self.example());
+        let number = example
+            .parse::<u64>()
+            .ok()
+            .filter(|_| schema["type"] == "integer");
+        let example = number.map_or_else(|| json!(example), Value::from);
         json!({
             "name": self.name(),
             "in": "query",
             "required": needed,
             "description": self.meaning(),
-            "schema": self.schema(),
-            "example": self.example(),
+            "schema": schema,
+            "example": example,
         })
     }
 }

@@ -60,14 +60,14 @@ mod tests {
     use crate::server::access::principal::Means;
     use crate::server::route::route;
 
-    fn signed(method: Method, path: &str, query: &str) -> Result<String, u16> {
+    fn signed(method: &Method, path: &str, query: &str) -> Result<String, u16> {
         let principal = Principal {
             means: Means::Token,
             name: String::from("jenkins"),
             right: Right::Admin,
         };
         let path = format!("/api/v1/gates/default/{path}");
-        let route = route(&method, &path, Some(query)).unwrap();
+        let route = route(method, &path, Some(query)).unwrap();
         let signed = route.signed(&principal);
         signed
             .map(|route| format!("{route:?}"))
@@ -84,10 +84,10 @@ mod tests {
             (Method::DELETE, "hold", "by=ann"),
             (Method::DELETE, "nodes/3", "by=ann"),
         ] {
-            let text = signed(method, path, query).unwrap();
+            let text = signed(&method, path, query).unwrap();
             assert!(text.contains("\"ann (token jenkins)\""), "{text}");
         }
         let long = format!("node=1&owner={}", "x".repeat(190));
-        assert_eq!(signed(Method::POST, "enter", &long), Err(400));
+        assert_eq!(signed(&Method::POST, "enter", &long), Err(400));
     }
 }

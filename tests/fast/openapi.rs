@@ -1,6 +1,7 @@
 //! The OpenAPI document: valid, and about every endpoint there is.
 
 use serde_json::Value;
+use upgrade_gate::rights::Right;
 use upgrade_gate::server::endpoint::Endpoint;
 use upgrade_gate::server::openapi::document;
 
@@ -29,10 +30,7 @@ fn it_has_every_endpoint_with_its_parameters_and_right() {
         for method in row.methods {
             let operation = &document["paths"][row.path][method.to_ascii_lowercase()];
             assert_eq!(operation["summary"], row.summary);
-            assert_eq!(
-                operation["x-right"].as_str(),
-                row.right.map(|right| right.as_str())
-            );
+            assert_eq!(operation["x-right"].as_str(), row.right.map(Right::as_str));
             let parameters = operation["parameters"].as_array().unwrap();
             let in_path = row.path.matches('{').count();
             let wanted = in_path + endpoint.parameters().len() + usize::from(endpoint.changes());

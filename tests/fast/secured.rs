@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response};
+use upgrade_gate::metrics::counters::Refused;
 use upgrade_gate::rights::{AuthSettings, Right, TokenSettings};
 use upgrade_gate::server::Limits;
 use upgrade_gate::server::access::Access;
@@ -331,7 +332,6 @@ async fn a_caller_that_does_not_shake_hands_is_given_up() {
     let plain = crate::served::raw(served.address, "GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
     assert!(!plain.starts_with(b"HTTP"), "{plain:?}");
     let counters = &served.state.metrics.counters().http;
-    use upgrade_gate::metrics::counters::Refused;
     assert_eq!(counters.refusals(Refused::HandshakeTime), 1);
     assert_eq!(counters.refusals(Refused::Handshake), 1);
 }

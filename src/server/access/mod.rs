@@ -37,7 +37,7 @@ use crate::files::{BadFile, Changed, Secret, Watched};
 use crate::rights::{AuthSettings, Right};
 
 /// Who may ask this server what.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Access {
     web: Option<Watched<Web>>,
     tokens: Option<Watched<Tokens>>,
@@ -45,19 +45,6 @@ pub struct Access {
     passwords: Passwords,
     on: bool,
     broken: Mutex<BTreeSet<&'static str>>,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Self {
-            web: None,
-            tokens: None,
-            rights: AuthSettings::default(),
-            passwords: Passwords::default(),
-            on: false,
-            broken: Mutex::default(),
-        }
-    }
 }
 
 /// Who sends a request, as far as it is known before a password is checked.
@@ -273,7 +260,6 @@ impl Access {
 
     /// Whether this endpoint may be used by this principal, from this address, with these headers.
     pub(super) fn may(
-        &self,
         endpoint: Endpoint,
         principal: Option<&Principal>,
         peer: IpAddr,

@@ -107,6 +107,9 @@ async fn row(
     Ok(row)
 }
 
+/// What goes on until it is dropped.
+type Attack = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
 /// What callers can do, each for `span`.
 ///
 /// # Errors
@@ -117,7 +120,7 @@ pub async fn callers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let caller = Caller::new(port, None)?;
     let stays = (span, Should::StayOpen);
     let mut rows = Vec::new();
-    let attacks: [(&str, Pin<Box<dyn Future<Output = Result<()>>>>); 6] = [
+    let attacks: [(&str, Attack); 6] = [
         ("slow headers", Box::pin(inbound::slow_headers(port))),
         ("slow bodies", Box::pin(inbound::slow_bodies(port))),
         (
