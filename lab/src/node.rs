@@ -305,7 +305,10 @@ impl Node {
         let (out, err) = streams.map_err(|source| NodeError::Write { path, source })?;
 
         let mut command = mortal("java");
-        command.args(["-Xms128m", &format!("-Xmx{}m", self.shared.spec.heap_mb)]);
+        // The log cleaner's buffer alone has 128 MB; a combined 4.3.1 node ran out of 256.
+        let combined = self.role().is_broker() && self.role().is_controller();
+        let heap = self.shared.spec.heap_mb + if combined { 128 } else { 0 };
+        command.args(["-Xms128m", &format!("-Xmx{heap}m")]);
         command.args([
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
