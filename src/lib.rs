@@ -23,7 +23,8 @@
 //! judgement, read by [`server`] (HTTP), [`metrics`] and nobody else's rules.
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
-//! of keys. [`files`] reads certificates, keys and secrets. [`cli`] is the command line, [`telemetry`]
+//! of keys. [`files`] reads certificates, keys and secrets,
+//! [`tls`] makes TLS of them. [`cli`] is the command line, [`telemetry`]
 //! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
@@ -48,4 +49,5 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod tls;
 pub mod view;

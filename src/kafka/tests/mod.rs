@@ -18,6 +18,8 @@ use crate::evidence::report::{FailureClass, SourceFailure};
 mod connection;
 mod questions;
 mod rounds;
+mod sasl;
+mod secure;
 
 /// Long enough for a busy machine; nothing waits this long unless it fails.
 const SOON: Duration = Duration::from_secs(10);
