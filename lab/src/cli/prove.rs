@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use lab::prove::{faults, plan, roll, situations};
+use lab::prove::{faults, plan, roll, security, situations};
 
 /// The proofs.
 #[derive(Debug, Subcommand)]
@@ -15,6 +15,8 @@ pub enum What {
     Roll(roll::Args),
     /// What the gate says about stopping nodes, for every layout of replicas
     Plan,
+    /// Every way to log in and every way of failing to, on real brokers; sessions that end
+    Security(security::Args),
     /// What the gate says in situations that no kill or restart makes
     Situations,
 }
@@ -27,6 +29,7 @@ impl What {
             Self::Restart(args) => faults::run("restart", &args).await,
             Self::Roll(args) => roll::run(&args).await,
             Self::Plan => plan::run().await,
+            Self::Security(args) => security::run(&args).await,
             Self::Situations => situations::run().await,
         }
     }

@@ -9,6 +9,7 @@
 //! - [`plan`]: the proof `plan`;
 //! - [`roll`]: the proof `roll`;
 //! - [`exporter`]: an exporter that says what it is told to;
+//! - [`security`]: the proof `security`;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
 
@@ -20,5 +21,6 @@ mod modes;
 pub mod plan;
 pub mod report;
 pub mod roll;
+pub mod security;
 pub mod situations;
 mod watch;
