@@ -86,23 +86,24 @@ impl Cluster {
             (1, pbkdf2::PBKDF2_HMAC_SHA256, 32),
             (2, pbkdf2::PBKDF2_HMAC_SHA512, 64),
         ];
-        let upsertions = hashes.map(|(mechanism, hash, length)| {
+        // Kafka takes one credential of a user per request.
+        for (mechanism, hash, length) in hashes {
             let salt = b"salt of the lab";
             let mut salted = vec![0; length];
             pbkdf2::derive(hash, ITERATIONS, salt, password.as_bytes(), &mut salted);
-            ScramCredentialUpsertion::default()
+            let credential = ScramCredentialUpsertion::default()
                 .with_name(StrBytes::from_string(user.to_owned()))
                 .with_mechanism(mechanism)
                 .with_iterations(4096)
                 .with_salt(Bytes::from_static(salt))
-                .with_salted_password(Bytes::from(salted))
-        });
-        let request =
-            AlterUserScramCredentialsRequest::default().with_upsertions(upsertions.to_vec());
-        let answer = self.ask(self.admin_broker().await?, &request, 0).await?;
-        for result in &answer.results {
-            let message = result.error_message.as_ref();
-            check("make a SCRAM user", result.error_code, message)?;
+                .with_salted_password(Bytes::from(salted));
+            let request =
+                AlterUserScramCredentialsRequest::default().with_upsertions(vec![credential]);
+            let answer = self.ask(self.admin_broker().await?, &request, 0).await?;
+            for result in &answer.results {
+                let message = result.error_message.as_ref();
+                check("make a SCRAM user", result.error_code, message)?;
+            }
         }
         Ok(())
     }

@@ -70,3 +70,6 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,9 @@ use crate::kafka::{Connection, ConnectionSettings};
 /// Between two attempts to connect. Short: a node that is back should be seen back.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How often a node is asked again to prove who it is, while we have no right to hear it.
+const PROVE_AGAIN: Duration = Duration::from_secs(2);
+
 /// While a node's address is not known yet.
 const NO_ADDRESS: Duration = Duration::from_millis(200);
 
@@ -100,8 +103,21 @@ async fn live(
     let mut renewed = renewal(shared, node, &connection);
     let address = connection.address().clone();
     let mut moved = std::pin::pin!(shared.moved(node, &address));
+    let mut proving = shared.now();
     loop {
         let asked = shared.now();
+        // Rights may be granted later, and reach one node after the other.
+        let unproven = matches!(identity, Identity::Unproven(_));
+        if unproven && asked.since(proving) >= PROVE_AGAIN {
+            proving = asked;
+            match connection
+                .prove_node(node, row(FactKind::Link).deadline)
+                .await
+            {
+                Ok(proved) => identity = proved,
+                Err(failure) => return failure,
+            }
+        }
         let question = connection.link(identity.clone(), row(FactKind::Link).deadline);
         let answer = tokio::select! {
             biased;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use super::node::{Opened, open};
@@ -38,8 +38,10 @@ pub(super) fn renewal<'a>(
             FailureClass::Timeout,
             format!("connection to {address}: no new one before its SASL session ended"),
         );
-        while Instant::now() < lifetime.over {
-            match open(shared, node).await {
+        // Nothing is asked over a session that is over: the node would hang up, which reads as its
+        // death.
+        while let Ok(opened) = timeout_at(lifetime.over, open(shared, node)).await {
+            match opened {
                 Opened::Connected(connection, identity) => {
                     debug!(%node, "a new connection follows the one whose session ends");
                     return Ok((connection, identity));
@@ -50,7 +52,10 @@ pub(super) fn renewal<'a>(
                 }
                 Opened::NoAddress => {}
             }
-            sleep(RETRY).await;
+            sleep_until((Instant::now() + RETRY).min(lifetime.over)).await;
+            if Instant::now() >= lifetime.over {
+                break;
+            }
         }
         Err(last)
     })

@@ -61,7 +61,7 @@ pub mod sasl;
 mod secure;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod transport;
 pub mod versions;
 mod wire;

@@ -19,6 +19,7 @@ const MADE: &[&str] = &[
     "plan",
     "restart",
     "roll",
+    "security",
     "simulate",
     "situations",
 ];
@@ -68,6 +69,7 @@ const ABOUT: &[(&str, &[&str])] = &[
     ("plan", GATE),
     ("restart", GATE),
     ("roll", GATE),
+    ("security", &["src/collect", "src/kafka", "src/tls"]),
     ("simulate", GATE),
     ("simulate-leases", GATE),
     ("situations", GATE),
@@ -91,7 +93,7 @@ fn proofs() -> BTreeMap<String, Value> {
 }
 
 /// A proof, when it has been made.
-fn proof(name: &str) -> Option<Value> {
+pub(crate) fn proof(name: &str) -> Option<Value> {
     let proof = proofs().remove(name);
     if proof.is_none() {
         println!("docs/proof/{name}.json is not made yet: docs/lab.md says how");

@@ -199,7 +199,10 @@ impl Tokens {
                 .collect::<Vec<_>>()
                 .join(": ")
         });
-        let said = said.unwrap_or_default().replace(secret.reveal(), "***");
+        let said = said
+            .unwrap_or_default()
+            .replace(secret.reveal(), "***")
+            .replace(&self.pair(secret), "***");
         self.fail(&format!(
             "HTTP status {status} for client '{}' with the secret in {}: {said}",
             self.settings.id,
@@ -208,13 +211,13 @@ impl Tokens {
     }
 
     /// RFC 6749, 2.3.1: both are form encoded before they are joined.
+    fn pair(&self, secret: &Secret) -> String {
+        let pair = [encoded(&self.settings.id), encoded(secret.reveal())].join(":");
+        STANDARD.encode(pair)
+    }
+
     fn authorization(&self, secret: &Secret) -> Result<HeaderValue, SourceFailure> {
-        let pair = format!(
-            "{}:{}",
-            encoded(&self.settings.id),
-            encoded(secret.reveal())
-        );
-        let text = format!("Basic {}", STANDARD.encode(pair));
+        let text = format!("Basic {}", self.pair(secret));
         let mut value =
             HeaderValue::from_str(&text).map_err(|error| self.fail(&error.to_string()))?;
         value.set_sensitive(true);

@@ -89,7 +89,12 @@ async fn answer_versions(mut stream: impl Stream) {
         }
         let mut body = Bytes::from(frame);
         let header = decode_request_header_from_buffer(&mut body).unwrap();
-        if let Reply::Send(bytes) = (Ask { header, body }).answer(&versions(all_apis())) {
+        let ask = Ask {
+            header,
+            body,
+            connection: 0,
+        };
+        if let Reply::Send(bytes) = ask.answer(&versions(all_apis())) {
             stream.write_all(&bytes).await.unwrap();
             stream.flush().await.unwrap();
         }

@@ -81,6 +81,8 @@ struct Proof {
 /// # Errors
 /// When a cluster cannot be started, or a row is not as expected.
 pub async fn run(args: &Args) -> Result<()> {
+    let names = args.releases.iter().map(ToString::to_string).collect();
+    let header = Header::new("security", names);
     let mut rows = Vec::new();
     let mut sessions = None;
     let last = args.releases.last().copied().context("name a release")?;
@@ -95,9 +97,8 @@ pub async fn run(args: &Args) -> Result<()> {
             sessions = Some(watch_sessions(&place, &cluster, span).await?);
         }
     }
-    let releases = args.releases.iter().map(ToString::to_string).collect();
     let proof = Proof {
-        header: Header::new("security", releases),
+        header,
         window: WINDOW,
         rows,
         sessions: sessions.context("watch sessions")?,

@@ -84,6 +84,8 @@ impl Place {
                 .sasl(USER, PASSWORD)
         };
         let spec = spec
+            // Every listener has threads and buffers of its own.
+            .heap_mb(512)
             .acl()
             .door(
                 Door::new("MTLS", "SSL")
