@@ -111,6 +111,48 @@ pub async fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A gate in front of a door, and what has to be heard of it.
+struct Asked {
+    way: Way,
+    door: &'static str,
+    case: &'static str,
+    words: &'static str,
+    gate: Gate,
+}
+
+/// Watches all of them at once; in the order given.
+async fn watch_all(
+    all: Vec<Asked>,
+    limit: Duration,
+    stay: Duration,
+    wanted: fn(&Answer, &str) -> bool,
+) -> Result<Vec<(Asked, Watched)>> {
+    let mut tasks = Vec::new();
+    for asked in all {
+        tasks.push(tokio::spawn(async move {
+            let words = asked.words;
+            let seen = watch(&asked.gate, limit, stay, move |answer| {
+                wanted(answer, words)
+            })
+            .await;
+            (asked, seen)
+        }));
+    }
+    let mut seen = Vec::new();
+    for task in tasks {
+        seen.push(task.await?);
+    }
+    Ok(seen)
+}
+
+fn is_open(answer: &Answer, _: &str) -> bool {
+    answer.is_open()
+}
+
+fn is_named(answer: &Answer, words: &str) -> bool {
+    !answer.is_open() && said(answer).contains(words)
+}
+
 /// Every way in, with the least rights: opens. Then the rights are taken away and given back.
 async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
     let mut gates = Vec::new();
@@ -122,50 +164,52 @@ async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
         for door in doors {
             let name = format!("right-{}-{door}", way.name());
             let config = place.config(cluster, &name, door, way, None)?;
-            let gate = Gate::start(&[config]).await?;
-            gates.push((way, *door, gate));
+            gates.push(Asked {
+                way,
+                door,
+                case: "right",
+                words: "grant the gate",
+                gate: Gate::start(&[config]).await?,
+            });
         }
     }
-    for (way, door, gate) in &gates {
-        let seen = watch(gate, PATIENCE, Duration::ZERO, Answer::is_open).await;
-        rows.push(row(cluster, *way, door, "right", "open", seen, 0));
-    }
+    let now = Duration::ZERO;
+    let mut gates = keep(
+        cluster,
+        rows,
+        "right",
+        "open",
+        watch_all(gates, PATIENCE, now, is_open).await?,
+    );
     for principal in PRINCIPALS {
         cluster.revoke_all(principal).await?;
     }
-    let begun = Instant::now();
-    for (way, door, gate) in &gates {
-        let named = |answer: &Answer| !answer.is_open() && said(answer).contains("grant the gate");
-        let seen = watch(gate, LIMIT, STAY, named).await;
-        let reopened = seen.reopened;
-        let expected = "shut; the missing right is named";
-        let mut row = row(
-            cluster,
-            *way,
-            door,
-            "rights_removed",
-            expected,
-            seen,
-            reopened,
-        );
-        row.seconds = row.seconds.map(|_| seconds(begun.elapsed()));
-        rows.push(row);
-    }
+    let seen = watch_all(gates, LIMIT, STAY, is_named).await?;
+    let expected = "not open again; the missing right is named";
+    gates = keep(cluster, rows, "rights_removed", expected, seen);
     grant(cluster).await?;
-    for (way, door, gate) in &gates {
-        // Settings are read once a minute.
-        let seen = watch(gate, PATIENCE, Duration::ZERO, Answer::is_open).await;
-        rows.push(row(
-            cluster,
-            *way,
-            door,
-            "rights_given_back",
-            "open",
-            seen,
-            0,
-        ));
-    }
+    let seen = watch_all(gates, PATIENCE, now, is_open).await?;
+    keep(cluster, rows, "rights_given_back", "open", seen);
     Ok(())
+}
+
+/// Makes rows of what was seen, and hands the gates back.
+fn keep(
+    cluster: &Cluster,
+    rows: &mut Vec<Row>,
+    case: &'static str,
+    expected: &str,
+    seen: Vec<(Asked, Watched)>,
+) -> Vec<Asked> {
+    let mut gates = Vec::new();
+    for (asked, seen) in seen {
+        let wrong = if expected == "open" { 0 } else { seen.reopened };
+        rows.push(row(
+            cluster, asked.way, asked.door, case, expected, seen, wrong,
+        ));
+        gates.push(asked);
+    }
+    gates
 }
 
 /// Every fault of every way: never open, and called by its name.
@@ -184,14 +228,19 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
             };
             let name = format!("{}-{}", case.name(), way.name());
             let config = place.config(cluster, &name, door, way, Some(case))?;
-            gates.push((case, words, door, Gate::start(&[config]).await?));
+            gates.push(Asked {
+                way,
+                door,
+                case: case.name(),
+                words,
+                gate: Gate::start(&[config]).await?,
+            });
         }
-        for (case, words, door, gate) in gates {
-            let named = |answer: &Answer| !answer.is_open() && said(answer).contains(words);
-            let seen = watch(&gate, LIMIT, STAY, named).await;
+        for (asked, seen) in watch_all(gates, LIMIT, STAY, is_named).await? {
             let opens = seen.opens;
-            let expected = format!("never open; says \"{words}\"");
-            rows.push(row(cluster, way, door, case.name(), &expected, seen, opens));
+            let expected = format!("never open; says \"{}\"", asked.words);
+            let (door, case) = (asked.door, asked.case);
+            rows.push(row(cluster, way, door, case, &expected, seen, opens));
         }
     }
     Ok(())
