@@ -82,11 +82,22 @@ fn certificate(why: &CertificateError, names: Names) -> String {
         } => format!(
             "its certificate is not for {}, only for {} (see {name})",
             expected.to_str(),
-            presented.join(", ")
+            bare(presented)
         ),
         CertificateError::Revoked => String::from("its certificate was revoked"),
         other => format!("its certificate is no good: {other}"),
     }
+}
+
+/// `DnsName("kafka")`, as rustls has it, without the wrapping.
+fn bare(presented: &[String]) -> String {
+    let names = presented.iter().map(|name| {
+        let inner = name
+            .split_once('(')
+            .map_or(name.as_str(), |(_, inner)| inner);
+        inner.trim_end_matches(')').trim_matches('"')
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// What the other side says of us. Java says `bad_certificate` when it wants one and gets none, and

@@ -154,7 +154,7 @@ async fn certificates_are_judged_as_those_of_kafka_are() {
         .await;
     let elsewhere = Exporter::start(&["elsewhere"], Dates::Good, "GET").await;
     elsewhere
-        .refused(elsewhere.access(), tls, "only for DnsName(\"elsewhere\")")
+        .refused(elsewhere.access(), tls, "only for elsewhere (see")
         .await;
     let with = |trust| {
         let mut access = elsewhere.access();
