@@ -23,8 +23,9 @@
 //! judgement, read by [`server`] (HTTP), [`metrics`] and nobody else's rules.
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
-//! of keys. [`files`] reads certificates, keys and secrets,
-//! [`tls`] makes TLS of them. [`cli`] is the command line, [`telemetry`]
+//! of keys. [`doctor`] looks at a cluster once, as a gate would. [`files`] reads certificates, keys
+//! and secrets, [`tls`] makes TLS of them; [`rights`] says who may ask our own server. [`cli`] is
+//! the command line, [`telemetry`]
 //! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
@@ -37,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod evidence;
 pub mod files;
@@ -45,6 +47,7 @@ pub mod jmx;
 pub mod kafka;
 pub mod metrics;
 pub mod model;
+pub mod rights;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -74,6 +74,7 @@ pub fn app(view: View, clock: Arc<dyn Clock>) -> (AppState, Arc<Published>, Rece
         readiness: Arc::default(),
         reload: None,
         history: Arc::new(|_, _, _| Box::pin(async { Ok(Vec::new()) })),
+        access: Arc::default(),
     };
     (app, published, asks)
 }

@@ -29,6 +29,8 @@ enum What {
     Metadata,
     /// What `check` costs, beside a bare hyper server
     Check,
+    /// The what-if of 30 brokers over 50,000 and 200,000 partitions, beside one question per node
+    WhatIf,
     /// All of them
     All,
 }
@@ -39,11 +41,13 @@ impl What {
         const JMX: (&str, &[&str]) = ("jmx", &["prometheus-parse", "memchr"]);
         const METADATA: (&str, &[&str]) = ("metadata", &["kafka-protocol"]);
         const CHECK: (&str, &[&str]) = ("check", &["hyper", "tokio"]);
+        const WHAT_IF: (&str, &[&str]) = ("what_if", &["kafka-protocol"]);
         match self {
             Self::Jmx => &[JMX],
             Self::Metadata => &[METADATA],
             Self::Check => &[CHECK],
-            Self::All => &[JMX, METADATA, CHECK],
+            Self::WhatIf => &[WHAT_IF],
+            Self::All => &[JMX, METADATA, CHECK, WHAT_IF],
         }
     }
 }
@@ -67,7 +71,7 @@ struct Proof {
 /// When a benchmark cannot be built or run, or its file cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     for (name, packages) in args.what.measured() {
-        let name_of_proof = format!("bench-{name}");
+        let name_of_proof = format!("bench-{}", name.replace('_', "-"));
         let header = Header::new(&name_of_proof, Vec::new());
         let proof = Proof {
             versions: versions(packages)?,

@@ -55,10 +55,22 @@ pub async fn get(
 /// # Errors
 /// When there is no whole answer within the deadline.
 pub async fn post(port: u16, path: &str, deadline: Duration) -> Result<u16, HttpError> {
+    let (status, _) = post_for(port, path, deadline).await?;
+    Ok(status)
+}
+
+/// The same with the body of the answer.
+///
+/// # Errors
+/// When nobody answers in time.
+pub async fn post_for(
+    port: u16,
+    path: &str,
+    deadline: Duration,
+) -> Result<(u16, Bytes), HttpError> {
     let request = Request::post(path).header("x-upgrade-gate", "1");
     let answer = tokio::time::timeout(deadline, send(port, request)).await;
-    let (status, _) = answer.map_err(|_| HttpError::Timeout { port, deadline })??;
-    Ok(status)
+    answer.map_err(|_| HttpError::Timeout { port, deadline })?
 }
 
 async fn fetch(port: u16, path: &str, accept: &str) -> Result<Bytes, HttpError> {

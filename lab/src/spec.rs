@@ -87,7 +87,7 @@ impl Rules {
             Self::Default => include_str!("../rules/default.yml"),
             Self::Lower => include_str!("../rules/lower.yml"),
             Self::Flat => include_str!("../rules/flat.yml"),
-            Self::Small => include_str!("../rules/small.yml"),
+            Self::Small => include_str!("../../config/jmx-exporter.yml"),
         }
     }
 

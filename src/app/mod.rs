@@ -4,6 +4,7 @@
 
 pub mod one_shot;
 pub mod serve;
+pub mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,8 +72,17 @@ pub struct Common {
 impl Running {
     /// Starts one gate: its collectors and its engine.
     pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
-        let collected =
-            collected(&settings, common).with_context(|| format!("failed to start gate {name}"))?;
+        let board = Arc::new(Board::default());
+        let wants = Arc::new(Wants::default());
+        let shared = collectors(
+            &settings,
+            common.limits,
+            &common.clock,
+            &common.dial,
+            Arc::clone(&board),
+            Arc::clone(&wants),
+        )
+        .with_context(|| format!("failed to start gate {name}"))?;
         let now = common.clock.now();
         let first = View::nothing(
             name.clone(),
@@ -82,8 +92,6 @@ impl Running {
         );
         let published = Arc::new(Published::new(first));
         let (handle, asks) = GateHandle::new(name.clone(), Arc::clone(&published));
-        let board = Arc::new(Board::default());
-        let wants = Arc::new(Wants::default());
         let policy = watch::Sender::new(Arc::new(settings.policy.clone()));
         let pulse = Arc::new(Pulse::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -91,22 +99,14 @@ impl Running {
         let engine = Engine {
             gate: name.clone(),
             policy: policy.subscribe(),
-            board: Arc::clone(&board),
+            board,
             published,
             store: common.store.clone(),
             clock: Arc::clone(&common.clock),
-            wants: Arc::clone(&wants),
+            wants,
             pulse: Arc::clone(&pulse),
             counters: Arc::clone(&common.counters),
         };
-        let shared = Shared::new(
-            collected.settings,
-            board,
-            Arc::clone(&common.clock),
-            collected.dial,
-            collected.scraper,
-            wants,
-        );
         tasks.spawn(engine.run(asks, stop.clone()));
         tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
         tasks.close();
@@ -127,6 +127,7 @@ impl Running {
         self.settings.kafka == other.kafka
             && self.settings.jmx == other.jmx
             && mine.mode == theirs.mode
+            && mine.via_brokers == theirs.via_brokers
             && mine.cluster_id == theirs.cluster_id
             && mine.expected == theirs.expected
             && mine.groups == theirs.groups
@@ -139,6 +140,29 @@ impl Running {
     }
 }
 
+/// What the collectors of a gate share, before any of them runs.
+///
+/// # Errors
+/// Addresses or templates that make no sense, and a client that cannot be made.
+pub fn collectors(
+    settings: &GateSettings,
+    limits: Limits,
+    clock: &Arc<dyn Clock>,
+    dial: &Arc<dyn Dial>,
+    board: Arc<Board>,
+    wants: Arc<Wants>,
+) -> Result<Shared> {
+    let collected = collected(settings, limits, dial)?;
+    Ok(Shared::new(
+        collected.settings,
+        board,
+        Arc::clone(clock),
+        collected.dial,
+        collected.scraper,
+        wants,
+    ))
+}
+
 struct Collected {
     settings: shared::Settings,
     dial: Arc<dyn Dial>,
@@ -146,8 +170,7 @@ struct Collected {
 }
 
 /// What a gate's settings mean for its collectors.
-fn collected(gate: &GateSettings, common: &Common) -> Result<Collected> {
-    let limits = common.limits;
+fn collected(gate: &GateSettings, limits: Limits, dial: &Arc<dyn Dial>) -> Result<Collected> {
     let kafka = gate.kafka.as_ref();
     let jmx = gate.jmx.as_ref();
     let controllers = match kafka.map(|kafka| &kafka.controllers) {
@@ -155,7 +178,7 @@ fn collected(gate: &GateSettings, common: &Common) -> Result<Collected> {
             .iter()
             .map(|(node, at)| (*node, address(at)))
             .collect(),
-        Some(Controllers::Discover) | None => BTreeMap::new(),
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => BTreeMap::new(),
     };
     let exporters = jmx.map_or_else(
         || Ok::<_, anyhow::Error>(BTreeMap::new()),
@@ -186,7 +209,7 @@ fn collected(gate: &GateSettings, common: &Common) -> Result<Collected> {
         headers: jmx.headers.clone(),
     });
     let fetch = HttpFetch::new(access).context("failed to make the client for JMX exporters")?;
-    let (dial, login) = secured(kafka, common)?;
+    let (dial, login) = secured(kafka, dial)?;
     let settings = shared::Settings {
         mode: gate.policy.mode,
         bootstrap: kafka
@@ -201,6 +224,7 @@ fn collected(gate: &GateSettings, common: &Common) -> Result<Collected> {
         },
         nodes: gate.policy.expected.clone(),
         controllers,
+        via_brokers: gate.policy.via_brokers,
         cluster_id: gate.policy.cluster_id.clone(),
         exporters,
         exporter_template: template,
@@ -218,8 +242,8 @@ fn collected(gate: &GateSettings, common: &Common) -> Result<Collected> {
 type Way = (Arc<dyn Dial>, Option<Arc<Login>>);
 
 /// What a gate's security settings mean.
-fn secured(kafka: Option<&KafkaSettings>, common: &Common) -> Result<Way> {
-    let below = Arc::clone(&common.dial);
+fn secured(kafka: Option<&KafkaSettings>, dial: &Arc<dyn Dial>) -> Result<Way> {
+    let below = Arc::clone(dial);
     let Some(kafka) = kafka else {
         return Ok((below, None));
     };

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::watchdog::{self, Pulses};
 use super::{Common, Running};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
@@ -20,10 +21,12 @@ use crate::gate::state::GateName;
 use crate::kafka::TcpDial;
 use crate::metrics::counters::Counters;
 use crate::metrics::{BuildInfo, Gates, Metrics};
+use crate::server::access::Access;
 use crate::server::readiness::Readiness;
 use crate::server::{AppState, History, Limits, Reload, Server};
 use crate::store::sqlite::Retention;
 use crate::store::{MemoryStore, SqliteStore, Store, Writer};
+use crate::telemetry::LogHandle;
 
 /// How long the gates' tasks may take to end once nobody asks any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -32,6 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct App {
     common: Common,
+    log: LogHandle,
     gates: Gates,
     running: Mutex<State>,
 }
@@ -46,9 +50,10 @@ struct State {
 /// configuration, `sources` where to read it again from.
 pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     let settings = loaded.settings.clone();
-    let _log = crate::telemetry::start(&settings.log)?;
+    let log = crate::telemetry::start(&settings.log)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let counters = Arc::new(Counters::default());
+    let access = Arc::new(Access::load(&settings.auth)?);
     let common = Common {
         clock: Arc::clone(&clock),
         dial: Arc::new(TcpDial),
@@ -64,7 +69,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         build_info(),
     );
     let readiness = Arc::new(Readiness::default());
-    let app = Arc::new(App::start(common, gates, loaded)?);
+    let app = Arc::new(App::start(common, log, gates, loaded)?);
     counters.reload.succeeded(clock.now().wall);
 
     let reload = reloader(Arc::clone(&app), sources);
@@ -75,6 +80,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         readiness: Arc::clone(&readiness),
         reload: settings.reload_enabled.then(|| Arc::clone(&reload)),
         history: history(app.common.store.clone()),
+        access: Arc::clone(&access),
     };
     // Before anybody can know that it runs: a signal must never find nobody who listens.
     let signals = Signals::listen()?;
@@ -83,18 +89,19 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         // Tests and people who asked for port 0 read the address from this line.
         info!(%address, "listening");
     }
-    for address in settings
-        .listen
-        .iter()
-        .filter(|address| !address.ip().is_loopback())
-    {
-        warn!(%address, "no authentication: whoever reaches this address may read the verdict");
-    }
+    say_who_may(&settings, &access);
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));
+    watchdog::ready();
+    let alive = Arc::clone(&app);
+    tokio::spawn(watchdog::feed(
+        async move || alive.pulses().await,
+        stop.clone(),
+    ));
     signals.wait(&reload).await;
     info!("ending: no new connections, waiters answered");
+    watchdog::stopping();
     readiness.drain();
     stop.cancel();
     abort_on_second_signal()?;
@@ -105,6 +112,25 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     }
     info!("ended");
     Ok(())
+}
+
+/// Says loudly what is open to whom.
+fn say_who_may(settings: &Settings, access: &Access) {
+    let beyond = settings.listen.iter();
+    for address in beyond.filter(|address| !address.ip().is_loopback()) {
+        if !access.is_on() {
+            warn!(
+                %address,
+                "NO AUTHENTICATION: whoever reaches this address may read the verdict, and whoever \
+                 is on this machine may take leases and change everything; set web_config or auth"
+            );
+        } else if !access.has_tls() {
+            warn!(
+                %address,
+                "NO TLS: tokens and passwords cross the network readable; set web_config"
+            );
+        }
+    }
 }
 
 /// The store that the settings name, on its thread.
@@ -139,6 +165,8 @@ pub const fn build_info() -> BuildInfo {
 fn server_limits(settings: &Settings) -> Limits {
     Limits {
         connections: settings.limits.connections,
+        connections_per_peer: settings.limits.connections_per_peer,
+        requests_per_second: settings.limits.requests_per_second,
         waiters: settings.limits.waiters,
         drain: settings.limits.drain,
         ..Limits::default()
@@ -212,7 +240,7 @@ fn reloader(app: Arc<App>, sources: Sources) -> Reload {
 }
 
 impl App {
-    fn start(common: Common, gates: Gates, loaded: Loaded) -> Result<Self> {
+    fn start(common: Common, log: LogHandle, gates: Gates, loaded: Loaded) -> Result<Self> {
         let mut running = BTreeMap::new();
         for (name, settings) in &loaded.settings.gates {
             let gate = Running::start(name, settings.clone(), &common)?;
@@ -220,6 +248,7 @@ impl App {
         }
         let app = Self {
             common,
+            log,
             gates,
             running: Mutex::new(State {
                 loaded,
@@ -247,6 +276,9 @@ impl App {
         let done = self
             .apply(&mut state, &loaded)
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
+        if let Err(error) = self.log.set(&loaded.settings.log.filter) {
+            warn!(%error, "the log filter stays as it was");
+        }
         state.loaded = loaded;
         publish(&self.gates, &state.gates);
         self.common
@@ -315,6 +347,15 @@ impl App {
         Ok(format!(
             "{new} gates started, {ended} ended, {policies} policies changed"
         ))
+    }
+
+    /// Every gate's signs of life.
+    async fn pulses(&self) -> Pulses {
+        let state = self.running.lock().await;
+        let gates = state.gates.iter();
+        gates
+            .map(|(name, gate)| (name.clone(), Arc::clone(&gate.pulse)))
+            .collect()
     }
 
     async fn end(&self) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::layout::Layout;
 use super::needs::unmet;
-use super::voters;
 use super::what_if::NEEDS;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
+use crate::evidence::voters;
 
 /// Whether it is proven that the two sets hold no partition together, by assignments and running
 /// moves, and that not both of them vote in the quorum. Racks prove nothing: assignments need not

@@ -6,12 +6,12 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::voters;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
 use super::needs::{Need, list};
 use super::reason::Reason;
-use super::voters;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[

@@ -129,7 +129,7 @@ fn own_answers(snapshot: &Snapshot<'_>) -> Vec<(SourceId, FactKind)> {
         if leftovers.contains(node) {
             continue;
         }
-        if mode.kafka() {
+        if mode.kafka() && !snapshot.is_remote(*node) {
             wanted.push((SourceId::Kafka(*node), FactKind::Link));
         }
         if mode.kafka() && expected.role.broker {
@@ -139,9 +139,7 @@ fn own_answers(snapshot: &Snapshot<'_>) -> Vec<(SourceId, FactKind)> {
                 wanted.push((SourceId::Kafka(*node), FactKind::LogEnds));
             }
         }
-        // In mode jmx a page is the only sign of life: a node without a target is not judged.
-        let scraped = snapshot.policy.jmx_nodes.as_ref().filter(|_| mode.kafka());
-        if mode.jmx() && scraped.is_none_or(|nodes| nodes.contains(node)) {
+        if snapshot.wants_page(*node) {
             wanted.push((SourceId::Jmx(*node), FactKind::Jmx));
         }
     }

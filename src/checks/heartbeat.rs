@@ -5,13 +5,13 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
+use crate::evidence::voters;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
 use super::needs::Need;
 use super::nodes::leftovers;
 use super::reason::Reason;
-use super::voters;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];

@@ -62,7 +62,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         Reason::UnderMinIsr,
         by_design,
     ));
-    if totals.offline_partitions.at_least().is_none() {
+    if totals.offline_partitions.at_least().is_none() && some_page_should_count(snapshot) {
         findings.push(unloaded(snapshot));
     }
     if snapshot.policy.mode.kafka() {
@@ -93,6 +93,15 @@ fn under_by_design(snapshot: &Snapshot<'_>) -> u64 {
         .filter(|held| held.is_full() && held.min_isr.is_some_and(|min| held.in_sync < min))
         .count();
     u64::try_from(count).unwrap_or_default()
+}
+
+/// Whether a page of those that count offline partitions is wanted at all. Where no controller has
+/// an exporter the partition tables have to do; they name leaderless partitions themselves.
+fn some_page_should_count(snapshot: &Snapshot<'_>) -> bool {
+    match snapshot.kind {
+        ClusterKind::KRaft => snapshot.controllers().any(|node| snapshot.wants_page(node)),
+        ClusterKind::ZooKeeper | ClusterKind::Unknown => true,
+    }
 }
 
 /// No controller has loaded metadata. In a cluster without any partition that is all there is to

@@ -9,6 +9,7 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::voters;
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
@@ -16,7 +17,6 @@ use super::gauges::{self, above_zero};
 use super::needs::Need;
 use super::nodes::leftovers;
 use super::reason::Reason;
-use super::voters;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[

@@ -2,10 +2,10 @@
 //! [`table`], one row per reason in [`reason`].
 //!
 //! What several checks need is beside them: [`needs`] (which evidence a row cannot do without),
-//! `layout` (partitions with their min ISR and moves), `voters` (the newest quorum answer),
-//! `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
+//! `layout` (partitions with their min ISR and moves), `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
 
 pub mod apart;
+pub mod blind_spots;
 pub mod finding;
 pub mod needs;
 pub mod reason;
@@ -37,7 +37,6 @@ mod release;
 mod risk;
 mod topics;
 mod unclean;
-mod voters;
 
 #[cfg(test)]
 mod samples;

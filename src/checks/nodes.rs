@@ -9,12 +9,12 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Origin, Snapshot};
+use crate::evidence::voters;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
 use super::needs::{Need, absent, asked, words};
 use super::reason::{Reason, Severity};
-use super::voters;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[

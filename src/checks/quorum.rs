@@ -3,13 +3,13 @@
 use crate::evidence::facts::QuorumMember;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::voters;
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
 use super::needs::Need;
 use super::reason::Reason;
 use super::risk::severity;
-use super::voters;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Quorum)];

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::evidence::ids::NodeId;
 use crate::evidence::known::Known;
-use crate::evidence::report::{FactKind, FailureClass};
-use crate::evidence::scene::{Scene, node};
+use crate::evidence::report::{FactKind, FailureClass, SourceId};
+use crate::evidence::scene::{Scene, node, set};
 
 use super::finding::Judged;
 use super::needs::{Need, applies};
@@ -283,4 +284,88 @@ fn a_leftover_registration_only_warns() {
         let evaluation = evaluate(snapshot, snapshot);
         assert!(evaluation.allows_open(), "{:#?}", evaluation.findings());
     });
+}
+
+/// Controllers that are not asked: the cluster without their connections and pages.
+fn via_brokers() -> Scene {
+    let mut scene = Scene::healthy_kraft();
+    scene.policy.via_brokers = true;
+    let controllers = [101, 102, 103];
+    let of_controllers = |source: &SourceId| {
+        let node = source.node();
+        node.is_some_and(|node| controllers.contains(&node.0))
+    };
+    scene
+        .reports
+        .retain(|(source, _), _| !of_controllers(source));
+    scene
+}
+
+fn down(scene: &Scene) -> BTreeSet<NodeId> {
+    scene.snapshot(|snapshot| snapshot.down.clone())
+}
+
+fn found(scene: &Scene) -> BTreeSet<Reason> {
+    scene.snapshot(|snapshot| {
+        let evaluation = evaluate(snapshot, snapshot);
+        let rows = evaluation.rows.iter();
+        let findings = rows.flat_map(|(_, judged)| judged.findings());
+        findings.map(|finding| finding.reason).collect()
+    })
+}
+
+#[test]
+fn controllers_that_are_not_asked_count_by_the_quorums_word() {
+    let mut scene = via_brokers();
+    assert_eq!(found(&scene), BTreeSet::new());
+    assert_eq!(down(&scene), BTreeSet::new());
+    scene.snapshot(|snapshot| assert!(evaluate(snapshot, snapshot).allows_open()));
+    // The same without the setting: they are missed.
+    scene.policy.via_brokers = false;
+    assert_eq!(down(&scene), set(&[101, 102, 103]));
+    assert!(found(&scene).contains(&Reason::EvidenceMissing));
+
+    let mut scene = via_brokers();
+    for source in scene.sources(FactKind::Quorum) {
+        scene.quorum(source.node().unwrap().0, |quorum| {
+            let mut voters = quorum.voters.iter_mut();
+            let late = voters.find(|voter| voter.node == NodeId(102)).unwrap();
+            late.last_caught_up_ms = late.last_caught_up_ms.map(|at| at - 1_500);
+        });
+    }
+    assert_eq!(down(&scene), set(&[102]));
+    let reasons = found(&scene);
+    assert!(reasons.contains(&Reason::QuorumDegraded), "{reasons:?}");
+    assert!(reasons.contains(&Reason::WouldLoseQuorum), "{reasons:?}");
+}
+
+#[test]
+fn brokers_alone_may_have_exporters() {
+    let mut scene = Scene::healthy_kraft();
+    scene.policy.jmx_nodes = Some(set(&[1, 2, 3]));
+    for id in [101, 102, 103] {
+        scene
+            .reports
+            .remove(&(SourceId::Jmx(NodeId(id)), FactKind::Jmx));
+    }
+    assert_eq!(found(&scene), BTreeSet::new());
+    scene.policy.jmx_nodes = Some(set(&[1, 2, 3, 101]));
+    assert!(found(&scene).contains(&Reason::EvidenceMissing));
+}
+
+#[test]
+fn without_a_word_of_the_quorum_controllers_that_are_not_asked_are_down() {
+    let mut scene = via_brokers();
+    scene.remove(FactKind::Quorum);
+    assert_eq!(down(&scene), set(&[101, 102, 103]));
+    scene.snapshot(|snapshot| assert!(!evaluate(snapshot, snapshot).allows_open()));
+}
+
+#[test]
+fn a_combined_node_is_asked_itself_whatever_the_setting() {
+    let mut scene = Scene::healthy_combined();
+    scene.policy.via_brokers = true;
+    scene.kill(2);
+    assert!(down(&scene).contains(&NodeId(2)));
+    assert!(found(&scene).contains(&Reason::NodeUnreachable));
 }

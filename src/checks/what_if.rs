@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::voters;
 use crate::time::Human;
 
 use super::finding::{EXAMPLES, Finding, Judged, Subject};
@@ -13,7 +14,6 @@ use super::layout::{Held, Layout};
 use super::needs::{Need, list, unmet};
 use super::reason::{Reason, Severity};
 use super::risk::{Stop, severity};
-use super::voters;
 
 /// Evidence without which nothing can be said about any node.
 pub const NEEDS: &[Need] = &[

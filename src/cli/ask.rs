@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use super::answer::{Asked, Raw, Verdict, read};
 use super::client::{GateClient, parse_url};
+use super::credentials::CredentialArgs;
 use crate::config::leaf::Leaf;
 use crate::evidence::ids::NodeId;
 use crate::gate::state::GateName;
@@ -33,6 +34,9 @@ pub struct WhomArgs {
     )]
     #[arg(default_value = "default", value_parser = gate_name)]
     pub gate: GateName,
+    /// What to show it.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 /// Whom to ask, and how to print.
@@ -61,6 +65,14 @@ pub struct NodeArgs {
 }
 
 impl WhomArgs {
+    /// The client.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn client(&self) -> anyhow::Result<GateClient> {
+        GateClient::showing(self.url.clone(), &self.credentials)
+    }
+
     /// The question.
     pub fn asked(&self, nodes: &NodeArgs) -> Asked {
         Asked {
@@ -79,7 +91,7 @@ impl AskArgs {
 
     /// The client.
     pub fn client(&self) -> anyhow::Result<GateClient> {
-        GateClient::new(self.whom.url.clone())
+        self.whom.client()
     }
 }
 

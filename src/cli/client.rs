@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use reqwest::{Client, Method, Response, Url, redirect};
 
 use super::answer::Raw;
+use super::credentials::{CredentialArgs, Shown};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -17,6 +19,7 @@ const LARGEST: usize = 16 << 20;
 pub struct GateClient {
     http: Client,
     base: Url,
+    shown: Shown,
 }
 
 impl GateClient {
@@ -26,19 +29,34 @@ impl GateClient {
     /// # Errors
     /// The system's certificates cannot be read.
     pub fn new(base: Url) -> anyhow::Result<Self> {
+        Self::showing(base, &CredentialArgs::default())
+    }
+
+    /// The same, of a gate with TLS or authentication.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn showing(base: Url, credentials: &CredentialArgs) -> anyhow::Result<Self> {
         // Fails when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            Client::builder()
+            let builder = Client::builder()
                 .redirect(redirect::Policy::none())
                 .no_proxy()
                 .connect_timeout(CONNECT)
-                .user_agent(concat!("upgrade-gate/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!("upgrade-gate/", env!("CARGO_PKG_VERSION")));
+            credentials.tls(builder)
         };
         // A machine without system certificates still asks over plain HTTP.
-        let http = builder().build();
-        let http = http.or_else(|_| builder().tls_certs_only([]).build())?;
-        Ok(Self { http, base })
+        let http = match builder()?.build() {
+            Err(_) if credentials.ca_file.is_none() => builder()?.tls_certs_only([]).build(),
+            built => built,
+        };
+        Ok(Self {
+            http: http.context("failed to set up HTTP")?,
+            base,
+            shown: credentials.shown()?,
+        })
     }
 
     /// One GET of `/api/v1/gates/{gate}/{what}`. The error says why there was no answer.
@@ -69,6 +87,7 @@ impl GateClient {
         if !reads {
             request = request.header("x-upgrade-gate", "1");
         }
+        let request = self.shown.on(request)?;
         let response = request.timeout(within).send().await;
         let response = response.map_err(|error| chain(&error))?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());

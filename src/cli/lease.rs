@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -13,30 +14,30 @@ use super::client::GateClient;
 use super::out::{Exit, data, plain};
 use super::poll::poll;
 use super::print;
-use crate::gate::lease::Owner;
+use crate::gate::lease::{Action, Owner};
 use crate::gate::state::State;
 
 /// How long a request that changes something may take.
 pub const ANSWER: Duration = Duration::from_secs(15);
 
-/// What the nodes are stopped for.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum Action {
-    /// A restart of healthy nodes
-    #[default]
-    Restart,
-    /// The cure of nodes that are down; takes their leases over
-    Repair,
-}
-
-impl Action {
-    /// The word in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::Repair => "repair",
+/// Reads what the nodes are stopped for.
+pub fn action() -> impl TypedValueParser<Value = Action> {
+    let values = [
+        (Action::Restart, "A restart of healthy nodes"),
+        (
+            Action::Repair,
+            "The cure of nodes that are down; takes their leases over",
+        ),
+    ];
+    let words = values.map(|(action, help)| PossibleValue::new(action.as_str()).help(help));
+    PossibleValuesParser::new(words).map(|word| {
+        let repair = word == Action::Repair.as_str();
+        if repair {
+            Action::Repair
+        } else {
+            Action::Restart
         }
-    }
+    })
 }
 
 /// Who asks.
@@ -93,7 +94,7 @@ pub struct EnterArgs {
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub ttl: Duration,
     /// What for
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = action(), default_value = Action::default().as_str())]
     pub action: Action,
     /// Ask again until it is "go", for so long; by default once
     #[arg(long, value_name = "DURATION", value_parser = duration)]

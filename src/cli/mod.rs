@@ -12,8 +12,11 @@ pub mod ask;
 pub mod change;
 pub mod check;
 pub mod client;
+pub mod completions;
 pub mod config;
+pub mod credentials;
 pub mod demo;
+pub mod doctor;
 pub mod exec;
 pub mod history;
 pub mod lease;
@@ -67,8 +70,12 @@ pub enum Command {
     Node(change::NodeCommands),
     /// Show what a gate decided, and when
     History(history::HistoryArgs),
+    /// Look at a cluster as a gate would: what is missing, and what "open" would rest on
+    Doctor(Box<doctor::DoctorArgs>),
     /// Check, show or describe the configuration
     Config(config::ConfigArgs),
+    /// Print the script that completes this command line in a shell
+    Completions(completions::CompletionsArgs),
     /// Show a rolling upgrade of a simulated cluster behind a real gate
     Demo(demo::DemoArgs),
 }
@@ -101,7 +108,9 @@ impl Cli {
             Command::Unhold(args) => args.run().await,
             Command::Node(args) => args.run().await,
             Command::History(args) => args.run().await,
+            Command::Doctor(args) => args.run().await,
             Command::Config(args) => args.run(),
+            Command::Completions(args) => args.run(),
             Command::Demo(args) => args.run().await,
         };
         done.unwrap_or_else(|error| out::failed(&error))

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::problem::ConfigError;
+use crate::files::BadFile;
 use crate::store::folder::Held;
 
 /// How a command ends. All but `Open` mean: do not go on.
@@ -60,7 +61,7 @@ pub fn note(line: &str) {
 /// Tells why a command could not do its work.
 pub fn failed(error: &anyhow::Error) -> Exit {
     note(&format!("error: {error:#}"));
-    if error.is::<ConfigError>() || error.is::<Held>() {
+    if error.is::<ConfigError>() || error.is::<Held>() || error.is::<BadFile>() {
         Exit::Usage
     } else {
         Exit::Unknown

@@ -21,6 +21,9 @@ pub struct ServeArgs {
     /// Where to serve HTTP, such as 127.0.0.1:10190 or :10190
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub listen: Vec<String>,
+    /// TLS and users, in a file as Prometheus' exporters have it
+    #[arg(long, value_name = "FILE")]
+    pub web_config_file: Option<String>,
     /// Folder of the durable state
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
@@ -80,6 +83,11 @@ impl ServeArgs {
         flags.extend(
             [
                 flag("--listen", &["listen"], listen.as_ref()),
+                flag(
+                    "--web-config-file",
+                    &["web_config"],
+                    self.web_config_file.as_ref(),
+                ),
                 flag("--data-dir", &["data_dir"], self.data_dir.as_ref()),
                 flag("--log-filter", &["log", "filter"], self.log_filter.as_ref()),
                 flag("--log-format", &["log", "format"], self.log_format.as_ref()),

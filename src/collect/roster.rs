@@ -13,6 +13,8 @@ pub struct Roster {
     pub cluster_id: Option<ClusterId>,
     /// Known nodes.
     pub nodes: BTreeMap<NodeId, Entry>,
+    /// Controllers are not asked themselves: where they listen is not kept.
+    pub via_brokers: bool,
 }
 
 /// One known node.
@@ -93,7 +95,7 @@ impl Roster {
     fn controller_at(&mut self, node: NodeId, address: Address) {
         let entry = self.nodes.entry(node).or_default();
         entry.role = entry.role.and(Role::CONTROLLER);
-        if !entry.configured {
+        if !entry.configured && !self.via_brokers {
             entry.controller = Some(address);
         }
     }
@@ -119,6 +121,17 @@ mod tests {
         let entry = &roster.nodes[&NodeId(102)];
         assert_eq!(entry.address(), Some(&Address::new("h2", 9093)));
         assert_eq!(entry.role, Role::CONTROLLER);
+    }
+
+    #[test]
+    fn controllers_that_are_not_asked_have_no_address() {
+        let mut roster = Roster {
+            via_brokers: true,
+            ..Roster::default()
+        };
+        roster.configs(&voters("101@h1:9093"));
+        let entry = &roster.nodes[&NodeId(101)];
+        assert_eq!((entry.role, entry.address()), (Role::CONTROLLER, None));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Settings {
     pub nodes: BTreeMap<NodeId, Role>,
     /// Where controllers listen, where the configuration says it.
     pub controllers: BTreeMap<NodeId, Address>,
+    /// Controllers that are no brokers are not asked themselves.
+    pub via_brokers: bool,
     /// The cluster that is meant, where the configuration names it.
     pub cluster_id: Option<ClusterId>,
     /// Exporters that the configuration names, by node.
@@ -52,6 +54,7 @@ impl Settings {
     pub fn roster(&self) -> Roster {
         let mut roster = Roster {
             cluster_id: self.cluster_id.clone(),
+            via_brokers: self.via_brokers,
             ..Roster::default()
         };
         for (node, role) in &self.nodes {

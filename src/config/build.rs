@@ -16,6 +16,7 @@ use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::{Mode, Policy, SHORTEST_WINDOW, Weight};
 use crate::gate::state::GateName;
+use crate::rights::{AuthSettings, Right, TokenSettings};
 
 /// Builds the settings. `None` only when there are problems; they are in `walked.problems`.
 pub(super) fn build(walked: &mut Walked, gates: &BTreeSet<String>) -> Option<Settings> {
@@ -66,6 +67,7 @@ impl Builder<'_> {
             listen: listen.into_iter().map(|listen| listen.0).collect(),
             log: self.log()?,
             data_dir: self.get::<PathBuf>("data_dir"),
+            auth: self.auth(),
             reload_enabled: self.get("reload_enabled")?,
             limits: self.limits()?,
             history: HistorySettings {
@@ -83,10 +85,61 @@ impl Builder<'_> {
         })
     }
 
+    fn auth(&mut self) -> AuthSettings {
+        let files: BTreeMap<String, PathBuf> = self.named("auth.tokens", Some("file"));
+        let rights: BTreeMap<String, Right> = self.named("auth.tokens", Some("rights"));
+        for name in files.keys().chain(rights.keys()) {
+            for (what, there) in [
+                ("file", files.contains_key(name)),
+                ("rights", rights.contains_key(name)),
+            ] {
+                let path = format!("auth.tokens.{name}.{what}");
+                if !there && !self.is_bad(&path) {
+                    self.problem(&path, "is missing: a token needs its file and its rights");
+                }
+            }
+        }
+        let both = |(name, file)| {
+            let rights = rights.get(&name).copied()?;
+            Some((name, TokenSettings { file, rights }))
+        };
+        let web_config = self.get::<PathBuf>("web_config");
+        for section in ["auth.users", "auth.certificates"] {
+            if web_config.is_none() && self.any_under(section) && !self.is_bad("web_config") {
+                self.problem(
+                    section,
+                    "needs web_config, the file that has users and the client CA",
+                );
+            }
+        }
+        AuthSettings {
+            web_config,
+            tokens: files.into_iter().filter_map(both).collect(),
+            users: self.named("auth.users", None),
+            certificates: self.named("auth.certificates", None),
+        }
+    }
+
+    /// What stands below a section under names that the user chose, in the key of this name.
+    fn named<T: Leaf>(&self, section: &str, key: Option<&str>) -> BTreeMap<String, T> {
+        let depth = self.full(section).len();
+        let read = |(path, entry): (&Vec<String>, &Entry)| {
+            let (name, rest) = path.get(depth..)?.split_first()?;
+            let fits = rest.first().map(String::as_str) == key;
+            let value = T::parse(entry.texts.first()?).ok()?;
+            fits.then(|| (name.clone(), value))
+        };
+        self.under(section).filter_map(read).collect()
+    }
+
     fn limits(&self) -> Option<Limits> {
         let number = |n: u64| usize::try_from(n).ok();
         Some(Limits {
             connections: number(self.get("limits.connections")?)?,
+            connections_per_peer: number(self.get("limits.connections_per_peer")?)?,
+            requests_per_second: u32::try_from(self.get::<u64>("limits.requests_per_second")?)
+                .ok()
+                .filter(|limit| *limit > 0),
             waiters: number(self.get("limits.waiters")?)?,
             drain: self.get("limits.drain")?,
             jmx_page: number(self.get::<Bytes>("limits.jmx_page")?.0)?,
@@ -111,6 +164,9 @@ impl Builder<'_> {
             cluster_id: self.get::<ClusterId>("cluster_id"),
             expected: expected(nodes, kafka.as_ref()),
             jmx_nodes,
+            via_brokers: kafka
+                .as_ref()
+                .is_some_and(|kafka| kafka.controllers == Controllers::ViaBrokers),
             window: self.get::<Duration>("policy.window"),
             shortest_window: SHORTEST_WINDOW,
             structural: self.get::<Weight>("policy.structural")?,
@@ -203,10 +259,10 @@ impl Builder<'_> {
         match (self.get("kafka.via_brokers")?, at.is_empty()) {
             (false, true) => Some(Controllers::Discover),
             (false, false) => Some(Controllers::At(at)),
-            (true, _) => {
-                // Judging controllers that cannot be reached comes with the degraded modes; until
-                // then a gate that claims it would never open, or would open for too little.
-                let what = "is not supported yet: this release has to reach every controller";
+            (true, true) => Some(Controllers::ViaBrokers),
+            (true, false) => {
+                let what =
+                    "contradicts kafka.controllers: controllers are asked themselves, or not";
                 self.problem("kafka.via_brokers", what);
                 None
             }
@@ -276,7 +332,7 @@ fn expected(
                 *role = role.and(Role::CONTROLLER);
             }
         }
-        Some(Controllers::Discover) | None => {}
+        Some(Controllers::Discover | Controllers::ViaBrokers) | None => {}
     }
     nodes
 }
@@ -290,6 +346,12 @@ impl Leaf for MetricName {
         metric_named(text)
             .map(Self)
             .ok_or_else(|| String::from("wants a metric that the gate reads"))
+    }
+}
+
+impl Leaf for Right {
+    fn parse(text: &str) -> Result<Self, String> {
+        one_of(text, Self::ALL.map(|right| (right.as_str(), right)))
     }
 }
 

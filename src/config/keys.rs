@@ -10,8 +10,8 @@ use crate::evidence::ids::NodeId;
 /// One knob.
 #[derive(Debug)]
 pub struct Key {
-    /// Where it stands. `<gate>`, `<node>`, `<host>`, `<address>`, `<header>` and `<metric>` stand for
-    /// names that the user chooses.
+    /// Where it stands. `<gate>`, `<node>`, `<host>` and the like stand for names that the user
+    /// chooses.
     pub path: &'static str,
     /// What values it takes.
     pub kind: Kind,
@@ -229,6 +229,7 @@ const WEIGHTS: &[&str] = &["block", "warn"];
 const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
 const NAME_CHECKS: &[&str] = &["https", "none"];
+const RIGHTS: &[&str] = &["read", "lease", "admin"];
 const ROLES: &[&str] = &["broker", "controller", "combined"];
 const MIB: u64 = 1 << 20;
 
@@ -251,6 +252,16 @@ macro_rules! keys {
 keys! {
     "listen", Kind::List(&Kind::Listen), Preset::Is("0.0.0.0:10190"), restart,
         "Where HTTP is served. ':10190' is every IPv4 address, '[::]:10190' IPv6 and IPv4.";
+    "web_config", Kind::Path, Preset::Absent("/etc/upgrade-gate/web.yml"), restart,
+        "File with TLS and users, in the format of Prometheus' exporters. It and its certificates are read again when they change.";
+    "auth.tokens.<token>.file", Kind::Path, Preset::Absent("/etc/upgrade-gate/tokens/jenkins"), restart,
+        "File with one bearer token, at least 16 characters. It is read again when it changes.";
+    "auth.tokens.<token>.rights", Kind::Word(RIGHTS), Preset::Absent("lease"), restart,
+        "What the token lets do: read, lease (enter, leave, renew) or admin. Each includes the one before.";
+    "auth.users.<user>", Kind::Word(RIGHTS), Preset::Absent("admin"), restart,
+        "Rights of a user in web_config; without an entry a user may read.";
+    "auth.certificates.<san>", Kind::Word(RIGHTS), Preset::Absent("lease"), restart,
+        "Rights of a client certificate, by one of its subject alternative names.";
     "data_dir", Kind::Path, Preset::Absent("/var/lib/upgrade-gate"), restart,
         "Folder for state that survives restarts: leases, holds, nodes seen before, history. Without it a restart forgets them.";
     "reload_enabled", Kind::Bool, Preset::Is("false"), restart,
@@ -261,6 +272,10 @@ keys! {
         "What is logged: error, warn, info, debug, trace, also per module.";
     "limits.connections", Kind::Count(1, 65_536), Preset::Is("512"), restart,
         "HTTP connections at one time; more are refused.";
+    "limits.connections_per_peer", Kind::Count(1, 65_536), Preset::Is("100"), restart,
+        "HTTP connections of one address at one time. Raise it where a proxy stands before the gate.";
+    "limits.requests_per_second", Kind::Count(0, 1_000_000), Preset::Is("1000"), restart,
+        "Requests and new connections of one address in a second; more are told 503. 0 is no limit.";
     "limits.waiters", Kind::Count(0, 65_536), Preset::Is("128"), restart,
         "Long polls at one time; more are answered at once.";
     "limits.drain", Kind::Duration(0, 600_000), Preset::Is("10s"), restart,
@@ -319,7 +334,7 @@ keys! {
         Preset::Absent("controller-1.example.org:9093"), reload,
         "Controllers' own listeners. Found through the brokers' configuration when absent.";
     "gates.<gate>.kafka.via_brokers", Kind::Bool, Preset::Is("false"), reload,
-        "Ask brokers about the quorum, where the controllers' listener is out of reach. Not supported yet.";
+        "Ask brokers about the quorum and controllers nothing, where the controllers' listener is out of reach. A dead controller is noticed after some 2 s then.";
     "gates.<gate>.jmx.template", Kind::JmxTemplate, Preset::Needed("{host}:7071"), reload,
         "Every node's JMX exporter, made from its Kafka address: {host}, {port}, {port+200}, {id}.";
     "gates.<gate>.jmx.targets.<node>", Kind::JmxUrl, Preset::Absent("controller-1.example.org:7071"), reload,

@@ -21,7 +21,21 @@ use super::suggest;
 pub(super) const ENV_PREFIX: &str = "UPGRADE_GATE_";
 
 /// Variables that begin the same and set something else: the command line reads them itself.
-const OTHER_VARIABLES: &[&str] = &["CONFIG", "URL", "GATE"];
+const OTHER_VARIABLES: &[&str] = &[
+    "CONFIG",
+    "URL",
+    "GATE",
+    "OWNER",
+    "TOKEN_FILE",
+    "CA_FILE",
+    "CERT_FILE",
+    "KEY_FILE",
+    "USERNAME",
+    "PASSWORD_FILE",
+    // `exec` gives these to its command.
+    "LEASE",
+    "TOKEN",
+];
 
 /// YAML (and so JSON) for figment, whose own backend is unmaintained.
 struct Yaml;

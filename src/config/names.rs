@@ -4,6 +4,7 @@
 use super::keys::Pattern;
 use super::leaf::{HostPort, Leaf};
 use crate::evidence::ids::NodeId;
+use crate::rights::is_principal;
 
 /// What is said of a name that other programs know and this one refuses on purpose.
 pub(super) fn refused(section: &Pattern, name: &str) -> Option<&'static str> {
@@ -61,6 +62,20 @@ pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), Str
                 .map(drop)
                 .map_err(|_| String::from("is no name of an HTTP header")),
         ),
+        "<token>" => Some(if is_host(name) {
+            Ok(())
+        } else {
+            Err(String::from(
+                "is no name of a token: use 1 to 253 letters, digits, '.', '_' or '-'",
+            ))
+        }),
+        "<user>" | "<san>" => Some(if is_principal(name) {
+            Ok(())
+        } else {
+            Err(String::from(
+                "is no name: use letters, digits and signs without '(' and ')'",
+            ))
+        }),
         "<metric>" => Some(
             super::settings::metric_named(name)
                 .map(drop)

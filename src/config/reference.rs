@@ -116,6 +116,9 @@ fn example_name(segment: &'static str) -> &'static str {
         "<host>" => "rack1-a",
         "<address>" => "broker-1.internal:9092",
         "<header>" => "X-Scope",
+        "<token>" => "jenkins",
+        "<user>" => "ann",
+        "<san>" => "jenkins.example.org",
         "<metric>" => "UnderReplicatedPartitions",
         other => other,
     }

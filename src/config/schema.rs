@@ -76,6 +76,8 @@ fn name_of(segment: &str) -> &str {
         "<host>" => "^[A-Za-z0-9._-]{1,253}$",
         "<address>" => "^([0-9]{1,10}|.+:[0-9]{1,5})$",
         "<header>" => "^[A-Za-z0-9-]+$",
+        "<token>" => "^[A-Za-z0-9._-]{1,253}$",
+        "<user>" | "<san>" => "^[!-'*-~]{1,128}$",
         "<metric>" => "^[A-Za-z-]+$",
         literal => literal,
     }

@@ -12,6 +12,7 @@ use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
 use crate::jmx::client::HeaderText;
 use crate::kafka::sasl::Credentials;
+use crate::rights::AuthSettings;
 use crate::tls::ClientFiles;
 
 /// Everything that can be configured.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Folder of the durable state; `None`: nothing is kept.
     pub data_dir: Option<PathBuf>,
+    /// Who may ask our own server.
+    pub auth: AuthSettings,
     /// Whether `POST /-/reload` works.
     pub reload_enabled: bool,
     /// What the program bounds.
@@ -57,6 +60,10 @@ pub enum LogFormat {
 pub struct Limits {
     /// HTTP connections at one time.
     pub connections: usize,
+    /// HTTP connections of one peer at one time.
+    pub connections_per_peer: usize,
+    /// Requests of one peer in a second; `None`: as many as it likes.
+    pub requests_per_second: Option<u32>,
     /// Long polls at one time.
     pub waiters: usize,
     /// How long requests may take to end after SIGTERM.
@@ -121,6 +128,8 @@ pub struct AddressMapSettings {
 pub enum Controllers {
     /// Where the brokers' configuration or the quorum says.
     Discover,
+    /// Not at all: brokers tell of the quorum.
+    ViaBrokers,
     /// Here; never empty.
     At(BTreeMap<NodeId, HostPort>),
 }

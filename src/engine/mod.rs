@@ -5,6 +5,7 @@
 //! from the store, with a pause that grows; other gates do not notice.
 
 pub mod handle;
+mod pause;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,16 +127,27 @@ impl Engine {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.board.changed() => life.evidence().await,
                 Some(ask) = asks.recv() => life.register(ask),
-                Some((id, result)) = stored.recv() => Input::Stored(id, result),
+                Some((id, result)) = stored.recv() => {
+                    if !life.waiting.is_empty() {
+                        pause::point(pause::STORED);
+                    }
+                    Input::Stored(id, result)
+                }
                 Ok(()) = policy.changed() => Input::Policy(Arc::clone(&policy.borrow_and_update())),
                 () = self.sleep_until(wake) => Input::Wake,
             };
             life.step(input);
             while life.more_waits() {
-                let batch = self.board.take();
-                life.step(evidence(batch));
+                life.step(self.take());
             }
         }
+    }
+
+    /// What is on the board.
+    fn take(&self) -> Input {
+        let batch = self.board.take();
+        self.counters.untaken.count(&self.gate, &batch.reports);
+        evidence(batch)
     }
 
     async fn sleep_until(&self, deadline: Option<Mono>) {
@@ -171,7 +183,7 @@ impl Life<'_> {
                 () = self.engine.board.changed() => {}
             }
         }
-        evidence(self.engine.board.take())
+        self.engine.take()
     }
 
     fn register(&mut self, ask: Ask) -> Input {

@@ -24,3 +24,4 @@ pub mod report;
 #[cfg(test)]
 pub mod scene;
 pub mod snapshot;
+pub mod voters;

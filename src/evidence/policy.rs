@@ -75,6 +75,9 @@ pub struct Policy {
     pub expected: BTreeMap<NodeId, Role>,
     /// Nodes whose JMX target is configured or made by a template; `None`: every expected node's.
     pub jmx_nodes: Option<BTreeSet<NodeId>>,
+    /// Controllers that are no brokers are not asked themselves, because their listener is out of
+    /// reach: brokers tell of the quorum, and a voter that its leader has caught up counts as up.
+    pub via_brokers: bool,
     /// The healthy window before opening; `None`: derived from the brokers' own settings.
     pub window: Option<Duration>,
     /// The shortest derived window: that long the gate stays shut even when every replica's
@@ -100,6 +103,7 @@ impl Default for Policy {
             cluster_id: None,
             expected: BTreeMap::new(),
             jmx_nodes: None,
+            via_brokers: false,
             window: None,
             shortest_window: SHORTEST_WINDOW,
             structural: Weight::Warn,

@@ -15,6 +15,7 @@ use super::merged::Merged;
 use super::partitions::PartitionTable;
 use super::policy::{Policy, max_age};
 use super::report::{FactKind, Report, SourceFailure, SourceId};
+use super::voters;
 use crate::time::{Mono, Now};
 
 /// The board's content: one slot per source and kind, the newest report wins.
@@ -275,9 +276,29 @@ impl<'a> Snapshot<'a> {
             .min()
     }
 
+    /// Whether this controller is not asked itself; the quorum's word counts for it.
+    pub fn is_remote(&self, node: NodeId) -> bool {
+        let role = self.expected.get(&node).map(|expected| expected.role);
+        self.policy.via_brokers && role.is_some_and(|role| role.controller && !role.broker)
+    }
+
+    /// Whether the gate cannot do without this node's page. In mode `jmx` a page is the only sign
+    /// of life, so that a node without a target is not judged.
+    pub fn wants_page(&self, node: NodeId) -> bool {
+        let mode = self.policy.mode;
+        let configured = self.policy.jmx_nodes.as_ref().filter(|_| mode.kafka());
+        // A template is filled from addresses, and those of a remote controller are of no use.
+        let wanted =
+            configured.map_or_else(|| !self.is_remote(node), |nodes| nodes.contains(&node));
+        mode.jmx() && wanted
+    }
+
     fn is_down(&self, node: NodeId) -> bool {
         if !self.policy.mode.kafka() {
             return self.jmx(node).is_err();
+        }
+        if self.is_remote(node) {
+            return !voters::is_caught_up(self, node);
         }
         let broker = self
             .expected

@@ -9,6 +9,7 @@ use super::parts::{
     ViewParts, is_what_if, sort, verdict,
 };
 use super::window::{Beat, follows_from_down, is_transport};
+use crate::checks::blind_spots::blind_spots;
 use crate::checks::finding::{Finding, Judged, Subject};
 use crate::checks::reason::{Reason, Severity};
 use crate::checks::table::{CheckRow, Evaluation, WHAT_IF};
@@ -199,6 +200,7 @@ pub(super) fn parts(
     parts.facts = facts(snapshot, &judgement.evaluation);
     parts.groups = groups(snapshot);
     parts.mode = snapshot.policy.mode;
+    parts.blind_spots = blind_spots(snapshot);
     parts
 }
 

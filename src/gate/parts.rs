@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::lease::{Hold, Lease};
 use super::state::{GateName, State};
+use crate::checks::blind_spots::BlindSpot;
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role};
@@ -54,6 +55,8 @@ pub struct ViewParts {
     pub node_holds: BTreeMap<NodeId, Hold>,
     /// What mode the gate runs in.
     pub mode: Mode,
+    /// What is not seen in the way the gate is set up.
+    pub blind_spots: Vec<BlindSpot>,
 }
 
 /// A slot that is taken, and how far its nodes are on their way back.

@@ -84,6 +84,7 @@ impl View {
             hold: None,
             node_holds: BTreeMap::new(),
             mode: Mode::default(),
+            blind_spots: Vec::new(),
         })
     }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -12,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use super::counters::Counters;
 use super::page::{Family, Gate, Page, Value};
 use super::process::Usage;
+use super::untaken::KINDS;
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
@@ -135,6 +135,18 @@ impl Page<'_, '_> {
                 let decisions = counters.decisions(&gate.answer.last_known().gate);
                 State::ALL.into_iter().try_for_each(|state| {
                     family.put(&[("state", state.as_str())], decisions.of(state))
+                })
+            },
+        )?;
+        self.family(
+            "upgrade_gate_answers_not_taken",
+            "Answers of nodes that were larger than is read, malformed, or ended early.",
+            MetricType::Counter,
+            |gate, family| {
+                let name = &gate.answer.last_known().gate;
+                KINDS.into_iter().try_for_each(|(from, why)| {
+                    let count = counters.untaken.of(name, (from, why));
+                    family.put(&[("from", from), ("because", why)], count)
                 })
             },
         )?;
@@ -392,48 +404,10 @@ impl Views {
             gauge,
             reload.last_success().map(|at| seconds(at).into()),
         )?;
-        let http = &self.counters.http;
-        let load = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed).into());
-        for (name, help, kind, number) in [
-            (
-                "upgrade_gate_http_connections",
-                "Open HTTP connections.",
-                gauge,
-                &http.connections,
-            ),
-            (
-                "upgrade_gate_http_connections_limit",
-                "How many HTTP connections may be open at once.",
-                gauge,
-                &http.connections_limit,
-            ),
-            (
-                "upgrade_gate_http_connections_refused",
-                "Connections told 503 because the limit was reached.",
-                counter,
-                &http.connections_refused,
-            ),
-            (
-                "upgrade_gate_http_waiters",
-                "Requests that wait for a gate to open.",
-                gauge,
-                &http.waiters,
-            ),
-            (
-                "upgrade_gate_http_waiters_limit",
-                "How many requests may wait at once.",
-                gauge,
-                &http.waiters_limit,
-            ),
-            (
-                "upgrade_gate_http_waiters_refused",
-                "Requests answered at once instead of waiting because the limit was reached.",
-                counter,
-                &http.waiters_refused,
-            ),
-        ] {
-            single(name, help, kind, load(number))?;
-        }
+        page.http(&self.counters.http)?;
+        let mut single = |name: &str, help: &str, kind, value: Option<Value>| {
+            page.single(name, help, kind, &[], value)
+        };
         let usage = Usage::read();
         single(
             "process_start_time_seconds",

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::untaken::Untaken;
 use crate::gate::state::{GateName, State};
 use crate::time::Timestamp;
 
@@ -13,6 +14,8 @@ use crate::time::Timestamp;
 pub struct Counters {
     decisions: Mutex<BTreeMap<GateName, Decisions>>,
     evaluations: Mutex<BTreeMap<GateName, Duration>>,
+    /// Answers of nodes that were not taken.
+    pub untaken: Untaken,
     /// The server's connections and waiters.
     pub http: HttpCounters,
     /// The newest attempt to load the configuration.
@@ -104,6 +107,106 @@ pub struct HttpCounters {
     pub waiters_limit: AtomicU64,
     /// Requests that wanted to wait and were answered at once because the cap was reached.
     pub waiters_refused: AtomicU64,
+    /// What callers were refused, by what for.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    files_unusable: AtomicBool,
+}
+
+/// What a caller was refused, or ended for: a limit of the server, or what it may not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// All places for connections were taken.
+    Connections,
+    /// One address had all its places.
+    ConnectionsOfPeer,
+    /// One address sent too much in a second.
+    Rate,
+    /// A TLS handshake failed.
+    Handshake,
+    /// A TLS handshake took too long.
+    HandshakeTime,
+    /// A request's header was too large.
+    HeaderSize,
+    /// A request's header did not come in time.
+    HeaderTime,
+    /// A request's body was too large.
+    BodySize,
+    /// A request's body did not come in time.
+    BodyTime,
+    /// A request was not answered in time.
+    RequestTime,
+    /// Too many passwords waited to be checked.
+    Passwords,
+    /// Nobody knew who asked.
+    NotAuthenticated,
+    /// Who asked had no right to.
+    NotAllowed,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Connections,
+        Self::ConnectionsOfPeer,
+        Self::Rate,
+        Self::Handshake,
+        Self::HandshakeTime,
+        Self::HeaderSize,
+        Self::HeaderTime,
+        Self::BodySize,
+        Self::BodyTime,
+        Self::RequestTime,
+        Self::Passwords,
+        Self::NotAuthenticated,
+        Self::NotAllowed,
+    ];
+
+    /// Its label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsOfPeer => "connections_per_peer",
+            Self::Rate => "requests_per_second",
+            Self::Handshake => "handshake",
+            Self::HandshakeTime => "handshake_time",
+            Self::HeaderSize => "header_size",
+            Self::HeaderTime => "header_time",
+            Self::BodySize => "body_size",
+            Self::BodyTime => "body_time",
+            Self::RequestTime => "request_time",
+            Self::Passwords => "passwords",
+            Self::NotAuthenticated => "not_authenticated",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
+}
+
+impl HttpCounters {
+    /// Whether certificates, users and tokens could be used when they were read last.
+    pub fn files_are_usable(&self, usable: bool) {
+        self.files_unusable.store(!usable, Ordering::Relaxed);
+    }
+
+    /// The same; also true where there are no such files.
+    pub fn files_usable(&self) -> bool {
+        !self.files_unusable.load(Ordering::Relaxed)
+    }
+
+    /// One more was refused for this.
+    pub fn refused(&self, why: Refused) {
+        if why == Refused::Connections {
+            self.connections_refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(why.as_str()).or_default();
+        *count = count.wrapping_add(1);
+    }
+
+    /// How many were refused for this.
+    pub fn refusals(&self, why: Refused) -> u64 {
+        let all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(why.as_str()).copied().unwrap_or_default()
+    }
 }
 
 /// Counts one thing for as long as it lives.

@@ -6,9 +6,11 @@
 
 mod collector;
 pub mod counters;
+mod http;
 mod page;
 mod process;
 mod text;
+pub mod untaken;
 
 use std::collections::BTreeMap;
 use std::fmt;

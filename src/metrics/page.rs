@@ -158,6 +158,22 @@ impl<'a> Page<'_, 'a> {
         })
     }
 
+    /// One family of the process.
+    pub(super) fn process_family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        samples: impl FnOnce(&mut Family<'_, 'a>) -> fmt::Result,
+    ) -> fmt::Result {
+        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
+        samples(&mut Family {
+            metric,
+            kind,
+            gate: None,
+        })
+    }
+
     /// One number of the process.
     pub(super) fn single(
         &mut self,
@@ -168,12 +184,6 @@ impl<'a> Page<'_, 'a> {
         value: Option<Value>,
     ) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
-        let metric = self.encoder.encode_descriptor(name, help, None, kind)?;
-        let mut family = Family {
-            metric,
-            kind,
-            gate: None,
-        };
-        family.put(labels, value)
+        self.process_family(name, help, kind, |family| family.put(labels, value))
     }
 }

@@ -1,31 +1,29 @@
-//! One request, one answer.
+//! What the server answers from, and the answer to each route.
 
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::ACCEPT;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::prefer;
+use super::access::Access;
 use super::body::{CheckBody, GateBody, GatesBody, HistoryBody};
 use super::check::Rendered;
-use super::lease::may_change;
+use super::peers::Peers;
 use super::problem::Problem;
 use super::query::HistoryQuery;
 use super::readiness::Readiness;
-use super::reply::{Content, Reply, problem};
-use super::route::{Route, route};
+use super::reply::{Content, Reply, STATE, UNKNOWN};
+use super::route::Route;
 use super::turns::Turns;
 use super::verdict::Verdict;
-use super::{Limits, Shape, page, text};
+use super::{Limits, Shape, openapi, page, text};
 use crate::clock::Clock;
 use crate::engine::handle::GateHandle;
 use crate::gate::event::Event;
@@ -63,6 +61,8 @@ pub struct AppState {
     pub reload: Option<Reload>,
     /// Where the history comes from.
     pub history: History,
+    /// Who may ask what.
+    pub access: Arc<Access>,
 }
 
 impl fmt::Debug for AppState {
@@ -83,6 +83,8 @@ pub(super) struct App {
     pub(super) stopping: CancellationToken,
     pub(super) rendered: Rendered,
     pub(super) turns: Turns,
+    pub(super) peers: Arc<Peers>,
+    pub(super) access: Arc<Access>,
 }
 
 impl App {
@@ -90,71 +92,10 @@ impl App {
         self.state.metrics.counters()
     }
 
-    /// Answers one request, whatever it is, within the time there is for one.
-    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Reply {
-        let (parts, body) = request.into_parts();
-        let route = route(&parts.method, parts.uri.path(), parts.uri.query());
-        // The one question asked all the time needs no timer and no body: it is answered here.
-        if let Ok(Route::Check(name, query)) = &route
-            && query.is_plain()
-            && body.is_end_stream()
-            && shape(&parts.headers) == Shape::Json
-            && let Some(gate) = self.state.gates.load().get(name)
-        {
-            return self.plain_check(gate, query.closed_status);
-        }
-        // On the heap, because hyper moves this future about for every request.
-        Box::pin(self.answer_in_time(peer, route, &parts.headers, body)).await
-    }
-
-    async fn answer_in_time(
-        &self,
-        peer: IpAddr,
-        route: Result<Route, Problem>,
-        headers: &HeaderMap,
-        body: Incoming,
-    ) -> Reply {
-        let answer = async {
-            self.swallow(body).await?;
-            self.dispatch(route?, peer, headers).await
-        };
-        let answer = timeout(self.limits.request, answer).await;
-        answer
-            .unwrap_or_else(|_| Err(too_late(self.limits.request)))
-            .unwrap_or_else(|refused| problem(&refused))
-    }
-
-    /// Reads a body that nobody looks at, so that the connection stays usable.
-    async fn swallow(&self, body: Incoming) -> Result<(), Problem> {
-        if body.is_end_stream() {
-            return Ok(());
-        }
-        let most = self.limits.body_bytes;
-        let read = timeout(self.limits.header_read, Limited::new(body, most).collect());
-        match read.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(failed)) if failed.is::<LengthLimitError>() => Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body too large",
-                format!("bodies are ignored here, and read up to {most} bytes; send none"),
-            )),
-            Ok(Err(failed)) => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "bad body",
-                format!("the request's body cannot be read: {failed}"),
-            )),
-            Err(_) => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "slow body",
-                "the request's body did not come; bodies are ignored here, send none",
-            )),
-        }
-    }
-
-    async fn dispatch(
+    /// What is asked, by somebody who may.
+    pub(super) async fn dispatch(
         &self,
         route: Route,
-        peer: IpAddr,
         headers: &HeaderMap,
     ) -> Result<Reply, Problem> {
         let now = self.state.clock.now();
@@ -164,7 +105,8 @@ impl App {
             Route::Metrics => self.metrics(headers),
             Route::Healthy => ok(Content::text("upgrade-gate is healthy.\n")),
             Route::Ready => Ok(self.ready()),
-            Route::Reload => self.reload(peer, headers).await,
+            Route::Reload => self.reload().await,
+            Route::OpenApi => Ok(openapi::reply()),
             Route::Gates => ok(Content::json(&self.list(now))),
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
@@ -181,17 +123,14 @@ impl App {
             }
             Route::Leases(name) => Ok(self.leases(&self.gate(&name)?)),
             Route::Enter(name, query) => {
-                may_change(peer, headers)?;
                 let gate = self.gate(&name)?;
                 self.enter(&gate, &query, shape(headers)).await
             }
             Route::Leave(name, claim) => {
-                may_change(peer, headers)?;
                 let gate = self.gate(&name)?;
                 self.leave(&gate, &claim, shape(headers)).await
             }
             Route::Change(name, change) => {
-                may_change(peer, headers)?;
                 let gate = self.gate(&name)?;
                 self.change(&gate, change).await
             }
@@ -269,17 +208,19 @@ impl App {
             .map(|(name, gate)| (name, gate.published().load().generation() > 0));
         match self.state.readiness.look(judged) {
             Ok(()) => Content::text("upgrade-gate is ready.\n").reply(StatusCode::OK),
-            Err(why) => Content::text(format!("upgrade-gate is not ready: {why}.\n"))
-                .reply(StatusCode::SERVICE_UNAVAILABLE),
+            Err(why) => {
+                let mut content = Content::text(format!("upgrade-gate is not ready: {why}.\n"));
+                content.headers.insert(STATE, UNKNOWN);
+                content.reply(StatusCode::SERVICE_UNAVAILABLE)
+            }
         }
     }
 
-    async fn reload(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Reply, Problem> {
+    async fn reload(&self) -> Result<Reply, Problem> {
         let Some(reload) = &self.state.reload else {
             let why = "reloading over HTTP is off; enable it, or send SIGHUP";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", why));
+            return Err(Problem::forbidden(why));
         };
-        may_change(peer, headers)?;
         // In a task of its own: a caller who goes away must not leave half of it done.
         match tokio::spawn(reload()).await {
             Ok(Ok(done)) => Ok(Content::text(done + "\n").reply(StatusCode::OK)),
@@ -297,14 +238,6 @@ fn reload_failed(why: String) -> Problem {
     )
 }
 
-fn too_late(after: std::time::Duration) -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "no answer in time",
-        format!("this request was not answered within {after:?}; ask again"),
-    )
-}
-
 fn document(gate: &GateHandle, now: Now, shape: Shape) -> Content {
     let view = gate.published().load();
     let answer = view.at(now.mono);
@@ -319,7 +252,8 @@ fn document(gate: &GateHandle, now: Now, shape: Shape) -> Content {
     content.with_verdict(&verdict)
 }
 
-fn shape(headers: &HeaderMap) -> Shape {
+/// How a verdict is to be written.
+pub(super) fn shape(headers: &HeaderMap) -> Shape {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     match prefer(accept, &["application/json", "text/plain"]) {
         0 => Shape::Json,

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::app::App;
 use super::body::CheckBody;
-use super::lease::resolve;
+use super::claim::resolve;
 use super::problem::Problem;
 use super::query::CheckQuery;
 use super::reply::{Content, Reply};
@@ -23,7 +23,6 @@ use crate::gate::parts::ReasonView;
 use crate::gate::question::{Answered, Question};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::{Answer, Decision, View};
-use crate::metrics::counters::Held;
 use crate::time::{Mono, Now};
 
 /// How old an engine's answer may be when it is passed on. It is made for one question and passed
@@ -84,34 +83,10 @@ impl App {
     async fn verdict(&self, gate: &GateHandle, query: &CheckQuery) -> Result<Verdict, Problem> {
         let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
-        // Before the first look, so that no change falls between looking and waiting.
-        let mut views = gate.published().subscribe();
-        let mut verdict = self.ask(gate, query, asked).await?;
-        if verdict.state == State::Open || query.wait.is_zero() {
-            return Ok(verdict);
-        }
-        let http = &self.counters().http;
-        let Ok(_place) = self.waiters.try_acquire() else {
-            http.waiters_refused
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return Ok(verdict);
-        };
-        let _counted = Held::new(&http.waiters);
-        loop {
-            let changed = tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => false,
-                () = sleep_until(deadline) => false,
-                changed = views.changed() => changed.is_ok(),
-            };
-            if !changed && needs_engine(query) {
-                return Ok(verdict);
-            }
-            verdict = self.ask(gate, query, asked).await?;
-            if !changed || verdict.state == State::Open {
-                return Ok(verdict);
-            }
-        }
+        let ask = || self.ask(gate, query, asked);
+        let waits = |verdict: &Verdict| verdict.state != State::Open;
+        self.wait(gate, deadline, !needs_engine(query), ask, waits)
+            .await
     }
 
     /// One look: at the view, or through the engine where the view does not answer the question.

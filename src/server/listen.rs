@@ -12,22 +12,31 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
+use super::access::principal::Principal;
+use super::access::tls::{self, Tls};
+use super::admit::Caller;
 use super::app::{App, AppState};
 use super::check::Rendered;
+use super::peers::{Peers, Place};
 use super::stall::Stall;
 use super::turns::Turns;
-use crate::metrics::counters::Held;
+use crate::metrics::counters::{Held, Refused};
 
 /// What a connection over the cap is told. Written without reading the request: whoever has no
 /// place costs nothing.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nUpgrade-Gate-State: unknown\r\n\
     Retry-After: 5\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Between two looks at certificates, users and tokens.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The HTTP server of one process.
 #[derive(Debug)]
@@ -91,6 +100,7 @@ impl Server {
         for listener in listeners {
             loops.spawn(running.clone().accept(listener));
         }
+        loops.spawn(running.clone().look_at_files());
         loops.close();
         running.shutdown.cancelled().await;
         running.app.state.readiness.drain();
@@ -111,7 +121,11 @@ pub async fn serve_stream(
     shutdown: CancellationToken,
 ) {
     let running = Running::new(state, limits, shutdown);
-    running.converse(stream, peer).await;
+    let caller = Caller {
+        peer,
+        certified: None,
+    };
+    running.converse(stream, &caller, None).await;
 }
 
 /// What the accept loops and connections of one server share.
@@ -138,6 +152,11 @@ impl Running {
                 stopping: shutdown.clone(),
                 rendered: Rendered::default(),
                 turns: Turns::default(),
+                peers: Arc::new(Peers::new(
+                    limits.connections_per_peer,
+                    limits.requests_per_second,
+                )),
+                access: Arc::clone(&state.access),
                 state,
                 limits,
             }),
@@ -177,32 +196,111 @@ impl Running {
     fn admit(&self, stream: TcpStream, peer: IpAddr) {
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let http = &self.app.counters().http;
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            http.connections_refused.fetch_add(1, Ordering::Relaxed);
-            // A fresh socket's buffer holds this; if it does not, the caller sees a closed
-            // connection, which is no "open" either.
-            let _ = stream
-                .into_std()
-                .and_then(|mut stream| stream.write(NO_PLACE));
-            return;
+        let tls = self.app.access.tls();
+        let places = match self.places(peer) {
+            Ok(places) => places,
+            Err(refused) => {
+                self.app.counters().http.refused(refused);
+                if tls.is_none() {
+                    // A fresh socket's buffer holds this; if it does not, the caller sees a closed
+                    // connection, which is no "open" either.
+                    let _ = stream
+                        .into_std()
+                        .and_then(|mut stream| stream.write(NO_PLACE));
+                }
+                return;
+            }
         };
         let this = self.clone();
         self.connections.spawn(async move {
-            let _place = place;
+            let _places = places;
             let _counted = Held::new(&this.app.counters().http.connections);
-            this.converse(stream, peer).await;
+            let mut caller = Caller {
+                peer,
+                certified: None,
+            };
+            match tls {
+                None => this.converse(stream, &caller, None).await,
+                Some(tls) => {
+                    let Some((stream, certified)) = this.shake_hands(stream, &tls).await else {
+                        return;
+                    };
+                    caller.certified = certified;
+                    this.converse(stream, &caller, Some(&tls.replaced)).await;
+                }
+            }
         });
     }
 
-    /// Serves one connection to its end. TLS will be shaken hands on before this, which is why it
-    /// takes any stream.
-    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr) {
+    /// The places that one more connection of this address takes.
+    fn places(&self, peer: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Refused> {
+        if !self.app.peers.may_ask(peer) {
+            return Err(Refused::Rate);
+        }
+        let place = self.app.peers.connect(peer);
+        let place = place.ok_or(Refused::ConnectionsOfPeer)?;
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        let permit = permit.map_err(|_| Refused::Connections)?;
+        Ok((place, permit))
+    }
+
+    /// TLS, within its time; and whom the caller's certificate names.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        tls: &Tls,
+    ) -> Option<(TlsStream<TcpStream>, Option<Arc<Principal>>)> {
+        let app = &self.app;
+        let shaking = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+        let shaken = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return None,
+            shaken = timeout(app.limits.handshake, shaking) => shaken,
+        };
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                app.counters().http.refused(Refused::Handshake);
+                return None;
+            }
+            Err(_) => {
+                app.counters().http.refused(Refused::HandshakeTime);
+                return None;
+            }
+        };
+        let (_, session) = stream.get_ref();
+        let certified = tls::client(session).and_then(|client| app.access.certified(&client));
+        Some((stream, certified))
+    }
+
+    /// Looks again and again whether certificates, users and tokens have changed.
+    async fn look_at_files(self) {
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(LOOK) => {}
+            }
+            let access = Arc::clone(&self.app.access);
+            // Reads files. It does not panic; if it did, the next look would come all the same.
+            let _ = tokio::task::spawn_blocking(move || access.refresh()).await;
+            let usable = self.app.access.files_usable();
+            self.app.counters().http.files_are_usable(usable);
+        }
+    }
+
+    /// Serves one connection to its end, which comes early once `replaced` is cancelled.
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        caller: &Caller,
+        replaced: Option<&CancellationToken>,
+    ) {
         let limits = &self.app.limits;
         let app = &self.app;
         let service =
             service_fn(
-                |request| async move { Ok::<_, Infallible>(app.answer(peer, request).await) },
+                |request| async move { Ok::<_, Infallible>(app.answer(caller, request).await) },
             );
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -213,13 +311,31 @@ impl Running {
                 service,
             );
         let mut connection = std::pin::pin!(connection);
+        let none = CancellationToken::new();
+        let replaced = replaced.unwrap_or(&none);
         // An error here is the caller's: gone, too slow, or not speaking HTTP.
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            _ = connection.as_mut() => {}
-            () = self.shutdown.cancelled() => {
+            ended = connection.as_mut() => Some(ended),
+            () = self.shutdown.cancelled() => None,
+            () = replaced.cancelled() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
                 connection.as_mut().graceful_shutdown();
-                let _ = timeout(limits.drain, connection).await;
+                let Ok(ended) = timeout(limits.drain, connection).await else {
+                    return;
+                };
+                ended
+            }
+        };
+        if let Err(error) = ended {
+            let http = &app.counters().http;
+            if error.is_parse_too_large() {
+                http.refused(Refused::HeaderSize);
+            } else if error.is_timeout() {
+                http.refused(Refused::HeaderTime);
             }
         }
     }

@@ -6,30 +6,43 @@
 //! hyper's HTTP/1.1, because caps, timeouts and a bounded end are what keeps it answering
 //! (DESIGN.md 5, reference `rust-style-and-crates.md` 4.2).
 //!
-//! - [`route`] and [`query`]: what is asked, purely;
-//! - [`body`], [`problem`]: what is answered;
-//! - `check`, `plan`, `lease`: verdict by status, what each node may do, leases; `turns`: one at a time;
+//! - [`access`], `admit`, `peers`: who asks, what they may do, and how much of it;
+//! - [`endpoint`], [`route`] and [`query`]: what is asked, purely;
+//! - [`body`], [`problem`]: what is answered; [`openapi`], [`parameter`]: all of it for programs;
+//! - `check`, `plan`, `lease`, `change`: verdict by status, what each node may do, leases; `turns`:
+//!   one at a time;
 //! - `page`, `text`: the verdict for people, as plain text;
 //! - [`readiness`]: whether there is anything to ask yet.
 
 mod accept;
+pub mod access;
+mod admit;
 mod app;
 pub mod body;
+mod came;
+mod change;
 mod check;
+mod claim;
+pub mod endpoint;
 mod lease;
 pub mod lease_query;
 mod listen;
+pub mod openapi;
 mod page;
+pub mod parameter;
+mod peers;
 mod plan;
 pub mod problem;
 pub mod query;
 pub mod readiness;
 mod reply;
 pub mod route;
+mod signed;
 mod stall;
 mod text;
 mod turns;
 mod verdict;
+mod waiting;
 
 use std::time::Duration;
 
@@ -41,8 +54,15 @@ pub use listen::{ListenError, Server, serve_stream};
 pub struct Limits {
     /// Connections open at once; more are told 503.
     pub connections: usize,
+    /// Connections of one address open at once; more are told 503.
+    pub connections_per_peer: usize,
+    /// Requests and new connections of one address in a second, more are told 503; `None`: as
+    /// many as it likes.
+    pub requests_per_second: Option<u32>,
     /// Requests that wait for a gate to open at once; more are answered at once.
     pub waiters: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
     /// How long a request's header may take, how long a connection may be idle, and how long a
     /// body may take.
     pub header_read: Duration,
@@ -66,7 +86,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            connections_per_peer: 512,
+            requests_per_second: None,
             waiters: 128,
+            handshake: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             body_bytes: 64 * 1024,

@@ -7,7 +7,9 @@ use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::{GateBody, HoldBody, LeaseBody, NodeBody, PlanBody, ReasonBody, SlotsBody};
+use super::body::{
+    BlindSpotBody, GateBody, HoldBody, LeaseBody, NodeBody, PlanBody, ReasonBody, SlotsBody,
+};
 use crate::checks::reason::{Clears, Severity};
 use crate::clock::rfc3339;
 use crate::gate::state::State;
@@ -99,6 +101,7 @@ fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
         warnings.into_iter().try_for_each(|it| reason(page, it))?;
     }
     sources(page, &gate)?;
+    blind_spots(page, &gate.blind_spots)?;
     write!(
         page,
         "<p class=\"small\">As JSON: <a href=\"/api/v1/gates/{name}\">everything</a> \
@@ -106,6 +109,24 @@ fn gate(page: &mut String, view: &View, now: Now) -> fmt::Result {
          <a href=\"/api/v1/gates/{name}/plan\">plan</a> \
          <a href=\"/api/v1/gates/{name}/leases\">leases</a></p>\n</main>\n"
     )
+}
+
+fn blind_spots(page: &mut String, spots: &[BlindSpotBody]) -> fmt::Result {
+    if spots.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<h2>Not seen, as this gate is set up</h2>\n<ul>\n");
+    for spot in spots {
+        writeln!(
+            page,
+            "<li><code>{}</code> {}. Instead: {}.</li>",
+            spot.id,
+            Escaped(spot.unseen),
+            Escaped(spot.instead)
+        )?;
+    }
+    page.push_str("</ul>\n");
+    Ok(())
 }
 
 const fn word(state: State) -> &'static str {

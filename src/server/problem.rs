@@ -14,7 +14,9 @@ pub struct Problem {
     /// What exactly, and what to do.
     pub detail: String,
     /// For 405: the methods there are.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
+    /// For 401: how somebody can say who they are.
+    pub challenges: Vec<&'static str>,
 }
 
 /// The body of a problem. It says `open: false` first, so that a caller that reads only that is
@@ -41,12 +43,30 @@ impl Problem {
     }
 
     /// 405, with the methods there are.
-    pub fn method(allow: &'static str) -> Self {
+    pub fn method(allow: String) -> Self {
         let detail = format!("this path answers {allow}");
         Self {
             allow: Some(allow),
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", detail)
         }
+    }
+
+    /// 401: nobody knows who asks. Never an answer of the gate.
+    pub fn unauthorized(detail: impl Into<String>, challenges: Vec<&'static str>) -> Self {
+        Self {
+            challenges,
+            ..Self::new(StatusCode::UNAUTHORIZED, "not authenticated", detail)
+        }
+    }
+
+    /// 403: who asks may not. Never an answer of the gate.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not allowed", detail)
+    }
+
+    /// 503: the server itself has no answer now.
+    pub fn unavailable(title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, title, detail)
     }
 
     /// Any other.
@@ -56,6 +76,7 @@ impl Problem {
             title,
             detail: detail.into(),
             allow: None,
+            challenges: Vec::new(),
         }
     }
 

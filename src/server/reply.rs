@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
@@ -19,6 +19,8 @@ pub(super) type Reply = Response<Full<Bytes>>;
 
 /// The verdict, for callers that look at headers only (HEAD).
 pub(super) const STATE: HeaderName = HeaderName::from_static("upgrade-gate-state");
+/// What it says where there is none.
+pub(super) const UNKNOWN: HeaderValue = HeaderValue::from_static(State::Unknown.as_str());
 /// When it was judged.
 pub(super) const EVALUATED_AT: HeaderName = HeaderName::from_static("upgrade-gate-evaluated-at");
 
@@ -86,7 +88,7 @@ impl Content {
     }
 }
 
-/// A problem; where the server failed, with the word that nothing is known.
+/// A problem; where nobody was let in or the server failed, with the word that nothing is known.
 pub(super) fn problem(problem: &Problem) -> Reply {
     let mut content = Content::json(&problem.body());
     let headers = &mut content.headers;
@@ -94,11 +96,20 @@ pub(super) fn problem(problem: &Problem) -> Reply {
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    if let Some(allow) = problem.allow {
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    let allow = problem.allow.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(allow)) = allow {
+        headers.insert(ALLOW, allow);
     }
-    if problem.status.is_server_error() {
-        headers.insert(STATE, HeaderValue::from_static(State::Unknown.as_str()));
+    for challenge in &problem.challenges {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    let status = problem.status;
+    // Whoever was not let in has heard nothing about the cluster.
+    let refused = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
+    if status.is_server_error() || refused {
+        headers.insert(STATE, UNKNOWN);
+    }
+    if status.is_server_error() {
         headers.insert(RETRY_AFTER, BUSY_RETRY);
     }
     content.reply(problem.status)

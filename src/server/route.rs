@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::endpoint::Endpoint;
 use super::lease_query::{Claim, EnterQuery, Place};
 use super::problem::Problem;
 use super::query::{self, CheckQuery, HistoryQuery};
@@ -21,6 +22,8 @@ pub enum Route {
     Ready,
     /// `/-/reload`: load the configuration anew.
     Reload,
+    /// The description of the API.
+    OpenApi,
     /// The list of gates.
     Gates,
     /// A gate's whole document: 200 whatever it says.
@@ -48,6 +51,7 @@ enum Path<'a> {
     Healthy,
     Ready,
     Reload,
+    OpenApi,
     Gates,
     Document(&'a str),
     Check(&'a str),
@@ -71,9 +75,17 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
     let path = find(path).ok_or_else(|| {
         Problem::not_found("no such path; the API is /api/v1/gates, the page for people is /")
     })?;
-    let allow = path.methods();
-    if !allow.contains(method) {
-        return Err(Problem::method(allow.names()));
+    let here = path.endpoints();
+    if !here
+        .iter()
+        .any(|endpoint| endpoint.answers(method.as_str()))
+    {
+        let methods: Vec<&str> = here
+            .iter()
+            .flat_map(|it| it.row().methods)
+            .copied()
+            .collect();
+        return Err(Problem::method(methods.join(", ")));
     }
     let none = || query::none(query);
     Ok(match path {
@@ -82,6 +94,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Path::Healthy => none().map(|()| Route::Healthy)?,
         Path::Ready => none().map(|()| Route::Ready)?,
         Path::Reload => none().map(|()| Route::Reload)?,
+        Path::OpenApi => none().map(|()| Route::OpenApi)?,
         Path::Gates => none().map(|()| Route::Gates)?,
         Path::Document(gate) => none().and_then(|()| name(gate).map(Route::Document))?,
         Path::Plan(gate) => none().and_then(|()| name(gate).map(Route::Plan))?,
@@ -101,6 +114,7 @@ fn find(path: &str) -> Option<Path<'_>> {
         "/-/healthy" => Path::Healthy,
         "/-/ready" => Path::Ready,
         "/-/reload" => Path::Reload,
+        "/api/v1/openapi.json" => Path::OpenApi,
         "/api/v1/gates" => Path::Gates,
         _ => {
             let below = path.strip_prefix("/api/v1/gates/")?;
@@ -119,60 +133,54 @@ fn find(path: &str) -> Option<Path<'_>> {
 }
 
 impl Path<'_> {
-    const fn methods(&self) -> Methods {
+    /// The endpoints at this path, by method.
+    const fn endpoints(&self) -> &'static [Endpoint] {
         match self {
-            Self::Page
-            | Self::Metrics
-            | Self::Healthy
-            | Self::Ready
-            | Self::Gates
-            | Self::Document(_)
-            | Self::Plan(_)
-            | Self::Leases(_)
-            | Self::History(_) => Methods::Read,
-            Self::Check(_) => Methods::Ask,
-            Self::Reload => Methods::Reload,
-            // Never GET or HEAD: what follows links must not take a lease.
-            Self::Enter(_) | Self::Leave(_) | Self::Change(_, Place::Renew(_)) => Methods::Post,
-            Self::Change(_, Place::Hold) => Methods::PutOrDelete,
-            Self::Change(_, Place::Lease(_) | Place::Node(_)) => Methods::Delete,
+            Self::Page => &[Endpoint::Page],
+            Self::Metrics => &[Endpoint::Metrics],
+            Self::Healthy => &[Endpoint::Healthy],
+            Self::Ready => &[Endpoint::Ready],
+            Self::Reload => &[Endpoint::Reload],
+            Self::OpenApi => &[Endpoint::OpenApi],
+            Self::Gates => &[Endpoint::Gates],
+            Self::Document(_) => &[Endpoint::Document],
+            Self::Check(_) => &[Endpoint::Check],
+            Self::Plan(_) => &[Endpoint::Plan],
+            Self::Leases(_) => &[Endpoint::Leases],
+            Self::Enter(_) => &[Endpoint::Enter],
+            Self::Leave(_) => &[Endpoint::Leave],
+            Self::Change(_, Place::Renew(_)) => &[Endpoint::Renew],
+            Self::Change(_, Place::Lease(_)) => &[Endpoint::Break],
+            Self::Change(_, Place::Hold) => &[Endpoint::Hold, Endpoint::Lift],
+            Self::Change(_, Place::Node(_)) => &[Endpoint::Retire],
+            Self::History(_) => &[Endpoint::History],
         }
     }
 }
 
-/// The methods that a path answers.
-#[derive(Clone, Copy)]
-enum Methods {
-    Read,
-    /// With POST, because then no other path of this server answers 2xx to the same request.
-    Ask,
-    Reload,
-    Post,
-    PutOrDelete,
-    Delete,
-}
-
-impl Methods {
-    fn contains(self, method: &Method) -> bool {
-        let reads = *method == Method::GET || *method == Method::HEAD;
+impl Route {
+    /// Its row in the table of endpoints. A route without one does not compile.
+    pub const fn endpoint(&self) -> Endpoint {
         match self {
-            Self::Read => reads,
-            Self::Ask => reads || *method == Method::POST,
-            Self::Reload => *method == Method::POST || *method == Method::PUT,
-            Self::Post => *method == Method::POST,
-            Self::PutOrDelete => *method == Method::PUT || *method == Method::DELETE,
-            Self::Delete => *method == Method::DELETE,
-        }
-    }
-
-    const fn names(self) -> &'static str {
-        match self {
-            Self::Read => "GET, HEAD",
-            Self::Ask => "GET, HEAD, POST",
-            Self::Reload => "POST, PUT",
-            Self::Post => "POST",
-            Self::PutOrDelete => "PUT, DELETE",
-            Self::Delete => "DELETE",
+            Self::Page => Endpoint::Page,
+            Self::Metrics => Endpoint::Metrics,
+            Self::Healthy => Endpoint::Healthy,
+            Self::Ready => Endpoint::Ready,
+            Self::Reload => Endpoint::Reload,
+            Self::OpenApi => Endpoint::OpenApi,
+            Self::Gates => Endpoint::Gates,
+            Self::Document(_) => Endpoint::Document,
+            Self::Check(..) => Endpoint::Check,
+            Self::Plan(_) => Endpoint::Plan,
+            Self::Leases(_) => Endpoint::Leases,
+            Self::Enter(..) => Endpoint::Enter,
+            Self::Leave(..) => Endpoint::Leave,
+            Self::Change(_, Change::Renew { .. }) => Endpoint::Renew,
+            Self::Change(_, Change::Break { .. }) => Endpoint::Break,
+            Self::Change(_, Change::Hold { .. }) => Endpoint::Hold,
+            Self::Change(_, Change::Lift { .. }) => Endpoint::Lift,
+            Self::Change(_, Change::Retire { .. }) => Endpoint::Retire,
+            Self::History(..) => Endpoint::History,
         }
     }
 }
@@ -229,8 +237,9 @@ mod tests {
         let refused = |method, path| route(&method, path, None).unwrap_err();
         let problem = refused(Method::DELETE, "/api/v1/gates/default/check");
         assert_eq!(problem.status.as_u16(), 405);
-        assert_eq!(problem.allow, Some("GET, HEAD, POST"));
-        assert_eq!(refused(Method::GET, "/-/reload").allow, Some("POST, PUT"));
+        assert_eq!(problem.allow.as_deref(), Some("GET, HEAD, POST"));
+        let problem = refused(Method::GET, "/-/reload");
+        assert_eq!(problem.allow.as_deref(), Some("POST, PUT"));
         assert_eq!(refused(Method::POST, "/").status.as_u16(), 405);
     }
 
@@ -247,7 +256,8 @@ mod tests {
             let path = format!("/api/v1/gates/default/{path}");
             for method in [Method::GET, Method::HEAD] {
                 let problem = route(&method, &path, None).unwrap_err();
-                assert_eq!((problem.status.as_u16(), problem.allow), (405, Some(allow)));
+                assert_eq!(problem.status.as_u16(), 405);
+                assert_eq!(problem.allow.as_deref(), Some(allow));
             }
         }
         assert!(get("/api/v1/gates/default/leases").is_ok());

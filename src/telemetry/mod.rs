@@ -98,7 +98,14 @@ pub fn start(settings: &LogSettings) -> Result<LogHandle, TelemetryError> {
             .with_writer(stderr)
             .with_ansi(stderr().is_terminal())
             .boxed(),
-        LogFormat::Json => fmt::layer().json().with_writer(stderr).boxed(),
+        // `timestamp`, `level`, `target`, `message`, and what the event names beside them.
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(stderr)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -122,6 +122,8 @@ fn help_is_kept() {
         "history",
         "serve",
         "demo",
+        "doctor",
+        "completions",
         "config",
         "config check",
         "config show",

@@ -19,7 +19,7 @@ use upgrade_gate::gate::question::{Answered, Change, Changed, Command, Refusal, 
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
 use upgrade_gate::server::Limits;
-use upgrade_gate::server::body::{ChangedBody, CheckBody, EnterBody, LeaveBody};
+use upgrade_gate::server::body::{ChangedBody, CheckBody, EnterBody, LeaveBody, PlanBody};
 use upgrade_gate::server::problem::ProblemBody;
 
 use crate::bodies::schema;
@@ -125,6 +125,7 @@ async fn answered(served: &mut Served, method: &str, target: &str, reply: Reply)
     let problem = got.header("content-type") == Some("application/problem+json");
     let schema = match &ask.command {
         _ if problem => schema::<ProblemBody<'static>>(),
+        Command::Decide(_) if target == "plan" => schema::<PlanBody>(),
         Command::Decide(_) => schema::<CheckBody>(),
         Command::Enter(_) => schema::<EnterBody>(),
         Command::Leave { .. } => schema::<LeaveBody>(),

@@ -408,3 +408,48 @@ async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
     assert_eq!(status.unwrap().code(), Some(125));
     world.cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repaired() {
+    let world = World::start().await;
+    let args = [
+        "exec",
+        "--node",
+        "2",
+        "--owner",
+        "me",
+        "--wait",
+        "60s",
+        "--wait-back",
+        "1s",
+        "--",
+        "sh",
+        "-c",
+        "echo started; read line || true",
+    ];
+    let mut command = world.command(&args);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = timeout(Duration::from_secs(60), lines.next_line()).await;
+    assert_eq!(started.unwrap().unwrap().as_deref(), Some("started"));
+    world.cluster.operate(|cluster| cluster.kill(2)).unwrap();
+    drop(child.stdin.take());
+    let status = timeout(Duration::from_secs(60), child.wait()).await;
+    assert_eq!(status.unwrap().unwrap().code(), Some(124));
+    // The slot stays taken; whoever mends the node may have it.
+    let other = ["enter", "--node", "3", "--owner", "you"];
+    assert_eq!(code(&world.run(&other).await), 1);
+    let repair = [
+        "enter", "--node", "2", "--owner", "ann", "--action", "repair", "--wait", "30s",
+    ];
+    let repair = world.run(&repair).await;
+    assert_eq!(code(&repair), 0, "{}", text(&repair.stderr));
+    world
+        .cluster
+        .operate(|cluster| cluster.start(2, None))
+        .unwrap();
+    let back = ["leave", "--node", "2", "--owner", "ann", "--wait", "90s"];
+    let back = world.run(&back).await;
+    assert_eq!(code(&back), 0, "{}", text(&back.stderr));
+    world.cluster.shutdown().await;
+}

@@ -54,6 +54,10 @@ const ABOUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "bench-what-if",
+        &["benches/what_if.rs", "src/checks", "src/evidence"],
+    ),
+    (
         "fuzz",
         &[
             "fuzz/src",
@@ -63,6 +67,11 @@ const ABOUT: &[(&str, &[&str])] = &[
             "src/server",
         ],
     ),
+    ("callers", &["docs/recipes", "src/gate", "src/server"]),
+    ("crashes", &["src/gate", "src/store", "src/engine"]),
+    ("race", &["src/gate", "src/store", "src/engine"]),
+    ("attacks", &["src/server", "src/jmx", "src/kafka"]),
+    ("openapi", &["src/server"]),
     ("curve", GATE),
     ("kill", GATE),
     ("kill-zookeeper", GATE),
@@ -101,7 +110,7 @@ pub(crate) fn proof(name: &str) -> Option<Value> {
     proof
 }
 
-fn number(value: &Value, path: &str) -> f64 {
+pub(crate) fn number(value: &Value, path: &str) -> f64 {
     let found = value.pointer(path).and_then(Value::as_f64);
     found.unwrap_or_else(|| panic!("no number at {path}: {value:#}"))
 }
@@ -319,6 +328,29 @@ fn metadata_of_50_000_partitions_is_read_fast_and_in_few_pieces() {
 }
 
 #[test]
+fn the_what_if_of_every_node_costs_one_pass() {
+    let Some(proof) = proof("bench-what-if") else {
+        return;
+    };
+    for (partitions, limit, aim) in [("50000", 4_000.0, 1_000.0), ("200000", 20_000.0, 5_000.0)] {
+        let at = format!("/partitions/{partitions}");
+        let works = ["healthy", "one_broker_down", "node_by_node", "snapshot"];
+        let works = works.map(|work| format!("{at}/microseconds/{work}"));
+        let works: Vec<_> = works.iter().map(String::as_str).collect();
+        well_made(&proof, &works);
+        let healthy = number(&proof, &format!("{at}/microseconds/healthy/median"));
+        at_most(
+            &format!("us for {partitions} partitions"),
+            healthy,
+            limit,
+            aim,
+        );
+        let peer = number(&proof, &format!("{at}/node_by_node_by_ours"));
+        at_least("times one question per node", peer, 5.0, 20.0);
+    }
+}
+
+#[test]
 fn a_check_costs_little_more_than_a_bare_answer() {
     let Some(proof) = proof("bench-check") else {
         return;
@@ -508,5 +540,52 @@ fn every_proof_names_a_commit_and_what_it_is_about() {
                 "docs/proof/{name}.json is out of date: {changed} files changed since {commit}"
             );
         }
+    }
+}
+
+#[test]
+fn the_recipes_restart_a_real_cluster_one_node_at_a_time() {
+    let Some(proof) = proof("callers") else {
+        return;
+    };
+    assert!(
+        proof["ansible"]
+            .as_str()
+            .unwrap()
+            .contains("ansible-playbook")
+    );
+    let callers = proof["callers"].as_object().unwrap();
+    let names: Vec<_> = callers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["ansible", "jenkins", "rundeck"]);
+    for (name, roll) in callers {
+        assert_eq!(roll["ok"], true, "{name}");
+        let restarts = roll["restarts"].as_array().unwrap();
+        assert_eq!(restarts.len(), 6, "{name}");
+        for restart in restarts {
+            assert_eq!(restart["beside"], 0, "{name}: {restart}");
+            assert_eq!(restart["isr_full"], true, "{name}: {restart}");
+        }
+    }
+    assert!(number(&proof, "/load/acknowledged") > 1_000.0);
+    assert_eq!(number(&proof, "/load/lost"), 0.0);
+}
+
+#[test]
+fn nothing_is_granted_twice_or_lost_by_gates_that_are_killed() {
+    for (name, rounds, wanted) in [("race", "/rounds", 300.0), ("crashes", "/kills", 1_000.0)] {
+        let Some(proof) = proof(name) else { continue };
+        assert!(number(&proof, rounds) >= wanted, "{name}");
+        assert!(number(&proof, "/told_go") >= 200.0, "{name}");
+        for none in ["/two_holders", "/lost", "/old_tokens"] {
+            assert_eq!(number(&proof, none), 0.0, "{name}{none}");
+        }
+    }
+    if let Some(race) = proof("race") {
+        let killed = number(&race, "/killed_before_the_answer");
+        assert!(killed >= number(&race, "/rounds") / 3.0);
+        assert_eq!(number(&race, "/found_again"), killed);
+    }
+    if let Some(crashes) = proof("crashes") {
+        assert!(number(&crashes, "/held_over_a_kill") >= 50.0);
     }
 }

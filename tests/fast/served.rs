@@ -94,6 +94,7 @@ pub(crate) fn parts(reasons: Vec<ReasonView>) -> ViewParts {
     let codes: BTreeSet<Reason> = reasons.iter().map(|reason| reason.reason).collect();
     let isr = codes.contains(&Reason::UnderReplicated);
     ViewParts {
+        blind_spots: Vec::new(),
         gate: GateName::default(),
         generation: 7,
         evaluated: Now {

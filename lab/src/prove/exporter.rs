@@ -1,6 +1,7 @@
 //! A JMX exporter that says what it is told to, in front of a real one or instead of it.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ pub enum Page {
     CutUnseen(Bytes),
     /// This again and again, without end.
     Endless(Bytes),
+    /// This again and again, a byte at a time.
+    Dripping(Bytes),
+    /// This, which is said to be compressed.
+    Gzip(Bytes),
+    /// Somewhere else.
+    Redirect(String),
 }
 
 /// The type that exporters give their pages.
@@ -34,6 +41,7 @@ pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Exporter {
     port: u16,
     page: Arc<Mutex<Page>>,
+    asked: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -47,19 +55,32 @@ impl Exporter {
         let port = listener.local_addr()?.port();
         let page = Arc::new(Mutex::new(page));
         let told = Arc::clone(&page);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let page = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 // Who asked may go away at any time.
                 tokio::spawn(serve(stream, page));
             }
         });
-        Ok(Self { port, page, task })
+        Ok(Self {
+            port,
+            page,
+            asked,
+            task,
+        })
     }
 
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/metrics", self.port)
+    }
+
+    /// How often it was connected to.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Says this from now on.
@@ -96,6 +117,30 @@ async fn serve(mut stream: TcpStream, page: Page) -> io::Result<()> {
             loop {
                 stream.write_all(&page).await?;
             }
+        }
+        Page::Dripping(page) => {
+            send(&mut stream, TEXT, None, &[]).await?;
+            for byte in page.iter().cycle() {
+                stream.write_all(&[*byte]).await?;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        }
+        Page::Gzip(page) => {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {TEXT}\r\ncontent-encoding: gzip\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n",
+                page.len()
+            );
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(&page).await
+        }
+        Page::Redirect(to) => {
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\
+                 connection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await
         }
     }
 }

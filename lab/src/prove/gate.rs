@@ -99,7 +99,16 @@ pub(super) fn program() -> Result<PathBuf> {
 impl Gate {
     /// Starts `upgrade-gate serve` with these arguments on a free port.
     pub async fn start(args: &[String]) -> Result<Self> {
+        Self::start_with(args, None).await
+    }
+
+    /// The same with something in its environment.
+    pub async fn start_with(
+        args: &[String],
+        environment: Option<(&'static str, String)>,
+    ) -> Result<Self> {
         let mut child = Command::new(program()?)
+            .envs(environment)
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(args)
             .stdin(Stdio::null())
@@ -136,6 +145,31 @@ impl Gate {
                 bail!("start upgrade-gate: it does not listen\n{lines}")
             }
         }
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("kill the gate")
+    }
+
+    /// Waits until it is open, or shut for nothing but leases.
+    pub async fn wait_open_or_taken(&self, deadline: Duration) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < deadline {
+            if let Ok(answer) = self.check("").await {
+                let taken = |code: &String| {
+                    code == "slot_taken" || code.starts_with("would_") || code == "no_progress"
+                };
+                if answer.is_open() || answer.codes().iter().all(taken) {
+                    return Ok(());
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!(
+            "see nothing but leases speak against it: {}",
+            self.log_tail(20)
+        )
     }
 
     /// Its port.

@@ -3,21 +3,29 @@
 //! their thresholds.
 //!
 //! - [`gate`]: the gate's process, and a poller that asks it as a pipeline would;
+//! - [`attacks`]: the proof `attacks`, on a simulated cluster;
 //! - [`cycle`]: one fault, from before it to the next `open`;
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
+//! - [`openapi`]: the proof `openapi`, on a simulated cluster;
 //! - [`plan`]: the proof `plan`;
 //! - [`roll`]: the proof `roll`;
+//! - [`callers`]: the proof `callers`;
+//! - [`crashes`]: the proofs `race` and `crashes`;
 //! - [`exporter`]: an exporter that says what it is told to;
 //! - [`security`]: the proof `security`;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
 
+pub mod attacks;
+pub mod callers;
+pub mod crashes;
 pub mod cycle;
 pub mod exporter;
 pub mod faults;
 pub mod gate;
 mod modes;
+pub mod openapi;
 pub mod plan;
 pub mod report;
 pub mod roll;

@@ -11,30 +11,41 @@ use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::spec::NodeId;
 
-/// The broker that is killed.
-const DEAD: NodeId = 2;
+/// A broker and a controller that are killed.
+const BROKER: NodeId = 2;
+const CONTROLLER: NodeId = 102;
 
-/// Goes through both degraded modes.
+/// Goes through the degraded modes.
 pub(super) async fn modes(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
-    for (mode, config) in [("kafka", kafka(cluster)), ("jmx", jmx(cluster))] {
+    for (mode, config, dead) in [
+        ("kafka", kafka(cluster), BROKER),
+        ("jmx", jmx(cluster), BROKER),
+        ("via_brokers", via_brokers(kafka(cluster)), CONTROLLER),
+        ("broker_pages", via_brokers(broker_pages(cluster)), BROKER),
+    ] {
         cluster.wait_full_isr(PATIENCE).await?;
         let gate = start(cluster, &config).await?;
         let opened = watch(&gate, PATIENCE, Duration::from_secs(5), Answer::is_open).await;
         rows.push(opened.row(&format!("mode_{mode}"), "open", 0));
 
-        let node = cluster.node(DEAD)?;
+        let node = cluster.node(dead)?;
+        let what = if dead == CONTROLLER {
+            "controller"
+        } else {
+            "broker"
+        };
         node.kill()?;
-        let named = |answer: &Answer| !answer.is_open() && answer.names(DEAD);
+        let named = |answer: &Answer| !answer.is_open() && answer.names(dead);
         let limit = Duration::from_secs(20);
         let shut = watch(&gate, limit, limit, named).await;
         let reopened = shut.reopened;
-        let expected = "shut, node 2 named, never open again while it is down";
-        rows.push(shut.row(&format!("mode_{mode}_broker_killed"), expected, reopened));
+        let expected = format!("shut, node {dead} named, never open again while it is down");
+        rows.push(shut.row(&format!("mode_{mode}_{what}_killed"), expected, reopened));
 
         node.start(None).await?;
         let back = watch(&gate, PATIENCE, Duration::ZERO, Answer::is_open).await;
         let mut row = back.row(
-            &format!("mode_{mode}_broker_back"),
+            &format!("mode_{mode}_{what}_back"),
             "open once every ISR is full",
             0,
         );
@@ -52,6 +63,28 @@ fn kafka(cluster: &Cluster) -> Value {
     if let Some(gate) = gate.as_object_mut() {
         gate.remove("jmx");
     }
+    config
+}
+
+/// The controllers' listener is out of reach.
+fn via_brokers(mut config: Value) -> Value {
+    let kafka = &mut config["gates"]["default"]["kafka"];
+    kafka["via_brokers"] = json!(true);
+    if let Some(kafka) = kafka.as_object_mut() {
+        kafka.remove("controllers");
+    }
+    config
+}
+
+/// Brokers alone have exporters.
+fn broker_pages(cluster: &Cluster) -> Value {
+    let mut config = config(cluster);
+    let brokers = cluster
+        .nodes()
+        .iter()
+        .filter(|node| node.role().is_broker());
+    let targets = brokers.map(|node| (node.id().to_string(), json!(node.jmx_url())));
+    config["gates"]["default"]["jmx"] = json!({"targets": Value::Object(targets.collect())});
     config
 }
 

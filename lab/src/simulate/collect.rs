@@ -34,6 +34,7 @@ pub(super) fn settings(spec: &Spec, setup: &Setup) -> Settings {
         connection: ConnectionSettings::default(),
         nodes: setup.nodes(spec),
         controllers: BTreeMap::new(),
+        via_brokers: setup.via_brokers,
         cluster_id: None,
         exporters: scraped
             .map(|id| (ids::NodeId(id), World::exporter(id)))

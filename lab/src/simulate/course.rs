@@ -96,6 +96,7 @@ impl Course {
         let compared = order.rivals && unasked && setup.mode.kafka();
         let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
         oracle.excuses = !setup.is_right();
+        oracle.remote = setup.remote(&order.plan.spec);
         Self {
             oracle,
             by_harm: compared.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),

@@ -24,8 +24,9 @@ const PAGE: Duration = Duration::from_secs(20);
 
 /// D: what each may take to be noticed. The proofs on real Kafka allow the same; nothing here is
 /// for tuning.
-pub const ALLOWANCES: [(&str, Duration); 6] = [
+pub const ALLOWANCES: [(&str, Duration); 7] = [
     ("kill", KILL),
+    ("kill of a controller that is not asked itself", OTHER),
     ("freeze", OTHER),
     ("cut", OTHER),
     ("controlled stop", OTHER),
@@ -174,6 +175,8 @@ pub struct Oracle {
     allowed: (Duration, Duration),
     past: VecDeque<(Duration, Arc<Truth>)>,
     killed: BTreeMap<NodeId, Duration>,
+    /// Controllers that are not asked themselves: no connection with the gate closes.
+    pub remote: BTreeSet<NodeId>,
     /// To be shut is right now, whatever the cluster is like: the gate's configuration is wrong.
     pub excuses: bool,
     /// Open on a truth that is unsafe already, which is no lie within the allowance.
@@ -201,6 +204,7 @@ impl Oracle {
             },
             past: VecDeque::new(),
             killed: BTreeMap::new(),
+            remote: BTreeSet::new(),
             excuses: false,
             exposed: Duration::ZERO,
             open: Duration::ZERO,
@@ -241,7 +245,9 @@ impl Oracle {
 
     /// A process was killed, and its connections with the gate were closed.
     pub fn killed(&mut self, node: NodeId, at: Duration) {
-        self.killed.insert(node, at);
+        if !self.remote.contains(&node) {
+            self.killed.insert(node, at);
+        }
     }
 
     /// The gate stands still: it sees no connection close. Its view, which expires within two

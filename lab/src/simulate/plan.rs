@@ -130,11 +130,13 @@ impl Plan {
         let spec = spec(seed, slant, &mut random);
         let configured = random.between(0, 1) == 0;
         let jmx = mode == Mode::Jmx;
+        let mut setup = Setup::new(mode, configured || jmx);
+        setup.via_brokers = mode.kafka() && seed % 8 == 5;
         let mut maker = Maker {
             // Without log ends the window is 45 s and more.
             slow: Duration::from_secs(if jmx { 36 } else { 0 }),
             // Without the protocol nobody tells who is there and what for.
-            setup: Setup::new(mode, configured || jmx),
+            setup,
             drill: Drill::new(&spec),
             operators: Vec::new(),
             end: Duration::ZERO,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use upgrade_gate::evidence::ids::{self, Role};
 use upgrade_gate::evidence::policy::{Mode, Policy};
-use upgrade_gate::model::{NodeId, Spec};
+use upgrade_gate::model::{NodeId, NodeSpec, Spec};
 
 /// Whose page a node's JMX target shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether it names the nodes.
     pub configured: bool,
+    /// Controllers are not asked themselves.
+    pub via_brokers: bool,
     /// Nodes that somebody has forgotten in it, and their exporters with them.
     pub left_out: BTreeSet<NodeId>,
     /// JMX targets that are not the node's own.
@@ -85,9 +87,21 @@ impl Setup {
             .collect()
     }
 
+    /// Whether the gate has nothing but the quorum's word for this node.
+    pub const fn is_remote(&self, node: &NodeSpec) -> bool {
+        self.via_brokers && node.roles.controller && !node.roles.broker
+    }
+
+    /// Every such node.
+    pub fn remote(&self, spec: &Spec) -> BTreeSet<NodeId> {
+        let nodes = spec.nodes.iter().filter(|node| self.is_remote(node));
+        nodes.map(|node| node.id).collect()
+    }
+
     /// Nodes that have a JMX target.
     pub fn scraped(&self, spec: &Spec) -> BTreeSet<NodeId> {
-        let nodes = spec.nodes.iter().map(|node| node.id);
+        let nodes = spec.nodes.iter().filter(|node| !self.is_remote(node));
+        let nodes = nodes.map(|node| node.id);
         let nodes = nodes.filter(|id| self.mode.jmx() && !self.left_out.contains(id));
         nodes.collect()
     }
@@ -99,6 +113,7 @@ impl Setup {
             mode: self.mode,
             expected: self.nodes(spec),
             jmx_nodes: Some(scraped),
+            via_brokers: self.via_brokers,
             window: self.window.map(Duration::from_millis),
             shortest_window: self.tuned.shortest_window,
             leadership_quiet: self.tuned.leadership_quiet,

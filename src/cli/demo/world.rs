@@ -74,6 +74,7 @@ impl World {
             readiness: Arc::new(Readiness::default()),
             reload: None,
             history: history(common.store),
+            access: Arc::default(),
         };
         let http = Server::bind(&[listen], state, server::Limits::default()).await?;
         let address = http.local_addrs().first().copied().unwrap_or(listen);
@@ -104,6 +105,8 @@ impl World {
 
 const LIMITS: Limits = Limits {
     connections: 512,
+    connections_per_peer: 512,
+    requests_per_second: None,
     waiters: 128,
     drain: std::time::Duration::from_secs(10),
     jmx_page: 16 << 20,

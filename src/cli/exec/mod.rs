@@ -19,10 +19,11 @@ use self::signals::Signals;
 use super::answer::{Asked, Verdict};
 use super::ask::{NodeArgs, WhomArgs, duration};
 use super::client::GateClient;
-use super::lease::{ANSWER, Action, OwnerArg, post, seconds, user_at_host};
+use super::lease::{ANSWER, OwnerArg, action, post, seconds, user_at_host};
 use super::out::{Exit, note};
 use super::poll::{is_final, poll};
 use super::print;
+use crate::gate::lease::Action;
 use crate::gate::state::State;
 
 /// Still closed at the deadline; nothing was started.
@@ -61,7 +62,7 @@ pub struct ExecArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub ttl: Duration,
     /// What for
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = action(), default_value = Action::default().as_str())]
     pub action: Action,
     /// How long to wait for "go"
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
@@ -100,7 +101,7 @@ impl ExecArgs {
             None => format!("{}:{}", user_at_host(), std::process::id()),
         };
         let exec = Exec {
-            client: GateClient::new(self.whom.url.clone())?,
+            client: self.whom.client()?,
             asked: self.whom.asked(&self.nodes),
             owner,
             args: self,

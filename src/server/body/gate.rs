@@ -10,6 +10,7 @@ use super::lease::SlotsBody;
 use super::plan::{NodeBody, nodes};
 use super::verdict::Head;
 use super::{seconds, wall_age};
+use crate::checks::blind_spots::BlindSpot;
 use crate::clock::rfc3339;
 use crate::evidence::snapshot::ClusterKind;
 use crate::gate::parts::{CheckView, FactsView, GroupView, Outcome};
@@ -34,6 +35,8 @@ pub struct GateBody {
     pub expired: bool,
     /// `kafka+jmx`, `kafka` or `jmx`.
     pub mode: &'static str,
+    /// What is not seen in the way this gate is set up.
+    pub blind_spots: Vec<BlindSpotBody>,
     /// The healthy window; null when the judgement is too old.
     pub window: Option<WindowBody>,
     /// The cluster.
@@ -53,6 +56,18 @@ pub struct GateBody {
     pub slots: SlotsBody,
     /// How often each state was entered since the process began.
     pub transitions: BTreeMap<&'static str, u64>,
+}
+
+/// One thing that is not seen.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct BlindSpotBody {
+    /// Its name in `docs/degraded.md`.
+    pub id: &'static str,
+    /// What is not seen, or not promised.
+    pub unseen: &'static str,
+    /// What the verdict rests on in its place.
+    pub instead: &'static str,
 }
 
 /// The healthy window.
@@ -152,6 +167,7 @@ impl GateBody {
             generation: last.generation,
             expired: answer.expired(),
             mode: last.mode.as_str(),
+            blind_spots: last.blind_spots.iter().map(BlindSpotBody::new).collect(),
             window: live.map(|parts| WindowBody {
                 required_seconds: seconds(parts.window.required),
                 healthy_seconds: parts.window.healthy_for.map(seconds),
@@ -209,6 +225,16 @@ fn sources(answer: Answer<'_>) -> Vec<SourceBody> {
                 .collect(),
         })
         .collect()
+}
+
+impl BlindSpotBody {
+    pub(crate) const fn new(spot: &BlindSpot) -> Self {
+        Self {
+            id: spot.id,
+            unseen: spot.unseen,
+            instead: spot.instead,
+        }
+    }
 }
 
 impl CheckRowBody {

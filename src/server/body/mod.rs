@@ -19,7 +19,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::gate::state::State;
 use crate::time::{Now, Timestamp};
 
-pub use gate::{CheckRowBody, ClusterBody, FactsBody, GateBody, GroupBody, SourceBody, WindowBody};
+pub use gate::{
+    BlindSpotBody, CheckRowBody, ClusterBody, FactsBody, GateBody, GroupBody, SourceBody,
+    WindowBody,
+};
 pub use history::{EntryBody, HistoryBody};
 pub use lease::{ChangedBody, EnterBody, HoldBody, LeaseBody, LeasesBody, LeaveBody, SlotsBody};
 pub use plan::{HostBody, NodeBody, PlanBody};

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::evidence::facts::{QuorumFacts, QuorumMember};
-use crate::evidence::snapshot::{Read, Snapshot};
+use super::facts::{QuorumFacts, QuorumMember};
+use super::ids::NodeId;
+use super::snapshot::{Read, Snapshot};
 
 /// `controller.quorum.fetch.timeout.ms` where no node's configuration says it (Kafka's default).
 const FETCH_TIMEOUT_MS: i64 = 2_000;
 
 /// The answer of the highest leader epoch; among those the one that was asked last. A leader that
 /// was cut off answers with a lower epoch.
-pub(super) fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
+pub fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
     snapshot
         .quorums()
         .filter_map(|(_, read)| read.ok())
@@ -23,7 +24,7 @@ pub(super) fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts
 /// A member that follows fetches every 500 ms at the least, so it is never further behind than
 /// that and a round trip. Found by the simulation: at twice that time a voter that was cut off
 /// counted for 4.5 s, and a broker that was cut off until the controller fenced it.
-pub(super) fn slack(snapshot: &Snapshot<'_>) -> Duration {
+pub fn slack(snapshot: &Snapshot<'_>) -> Duration {
     let configured = snapshot
         .all_node_configs()
         .filter_map(|(_, read)| read.ok())
@@ -38,7 +39,7 @@ pub(super) fn slack(snapshot: &Snapshot<'_>) -> Duration {
 /// there is no leader, or the leader has not seen it caught up yet.
 ///
 /// The leader reports itself with its own present time (Kafka: `LeaderState.describeQuorum`).
-pub(super) fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
+pub fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
     let leader = facts.leader?;
     if member.node == leader {
         return Some(Duration::ZERO);
@@ -54,4 +55,19 @@ pub(super) fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Durat
     })?;
     let lag = newest.saturating_sub(member.last_caught_up_ms?).max(0);
     u64::try_from(lag).ok().map(Duration::from_millis)
+}
+
+/// Whether the quorum's leader has this voter caught up: the only word of a controller that is not
+/// asked itself. False when nobody says anything.
+pub fn is_caught_up(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let Some(quorum) = newest(snapshot) else {
+        return false;
+    };
+    let slack = slack(snapshot);
+    let mut entries = quorum
+        .facts
+        .voters
+        .iter()
+        .filter(|voter| voter.node == node);
+    entries.any(|voter| behind(quorum.facts, voter).is_some_and(|behind| behind <= slack))
 }

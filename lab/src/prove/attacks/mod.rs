@@ -1,0 +1,311 @@
+//! The proof `attacks`: a real gate in front of a simulated cluster, callers and targets that mean
+//! no good, and somebody who asks for the verdict all the while.
+//!
+//! - `stand`: what runs; `broker`: one that lies; `inbound`: what callers do; `watch`: what is seen.
+
+mod broker;
+mod inbound;
+mod stand;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::sleep;
+
+use self::broker::Says;
+pub use self::stand::Stand;
+use self::stand::VICTIM;
+use self::watch::{Caller, PACE, Seen};
+use super::exporter::{Exporter, Page};
+use super::gate::Gate;
+use super::report::{Header, write};
+
+/// How long the gate may take to open.
+const OPENS: Duration = Duration::from_secs(90);
+/// What an answer of `check` may take at most, milliseconds.
+const WORST_CHECK_MS: f64 = 50.0;
+
+#[derive(Debug, Serialize)]
+struct Proof {
+    #[serde(flatten)]
+    header: Header,
+    pace_ms: u128,
+    limit_ms: f64,
+    rows: Vec<Row>,
+}
+
+/// One attack, and what came of it.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// How long it went on.
+    pub seconds: f64,
+    #[serde(flatten)]
+    seen: Seen,
+    /// Largest resident memory of the gate so far, bytes.
+    pub peak_memory: u64,
+    /// What the gate has refused, by what for, since it began.
+    refused: BTreeMap<String, u64>,
+    /// Whether the gate said what it should.
+    pub ok: bool,
+}
+
+/// What the gate should say meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Should {
+    /// Open all the time: the cluster is well.
+    StayOpen,
+    /// Not open at the end; and nothing but its own answers.
+    Shut,
+    /// Never open at all.
+    NeverOpen,
+}
+
+impl Row {
+    /// The longest an answer took, milliseconds.
+    pub const fn worst_check_ms(&self) -> f64 {
+        self.seen.worst_check_ms
+    }
+}
+
+async fn row(
+    name: &str,
+    gate: &Gate,
+    caller: &Caller,
+    (span, should): (Duration, Should),
+    attack: impl Future<Output = Result<()>>,
+) -> Result<Row> {
+    let began = Instant::now();
+    let seen = caller.watch(span, attack).await?;
+    let said = |state: &str| seen.said.get(state).copied().unwrap_or_default();
+    let last = caller.check().await;
+    let shut = matches!(&last, Ok((state, _)) if state != "open");
+    let ok = said("none") == 0
+        && match should {
+            Should::StayOpen => said("closed") + said("unknown") == 0,
+            Should::Shut => shut,
+            Should::NeverOpen => said("open") == 0,
+        };
+    let row = Row {
+        name: name.to_owned(),
+        seconds: began.elapsed().as_secs_f64().round(),
+        peak_memory: gate.peak_memory().unwrap_or_default(),
+        refused: caller.refused().await.unwrap_or_default(),
+        seen,
+        ok,
+    };
+    tracing::info!(?row, "row");
+    Ok(row)
+}
+
+/// What callers can do, each for `span`.
+///
+/// # Errors
+/// When an attack cannot be made.
+pub async fn callers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
+    let port = stand.gate.port();
+    stand.gate.wait_open(OPENS).await?;
+    let caller = Caller::new(port, None)?;
+    let stays = (span, Should::StayOpen);
+    let mut rows = Vec::new();
+    let attacks: [(&str, Pin<Box<dyn Future<Output = Result<()>>>>); 6] = [
+        ("slow headers", Box::pin(inbound::slow_headers(port))),
+        ("slow bodies", Box::pin(inbound::slow_bodies(port))),
+        (
+            "10,000 idle connections",
+            Box::pin(inbound::idle_connections(port)),
+        ),
+        ("huge headers", Box::pin(inbound::huge_headers(port))),
+        ("malformed HTTP", Box::pin(inbound::malformed(port))),
+        ("a flood of requests", Box::pin(inbound::flood(port))),
+    ];
+    for (name, attack) in attacks {
+        rows.push(row(name, &stand.gate, &caller, stays, attack).await?);
+    }
+    Ok(rows)
+}
+
+/// Makes the proof.
+///
+/// # Errors
+/// When something cannot be started, or a row is not as it should be.
+pub async fn run() -> Result<()> {
+    let header = Header::new("attacks", Vec::new());
+    let stand = Stand::start(|_| ()).await?;
+    let mut rows = callers(&stand, Duration::from_secs(15)).await?;
+    targets(&stand, &mut rows).await?;
+    descriptors(&stand, &mut rows).await?;
+    stopped(&stand, &mut rows).await?;
+    handshakes(&mut rows).await?;
+    let proof = Proof {
+        header: header.ended(),
+        pace_ms: PACE.as_millis(),
+        limit_ms: WORST_CHECK_MS,
+        rows,
+    };
+    let path = write("attacks", &proof)?;
+    tracing::info!(path = %path.display(), "written");
+    for row in &proof.rows {
+        ensure!(row.ok, "{}: the gate did not say what it should", row.name);
+    }
+    Ok(())
+}
+
+/// What brokers and exporters can do.
+async fn targets(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+    let caller = Caller::new(stand.gate.port(), None)?;
+    let elsewhere = Exporter::start(Page::Endless(Bytes::from_static(b"# elsewhere\n"))).await?;
+    let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
+    let pages = [
+        ("a gzip bomb as a page", Page::Gzip(bomb()?)),
+        ("an endless page", Page::Endless(line.clone())),
+        ("a dripping page", Page::Dripping(line)),
+        (
+            "a redirect to another host",
+            Page::Redirect(elsewhere.url()),
+        ),
+    ];
+    let shuts = (Duration::from_secs(75), Should::Shut);
+    for (name, page) in pages {
+        stand.gate.wait_open(OPENS).await?;
+        stand.exporter.say(page);
+        rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
+        stand.heal();
+    }
+    ensure!(elsewhere.asked() == 0, "a redirect was followed");
+    for (name, says) in [
+        ("a frame of 2 GB", Says::HugeFrame),
+        ("a short frame with a huge count", Says::HugeCount),
+        ("an answer to another question", Says::OtherAnswer),
+        ("a broker that never answers", Says::Nothing),
+    ] {
+        stand.gate.wait_open(OPENS).await?;
+        stand.broker.say(says);
+        let shuts = (Duration::from_secs(15), Should::Shut);
+        rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
+        stand.heal();
+    }
+    Ok(())
+}
+
+/// A page of 1 GiB in about 1 MB.
+fn bomb() -> Result<Bytes> {
+    let made = Command::new("sh")
+        .args(["-c", "head -c 1073741824 /dev/zero | gzip -1"])
+        .output()
+        .context("make a gzip bomb with sh, head and gzip")?;
+    ensure!(made.stdout.len() > 100_000, "no gzip here");
+    Ok(Bytes::from(made.stdout))
+}
+
+fn pid(gate: &Gate) -> Result<Pid> {
+    let pid = gate.pid().and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(Pid::from_raw).context("the gate's process")
+}
+
+/// No file descriptors are left.
+async fn descriptors(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+    stand.gate.wait_open(OPENS).await?;
+    let caller = Caller::new(stand.gate.port(), None)?;
+    caller.check().await?;
+    let pid = pid(&stand.gate)?;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?.count();
+    let few = u64::try_from(open)?.saturating_add(10);
+    let limit = |most| Rlimit {
+        current: Some(most),
+        maximum: Some(20_000),
+    };
+    let before = prlimit(Some(pid), Resource::Nofile, limit(few))?;
+    let attack = inbound::idle_connections(stand.gate.port());
+    let stays = (Duration::from_secs(15), Should::StayOpen);
+    rows.push(
+        row(
+            "no file descriptors left",
+            &stand.gate,
+            &caller,
+            stays,
+            attack,
+        )
+        .await?,
+    );
+    prlimit(Some(pid), Resource::Nofile, before)?;
+    Ok(())
+}
+
+/// The gate is stopped for a minute, and a broker dies meanwhile.
+async fn stopped(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+    stand.gate.wait_open(OPENS).await?;
+    let pid = pid(&stand.gate)?;
+    kill_process(pid, Signal::STOP)?;
+    sleep(Duration::from_secs(1)).await;
+    stand.served.operate(|cluster| cluster.kill(VICTIM))?;
+    sleep(Duration::from_secs(59)).await;
+    kill_process(pid, Signal::CONT)?;
+    // Over a new connection, and asked at once.
+    let caller = Caller::new(stand.gate.port(), None)?;
+    let never = (Duration::from_secs(10), Should::NeverOpen);
+    let none = std::future::pending();
+    rows.push(
+        row(
+            "SIGSTOP for 60 s, while a broker dies",
+            &stand.gate,
+            &caller,
+            never,
+            none,
+        )
+        .await?,
+    );
+    stand
+        .served
+        .operate(|cluster| cluster.start(VICTIM, None))?;
+    Ok(())
+}
+
+/// Handshakes that stop half-way, at a gate with TLS.
+async fn handshakes(rows: &mut Vec<Row>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let made = rcgen::generate_simple_self_signed([String::from("127.0.0.1")])?;
+    let ca = made.cert.pem();
+    std::fs::write(folder.path().join("cert.pem"), &ca)?;
+    std::fs::write(
+        folder.path().join("key.pem"),
+        made.signing_key.serialize_pem(),
+    )?;
+    let web = folder.path().join("web.yml");
+    std::fs::write(
+        &web,
+        "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n",
+    )?;
+    let stand = Stand::start(|config| {
+        config["web_config"] = json!(web.display().to_string());
+    })
+    .await?;
+    let caller = Caller::new(stand.gate.port(), Some(ca.as_bytes()))?;
+    let began = Instant::now();
+    while !matches!(caller.check().await, Ok((state, _)) if state == "open") {
+        ensure!(began.elapsed() < OPENS, "the gate with TLS does not open");
+        sleep(PACE).await;
+    }
+    let attack = inbound::stalled_handshakes(stand.gate.port());
+    let stays = (Duration::from_secs(15), Should::StayOpen);
+    rows.push(
+        row(
+            "stalled TLS handshakes",
+            &stand.gate,
+            &caller,
+            stays,
+            attack,
+        )
+        .await?,
+    );
+    Ok(())
+}

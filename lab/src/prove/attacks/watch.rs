@@ -1,0 +1,120 @@
+//! What a caller of `check` sees while something goes on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use reqwest::{Certificate, Client};
+use serde::Serialize;
+use serde_json::Value;
+
+/// How often the verdict is asked for.
+pub(super) const PACE: Duration = Duration::from_millis(20);
+
+/// Asks one gate over one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    client: Client,
+    base: String,
+}
+
+/// What was seen.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Seen {
+    /// Answers, by what they said; `none`: no answer of a gate.
+    pub(super) said: BTreeMap<String, usize>,
+    /// Codes of what kept it shut, in the last answer that was not open.
+    pub(super) codes: Vec<String>,
+    /// The longest time an answer took, milliseconds.
+    pub(super) worst_check_ms: f64,
+}
+
+impl Caller {
+    /// Over plain HTTP, or over TLS where there is a CA.
+    pub(super) fn new(port: u16, ca: Option<&[u8]>) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder().no_proxy().timeout(Duration::from_secs(5));
+        let (scheme, certificates) = match ca {
+            Some(ca) => ("https", vec![Certificate::from_pem(ca)?]),
+            None => ("http", Vec::new()),
+        };
+        let client = builder.tls_certs_only(certificates).build()?;
+        Ok(Self {
+            client,
+            base: format!("{scheme}://127.0.0.1:{port}"),
+        })
+    }
+
+    /// One answer of `check`: its state by header and body, and why.
+    pub(super) async fn check(&self) -> Result<(String, Vec<String>)> {
+        let url = format!("{}/api/v1/gates/default/check", self.base);
+        let answer = self.client.get(url).send().await?;
+        let header = answer.headers().get("upgrade-gate-state").cloned();
+        let open = answer.status().as_u16() == 200;
+        let body: Value = serde_json::from_slice(&answer.bytes().await?)?;
+        let state = header.context("no state")?.to_str()?.to_owned();
+        anyhow::ensure!(
+            open == (state == "open") && body["open"] == open,
+            "{state} {body}"
+        );
+        let reasons = body["reasons"].as_array().into_iter().flatten();
+        let codes = reasons
+            .filter(|reason| reason["severity"] != "warn")
+            .filter_map(|reason| reason["code"].as_str().map(str::to_owned));
+        Ok((state, codes.collect()))
+    }
+
+    /// Asks until `attack` or the time ends.
+    pub(super) async fn watch(
+        &self,
+        span: Duration,
+        attack: impl Future<Output = Result<()>>,
+    ) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let asking = async {
+            let started = Instant::now();
+            while started.elapsed() < span {
+                let asked = Instant::now();
+                let answer = self.check().await;
+                let took = asked.elapsed();
+                seen.worst_check_ms = seen.worst_check_ms.max(took.as_secs_f64() * 1000.0);
+                let state = match answer {
+                    Ok((state, codes)) => {
+                        if state != "open" {
+                            seen.codes = codes;
+                        }
+                        state
+                    }
+                    Err(_) => String::from("none"),
+                };
+                *seen.said.entry(state).or_default() += 1;
+                tokio::time::sleep(PACE.saturating_sub(took)).await;
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            ended = attack => ended.context("the attack ended by itself")?,
+        }
+        seen.worst_check_ms = (seen.worst_check_ms * 10.0).round() / 10.0;
+        Ok(seen)
+    }
+
+    /// Every refusal the gate has counted, by what for.
+    pub(super) async fn refused(&self) -> Result<BTreeMap<String, u64>> {
+        let page = self
+            .client
+            .get(format!("{}/metrics", self.base))
+            .send()
+            .await?;
+        let page = page.text().await?;
+        let counts = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix("upgrade_gate_http_refused_total{by=\"")?;
+            let (by, count) = rest.split_once("\"} ")?;
+            Some((
+                by.to_owned(),
+                count.parse().ok().filter(|count| *count > 0)?,
+            ))
+        });
+        Ok(counts.collect())
+    }
+}

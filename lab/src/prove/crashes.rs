@@ -1,0 +1,466 @@
+//! The proofs `race` and `crashes`: gates that are killed while leases are asked for, in front of the
+//! simulated cluster with a small window, so that hundreds of rounds take minutes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use upgrade_gate::model::serve::Served;
+use upgrade_gate::model::{Cluster, Release, Spec, TopicSpec};
+
+use super::gate::{Gate, program};
+use super::report::{Header, write};
+use super::watch::PATIENCE;
+use crate::http;
+use crate::simulate::ops::Random;
+
+/// How long an answer of a gate may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// How many rounds, or kills.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How many rounds of the race, or how many kills
+    #[arg(long)]
+    pub rounds: Option<u64>,
+    /// How many clusters and gates side by side
+    #[arg(long, default_value_t = 4)]
+    pub lanes: u64,
+}
+
+/// A simulated cluster, and the gate in front of it.
+struct Lane {
+    _cluster: Served,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Lane {
+    async fn new() -> Result<Self> {
+        let mut spec = Spec::kraft(3, 3, Release::V3_9);
+        spec = spec.topics(vec![TopicSpec::new("orders", 6, 3).rate(5)]);
+        spec.start_wall_ms = jiff::Timestamp::now().as_millisecond();
+        let cluster = Served::start(Cluster::new(spec)?).await?;
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let targets: serde_json::Map<String, Value> = cluster
+            .jmx()
+            .into_iter()
+            .map(|(node, url)| (node.to_string(), json!(url)))
+            .collect();
+        let bootstrap: Vec<_> = cluster
+            .brokers()
+            .values()
+            .map(ToString::to_string)
+            .collect();
+        let config = json!({
+            "data_dir": folder.path().join("data"),
+            "gates": {"default": {
+                "kafka": {"bootstrap": bootstrap},
+                "jmx": {"targets": targets},
+                "policy": {"window": "500ms", "leadership_quiet": "0s"},
+            }},
+        });
+        let path = folder.path().join("gate.json");
+        std::fs::write(&path, serde_json::to_vec(&config)?)?;
+        Ok(Self {
+            _cluster: cluster,
+            config: path,
+            folder,
+        })
+    }
+
+    async fn gate(&self, pause: Option<&PathBuf>) -> Result<Gate> {
+        let wish = pause.map(|file| format!("stored:{}", file.display()));
+        let environment = wish.map(|wish| ("PAUSE_UPGRADE_GATE", wish));
+        Gate::start_with(&[self.config.display().to_string()], environment).await
+    }
+}
+
+async fn leases(port: u16) -> Result<Vec<Value>> {
+    let path = "/api/v1/gates/default/leases";
+    let body = http::get(port, path, "application/json", ANSWER).await?;
+    let body: Value = serde_json::from_slice(&body)?;
+    Ok(body["leases"].as_array().cloned().unwrap_or_default())
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Race {
+    rounds: u64,
+    /// Rounds in which the gate was killed between the durable write and the answer.
+    killed_before_the_answer: u64,
+    /// Of these, in how many the lease that nobody was told of was there after the restart.
+    found_again: u64,
+    told_go: u64,
+    /// Rounds in which both were told "go".
+    two_holders: u64,
+    /// "Go" for a lease that the gate does not have.
+    lost: u64,
+    /// Tokens that did not grow.
+    old_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Proof<T: Serialize> {
+    #[serde(flatten)]
+    header: Header,
+    lanes: u64,
+    #[serde(flatten)]
+    found: T,
+}
+
+/// Two processes ask for two brokers at the same moment, again and again; in a third of the rounds
+/// the gate is killed between the durable write and the answer.
+pub async fn race(args: &Args) -> Result<()> {
+    let header = Header::new("race", Vec::new());
+    let rounds = args.rounds.unwrap_or(300);
+    let mut lanes = JoinSet::new();
+    for lane in 0..args.lanes {
+        let share = rounds / args.lanes + u64::from(lane < rounds % args.lanes);
+        lanes.spawn(race_lane(share));
+    }
+    let mut found = Race::default();
+    while let Some(lane) = lanes.join_next().await {
+        let lane = lane??;
+        found.rounds += lane.rounds;
+        found.killed_before_the_answer += lane.killed_before_the_answer;
+        found.found_again += lane.found_again;
+        found.told_go += lane.told_go;
+        found.two_holders += lane.two_holders;
+        found.lost += lane.lost;
+        found.old_tokens += lane.old_tokens;
+    }
+    let proof = Proof {
+        header: header.ended(),
+        lanes: args.lanes,
+        found,
+    };
+    let path = write("race", &proof)?;
+    println!("wrote {}: {:?}", path.display(), proof.found);
+    let found = proof.found;
+    ensure!(
+        found.two_holders + found.lost + found.old_tokens == 0,
+        "see nobody lose: {found:?}"
+    );
+    Ok(())
+}
+
+async fn race_lane(rounds: u64) -> Result<Race> {
+    let lane = Lane::new().await?;
+    let mut race = Race::default();
+    let mut gate = lane.gate(None).await?;
+    let mut last = 0;
+    for round in 0..rounds {
+        let paused = round % 3 == 0;
+        let stands = lane.folder.path().join("stands");
+        if paused {
+            gate.kill().await?;
+            let _ = std::fs::remove_file(&stands);
+            gate = lane.gate(Some(&stands)).await?;
+        }
+        gate.wait_open(PATIENCE).await?;
+        let port = gate.port();
+        let mut asking = both_ask(port);
+        if paused {
+            let began = Instant::now();
+            while !stands.exists() {
+                ensure!(began.elapsed() < PATIENCE, "see the gate stand still");
+                if asking.iter().all(tokio::task::JoinHandle::is_finished) {
+                    // Both were told "not now", for what was true for a moment.
+                    asking = both_ask(port);
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            gate.kill().await?;
+            for asker in asking.drain(..) {
+                // Nobody can have been told anything.
+                let told = asker.await??;
+                ensure!(
+                    told.is_none(),
+                    "told go by a gate that stood still: {told:?}"
+                );
+            }
+            race.killed_before_the_answer += 1;
+            gate = lane.gate(None).await?;
+            race.found_again += u64::from(!wait_leases(gate.port()).await?.is_empty());
+            gate.wait_open_or_taken(PATIENCE).await?;
+            asking = both_ask(gate.port());
+        }
+        let mut told = Vec::new();
+        for asker in asking {
+            told.extend(asker.await??);
+        }
+        race.rounds += 1;
+        race.told_go += u64::try_from(told.len())?;
+        race.two_holders += u64::from(told.len() > 1);
+        let standing = leases(gate.port()).await?;
+        for go in &told {
+            let same = |it: &&Value| it["lease"] == go.lease && it["token"] == go.token;
+            race.lost += u64::from(!standing.iter().any(|it| same(&it)));
+            race.old_tokens += u64::from(go.token <= last);
+            last = last.max(go.token);
+        }
+        give_back(gate.port(), &standing).await?;
+    }
+    gate.kill().await?;
+    Ok(race)
+}
+
+/// Two processes, at the same moment.
+fn both_ask(port: u16) -> Vec<tokio::task::JoinHandle<Result<Option<Go>>>> {
+    [(1, "one"), (2, "two")]
+        .into_iter()
+        .map(|(node, owner)| tokio::spawn(enter(port, node, owner)))
+        .collect()
+}
+
+/// The leases of a gate that has just been started.
+async fn wait_leases(port: u16) -> Result<Vec<Value>> {
+    let began = Instant::now();
+    loop {
+        let listed = leases(port).await.unwrap_or_default();
+        if !listed.is_empty() || began.elapsed() > Duration::from_secs(3) {
+            return Ok(listed);
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Every owner says that it has finished, until the gate has none left.
+async fn give_back(port: u16, standing: &[Value]) -> Result<()> {
+    for lease in standing {
+        let (owner, nodes) = (&lease["owner"], &lease["nodes"]);
+        let node = nodes[0].as_i64().context("a node of the lease")?;
+        let owner = owner.as_str().context("an owner of the lease")?;
+        let path = format!("/api/v1/gates/default/leave?node={node}&owner={owner}&wait=10s");
+        let began = Instant::now();
+        loop {
+            match http::post(port, &path, ANSWER).await? {
+                200 | 409 => break,
+                _ => ensure!(began.elapsed() < PATIENCE, "see {owner} be rid of {node}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// "Go", as a caller reads it.
+#[derive(Clone, Debug)]
+struct Go {
+    lease: u64,
+    token: u64,
+}
+
+impl Go {
+    fn of(body: &Value) -> Option<Self> {
+        (body["open"] == true).then_some(())?;
+        Some(Self {
+            lease: body["lease"].as_u64()?,
+            token: body["token"].as_u64()?,
+        })
+    }
+}
+
+/// One process that asks once.
+async fn enter(port: u16, node: i32, owner: &'static str) -> Result<Option<Go>> {
+    let output = Command::new(program()?)
+        .args([
+            "enter",
+            "--json",
+            "--node",
+            &node.to_string(),
+            "--owner",
+            owner,
+        ])
+        .args(["--url", &format!("http://127.0.0.1:{port}")])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("start upgrade-gate enter")?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let body: Value = serde_json::from_slice(&output.stdout).context("read what enter prints")?;
+    Ok(Some(Go::of(&body).context("find lease and token in it")?))
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Crashes {
+    kills: u64,
+    asked: u64,
+    told_go: u64,
+    /// Leases that were held while the gate was killed.
+    held_over_a_kill: u64,
+    /// Told "go", and the gate did not have the lease afterwards.
+    lost: u64,
+    /// Told "go" while somebody else was.
+    two_holders: u64,
+    /// Tokens that did not grow.
+    old_tokens: u64,
+}
+
+/// What all owners of a lane know together.
+#[derive(Default)]
+struct Together {
+    port: AtomicU16,
+    kills: AtomicU64,
+    found: Mutex<Crashes>,
+    holders: Mutex<BTreeMap<u64, &'static str>>,
+    last: AtomicU64,
+    stop: std::sync::atomic::AtomicBool,
+}
+
+/// Gates are killed again and again while owners take leases and give them back.
+pub async fn crashes(args: &Args) -> Result<()> {
+    let header = Header::new("crashes", Vec::new());
+    let kills = args.rounds.unwrap_or(1_000);
+    let mut lanes = JoinSet::new();
+    for lane in 0..args.lanes {
+        let share = kills / args.lanes + u64::from(lane < kills % args.lanes);
+        lanes.spawn(crash_lane(lane, share));
+    }
+    let mut found = Crashes::default();
+    while let Some(lane) = lanes.join_next().await {
+        let lane = lane??;
+        found.kills += lane.kills;
+        found.asked += lane.asked;
+        found.told_go += lane.told_go;
+        found.held_over_a_kill += lane.held_over_a_kill;
+        found.lost += lane.lost;
+        found.two_holders += lane.two_holders;
+        found.old_tokens += lane.old_tokens;
+    }
+    let proof = Proof {
+        header: header.ended(),
+        lanes: args.lanes,
+        found,
+    };
+    let path = write("crashes", &proof)?;
+    println!("wrote {}: {:?}", path.display(), proof.found);
+    let found = proof.found;
+    ensure!(
+        found.two_holders + found.lost + found.old_tokens == 0,
+        "see nothing be lost: {found:?}"
+    );
+    Ok(())
+}
+
+async fn crash_lane(seed: u64, kills: u64) -> Result<Crashes> {
+    let lane = Lane::new().await?;
+    let mut gate = lane.gate(None).await?;
+    let together = Arc::new(Together::default());
+    together.port.store(gate.port(), Ordering::SeqCst);
+    let owners: Vec<_> = ["ann", "bob", "cid", "dot"]
+        .into_iter()
+        .zip(0..)
+        .map(|(owner, number)| {
+            let random = Random(seed * 100 + number + 7);
+            tokio::spawn(owner_of_leases(owner, random, Arc::clone(&together)))
+        })
+        .collect();
+    let mut random = Random(seed + 99);
+    for _ in 0..kills {
+        sleep(Duration::from_millis(random.between(300, 4_000))).await;
+        gate.kill().await?;
+        together.kills.fetch_add(1, Ordering::SeqCst);
+        gate = lane.gate(None).await?;
+        together.port.store(gate.port(), Ordering::SeqCst);
+    }
+    together.stop.store(true, Ordering::SeqCst);
+    for owner in owners {
+        owner.await??;
+    }
+    gate.kill().await?;
+    let mut found = std::mem::take(&mut *lock(&together.found));
+    found.kills = together.kills.load(Ordering::SeqCst);
+    Ok(found)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a node, holds it for a while, looks whether the gate still has the lease, gives it back.
+async fn owner_of_leases(
+    owner: &'static str,
+    mut random: Random,
+    together: Arc<Together>,
+) -> Result<()> {
+    while !together.stop.load(Ordering::SeqCst) {
+        let node = random.between(1, 3);
+        let path = format!("/api/v1/gates/default/enter?node={node}&owner={owner}&ttl=60s&wait=1s");
+        let port = together.port.load(Ordering::SeqCst);
+        lock(&together.found).asked += 1;
+        let answer = http::post_for(port, &path, ANSWER).await;
+        let go = answer.ok().filter(|(status, _)| *status == 200);
+        let go = go.and_then(|(_, body)| Go::of(&serde_json::from_slice(&body).ok()?));
+        let Some(go) = go else {
+            sleep(Duration::from_millis(random.between(10, 100))).await;
+            // An answer may have been lost with its gate: whoever is not told gives back what it
+            // may have.
+            leave(&together, owner, node).await?;
+            continue;
+        };
+        let kills = together.kills.load(Ordering::SeqCst);
+        {
+            let mut holders = lock(&together.holders);
+            let mut found = lock(&together.found);
+            found.told_go += 1;
+            found.two_holders += u64::from(!holders.is_empty());
+            let last = together.last.fetch_max(go.token, Ordering::SeqCst);
+            found.old_tokens += u64::from(go.token <= last);
+            holders.insert(go.lease, owner);
+        }
+        sleep(Duration::from_millis(random.between(0, 2_500))).await;
+        let began = Instant::now();
+        let standing = loop {
+            // A gate that has just been started has not read its store yet.
+            let port = together.port.load(Ordering::SeqCst);
+            let standing = leases(port).await.unwrap_or_default();
+            let has = standing
+                .iter()
+                .any(|it| it["lease"] == go.lease && it["token"] == go.token);
+            if has || began.elapsed() > Duration::from_secs(20) {
+                break has;
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
+        {
+            let mut found = lock(&together.found);
+            found.lost += u64::from(!standing);
+            let killed = together.kills.load(Ordering::SeqCst) > kills;
+            found.held_over_a_kill += u64::from(killed);
+        }
+        // From here on the gate may give the slot to somebody else.
+        lock(&together.holders).remove(&go.lease);
+        leave(&together, owner, node).await?;
+    }
+    Ok(())
+}
+
+async fn leave(together: &Together, owner: &str, node: u64) -> Result<()> {
+    let path = format!("/api/v1/gates/default/leave?node={node}&owner={owner}&wait=5s");
+    let began = Instant::now();
+    loop {
+        let port = together.port.load(Ordering::SeqCst);
+        match http::post(port, &path, ANSWER).await {
+            Ok(200 | 409) => return Ok(()),
+            Ok(_) | Err(_) => {
+                ensure!(
+                    began.elapsed() < Duration::from_mins(3),
+                    "see {owner} be rid of node {node}"
+                );
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The proof `openapi`: schemathesis makes requests out of the gate's own OpenAPI document, valid
+//! ones and others, and holds the answers against it. Needs python3 and PyPI, no Kafka.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::process::Command;
+
+use super::attacks::Stand;
+use super::report::{Header, write};
+
+/// The release of schemathesis that is run.
+const RELEASE: &str = "4.32.5";
+
+/// Its environment, made on first use.
+const VENV: &str = "target/schemathesis";
+
+const TOKEN: &str = "0123456789abcdef-of-the-proof";
+
+/// What is proven.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// Requests that are made up for each operation, at most, beside the document's examples and
+    /// the corner cases
+    #[arg(long, default_value_t = 100)]
+    pub examples: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Proof {
+    #[serde(flatten)]
+    header: Header,
+    schemathesis: &'static str,
+    requests: usize,
+    /// By operation, then by status.
+    operations: BTreeMap<String, BTreeMap<u16, usize>>,
+    /// Answers of 500 and above that are not the gate's own 503.
+    server_errors: usize,
+    /// Whether every check of schemathesis passed but the one that takes any 503 for a failure.
+    passed: bool,
+}
+
+#[derive(Deserialize)]
+struct Har {
+    log: Log,
+}
+
+#[derive(Deserialize)]
+struct Log {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    request: Asked,
+    response: Answer,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: u16,
+    headers: Vec<Field>,
+}
+
+#[derive(Deserialize)]
+struct Field {
+    name: String,
+    value: String,
+}
+
+/// Makes the proof.
+///
+/// # Errors
+/// When schemathesis cannot be had, or a check of it fails.
+pub async fn run(args: &Args) -> Result<()> {
+    let header = Header::new("openapi", Vec::new());
+    let program = installed().await?;
+    let folder = tempfile::tempdir()?;
+    let token = folder.path().join("token");
+    std::fs::write(&token, TOKEN)?;
+    let stand = Stand::start(|config| {
+        config["auth"] = json!({"tokens": {"proof": {"file": token, "rights": "admin"}}});
+        config["reload_enabled"] = json!(true);
+        // So that `wait` does not keep the requests.
+        config["limits"] = json!({"waiters": 0, "requests_per_second": 0});
+    })
+    .await?;
+    let url = format!("http://127.0.0.1:{}/api/v1/openapi.json", stand.gate.port());
+    let status = Command::new(&program)
+        .args(["run", &url, "--checks", "all"])
+        .args(["--exclude-checks", "not_a_server_error"])
+        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .args(["--phases", "examples,coverage,fuzzing", "--seed", "1"])
+        .args(["--max-examples", &args.examples.to_string()])
+        .args(["--continue-on-failure", "--suppress-health-check", "all"])
+        .args(["--request-timeout", "30", "--no-color", "--workers", "2"])
+        .args(["--report", "har", "--report-dir"])
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .context("run schemathesis")?;
+    let (operations, server_errors) = told(folder.path())?;
+    let requests = operations.values().flat_map(BTreeMap::values).sum();
+    let proof = Proof {
+        header: header.ended(),
+        schemathesis: RELEASE,
+        requests,
+        operations,
+        server_errors,
+        passed: status.success(),
+    };
+    let path = write("openapi", &proof)?;
+    tracing::info!(path = %path.display(), requests, "written");
+    ensure!(
+        proof.server_errors == 0,
+        "{server_errors} answers were server errors"
+    );
+    ensure!(proof.passed, "schemathesis found something: see above");
+    Ok(())
+}
+
+/// Schemathesis in an environment of its own.
+async fn installed() -> Result<PathBuf> {
+    let venv = Path::new(VENV);
+    let program = venv.join("bin/st");
+    let run = async |program: &Path, args: &[&str]| -> Result<()> {
+        let done = Command::new(program).args(args).status().await;
+        let done = done.with_context(|| format!("run {}", program.display()))?;
+        ensure!(
+            done.success(),
+            "{} {} failed",
+            program.display(),
+            args.join(" ")
+        );
+        Ok(())
+    };
+    if !program.exists() {
+        run(Path::new("python3"), &["-m", "venv", VENV]).await?;
+        let package = format!("schemathesis=={RELEASE}");
+        run(&venv.join("bin/pip"), &["install", "--quiet", &package]).await?;
+    }
+    Ok(program)
+}
+
+type Operations = BTreeMap<String, BTreeMap<u16, usize>>;
+
+/// What was asked and answered, from the report.
+fn told(folder: &Path) -> Result<(Operations, usize)> {
+    let mut files = std::fs::read_dir(folder)?
+        .filter_map(Result::ok)
+        .map(|file| file.path());
+    let report = files.find(|path| path.extension().is_some_and(|end| end == "har"));
+    let report = report.context("find the report of schemathesis")?;
+    let har: Har = serde_json::from_slice(&std::fs::read(&report)?).context("read the report")?;
+    let mut operations = Operations::new();
+    let mut server_errors = 0;
+    for Entry { request, response } in har.log.entries {
+        let own = response.headers.iter().any(|field| {
+            field.name.eq_ignore_ascii_case("upgrade-gate-state") && field.value != "open"
+        });
+        if response.status >= 500 && (response.status != 503 || !own) {
+            tracing::warn!(
+                status = response.status,
+                method = request.method,
+                url = request.url
+            );
+            server_errors += 1;
+        }
+        let name = format!("{} {}", request.method, place(&request.url));
+        *operations
+            .entry(name)
+            .or_default()
+            .entry(response.status)
+            .or_default() += 1;
+    }
+    Ok((operations, server_errors))
+}
+
+/// The path with names that were made up left out.
+fn place(url: &str) -> String {
+    let path = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split_once('/'));
+    let path = path
+        .map_or("", |(_, path)| path)
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default();
+    let known = [
+        "api", "v1", "gates", "check", "plan", "leases", "renew", "enter", "leave", "hold",
+    ];
+    let more = [
+        "nodes",
+        "history",
+        "metrics",
+        "-",
+        "healthy",
+        "ready",
+        "reload",
+        "openapi.json",
+    ];
+    let parts = path.split('/').map(|part| {
+        let is_known = part.is_empty() || known.contains(&part) || more.contains(&part);
+        if is_known { part } else { "*" }
+    });
+    format!("/{}", parts.collect::<Vec<_>>().join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_names_are_left_out() {
+        assert_eq!(place("http://127.0.0.1:1/"), "/");
+        assert_eq!(
+            place("http://127.0.0.1:1/api/v1/gates/xyz/leases/7?by=ann"),
+            "/api/v1/gates/*/leases/*"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Looks at a cluster for some seconds, as a gate would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Patient;
+use crate::app::collectors;
+use crate::checks::reason::{Reason, Severity};
+use crate::clock::{Clock, SystemClock};
+use crate::collect::board::Board;
+use crate::collect::shared::Shared;
+use crate::collect::wants::Wants;
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::SourceFailure;
+use crate::evidence::snapshot::Reports;
+use crate::gate::doc::{GateDoc, Revision};
+use crate::gate::machine::{Effect, Input, Machine};
+use crate::gate::view::View;
+use crate::kafka::versions::{
+    API_VERSIONS, Api, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM,
+    FIND_COORDINATOR, LIST_MOVES, LIST_OFFSETS, METADATA, OFFSET_FETCH,
+};
+use crate::kafka::{Connection, Dial, TcpDial};
+use crate::time::Now;
+
+/// Every request that a gate makes.
+const APIS: [Api; 10] = [
+    API_VERSIONS,
+    DESCRIBE_CLUSTER,
+    METADATA,
+    DESCRIBE_QUORUM,
+    LIST_MOVES,
+    DESCRIBE_CONFIGS,
+    DESCRIBE_LOG_DIRS,
+    LIST_OFFSETS,
+    FIND_COORDINATOR,
+    OFFSET_FETCH,
+];
+
+/// How long to look at least once everybody has been heard: rounds over replicas and second
+/// answers come after the first ones.
+const AT_LEAST: Duration = Duration::from_secs(3);
+
+/// How often to look whether it is enough.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Versions of one request: what the node has, and what is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// The request.
+    pub api: Api,
+    /// What the node has; `None`: no such request.
+    pub has: Option<(i16, i16)>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The last judgement.
+    pub view: Arc<View>,
+    /// When the looking ended.
+    pub now: Now,
+    /// The newest report of every slot.
+    pub reports: Reports,
+    /// What each node advertises, or where the configuration puts it, and where it was dialled.
+    pub addresses: BTreeMap<NodeId, (String, String)>,
+    /// Versions of every request, by node.
+    pub versions: BTreeMap<NodeId, Result<Vec<Spoken>, SourceFailure>>,
+    /// How far the wall clock went from the boot clock meanwhile, in nanoseconds.
+    pub drift: i128,
+}
+
+/// Looks until every source has been heard, or patience is over.
+///
+/// # Errors
+/// Settings of which no collectors can be made.
+pub async fn gather(patient: &Patient) -> Result<Gathered> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dial: Arc<dyn Dial> = Arc::new(TcpDial);
+    let (board, wants) = (Arc::new(Board::default()), Arc::new(Wants::default()));
+    let shared = collectors(
+        &patient.settings,
+        patient.limits,
+        &clock,
+        &dial,
+        Arc::clone(&board),
+        Arc::clone(&wants),
+    )?;
+    let shared = Arc::new(shared);
+    let stop = CancellationToken::new();
+    let collecting = tokio::spawn(crate::collect::run(Arc::clone(&shared), stop.clone()));
+    let began = clock.now();
+    let mut look = Look::new(patient, began);
+    loop {
+        let _ = tokio::time::timeout(STEP, board.changed()).await;
+        let now = clock.now();
+        look.step(now, &board, &wants);
+        let since = now.mono.since(began.mono);
+        if since >= patient.patience || (since >= AT_LEAST && look.has_heard_everybody(now)) {
+            break;
+        }
+    }
+    let versions = versions(&shared).await;
+    let now = clock.now();
+    // One more time: opening connections takes a moment, and a view expires.
+    look.step(now, &board, &wants);
+    stop.cancel();
+    let _ = collecting.await;
+    let wall = i128::from(now.wall.as_nanos()) - i128::from(began.wall.as_nanos());
+    let boot = i128::from(now.mono.as_nanos()) - i128::from(began.mono.as_nanos());
+    Ok(Gathered {
+        view: look.view,
+        now,
+        reports: look.reports,
+        addresses: addresses(&shared),
+        versions,
+        drift: wall - boot,
+    })
+}
+
+/// A Machine, and the evidence it was given.
+struct Look {
+    machine: Machine,
+    view: Arc<View>,
+    reports: Reports,
+}
+
+impl Look {
+    fn new(patient: &Patient, now: Now) -> Self {
+        let policy = Arc::new(patient.settings.policy.clone());
+        let (gate, doc) = (patient.gate.clone(), GateDoc::default());
+        Self {
+            machine: Machine::restore(gate.clone(), policy, Revision(0), doc, now),
+            view: Arc::new(View::nothing(gate, now, Reason::WarmingUp, "just begun")),
+            reports: Reports::new(),
+        }
+    }
+
+    fn step(&mut self, now: Now, board: &Board, wants: &Wants) {
+        loop {
+            let batch = board.take();
+            for slot in &batch.dropped {
+                self.reports.remove(slot);
+            }
+            for report in &batch.reports {
+                let slot = (report.source.clone(), report.kind);
+                self.reports.insert(slot, report.clone());
+            }
+            let input = Input::Evidence {
+                reports: batch.reports,
+                dropped: batch.dropped,
+            };
+            let mut effects = Vec::new();
+            self.machine.step(now, input, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Publish(view) => self.view = view,
+                    Effect::Refresh(wanted) => wants.want(wanted),
+                    // Nobody asks, and nothing is kept.
+                    Effect::Reply(..) | Effect::Commit { .. } => {}
+                }
+            }
+            if !batch.more {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing is missing that another moment could bring.
+    fn has_heard_everybody(&self, now: Now) -> bool {
+        let reasons = self.view.at(now.mono).reasons();
+        let waits = |reason: Reason| {
+            matches!(
+                reason,
+                Reason::WarmingUp | Reason::EvidenceMissing | Reason::NoNodesKnown
+            )
+        };
+        !reasons
+            .iter()
+            .any(|view| view.severity != Severity::Warn && waits(view.reason))
+    }
+}
+
+/// What each node says it speaks, over a connection of its own.
+async fn versions(shared: &Arc<Shared>) -> BTreeMap<NodeId, Result<Vec<Spoken>, SourceFailure>> {
+    let nodes: Vec<NodeId> = shared.roster.borrow().nodes.keys().copied().collect();
+    let mut asking = JoinSet::new();
+    for node in nodes {
+        let Some(address) = shared.address_of(node) else {
+            continue;
+        };
+        let shared = Arc::clone(shared);
+        asking.spawn(async move {
+            let settings = &shared.settings.connection;
+            let opened = Connection::open(&*shared.dial, &address, settings).await;
+            (node, opened.map(|connection| spoken(&connection)))
+        });
+    }
+    asking.join_all().await.into_iter().collect()
+}
+
+fn spoken(connection: &Connection) -> Vec<Spoken> {
+    let has = |api: Api| Spoken {
+        api,
+        has: connection.versions().range(api.key),
+    };
+    APIS.into_iter().map(has).collect()
+}
+
+fn addresses(shared: &Shared) -> BTreeMap<NodeId, (String, String)> {
+    let roster = shared.roster.borrow().clone();
+    let of = |node: &NodeId| {
+        let advertised = roster.nodes.get(node)?.address()?.to_string();
+        let dialled = shared.address_of(*node)?.to_string();
+        Some((*node, (advertised, dialled)))
+    };
+    roster.nodes.keys().filter_map(of).collect()
+}

@@ -1,0 +1,458 @@
+//! What was seen, as a report for people and programs. Pure: [`Gathered`] in, [`Report`] out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Patient;
+use super::gather::{Gathered, Spoken};
+use crate::checks::blind_spots::BlindSpot;
+use crate::checks::reason::{Reason, Severity};
+use crate::collect::schedule::FACTS;
+use crate::evidence::aggregate::Mode;
+use crate::evidence::facts::{Facts, Identity};
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::{FactKind, SourceId};
+use crate::evidence::snapshot::ClusterKind;
+use crate::gate::parts::{NodeView, ReasonView, ViewParts};
+use crate::gate::state::State;
+use crate::jmx::found::Found;
+
+/// A wall clock that goes so far from the boot clock within one examination is being set.
+const DRIFT: Duration = Duration::from_millis(500);
+
+/// Everything that `doctor` says.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The gate.
+    pub gate: String,
+    /// Whether there is no problem.
+    pub ok: bool,
+    /// What the gate would say now, the window aside.
+    pub state: State,
+    /// What keeps the gate from opening, and what to do.
+    pub problems: Vec<Problem>,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Every node that was found or is expected.
+    pub nodes: Vec<Node>,
+    /// Every kind of fact: who told it, and who did not.
+    pub facts: Vec<Fact>,
+    /// Risks that exist with every node up, and warnings.
+    pub warnings: Vec<Problem>,
+    /// The healthy window.
+    pub window: Window,
+    /// The clock of this machine.
+    pub clock: Clock,
+    /// The durable state.
+    pub store: Store,
+    /// What is not seen in the way the gate is set up.
+    pub blind_spots: Vec<BlindSpotLine>,
+}
+
+/// Something that is wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// A reason's code, or `doctor` where no gate would say it.
+    pub code: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The cluster.
+#[derive(Debug, Serialize)]
+pub struct Cluster {
+    /// Its id.
+    pub id: Option<String>,
+    /// `kraft`, `zookeeper` or `unknown`.
+    pub kind: &'static str,
+    /// The active controller.
+    pub controller: Option<i32>,
+    /// `metadata.version` as finalized.
+    pub metadata_version: Option<i16>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub struct Node {
+    /// Its id.
+    pub node: i32,
+    /// `broker`, `controller` or `combined`.
+    pub role: &'static str,
+    /// The release its ApiVersions answer stands for.
+    pub release: String,
+    /// The address it advertises, or the configuration has.
+    pub advertised: Option<String>,
+    /// Where it was dialled: another address only by the address map.
+    pub dialled: Option<String>,
+    /// `proved`, or why not; null without a connection.
+    pub identity: Option<String>,
+    /// Versions of each request: what the node has, and which is spoken; or why none is known.
+    pub versions: Result<BTreeMap<&'static str, Version>, String>,
+    /// Its exporter's page; null where none is wanted or was asked for.
+    pub page: Option<Page>,
+}
+
+/// Versions of one request.
+#[derive(Debug, Serialize)]
+pub struct Version {
+    /// The range that the node has; null: none.
+    pub node: Option<(i16, i16)>,
+    /// The version that is spoken; null: there is none in common.
+    pub spoken: Option<i16>,
+}
+
+/// An exporter's page.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    /// Why it is not used; null when it is.
+    pub failed: Option<String>,
+    /// Facts found.
+    pub found: usize,
+    /// Facts that a gate cannot do without, and that are not there.
+    pub missing: Vec<String>,
+    /// Facts that are useful, and not there.
+    pub missing_optional: Vec<String>,
+    /// Whether the process's start time is there.
+    pub start_time: bool,
+}
+
+/// One kind of fact.
+#[derive(Debug, Serialize)]
+pub struct Fact {
+    /// Its name.
+    pub fact: &'static str,
+    /// The request that brings it.
+    pub request: &'static str,
+    /// Nodes that told it.
+    pub told_by: Vec<i32>,
+    /// Sources that did not, and why; a missing right is named with its ACL.
+    pub failed: BTreeMap<String, String>,
+}
+
+/// The healthy window.
+#[derive(Debug, Serialize)]
+pub struct Window {
+    /// How long it has to be, in seconds.
+    pub required_seconds: f64,
+    /// Where its length comes from.
+    pub basis: String,
+}
+
+/// The clock of this machine.
+#[derive(Debug, Serialize)]
+pub struct Clock {
+    /// How far the wall clock went from the boot clock meanwhile, in milliseconds.
+    pub drift_ms: i64,
+}
+
+/// The durable state.
+#[derive(Debug, Serialize)]
+pub struct Store {
+    /// The folder; null: none.
+    pub folder: Option<String>,
+    /// What was found out of it.
+    pub says: String,
+}
+
+/// See [`BlindSpot`].
+#[derive(Debug, Serialize)]
+pub struct BlindSpotLine {
+    /// Its name in `docs/degraded.md`.
+    pub id: &'static str,
+    /// What is not seen.
+    pub unseen: &'static str,
+    /// What the verdict rests on in its place.
+    pub instead: &'static str,
+}
+
+impl Report {
+    /// Says what was seen.
+    pub fn new(patient: &Patient, gathered: &Gathered) -> Self {
+        let view = gathered.view.at(gathered.now.mono);
+        let parts = view.last_known();
+        let nodes = nodes(gathered, parts);
+        let store = store(patient.data_dir.as_deref());
+        let mut problems = problems(parts);
+        problems.extend(nodes.iter().filter_map(lacking));
+        problems.extend(store.as_ref().err().map(|why| Problem {
+            code: Reason::StoreUnavailable.code(),
+            what: why.clone(),
+            hint: Reason::StoreUnavailable.row().hint.to_owned(),
+        }));
+        problems.extend(clock_is_set(gathered.drift));
+        let state = match (problems.is_empty(), view.state()) {
+            // All that is missing is the window.
+            (true, State::Closed | State::Unknown) if only_settling(&parts.reasons) => State::Open,
+            (_, state) => state,
+        };
+        Self {
+            gate: patient.gate.to_string(),
+            ok: problems.is_empty(),
+            state,
+            problems,
+            cluster: cluster(parts),
+            nodes,
+            facts: facts(gathered),
+            warnings: warnings(parts),
+            window: Window {
+                required_seconds: parts.window.required.as_secs_f64(),
+                basis: parts.window.basis.clone(),
+            },
+            clock: Clock {
+                drift_ms: i64::try_from(gathered.drift / 1_000_000).unwrap_or(i64::MAX),
+            },
+            store: Store {
+                folder: patient.data_dir.as_ref().map(|at| at.display().to_string()),
+                says: store.unwrap_or_else(|why| why),
+            },
+            blind_spots: parts.blind_spots.iter().map(line).collect(),
+        }
+    }
+}
+
+const fn line(spot: &BlindSpot) -> BlindSpotLine {
+    BlindSpotLine {
+        id: spot.id,
+        unseen: spot.unseen,
+        instead: spot.instead,
+    }
+}
+
+/// Whether a reason is about time that has not gone by, and not about the cluster.
+const fn passes(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Settling | Reason::LeadershipMoving | Reason::WarmingUp
+    )
+}
+
+fn only_settling(reasons: &[ReasonView]) -> bool {
+    let mut against = reasons.iter().filter(|it| it.severity != Severity::Warn);
+    against.all(|it| it.reason == Reason::Settling)
+}
+
+fn problem(view: &ReasonView) -> Problem {
+    let row = view.reason.row();
+    Problem {
+        code: row.code,
+        what: format!(
+            "{}: {} (right would be: {})",
+            view.subject, view.observed, view.required
+        ),
+        hint: row.hint.to_owned(),
+    }
+}
+
+/// What keeps the gate from opening, what speaks against single nodes included.
+fn problems(parts: &ViewParts) -> Vec<Problem> {
+    let of_nodes = parts.nodes.iter().flat_map(|node| &node.reasons);
+    let all = parts.reasons.iter().chain(of_nodes);
+    let blocking = all.filter(|it| it.severity != Severity::Warn);
+    let mut found: Vec<_> = blocking.collect();
+    // Whoever was not heard is named by itself; "warming up" says nothing beside it.
+    if found.iter().any(|it| !passes(it.reason)) || only_settling(&parts.reasons) {
+        found.retain(|it| !passes(it.reason));
+    }
+    once(found.into_iter().map(problem))
+}
+
+fn warnings(parts: &ViewParts) -> Vec<Problem> {
+    let of_nodes = parts.nodes.iter().flat_map(|node| &node.reasons);
+    let all = parts.reasons.iter().chain(of_nodes);
+    once(all.filter(|it| it.severity == Severity::Warn).map(problem))
+}
+
+fn once(problems: impl Iterator<Item = Problem>) -> Vec<Problem> {
+    let mut seen = BTreeSet::new();
+    problems
+        .filter(|problem| seen.insert(problem.clone()))
+        .collect()
+}
+
+/// A page without what a gate cannot do without.
+fn lacking(node: &Node) -> Option<Problem> {
+    let page = node.page.as_ref().filter(|page| !page.missing.is_empty())?;
+    Some(Problem {
+        code: Reason::EvidenceIncomplete.code(),
+        what: format!(
+            "node {}: its JMX page lacks {}",
+            node.node,
+            page.missing.join(", ")
+        ),
+        hint: String::from(
+            "let the exporter's rules pass these (config/jmx-exporter.yml has all that is read)",
+        ),
+    })
+}
+
+fn clock_is_set(drift: i128) -> Option<Problem> {
+    (drift.unsigned_abs() > DRIFT.as_nanos()).then(|| Problem {
+        code: Reason::ClockJumped.code(),
+        what: format!(
+            "the wall clock went {} ms from the boot clock",
+            drift / 1_000_000
+        ),
+        hint: Reason::ClockJumped.row().hint.to_owned(),
+    })
+}
+
+fn cluster(parts: &ViewParts) -> Cluster {
+    Cluster {
+        id: parts.cluster.id.as_ref().map(ToString::to_string),
+        kind: kind(parts.cluster.kind),
+        controller: parts.cluster.controller.map(|node| node.0),
+        metadata_version: parts.cluster.metadata_version,
+    }
+}
+
+const fn kind(kind: ClusterKind) -> &'static str {
+    match kind {
+        ClusterKind::KRaft => "kraft",
+        ClusterKind::ZooKeeper => "zookeeper",
+        ClusterKind::Unknown => "unknown",
+    }
+}
+
+fn nodes(gathered: &Gathered, parts: &ViewParts) -> Vec<Node> {
+    let mode = match parts.cluster.kind {
+        ClusterKind::ZooKeeper => Mode::ZooKeeper,
+        ClusterKind::KRaft | ClusterKind::Unknown => Mode::Kraft,
+    };
+    let of = |view: &NodeView| {
+        let address = gathered.addresses.get(&view.node);
+        Node {
+            node: view.node.0,
+            role: view.role.as_str(),
+            release: view.release.to_string(),
+            advertised: address.map(|(advertised, _)| advertised.clone()),
+            dialled: address.map(|(_, dialled)| dialled.clone()),
+            identity: identity(gathered, view.node),
+            versions: match gathered.versions.get(&view.node) {
+                None => Err(String::from(
+                    "not asked: no address is known, or it is asked nothing",
+                )),
+                Some(Err(failure)) => Err(failure.detail.clone()),
+                Some(Ok(spoken)) => Ok(spoken.iter().map(version).collect()),
+            },
+            page: page(gathered, view, mode),
+        }
+    };
+    parts.nodes.iter().map(of).collect()
+}
+
+fn identity(gathered: &Gathered, node: NodeId) -> Option<String> {
+    let slot = (SourceId::Kafka(node), FactKind::Link);
+    match gathered.reports.get(&slot)?.facts.as_ref() {
+        Ok(Facts::Link(link)) => Some(match &link.identity {
+            Identity::Proved => String::from("proved"),
+            Identity::Unproven(why) => format!("not proved: {why}"),
+        }),
+        // A slot holds its own kind.
+        Ok(_) => None,
+        Err(failure) => Some(failure.detail.clone()),
+    }
+}
+
+fn version(spoken: &Spoken) -> (&'static str, Version) {
+    let version = Version {
+        node: spoken.has,
+        spoken: spoken.has.and_then(|range| spoken.api.common(range)),
+    };
+    (spoken.api.name, version)
+}
+
+fn page(gathered: &Gathered, view: &NodeView, mode: Mode) -> Option<Page> {
+    let slot = (SourceId::Jmx(view.node), FactKind::Jmx);
+    let empty = |why: &str| Page {
+        failed: Some(why.to_owned()),
+        found: 0,
+        missing: Vec::new(),
+        missing_optional: Vec::new(),
+        start_time: false,
+    };
+    match gathered.reports.get(&slot)?.facts.as_ref() {
+        Ok(Facts::Jmx(facts)) => {
+            let found = Found::compare(facts, view.role, mode);
+            let names = |list: &[crate::evidence::jmx::Metric]| -> Vec<String> {
+                list.iter().map(ToString::to_string).collect()
+            };
+            Some(Page {
+                failed: None,
+                found: found.found.len(),
+                missing: names(&found.missing),
+                missing_optional: names(&found.missing_optional),
+                start_time: found.start_time,
+            })
+        }
+        // A slot holds its own kind.
+        Ok(_) => None,
+        Err(failure) => Some(empty(&failure.detail)),
+    }
+}
+
+fn facts(gathered: &Gathered) -> Vec<Fact> {
+    let of = |kind: FactKind, request: &'static str| {
+        let reports = gathered.reports.values().filter(|it| it.kind == kind);
+        let mut fact = Fact {
+            fact: kind.as_str(),
+            request,
+            told_by: Vec::new(),
+            failed: BTreeMap::new(),
+        };
+        for report in reports {
+            match (&report.facts, report.source.node()) {
+                (Ok(_), Some(node)) => fact.told_by.push(node.0),
+                (Ok(_), None) => {}
+                (Err(failure), _) => {
+                    let source = report.source.to_string();
+                    fact.failed.insert(source, failure.detail.clone());
+                }
+            }
+        }
+        fact
+    };
+    FACTS.iter().map(|row| of(row.kind, row.request)).collect()
+}
+
+/// What there is to say of the folder of the durable state; an error where a gate could not work
+/// in it.
+fn store(folder: Option<&Path>) -> Result<String, String> {
+    let Some(folder) = folder else {
+        return Ok(String::from(
+            "none: leases, holds and nodes seen before do not survive a restart of the gate; set \
+             data_dir",
+        ));
+    };
+    // The nearest folder that is there is the one whose rights count.
+    let there = folder.ancestors().find(|at| at.is_dir());
+    let there = there.unwrap_or_else(|| Path::new("."));
+    tempfile_in(there)
+        .map(|()| {
+            if there == folder {
+                String::from("it is there, and files can be made in it")
+            } else {
+                String::from("it is not there yet, and can be made")
+            }
+        })
+        .map_err(|why| {
+            format!(
+                "no file can be made in {}: {why}; make it a folder that this user may write to",
+                there.display()
+            )
+        })
+}
+
+/// Makes a file and takes it away.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".upgrade-gate-doctor-{}", std::process::id()));
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
+    std::fs::remove_file(&path)
+}

@@ -1,0 +1,132 @@
+//! The report for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::report::{Fact, Node, Problem, Report};
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let count = self.problems.len();
+        match count {
+            0 => writeln!(f, "gate {}: no problem found", self.gate)?,
+            1 => writeln!(f, "gate {}: 1 problem", self.gate)?,
+            _ => writeln!(f, "gate {}: {count} problems", self.gate)?,
+        }
+        section(f, "problems", &self.problems, problem)?;
+        let cluster = &self.cluster;
+        writeln!(f, "\ncluster")?;
+        writeln!(
+            f,
+            "  id {}, {}, active controller {}, metadata.version {}",
+            or_dash(cluster.id.as_ref()),
+            cluster.kind,
+            or_dash(cluster.controller),
+            or_dash(cluster.metadata_version)
+        )?;
+        section(f, "nodes", &self.nodes, node)?;
+        section(f, "what was asked", &self.facts, fact)?;
+        section(f, "risks and warnings", &self.warnings, problem)?;
+        writeln!(f, "\nwindow")?;
+        let window = &self.window;
+        writeln!(f, "  {} s: {}", window.required_seconds, window.basis)?;
+        writeln!(f, "\nthis machine")?;
+        let drift = self.clock.drift_ms;
+        writeln!(f, "  clock: {drift} ms of drift while it looked")?;
+        let folder = self.store.folder.as_deref().unwrap_or("data_dir");
+        writeln!(f, "  {folder}: {}", self.store.says)?;
+        section(
+            f,
+            "not seen, as this gate is set up",
+            &self.blind_spots,
+            |f, spot| {
+                writeln!(f, "  {}: {}", spot.id, spot.unseen)?;
+                writeln!(f, "    instead: {}", spot.instead)
+            },
+        )
+    }
+}
+
+fn section<T>(
+    f: &mut Formatter<'_>,
+    title: &str,
+    rows: &[T],
+    write: impl Fn(&mut Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n{title}")?;
+    rows.iter().try_for_each(|row| write(f, row))
+}
+
+fn problem(f: &mut Formatter<'_>, problem: &Problem) -> fmt::Result {
+    writeln!(f, "  {}: {}", problem.code, problem.what)?;
+    writeln!(f, "    {}", problem.hint)
+}
+
+fn node(f: &mut Formatter<'_>, node: &Node) -> fmt::Result {
+    write!(
+        f,
+        "  {:>4} {:<10} {:<7}",
+        node.node, node.role, node.release
+    )?;
+    match (&node.advertised, &node.dialled) {
+        (Some(advertised), Some(dialled)) if advertised != dialled => {
+            write!(f, " advertises {advertised}, reached at {dialled}")?;
+        }
+        (Some(advertised), _) => write!(f, " advertises {advertised}")?,
+        (None, _) => write!(f, " no address")?,
+    }
+    if let Some(identity) = &node.identity {
+        write!(f, ", identity {identity}")?;
+    }
+    writeln!(f)?;
+    match &node.versions {
+        Ok(versions) => {
+            let spoken = versions.iter().map(|(name, version)| {
+                let spoken = version.spoken.map(|spoken| format!("v{spoken}"));
+                format!("{name} {}", spoken.as_deref().unwrap_or("none"))
+            });
+            let spoken: Vec<_> = spoken.collect();
+            writeln!(f, "       speaks {}", spoken.join(", "))?;
+        }
+        Err(why) => writeln!(f, "       speaks: {why}")?,
+    }
+    let Some(page) = &node.page else {
+        return Ok(());
+    };
+    if let Some(why) = &page.failed {
+        return writeln!(f, "       page: {why}");
+    }
+    write!(f, "       page: {} facts found", page.found)?;
+    for (title, names) in [
+        ("missing", &page.missing),
+        ("missing but optional", &page.missing_optional),
+    ] {
+        if !names.is_empty() {
+            write!(f, "; {title}: {}", names.join(", "))?;
+        }
+    }
+    if !page.start_time {
+        write!(f, "; no start time: a restart is seen by connections only")?;
+    }
+    writeln!(f)
+}
+
+fn fact(f: &mut Formatter<'_>, fact: &Fact) -> fmt::Result {
+    let told: Vec<_> = fact.told_by.iter().map(ToString::to_string).collect();
+    let told = match told.as_slice() {
+        [] if fact.failed.is_empty() => String::from("not asked here"),
+        [] => String::from("told by nobody"),
+        told => format!("told by {}", told.join(", ")),
+    };
+    writeln!(f, "  {} ({}): {told}", fact.fact, fact.request)?;
+    for (source, why) in &fact.failed {
+        writeln!(f, "    {source}: {why}")?;
+    }
+    Ok(())
+}
+
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| String::from("-"), |value| value.to_string())
+}

@@ -1,0 +1,256 @@
+//! The web config file, in the format that Prometheus and its exporters share (exporter-toolkit):
+//! TLS of our own listener, users with bcrypt hashes, headers of every answer.
+//!
+//! Unknown keys are errors. What this server does not do is refused and not passed over.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::password::Users;
+use super::tls::{Tls, TlsFile};
+use crate::files::{BadFile, Watched};
+
+/// The largest file that is read, bytes: a thousand users have 100 kB.
+const LARGEST: u64 = 1 << 20;
+
+/// The headers that may be set, as in exporter-toolkit.
+const HEADERS: [&str; 5] = [
+    "Content-Security-Policy",
+    "Strict-Transport-Security",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "X-XSS-Protection",
+];
+
+/// What a web config file says.
+#[derive(Debug)]
+pub(super) struct Web {
+    /// TLS, made of more files.
+    pub(super) tls: Option<Watched<Tls>>,
+    /// Users; none: no basic authentication.
+    pub(super) users: Users,
+    /// Headers of every answer.
+    pub(super) headers: HeaderMap,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    tls_server_config: Option<TlsFile>,
+    http_server_config: HttpFile,
+    basic_auth_users: BTreeMap<String, String>,
+    rate_limit: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpFile {
+    http2: bool,
+    headers: BTreeMap<String, String>,
+}
+
+/// Whether a file asks for TLS, and whether it says who may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) tls: bool,
+    pub(super) proves: bool,
+}
+
+impl Web {
+    /// The file, watched. What it is at the start it stays: a changed file cannot turn TLS or
+    /// authentication on or off, least of all by a mistake.
+    pub(super) fn watch(path: &Path) -> Result<Watched<Self>, BadFile> {
+        let first = Self::read(path)?.shape();
+        let from = path.to_owned();
+        Watched::new(vec![path.to_owned()], move || {
+            let web = Self::read(&from)?;
+            if web.shape() == first {
+                Ok(web)
+            } else {
+                let why = "turns TLS or authentication on or off, which needs a restart";
+                Err(BadFile::new(&from, why))
+            }
+        })
+    }
+
+    fn read(path: &Path) -> Result<Self, BadFile> {
+        let bad = |why: String| BadFile::new(path, why);
+        let file = parse(path)?;
+        if file.rate_limit.is_some() {
+            return Err(bad(String::from(
+                "rate_limit is not read here: set limits.requests_per_second in the configuration",
+            )));
+        }
+        if file.http_server_config.http2 {
+            return Err(bad(String::from(
+                "http2: this server speaks HTTP/1.1; leave it out, or say false",
+            )));
+        }
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let tls = file.tls_server_config;
+        let tls = tls.map(|tls| Tls::watch(tls, folder, path)).transpose()?;
+        Ok(Self {
+            tls,
+            users: Users::read(file.basic_auth_users).map_err(bad)?,
+            headers: headers(file.http_server_config.headers).map_err(bad)?,
+        })
+    }
+
+    /// What it asks for.
+    pub(super) fn shape(&self) -> Shape {
+        let tls = self.tls.as_ref().map(Watched::get);
+        Shape {
+            tls: tls.is_some(),
+            proves: !self.users.is_empty() || tls.is_some_and(|tls| tls.asks_for_certificates),
+        }
+    }
+}
+
+fn parse(path: &Path) -> Result<File, BadFile> {
+    let unread = |error: std::io::Error| BadFile::new(path, error.to_string());
+    if std::fs::metadata(path).map_err(unread)?.len() > LARGEST {
+        return Err(BadFile::new(path, "is too large for a web config file"));
+    }
+    let text = std::fs::read_to_string(path).map_err(unread)?;
+    let bad = |error: yaml_serde::Error| BadFile::new(path, said(&error));
+    // Into yaml's own value first: it refuses a key that is written twice.
+    match yaml_serde::from_str(&text).map_err(bad)? {
+        yaml_serde::Value::Null => Ok(File::default()),
+        _ => yaml_serde::from_str(&text).map_err(bad),
+    }
+}
+
+/// What is wrong, without values of the file: they may be hashes.
+fn said(error: &yaml_serde::Error) -> String {
+    let text = error.to_string();
+    let names = ["unknown field", "missing field", "duplicate"];
+    if names.iter().any(|name| text.contains(name)) {
+        return text.lines().next().unwrap_or_default().to_owned();
+    }
+    error.location().map_or_else(
+        || String::from("is no YAML, or has a value of the wrong kind"),
+        |at| {
+            let (line, column) = (at.line(), at.column());
+            format!("is no YAML, or has a value of the wrong kind, at line {line} column {column}")
+        },
+    )
+}
+
+fn headers(given: BTreeMap<String, String>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let known = HEADERS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(&name));
+        let name = known.ok_or_else(|| {
+            format!(
+                "headers: {name:?} cannot be set; those that can are {}",
+                HEADERS.join(", ")
+            )
+        })?;
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| format!("headers: {name}: this is no value of a header"))?;
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// A path of the file: relative ones are meant from the file's own folder.
+pub(super) fn beside(folder: &Path, path: &Path) -> PathBuf {
+    folder.join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Web, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, text).unwrap();
+        Web::read(&path).map_err(|bad| bad.why)
+    }
+
+    #[test]
+    fn a_file_without_tls_and_users_is_possible() {
+        for text in [
+            "",
+            "{}",
+            "# nothing\n",
+            "http_server_config:\n  http2: false\n",
+        ] {
+            let web = read(text).unwrap();
+            assert_eq!(
+                web.shape(),
+                Shape {
+                    tls: false,
+                    proves: false
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_done_here_is_refused() {
+        let hash = bcrypt::hash("canary", 4).unwrap();
+        for (text, says) in [
+            ("tls_config: {}", "unknown field `tls_config`"),
+            ("tls_server_config: {cert: x}", "unknown field `cert`"),
+            ("http_server_config: {http2: true}", "http2"),
+            ("rate_limit: {interval: 1s}", "limits.requests_per_second"),
+            (
+                "http_server_config: {headers: {Server: x}}",
+                "cannot be set",
+            ),
+            ("basic_auth_users: [canary]", "wrong kind, at line 1"),
+            ("basic_auth_users: canary", "wrong kind"),
+            (
+                &format!("basic_auth_users: {{ann: {hash}, ann: x}}"),
+                "duplicate",
+            ),
+            ("basic_auth_users: {ann: canary}", "no bcrypt hash"),
+            ("\t:canary", "no YAML"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(
+                why.contains(says) && !why.contains("canary"),
+                "{text}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_and_users_are_read() {
+        let hash = bcrypt::hash("canary", 4).unwrap();
+        let web = read(&format!(
+            "basic_auth_users:\n  ann: {hash}\n\
+             http_server_config:\n  headers:\n    x-frame-options: DENY\n"
+        ))
+        .unwrap();
+        assert!(web.shape().proves);
+        assert_eq!(web.headers["x-frame-options"], "DENY");
+        assert_eq!(format!("{:?}", web.users), "{\"ann\"}");
+    }
+
+    #[test]
+    fn a_change_cannot_turn_authentication_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        let hash = bcrypt::hash("canary", 4).unwrap();
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(&format!("basic_auth_users: {{ann: {hash}}}"));
+        let web = Web::watch(&path).unwrap();
+        write("basic_auth_users: {}");
+        assert!(matches!(web.refresh(), crate::files::Changed::Unusable(_)));
+        assert!(web.get().shape().proves);
+        write(&format!("basic_auth_users: {{bob: {hash}}}"));
+        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(web.get().users.names().collect::<Vec<_>>(), ["bob"]);
+    }
+}

@@ -1,0 +1,69 @@
+//! What people change by hand, and the list of leases and holds.
+
+use http::StatusCode;
+
+use super::app::App;
+use super::body::{ChangedBody, LeasesBody};
+use super::problem::Problem;
+use super::reply::{Content, Reply};
+use super::verdict::Verdict;
+use crate::engine::handle::{AskError, GateHandle};
+use crate::gate::question::{Change, Command, Refusal, Reply as GateReply};
+
+impl App {
+    /// Makes a change, and answers once it is durable.
+    pub(super) async fn change(&self, gate: &GateHandle, change: Change) -> Result<Reply, Problem> {
+        match gate.ask(Command::Change(change), self.limits.grant).await {
+            Ok(GateReply::Changed(changed)) => {
+                let body = ChangedBody::new(gate.name(), changed);
+                Ok(Content::json(&body).reply(StatusCode::OK))
+            }
+            Ok(GateReply::Refused(refusal)) => Err(refused(&refusal)),
+            Ok(GateReply::Verdict(_) | GateReply::Go { .. } | GateReply::Over(_)) => {
+                Err(unanswered(AskError::Gone))
+            }
+            Err(why) => Err(unanswered(why)),
+        }
+    }
+
+    /// Slots that are taken, and holds.
+    pub(super) fn leases(&self, gate: &GateHandle) -> Reply {
+        let view = gate.published().load();
+        let now = self.state.clock.now();
+        let answer = view.at(now.mono);
+        let content = Content::json(&LeasesBody::new(answer));
+        content
+            .with_verdict(&Verdict::of_view(answer))
+            .reply(StatusCode::OK)
+    }
+}
+
+pub(super) fn conflict(title: &'static str, detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, title, detail)
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Problem {
+    let detail = refusal.to_string();
+    match refusal {
+        Refusal::NoSuchLease(_) => Problem::not_found(detail),
+        Refusal::NotEntered { .. } => conflict("not entered", detail),
+        Refusal::OldToken { .. } => conflict("taken over", detail),
+        Refusal::NotHeld { .. } => conflict("not held", detail),
+        Refusal::NothingHeld => conflict("nothing held", detail),
+        Refusal::StillExpected { .. } => conflict("still expected", detail),
+        Refusal::NotDurable(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store unavailable", detail)
+        }
+    }
+}
+
+/// A change of which nothing was heard may be made all the same: that is said as well.
+fn unanswered(why: AskError) -> Problem {
+    let detail = match why {
+        AskError::Busy => why.to_string(),
+        AskError::Gone | AskError::Late(_) => {
+            format!("{why}; the change may have been made, look before you repeat it")
+        }
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no answer in time", detail)
+}

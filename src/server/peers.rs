@@ -1,0 +1,191 @@
+//! How much of the server one address may take.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Below so many addresses nobody looks for those that can be forgotten.
+const FEW: usize = 1024;
+
+/// The addresses that have asked lately.
+#[derive(Debug)]
+pub(super) struct Peers {
+    connections: usize,
+    /// Requests in a second; `None`: as many as it likes.
+    rate: Option<u32>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    peers: BTreeMap<IpAddr, Peer>,
+    /// With so many, those that can be forgotten are.
+    tidy_at: usize,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connections: usize,
+    /// What is left of the second's requests, as of `at`.
+    left: f64,
+    at: Instant,
+}
+
+/// One connection's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    peers: Arc<Peers>,
+    peer: IpAddr,
+}
+
+impl Peers {
+    pub(super) fn new(connections: usize, rate: Option<u32>) -> Self {
+        Self {
+            connections,
+            rate,
+            known: Mutex::default(),
+        }
+    }
+
+    /// A place for one more connection of this address, unless it has enough.
+    pub(super) fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let peer = whole(peer);
+        let mut known = self.lock();
+        let there = known.peer(peer, self.full());
+        if there.connections >= self.connections {
+            return None;
+        }
+        there.connections += 1;
+        drop(known);
+        Some(Place {
+            peers: Arc::clone(self),
+            peer,
+        })
+    }
+
+    /// Whether this address may ask once more now. It may ask a second's worth at once.
+    pub(super) fn may_ask(&self, peer: IpAddr) -> bool {
+        let Some(rate) = self.rate.map(f64::from) else {
+            return true;
+        };
+        let mut known = self.lock();
+        let there = known.peer(whole(peer), rate);
+        there.refill(rate);
+        if there.left < 1.0 {
+            return false;
+        }
+        there.left -= 1.0;
+        true
+    }
+
+    fn full(&self) -> f64 {
+        self.rate.map_or(0.0, f64::from)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// The peer at this address, which has asked nothing yet where it is new.
+    fn peer(&mut self, peer: IpAddr, full: f64) -> &mut Peer {
+        let now = Instant::now();
+        if self.peers.len() >= self.tidy_at.max(FEW) {
+            // After a second it may ask a whole second's worth again, as if it were new.
+            self.peers
+                .retain(|_, peer| peer.connections > 0 || now - peer.at < Duration::from_secs(1));
+            self.tidy_at = self.peers.len().saturating_mul(2);
+        }
+        self.peers.entry(peer).or_insert(Peer {
+            connections: 0,
+            left: full,
+            at: now,
+        })
+    }
+}
+
+impl Peer {
+    fn refill(&mut self, rate: f64) {
+        let now = Instant::now();
+        let more = (now - self.at).as_secs_f64() * rate;
+        self.left = (self.left + more).min(rate);
+        self.at = now;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut known = self.peers.lock();
+        if let Some(peer) = known.peers.get_mut(&self.peer) {
+            peer.connections = peer.connections.saturating_sub(1);
+        }
+    }
+}
+
+/// One caller may have a whole IPv6 network of 64 bits to itself: it counts as one address.
+fn whole(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_has_its_share_and_no_more() {
+        let peers = Arc::new(Peers::new(2, None));
+        let first = peers.connect(ip("10.0.0.1"));
+        let second = peers.connect(ip("::ffff:10.0.0.1"));
+        assert!(first.is_some() && second.is_some());
+        assert!(peers.connect(ip("10.0.0.1")).is_none());
+        assert!(peers.connect(ip("10.0.0.2")).is_some());
+        drop(first);
+        assert!(peers.connect(ip("10.0.0.1")).is_some());
+        let network = [peers.connect(ip("fd00::1")), peers.connect(ip("fd00::2"))];
+        assert!(network.iter().all(Option::is_some));
+        assert!(peers.connect(ip("fd00::3")).is_none());
+        assert!(peers.connect(ip("fd00:0:0:1::3")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_come_back_with_time() {
+        let peers = Peers::new(1, Some(10));
+        let asked = |peer: &str| (0..100).filter(|_| peers.may_ask(ip(peer))).count();
+        assert_eq!(asked("10.0.0.1"), 10);
+        assert_eq!(asked("10.0.0.2"), 10);
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!(asked("10.0.0.1"), 5);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(asked("10.0.0.1"), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_are_gone_are_forgotten() {
+        let peers = Arc::new(Peers::new(1, Some(10)));
+        let stays = peers.connect(ip("10.0.0.1"));
+        for number in 0..200_000_u32 {
+            let address = IpAddr::from(Ipv6Addr::from(u128::from(number) << 64));
+            assert!(peers.may_ask(address));
+            if number % 1000 == 0 {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        }
+        assert!(peers.lock().peers.len() <= 4 * FEW);
+        assert!(peers.connect(ip("10.0.0.1")).is_none());
+        drop(stays);
+    }
+}

@@ -1,0 +1,50 @@
+//! The real program among callers that mean no good, for a moment each; and the long proof of it.
+
+use std::time::Duration;
+
+use lab::prove::attacks::{Stand, callers};
+
+use crate::proofs::{number, proof};
+
+/// What an answer may take here, where the machine does much else meanwhile. The proof has the
+/// real limit.
+const PATIENCE_MS: f64 = 1_000.0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_mean_no_good_do_not_keep_the_verdict_from_others() {
+    let stand = Stand::start(|_| ()).await.unwrap();
+    let rows = callers(&stand, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        assert!(row.ok, "{row:#?}");
+        assert!(row.worst_check_ms() < PATIENCE_MS, "{row:#?}");
+        assert!(row.peak_memory < 256 << 20, "{row:#?}");
+    }
+}
+
+#[test]
+fn the_attack_table_holds() {
+    let Some(proof) = proof("attacks") else {
+        return;
+    };
+    let rows = proof["rows"].as_array().expect("rows");
+    assert!(rows.len() >= 17, "{} rows", rows.len());
+    for row in rows {
+        assert_eq!(row["ok"], true, "{row:#}");
+        assert!(number(row, "/peak_memory") < 512e6, "{row:#}");
+        // A gate that is stopped answers when it goes on.
+        let limit = number(&proof, "/limit_ms");
+        assert!(number(row, "/worst_check_ms") <= limit, "{row:#}");
+    }
+}
+
+#[test]
+fn answers_are_what_the_openapi_document_says() {
+    let Some(proof) = proof("openapi") else {
+        return;
+    };
+    assert_eq!(number(&proof, "/server_errors"), 0.0);
+    assert_eq!(proof["passed"], true);
+    assert!(number(&proof, "/requests") >= 1000.0);
+    assert!(proof["operations"].as_object().unwrap().len() >= 20);
+}
