@@ -107,11 +107,6 @@ impl Issued {
         write(&key, &self.key)?;
         Ok((certificate, key))
     }
-
-    /// Key and certificate in one text, as Kafka's PEM key stores want them (KIP-651).
-    pub fn key_store(&self, authority: &Authority) -> String {
-        format!("{}{}{}", self.key, self.certificate, authority.pem)
-    }
 }
 
 /// Writes a text into a file.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certs::Issued;
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::spec::{NodeId, Spec};
@@ -40,11 +41,14 @@ impl Door {
         self
     }
 
-    /// TLS with these PEM files (KIP-651): key and chain in one, and the CAs of clients.
+    /// TLS with this certificate (KIP-651), and the CAs of clients in a file. Key and chain stand in
+    /// the properties themselves: 2.8 takes a PEM file only with an encrypted key.
     #[must_use]
-    pub fn tls(self, key_store: &Path, ca: &Path) -> Self {
+    pub fn tls(self, shown: &Issued, ca: &Path) -> Self {
+        let line = |pem: &str| pem.trim().replace('\r', "").replace('\n', "\\n");
         self.line("ssl.keystore.type", "PEM")
-            .line("ssl.keystore.location", key_store.display().to_string())
+            .line("ssl.keystore.key", line(&shown.key))
+            .line("ssl.keystore.certificate.chain", line(&shown.certificate))
             .line("ssl.truststore.type", "PEM")
             .line("ssl.truststore.location", ca.display().to_string())
     }

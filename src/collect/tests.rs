@@ -107,6 +107,7 @@ fn shared(address: &Address, login: Login) -> Shared {
         },
         nodes: BTreeMap::from([(NodeId(1), Role::CONTROLLER)]),
         controllers: BTreeMap::from([(NodeId(1), address.clone())]),
+        via_brokers: false,
         cluster_id: None,
         exporters: BTreeMap::new(),
         exporter_template: None,

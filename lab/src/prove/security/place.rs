@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::ways::{Case, Way};
-use crate::certs::{self, Authority, Dates};
+use crate::certs::{self, Authority, Dates, Issued};
 use crate::cluster::Cluster;
 use crate::doors::Door;
 use crate::prove::watch::WINDOW;
@@ -23,6 +23,14 @@ pub(super) const PRINCIPALS: [&str; 2] = ["User:gate", "User:CN=gate"];
 /// Certificates and secrets of one cluster.
 pub(super) struct Place {
     folder: tempfile::TempDir,
+    shown: Shown,
+}
+
+/// What the brokers' listeners show.
+struct Shown {
+    good: Issued,
+    expired: Issued,
+    elsewhere: Issued,
 }
 
 impl Place {
@@ -33,19 +41,12 @@ impl Place {
         let other = Authority::new("another CA")?;
         certs::write(&here.join("ca.pem"), ca.pem())?;
         certs::write(&here.join("other-ca.pem"), other.pem())?;
-        for (name, names, dates) in [
-            ("good", &["127.0.0.1", "localhost"], Dates::Good),
-            ("expired", &["127.0.0.1", "localhost"], Dates::Expired),
-            (
-                "elsewhere",
-                &["kafka.example.org", "localhost"],
-                Dates::Good,
-            ),
-        ] {
-            let issued = ca.issue("broker", names, dates)?;
-            let store = here.join(format!("{name}-store.pem"));
-            certs::write(&store, &issued.key_store(&ca))?;
-        }
+        let shown = |names: &[&str], dates| ca.issue("broker", names, dates);
+        let doors = Shown {
+            good: shown(&["127.0.0.1", "localhost"], Dates::Good)?,
+            expired: shown(&["127.0.0.1", "localhost"], Dates::Expired)?,
+            elsewhere: shown(&["kafka.example.org", "localhost"], Dates::Good)?,
+        };
         ca.issue(USER, &[USER], Dates::Good)?
             .write(here, "client")?;
         ca.issue(USER, &[USER], Dates::Expired)?
@@ -58,7 +59,10 @@ impl Place {
         certs::write(&here.join("token"), &token(86_400)?)?;
         certs::write(&here.join("token-expired"), &token(-3600)?)?;
         certs::write(&here.join("token-wrong"), "not.a.token")?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            shown: doors,
+        })
     }
 
     fn path(&self) -> &Path {
@@ -77,10 +81,14 @@ impl Place {
             Spec::zookeeper(release)
         };
         let ca = self.path().join("ca.pem");
-        let store = |name: &str| self.path().join(format!("{name}-store.pem"));
-        let sasl = |name: &str, certificate: &str| {
+        let Shown {
+            good,
+            expired,
+            elsewhere,
+        } = &self.shown;
+        let sasl = |name: &str, shown: &Issued| {
             Door::new(name, "SASL_SSL")
-                .tls(&store(certificate), &ca)
+                .tls(shown, &ca)
                 .sasl(USER, PASSWORD)
         };
         let spec = spec
@@ -89,14 +97,14 @@ impl Place {
             .acl()
             .door(
                 Door::new("MTLS", "SSL")
-                    .tls(&store("good"), &ca)
+                    .tls(good, &ca)
                     .line("ssl.client.auth", "required"),
             )
-            .door(sasl("SECURE", "good"))
+            .door(sasl("SECURE", good))
             .door(Door::new("INTHECLEAR", "SASL_PLAINTEXT").sasl(USER, PASSWORD))
-            .door(sasl("EXPIRED", "expired"))
-            .door(sasl("ELSEWHERE", "elsewhere"))
-            .door(sasl("SHORT", "good").line("connections.max.reauth.ms", "10000"));
+            .door(sasl("EXPIRED", expired))
+            .door(sasl("ELSEWHERE", elsewhere))
+            .door(sasl("SHORT", good).line("connections.max.reauth.ms", "10000"));
         let cluster = Cluster::start(spec).await.context("start the cluster")?;
         cluster.create_scram_user(USER, PASSWORD).await?;
         cluster.create_topic("orders", 6, 3, &[]).await?;
