@@ -47,15 +47,14 @@ impl fmt::Debug for About<'_> {
 }
 
 impl About<'_> {
-    /// Ok for code 0; else the failure, in words. A missing right is named.
+    /// Ok for code 0; else the failure, in words. A missing right is named, before Kafka's own words:
+    /// those can be long (2.8 shows the whole request), and what is too long is cut.
     pub fn check(&self, code: i16, message: Option<&str>) -> Result<(), SourceFailure> {
-        errors::check(code, message, self).map_err(|mut failure| {
-            if let Some(right) = rights::missing(self.api, code) {
-                failure =
-                    SourceFailure::new(failure.class, format!("{failure}: grant the gate {right}"));
-            }
-            failure
-        })
+        let Some(right) = rights::missing(self.api, code) else {
+            return errors::check(code, message, self);
+        };
+        let what = format_args!("{self}: grant the gate {right}");
+        errors::check(code, message, what)
     }
 
     /// The failure of an answer that does not say what it has to.

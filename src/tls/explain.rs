@@ -46,6 +46,18 @@ pub fn explain(error: &Error, names: Names, shows_identity: bool) -> String {
             "it does not speak TLS: is this a plaintext listener? (see {})",
             names.protocol
         ),
+        // Kafka 2.8 on Java 17, measured: a refusal of a client's certificate comes under keys that
+        // are no longer in use.
+        Error::DecryptError if shows_identity => format!(
+            "it broke off unreadably, as old Kafka releases do where the listener refuses our \
+             certificate: its dates, its CA or its use; see {}",
+            names.certificate
+        ),
+        Error::DecryptError => format!(
+            "it broke off unreadably, as old Kafka releases do where the listener wants a client \
+             certificate: set {}",
+            names.certificate
+        ),
         Error::PeerIncompatible(why) => {
             format!("it speaks no TLS that is safe (1.2 or 1.3): {why:?}")
         }
@@ -148,4 +160,51 @@ fn moment(at: UnixTime) -> String {
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
         .map_or_else(|| String::from("some time"), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names = Names {
+        ca: "the-ca",
+        certificate: "our-own",
+        name: "the-name",
+        protocol: "the-protocol",
+    };
+
+    #[test]
+    fn a_refusal_of_our_certificate_is_told_from_the_want_of_one() {
+        let alert = Error::AlertReceived;
+        for (error, with, without) in [
+            (
+                alert(AlertDescription::BadCertificate),
+                "refuses our certificate",
+                "want of a client certificate",
+            ),
+            (
+                Error::DecryptError,
+                "refuses our certificate",
+                "wants a client certificate",
+            ),
+            (
+                alert(AlertDescription::CertificateExpired),
+                "our certificate has expired",
+                "our certificate has expired",
+            ),
+        ] {
+            for (shows, words) in [(true, with), (false, without)] {
+                let said = explain(&error, NAMES, shows);
+                assert!(said.contains(words) && said.contains("our-own"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_tls_looks_like_tls() {
+        assert!(is_tls([0x15, 3, 3, 0]) && is_tls([0x16, 3, 1, 2]));
+        for length in [10_u32, 64 << 20, 0x1503_0500, 0x1404_0000] {
+            assert!(!is_tls(length.to_be_bytes()), "{length:#x}");
+        }
+    }
 }
