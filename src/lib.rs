@@ -24,7 +24,8 @@
 //!
 //! **Around it.** [`config`] reads settings from files, environment and flags, all from one table
 //! of keys. [`doctor`] looks at a cluster once, as a gate would. [`files`] reads certificates, keys
-//! and secrets; [`rights`] says who may ask our own server. [`cli`] is the command line, [`telemetry`]
+//! and secrets, [`tls`] makes TLS of them; [`rights`] says who may ask our own server. [`cli`] is
+//! the command line, [`telemetry`]
 //! the log, [`app`] puts the parts together.
 //! [`model`] is a simulated Kafka cluster: the demo and the simulation run on it.
 //!
@@ -51,4 +52,5 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod tls;
 pub mod view;

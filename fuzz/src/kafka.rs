@@ -10,10 +10,11 @@ use kafka_protocol::messages::{
     ApiVersionsResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeLogDirsResponse,
     DescribeQuorumResponse, FindCoordinatorResponse, ListOffsetsResponse,
     ListPartitionReassignmentsResponse, MetadataResponse, OffsetFetchResponse,
+    SaslAuthenticateResponse, SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::{Decodable, Encodable};
 use upgrade_gate::kafka::decode::{
-    api_versions, cluster, configs, groups, list_offsets, log_dirs, metadata, moves, quorum,
+    api_versions, cluster, configs, groups, list_offsets, log_dirs, metadata, moves, quorum, sasl,
 };
 use upgrade_gate::kafka::reader::DecodeError;
 
@@ -25,7 +26,7 @@ pub fn run(input: &[u8]) {
     let [choice, version, bytes @ ..] = input else {
         return;
     };
-    let choice = choice % 10;
+    let choice = choice % 12;
     let body = Body {
         // The crate reads known tags, which only ApiVersions v3 and up have, without regard to
         // their announced sizes (found by fuzzing).
@@ -43,7 +44,9 @@ pub fn run(input: &[u8]) {
         6 => body.decode::<_, DescribeLogDirsResponse>(1, 4, log_dirs::decode),
         7 => body.decode::<_, ListOffsetsResponse>(1, 10, list_offsets::decode),
         8 => body.decode::<_, FindCoordinatorResponse>(0, 6, groups::decode_coordinators),
-        _ => body.decode::<_, OffsetFetchResponse>(5, 9, groups::decode_commits),
+        9 => body.decode::<_, OffsetFetchResponse>(5, 9, groups::decode_commits),
+        10 => body.decode::<_, SaslHandshakeResponse>(0, 1, sasl::decode_handshake),
+        _ => body.decode::<_, SaslAuthenticateResponse>(0, 2, sasl::decode_authenticate),
     }
 }
 

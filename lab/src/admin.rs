@@ -346,7 +346,7 @@ impl Cluster {
 
     /// Whom to ask for changes: with ZooKeeper the controller only (any other answers error 41,
     /// NOT_CONTROLLER), in KRaft mode anyone, it is passed on.
-    async fn admin_broker(&self) -> Result<&Node, ClusterError> {
+    pub(crate) async fn admin_broker(&self) -> Result<&Node, ClusterError> {
         let any = self.any_broker()?;
         match self.spec().layout {
             Layout::KraftSeparate { .. } | Layout::KraftCombined { .. } => Ok(any),

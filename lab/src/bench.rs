@@ -30,7 +30,8 @@ enum What {
     /// What `check` costs, beside a bare hyper server
     Check,
     /// The what-if of 30 brokers over 50,000 and 200,000 partitions, beside one question per node
-    WhatIf,
+    #[value(name = "what-if")]
+    Stops,
     /// All of them
     All,
 }
@@ -46,7 +47,7 @@ impl What {
             Self::Jmx => &[JMX],
             Self::Metadata => &[METADATA],
             Self::Check => &[CHECK],
-            Self::WhatIf => &[WHAT_IF],
+            Self::Stops => &[WHAT_IF],
             Self::All => &[JMX, METADATA, CHECK, WHAT_IF],
         }
     }

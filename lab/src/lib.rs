@@ -1,9 +1,11 @@
 //! Real Kafka clusters on loopback, for tests, proofs and people.
 //!
 //! ```text
+//! certs      a CA of the lab's own, and certificates good and bad
 //! artifacts  Kafka releases and the JMX exporter from the Maven registry, cached
 //! archive    class archives: nodes start faster
 //! spec       what is wanted: layout, releases, rules, time-outs, relays, ACLs
+//! doors      secured listeners;  principals: users and rights
 //! ports      one free block of 500 ports per cluster;  wiring: which port is whose
 //! format     formatted log folders without a JVM per node
 //! properties server.properties, zoo.cfg, log configuration (pure text)
@@ -30,9 +32,11 @@ pub mod admin;
 mod archive;
 pub mod artifacts;
 pub mod bench;
+pub mod certs;
 pub mod client;
 pub mod cluster;
 pub mod demo;
+pub mod doors;
 pub mod format;
 pub mod fuzz;
 pub mod http;
@@ -41,6 +45,7 @@ pub mod load;
 pub mod metadata;
 pub mod node;
 pub mod ports;
+mod principals;
 mod process;
 mod properties;
 pub mod prove;

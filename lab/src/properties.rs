@@ -86,6 +86,14 @@ impl NodeConfig<'_> {
                 advertised.push((BROKER, wiring.inter_broker(id)));
                 advertised.push((APP, wiring.app(id)));
             }
+            for (place, door) in self.spec.doors.iter().enumerate() {
+                bound.push((&door.name, wiring.door(place, id)));
+                advertised.push((&door.name, wiring.door(place, id)));
+                let name = door.name.to_lowercase();
+                for (key, value) in &door.lines {
+                    put(all, &format!("listener.name.{name}.{key}"), value);
+                }
+            }
             let between = if wiring.is_split() { BROKER } else { CLIENT };
             put(all, "inter.broker.listener.name", between);
         }
@@ -109,7 +117,10 @@ impl NodeConfig<'_> {
         } else {
             "PLAINTEXT"
         };
-        let brokers = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
+        let mut brokers = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
+        for door in &self.spec.doors {
+            brokers.push_str(&format!(",{}:{}", door.name, door.protocol));
+        }
         if self.is_zookeeper() {
             brokers
         } else {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::doors::{Door, MOST_DOORS};
 use crate::ports::MOST_NODES;
 use crate::release::Release;
 
@@ -123,6 +124,8 @@ pub struct Spec {
     pub relays: bool,
     /// Authorizer on; the client listener has no rights at all.
     pub acl: bool,
+    /// Secured listeners of every broker, beside the client listener.
+    pub doors: Vec<Door>,
     /// Largest heap of each node, MB. 256 is enough for some hundred partitions.
     pub heap_mb: u32,
     /// `metadata.version` to format with; `None`: the lowest release among the nodes.
@@ -146,6 +149,8 @@ pub enum SpecError {
         "run Kafka {release} with ZooKeeper: 4.0 and newer have no ZooKeeper mode, 3.9.2 is the last"
     )]
     NoZooKeeper { release: Release },
+    #[error("open {doors} doors on {brokers} brokers: there is room for {MOST_DOORS} on 9")]
+    Doors { doors: usize, brokers: usize },
     #[error("run Kafka {release}: its jars were not prepared")]
     NotPrepared { release: Release },
     #[error("give node {id} its own release or property: the layout has no such node")]
@@ -162,6 +167,7 @@ impl Spec {
             timing: Timing::Stock,
             relays: false,
             acl: false,
+            doors: Vec::new(),
             heap_mb: 256,
             metadata_version: None,
             node_releases: BTreeMap::new(),
@@ -337,6 +343,10 @@ impl Spec {
             .find(|count| !(1..=MOST_NODES).contains(count))
         {
             return Err(SpecError::Count { count });
+        }
+        let (doors, brokers) = (self.doors.len(), self.broker_count());
+        if doors > MOST_DOORS || (doors > 0 && brokers > 9) {
+            return Err(SpecError::Doors { doors, brokers });
         }
         let ids: BTreeSet<NodeId> = self.nodes().into_iter().map(|(id, _)| id).collect();
         let named = self.node_releases.keys().chain(self.node_properties.keys());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::doors;
 use crate::spec::{NodeId, Role, Spec, ZOOKEEPER_ID};
 
 /// Listener names in `server.properties`.
@@ -93,6 +94,11 @@ impl Wiring {
         }
     }
 
+    /// Where a broker's door is.
+    pub(crate) fn door(&self, place: usize, id: NodeId) -> u16 {
+        self.base.saturating_add(doors::offset(place, id))
+    }
+
     /// Where the gate finds the controller listener.
     pub(crate) fn controller(&self, id: NodeId) -> u16 {
         self.port(100, id)
@@ -156,6 +162,7 @@ impl Wiring {
             if role.is_broker() {
                 all.extend([wiring.client(id), wiring.client_bind(id)]);
                 all.extend([wiring.app(id), wiring.inter_broker_bind(id)]);
+                all.extend((0..spec.doors.len()).map(|place| wiring.door(place, id)));
             }
             if role.is_controller() {
                 all.extend([wiring.controller(id), wiring.controller_bind(id)]);
@@ -183,6 +190,20 @@ mod tests {
         assert_eq!(wiring.jmx(103, Role::Controller), 20_303);
         assert_eq!(wiring.zookeeper_bind(), 20_401);
         assert_eq!(wiring.app(2), wiring.client_bind(2));
+    }
+
+    #[test]
+    fn doors_have_ports_of_their_own() {
+        let door = |name: usize| crate::doors::Door::new(&format!("D{name}"), "SSL");
+        let layout = Layout::ZooKeeper { brokers: 9 };
+        let plain = Spec::new(layout, Release::V3_9_2).relays().acl();
+        let without = Wiring::offsets(&plain).len();
+        let spec = (0..crate::doors::MOST_DOORS).fold(plain, |spec, name| spec.door(door(name)));
+        assert!(spec.check().is_ok());
+        let offsets = Wiring::offsets(&spec);
+        assert_eq!(offsets.len(), without + 9 * crate::doors::MOST_DOORS);
+        assert!(offsets.iter().all(|offset| (1..BLOCK).contains(offset)));
+        assert!(spec.door(door(8)).check().is_err());
     }
 
     #[test]

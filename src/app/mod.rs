@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
@@ -20,18 +21,20 @@ use crate::collect::board::Board;
 use crate::collect::shared::{self, Shared};
 use crate::collect::wants::Wants;
 use crate::config::leaf::HostPort;
-use crate::config::settings::{Controllers, GateSettings, Limits};
+use crate::config::settings::{Controllers, GateSettings, KafkaSettings, Limits};
 use crate::engine::handle::GateHandle;
 use crate::engine::{Engine, Pulse};
 use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
+use crate::jmx::client::Access;
 use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
-use crate::jmx::scrape::{HttpFetch, Scraper, client};
+use crate::jmx::scrape::{HttpFetch, Scraper};
 use crate::jmx::template::{Template, parse_url};
-use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial};
+use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial, Login, TlsDial};
 use crate::metrics::counters::Counters;
 use crate::store::Writer;
+use crate::tls::ClientTls;
 use crate::view::Published;
 
 /// One running gate.
@@ -149,12 +152,12 @@ pub fn collectors(
     board: Arc<Board>,
     wants: Arc<Wants>,
 ) -> Result<Shared> {
-    let collected = collected(settings, limits)?;
+    let collected = collected(settings, limits, dial)?;
     Ok(Shared::new(
         collected.settings,
         board,
         Arc::clone(clock),
-        Arc::clone(dial),
+        collected.dial,
         collected.scraper,
         wants,
     ))
@@ -162,11 +165,12 @@ pub fn collectors(
 
 struct Collected {
     settings: shared::Settings,
+    dial: Arc<dyn Dial>,
     scraper: Scraper,
 }
 
 /// What a gate's settings mean for its collectors.
-fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
+fn collected(gate: &GateSettings, limits: Limits, dial: &Arc<dyn Dial>) -> Result<Collected> {
     let kafka = gate.kafka.as_ref();
     let jmx = gate.jmx.as_ref();
     let controllers = match kafka.map(|kafka| &kafka.controllers) {
@@ -199,7 +203,13 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
         })
     });
     let recogniser = Recogniser::new(configured.into_iter().flatten().collect());
-    let fetch = HttpFetch::new(client()?);
+    let access = jmx.map_or_else(Access::default, |jmx| Access {
+        tls: jmx.tls.clone(),
+        basic_auth: jmx.basic_auth.clone(),
+        headers: jmx.headers.clone(),
+    });
+    let fetch = HttpFetch::new(access).context("failed to make the client for JMX exporters")?;
+    let (dial, login) = secured(kafka, dial)?;
     let settings = shared::Settings {
         mode: gate.policy.mode,
         bootstrap: kafka
@@ -209,6 +219,7 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
         connection: ConnectionSettings {
             client_id: kafka.map_or_else(String::new, |kafka| kafka.client_id.clone()),
             largest_frame: limits.kafka_answer,
+            login,
             ..ConnectionSettings::default()
         },
         nodes: gate.policy.expected.clone(),
@@ -220,7 +231,40 @@ fn collected(gate: &GateSettings, limits: Limits) -> Result<Collected> {
         groups: gate.policy.groups.iter().cloned().collect(),
     };
     let scraper = Scraper::new(Arc::new(fetch), Arc::new(recogniser), limits.jmx_page);
-    Ok(Collected { settings, scraper })
+    Ok(Collected {
+        settings,
+        dial,
+        scraper,
+    })
+}
+
+/// How Kafka is dialled, and logged in to.
+type Way = (Arc<dyn Dial>, Option<Arc<Login>>);
+
+/// What a gate's security settings mean.
+fn secured(kafka: Option<&KafkaSettings>, dial: &Arc<dyn Dial>) -> Result<Way> {
+    let below = Arc::clone(dial);
+    let Some(kafka) = kafka else {
+        return Ok((below, None));
+    };
+    let dial: Arc<dyn Dial> = match &kafka.tls {
+        Some(files) => {
+            let tls = ClientTls::new(files.clone()).context("failed to make TLS to Kafka")?;
+            Arc::new(TlsDial::new(below, Arc::new(tls)))
+        }
+        None => below,
+    };
+    let Some(credentials) = &kafka.login else {
+        return Ok((dial, None));
+    };
+    if kafka.tls.is_none() && credentials.is_readable() {
+        warn!(
+            mechanism = %credentials.mechanism(),
+            "the secret crosses the network readable: prefer SASL_SSL or SCRAM"
+        );
+    }
+    let login = Login::new(credentials.clone()).context("failed to read the login to Kafka")?;
+    Ok((dial, Some(Arc::new(login))))
 }
 
 fn address(at: &HostPort) -> Address {

@@ -1,6 +1,7 @@
 //! Every source that is needed has answered in time and in full.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::jmx::{JmxFacts, Metric};
@@ -60,12 +61,7 @@ const OF_CONTROLLERS: [Metric; 3] = [
 /// Looks for every report that is needed.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if snapshot.expected.is_empty() {
-        return Judged::from_findings(vec![Finding::new(
-            Reason::NoNodesKnown,
-            Subject::Cluster,
-            "no node is known",
-            "an answer from a bootstrap address, or configured nodes",
-        )]);
+        return Judged::from_findings(vec![nobody(snapshot)]);
     }
     let mut gaps = Gaps::default();
     for (source, kind) in own_answers(snapshot) {
@@ -86,6 +82,28 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         }));
     }
     Judged::from_findings(findings)
+}
+
+/// No node is known; what the bootstrap addresses said instead.
+fn nobody(snapshot: &Snapshot<'_>) -> Finding {
+    let reports = snapshot.reports_of(FactKind::Cluster).iter();
+    let mut failed: Vec<_> = reports
+        .filter_map(|report| Some((report, report.facts.as_ref().err()?)))
+        .collect();
+    let last = failed.pop();
+    let mut observed = String::from("no node is known");
+    if let Some((_, failure)) = last {
+        let _ = write!(observed, ": {failure}");
+    }
+    if !failed.is_empty() {
+        let _ = write!(observed, " ({} other addresses fail, too)", failed.len());
+    }
+    let required = "an answer from a bootstrap address, or configured nodes";
+    let finding = Finding::new(Reason::NoNodesKnown, Subject::Cluster, observed, required);
+    match last {
+        Some((report, _)) => finding.from_source(report.source.clone(), report.asked),
+        None => finding,
+    }
 }
 
 /// Every answer that only the node itself can give.
@@ -240,4 +258,25 @@ fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> O
         )
         .of_many(gaps),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::report::FailureClass;
+    use crate::evidence::scene::Scene;
+
+    #[test]
+    fn why_no_bootstrap_address_answers_is_told() {
+        let mut scene = Scene::healthy_kraft();
+        scene.reports.clear();
+        scene.memory.known_nodes.clear();
+        for address in ["b1:1", "b2:1"] {
+            let source = SourceId::Bootstrap(String::from(address));
+            scene.fail(source, FactKind::Cluster, FailureClass::Tls);
+        }
+        let said = scene.snapshot(|snapshot| format!("{:?}", run(snapshot)));
+        assert!(said.contains("Tls by test"), "{said}");
+        assert!(said.contains("1 other addresses fail, too"), "{said}");
+    }
 }

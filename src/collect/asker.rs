@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::node::Due;
+use super::due::Due;
 use super::schedule::deadline;
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Moves};
@@ -48,12 +48,7 @@ pub async fn run(shared: Arc<Shared>, slot: usize) {
             forget(&shared, before);
         }
         debug!(slot, %node, "asking this broker about the cluster");
-        let mut turn = Turn::new(&shared, node, &connection);
-        let failure = tokio::select! {
-            biased;
-            failure = connection.closed() => failure,
-            failure = turn.ask_on() => failure,
-        };
+        let failure = Turn::new(&shared, node, connection).ask_on().await;
         debug!(slot, %node, %failure, "this broker says no more");
         shared.set_table(node, None);
     }
@@ -79,7 +74,7 @@ fn forget(shared: &Shared, node: NodeId) {
 struct Turn<'a> {
     shared: &'a Shared,
     node: NodeId,
-    connection: &'a Connection,
+    connection: Arc<Connection>,
     dues: Vec<Due>,
     topics: Vec<String>,
     /// The controller as this broker told it last; only ZooKeeper mode means it.
@@ -91,7 +86,7 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(shared: &'a Shared, node: NodeId, connection: &'a Connection) -> Self {
+    fn new(shared: &'a Shared, node: NodeId, connection: Arc<Connection>) -> Self {
         // A ZooKeeper-mode broker has no quorum to ask about, and says so.
         let quorum = connection.versions().range(DESCRIBE_QUORUM.key).is_some();
         let kinds = KINDS
@@ -111,23 +106,51 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Asks whatever is due, in order of urgency, until the connection fails.
+    /// Asks whatever is due, in order of urgency, until the connection fails and no other has taken
+    /// its place.
     async fn ask_on(&mut self) -> SourceFailure {
         loop {
-            let now = self.shared.now();
-            let next = self.dues.iter().enumerate().min_by_key(|(_, due)| due.at());
-            let Some((index, due)) = next.map(|(index, due)| (index, due.at())) else {
-                sleep(NOBODY).await;
-                continue;
+            self.take_over();
+            let connection = Arc::clone(&self.connection);
+            let failure = tokio::select! {
+                biased;
+                failure = connection.closed() => Some(failure),
+                () = self.step() => self.connection.failure(),
             };
-            if due > now {
-                self.wait(due.since(now)).await;
-                continue;
-            }
-            self.ask(index).await;
-            if let Some(failure) = self.connection.failure() {
+            if let Some(failure) = failure
+                && !self.take_over()
+            {
                 return failure;
             }
+        }
+    }
+
+    /// Goes over to the connection that has followed this one, if one has; between two questions,
+    /// so that no answer is lost.
+    fn take_over(&mut self) -> bool {
+        // One that follows a connection that broke is another matter: it may be another process.
+        let replaced = match (self.connection.failure(), self.connection.lifetime()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(_), Some(lifetime)) => Instant::now() >= lifetime.renew,
+        };
+        let newest = self.shared.connections().remove(&self.node);
+        let newest = newest.filter(|newest| replaced && !Arc::ptr_eq(newest, &self.connection));
+        let follows = newest.is_some();
+        if let Some(newest) = newest {
+            self.connection = newest;
+        }
+        follows
+    }
+
+    /// Asks what is due first, or waits for it.
+    async fn step(&mut self) {
+        let now = self.shared.now();
+        let next = self.dues.iter().enumerate().min_by_key(|(_, due)| due.at());
+        match next.map(|(index, due)| (index, due.at())) {
+            None => sleep(NOBODY).await,
+            Some((_, due)) if due > now => self.wait(due.since(now)).await,
+            Some((index, _)) => self.ask(index).await,
         }
     }
 

@@ -1,15 +1,17 @@
 //! What to ask whom, how often, with which deadline; the answers go to the [`board`].
 //!
 //! Per gate: one task finds the cluster ([`discover`]); per node one task keeps the liveness
-//! connection and one the bulk connection ([`node`]), and one scrapes its exporter ([`pages`]);
+//! connection and one the bulk connection ([`node`], `renewal`), and one scrapes its exporter ([`pages`]);
 //! two tasks ask a broker each for what every broker knows ([`asker`]); one runs rounds over all
 //! replicas and over the named groups ([`rounds`]). [`schedule`] has the table of facts.
 
 pub mod asker;
 pub mod board;
 pub mod discover;
+pub mod due;
 pub mod node;
 pub mod pages;
+mod renewal;
 pub mod roster;
 pub mod rounds;
 pub mod schedule;
@@ -68,3 +70,6 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[cfg(test)]
+mod tests;

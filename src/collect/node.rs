@@ -6,19 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::schedule::{Cost, deadline, interval, row};
+use super::due::Due;
+use super::renewal::renewal;
+use super::schedule::{deadline, row};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Identity, LinkFacts};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::kafka::{Connection, ConnectionSettings};
-use crate::time::Mono;
 
 /// Between two attempts to connect. Short: a node that is back should be seen back.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// How often a node is asked again to prove who it is, while we have no right to hear it.
+const PROVE_AGAIN: Duration = Duration::from_secs(2);
 
 /// While a node's address is not known yet.
 const NO_ADDRESS: Duration = Duration::from_millis(200);
@@ -34,7 +39,7 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
             Opened::Connected(connection, identity) => {
                 debug!(%node, epoch, "the liveness connection is open");
                 shared.want_pages();
-                live(&shared, node, epoch, &connection, identity).await
+                live(&shared, node, epoch, connection, identity).await
             }
             Opened::Failed(failure) => failure,
             Opened::NoAddress => {
@@ -49,14 +54,14 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
     }
 }
 
-enum Opened {
+pub(super) enum Opened {
     Connected(Arc<Connection>, Identity),
     Failed(SourceFailure),
     NoAddress,
 }
 
 /// Connects and lets the node prove who it is. A connection that cannot is not used.
-async fn open(shared: &Shared, node: NodeId) -> Opened {
+pub(super) async fn open(shared: &Shared, node: NodeId) -> Opened {
     let Some(address) = shared.address_of(node) else {
         return Opened::NoAddress;
     };
@@ -91,13 +96,28 @@ async fn live(
     shared: &Shared,
     node: NodeId,
     epoch: u64,
-    connection: &Connection,
-    identity: Identity,
+    mut connection: Arc<Connection>,
+    mut identity: Identity,
 ) -> SourceFailure {
     let every = row(FactKind::Link).interval;
-    let mut moved = std::pin::pin!(shared.moved(node, connection.address()));
+    let mut renewed = renewal(shared, node, &connection);
+    let address = connection.address().clone();
+    let mut moved = std::pin::pin!(shared.moved(node, &address));
+    let mut proving = shared.now();
     loop {
         let asked = shared.now();
+        // Rights may be granted later, and reach one node after the other.
+        let unproven = matches!(identity, Identity::Unproven(_));
+        if unproven && asked.since(proving) >= PROVE_AGAIN {
+            proving = asked;
+            match connection
+                .prove_node(node, row(FactKind::Link).deadline)
+                .await
+            {
+                Ok(proved) => identity = proved,
+                Err(failure) => return failure,
+            }
+        }
         let question = connection.link(identity.clone(), row(FactKind::Link).deadline);
         let answer = tokio::select! {
             biased;
@@ -118,6 +138,15 @@ async fn live(
             biased;
             failure = connection.closed() => return failure,
             failure = moved.as_mut() => return failure,
+            next = renewed.as_mut() => match next {
+                // The old one still answered after the new one had proved whose it is: it is the
+                // same life of the same node, and nobody has to hear of it.
+                Ok((new, proved)) => {
+                    (connection, identity) = (new, proved);
+                    renewed = renewal(shared, node, &connection);
+                }
+                Err(failure) => return failure,
+            },
             () = shared.pause(left) => {}
         }
     }
@@ -130,11 +159,11 @@ pub async fn bulk(shared: Arc<Shared>, node: NodeId) {
     loop {
         epoch += 1;
         if let Opened::Connected(connection, _) = open(&shared, node).await {
+            let address = connection.address().clone();
             let failure = tokio::select! {
                 biased;
-                failure = connection.closed() => failure,
-                failure = shared.moved(node, connection.address()) => failure,
-                failure = own_facts(&shared, node, epoch, &connection) => failure,
+                failure = shared.moved(node, &address) => failure,
+                failure = own_facts(&shared, node, epoch, connection) => failure,
             };
             shared.set_connection(node, None);
             info!(%node, %failure, "the bulk connection ended");
@@ -143,126 +172,120 @@ pub async fn bulk(shared: Arc<Shared>, node: NodeId) {
     }
 }
 
-/// Configuration and log dirs, each at its own pace, until the connection fails.
+/// Configuration and log dirs, each at its own pace, until the connection fails. One whose session
+/// ends is replaced before: the new one is registered first.
 async fn own_facts(
     shared: &Shared,
     node: NodeId,
     epoch: u64,
-    connection: &Arc<Connection>,
+    mut connection: Arc<Connection>,
 ) -> SourceFailure {
-    let mut registered = false;
-    let mut configs = Due::now(FactKind::NodeConfigs, shared.now());
-    let mut dirs = Due::now(FactKind::LogDirs, shared.now());
-    let mut hosted = None;
-    let mut everything = shared.wants.everything();
+    let mut own = Own::new(shared, node, epoch);
+    let mut renewed = renewal(shared, node, &connection);
     loop {
-        let broker = shared.is_broker(node);
-        if broker && !registered {
-            shared.set_connection(node, Some(Arc::clone(connection)));
-            registered = true;
+        own.register(&connection);
+        tokio::select! {
+            biased;
+            failure = connection.closed() => return failure,
+            () = own.ask(&connection) => {}
         }
-        if matches!(everything.has_changed(), Ok(true)) {
-            everything.mark_unchanged();
-            configs.hurry(shared.now());
-            dirs.hurry(shared.now());
-        }
-        if configs.is_due(shared.now()) {
-            let asked = shared.now();
-            let within = deadline(FactKind::NodeConfigs, configs.cost.largest());
-            let answer = connection.node_configs(node, within).await;
-            configs.done(asked, shared.now());
-            if let Ok(answer) = &answer {
-                shared.learn(|roster| roster.configs(&answer.facts));
+        // Between two questions, so that no answer is lost.
+        let next = tokio::select! {
+            biased;
+            failure = connection.closed() => return failure,
+            next = renewed.as_mut() => Some(next),
+            () = sleep(RETRY) => None,
+        };
+        match next {
+            None => {}
+            Some(Ok((new, _))) => {
+                connection = new;
+                own.registered = false;
+                renewed = renewal(shared, node, &connection);
             }
-            let facts = answer.map(|answer| Facts::NodeConfigs(answer.facts));
-            configs.report(shared, node, epoch, asked, facts);
+            Some(Err(failure)) => return failure,
+        }
+    }
+}
+
+/// What only the node itself can say.
+struct Own<'a> {
+    shared: &'a Shared,
+    node: NodeId,
+    epoch: u64,
+    registered: bool,
+    configs: Due,
+    dirs: Due,
+    /// How many partitions there were when its log dirs were read.
+    hosted: Option<usize>,
+    everything: watch::Receiver<u64>,
+}
+
+impl<'a> Own<'a> {
+    fn new(shared: &'a Shared, node: NodeId, epoch: u64) -> Self {
+        Self {
+            shared,
+            node,
+            epoch,
+            registered: false,
+            configs: Due::now(FactKind::NodeConfigs, shared.now()),
+            dirs: Due::now(FactKind::LogDirs, shared.now()),
+            hosted: None,
+            everything: shared.wants.everything(),
+        }
+    }
+
+    /// Hands a broker's connection to the askers and rounds.
+    fn register(&mut self, connection: &Arc<Connection>) {
+        if !self.registered && self.shared.is_broker(self.node) {
+            let connection = Arc::clone(connection);
+            self.shared.set_connection(self.node, Some(connection));
+            self.registered = true;
+        }
+    }
+
+    async fn ask(&mut self, connection: &Connection) {
+        let shared = self.shared;
+        if matches!(self.everything.has_changed(), Ok(true)) {
+            self.everything.mark_unchanged();
+            self.configs.hurry(shared.now());
+            self.dirs.hurry(shared.now());
+        }
+        if self.configs.is_due(shared.now()) {
+            self.ask_configs(connection).await;
         }
         // A broker whose replicas change is looked at again at once: what it hosts and what we
         // may see are compared.
-        let now_hosted = shared.table().map(|table| table.len());
-        if broker && (dirs.is_due(shared.now()) || now_hosted != hosted) {
-            hosted = now_hosted;
-            let asked = shared.now();
-            let answer = connection
-                .log_dirs(deadline(FactKind::LogDirs, dirs.cost.largest()))
-                .await;
-            dirs.done(asked, shared.now());
-            let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
-            dirs.report(shared, node, epoch, asked, facts);
-        }
-        if let Some(failure) = connection.failure() {
-            return failure;
-        }
-        sleep(RETRY).await;
-    }
-}
-
-/// When a fact is to be asked for next.
-#[derive(Debug)]
-pub struct Due {
-    kind: FactKind,
-    at: Mono,
-    /// What its last answers took.
-    pub cost: Cost,
-}
-
-impl Due {
-    /// A fact that is due now.
-    pub fn now(kind: FactKind, now: Mono) -> Self {
-        Self {
-            kind,
-            at: now,
-            cost: Cost::default(),
+        let hosted = shared.table().map(|table| table.len());
+        let due = self.dirs.is_due(shared.now()) || hosted != self.hosted;
+        if due && shared.is_broker(self.node) {
+            self.hosted = hosted;
+            self.ask_log_dirs(connection).await;
         }
     }
 
-    /// Which fact.
-    pub const fn kind(&self) -> FactKind {
-        self.kind
+    async fn ask_configs(&mut self, connection: &Connection) {
+        let shared = self.shared;
+        let asked = shared.now();
+        let within = deadline(FactKind::NodeConfigs, self.configs.cost.largest());
+        let answer = connection.node_configs(self.node, within).await;
+        self.configs.done(asked, shared.now());
+        if let Ok(answer) = &answer {
+            shared.learn(|roster| roster.configs(&answer.facts));
+        }
+        let facts = answer.map(|answer| Facts::NodeConfigs(answer.facts));
+        self.configs
+            .report(shared, self.node, self.epoch, asked, facts);
     }
 
-    /// When it is due.
-    pub const fn at(&self) -> Mono {
-        self.at
-    }
-
-    /// Makes it due now.
-    pub const fn hurry(&mut self, now: Mono) {
-        self.at = now;
-    }
-
-    /// Whether it is due.
-    pub fn is_due(&self, now: Mono) -> bool {
-        now >= self.at
-    }
-
-    /// Notes an answer (or a failure): the next one is due an interval after the question.
-    pub fn done(&mut self, asked: Mono, now: Mono) {
-        self.cost.note(now.since(asked));
-        self.at = asked.plus(self.every());
-    }
-
-    /// The interval that follows from its cost.
-    pub fn every(&self) -> Duration {
-        interval(self.kind, self.cost.smallest())
-    }
-
-    /// Reports an answer under this fact's interval.
-    pub fn report(
-        &self,
-        shared: &Shared,
-        node: NodeId,
-        epoch: u64,
-        asked: Mono,
-        facts: Result<Facts, SourceFailure>,
-    ) {
-        shared.report(
-            SourceId::Kafka(node),
-            self.kind,
-            epoch,
-            asked,
-            self.every(),
-            facts,
-        );
+    async fn ask_log_dirs(&mut self, connection: &Connection) {
+        let shared = self.shared;
+        let asked = shared.now();
+        let within = deadline(FactKind::LogDirs, self.dirs.cost.largest());
+        let answer = connection.log_dirs(within).await;
+        self.dirs.done(asked, shared.now());
+        let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
+        self.dirs
+            .report(shared, self.node, self.epoch, asked, facts);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::Preset;
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, one_of};
 use super::problem::{Origin, Problem};
 use super::settings::{
@@ -38,7 +39,7 @@ pub(super) fn build(walked: &mut Walked, gates: &BTreeSet<String>) -> Option<Set
     settings.filter(|_| walked.problems.is_empty())
 }
 
-struct Builder<'w> {
+pub(super) struct Builder<'w> {
     walked: &'w Walked,
     problems: &'w mut Vec<Problem>,
     /// The section that paths begin in.
@@ -229,12 +230,16 @@ impl Builder<'_> {
         let address_map = self.address_map();
         let what = "two nodes cannot share an address";
         self.each_once("kafka.address_map", &address_map.nodes, what);
+        let security = self.security(reads);
         let controllers = self.controllers(nodes)?;
+        let (tls, login) = security?;
         Some(KafkaSettings {
             bootstrap,
             client_id: self.get("kafka.client_id")?,
             address_map,
             controllers,
+            tls,
+            login,
         })
     }
 
@@ -273,6 +278,7 @@ impl Builder<'_> {
 
     fn jmx(&mut self, mode: Option<Mode>) -> Option<JmxSettings> {
         let path: String = self.get("jmx.path")?;
+        let access = self.exporter_access();
         let targets: BTreeMap<NodeId, JmxUrl> = self.map("jmx.targets");
         let targets: BTreeMap<NodeId, String> = targets
             .into_iter()
@@ -298,9 +304,13 @@ impl Builder<'_> {
             ),
             Some(Mode::Kafka | Mode::Jmx | Mode::KafkaJmx) | None => {}
         }
+        let access = access?;
         Some(JmxSettings {
             targets,
             template,
+            tls: access.tls,
+            basic_auth: access.basic_auth,
+            headers: access.headers,
             metrics: self
                 .map::<MetricName, Series>("jmx.metrics")
                 .into_iter()
@@ -377,12 +387,12 @@ impl Builder<'_> {
         self.base.iter().cloned().chain(parts).collect()
     }
 
-    fn entry(&self, path: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, path: &str) -> Option<&Entry> {
         self.walked.entries.get(&self.full(path))
     }
 
     /// The value, unless there is none or it is wrong, which the walk has told.
-    fn get<T: Leaf>(&self, path: &str) -> Option<T> {
+    pub(super) fn get<T: Leaf>(&self, path: &str) -> Option<T> {
         let entry = self.entry(path)?;
         T::parse(entry.texts.first()?).ok()
     }
@@ -407,10 +417,19 @@ impl Builder<'_> {
         self.under(path).filter_map(read).collect()
     }
 
-    fn under(&self, path: &str) -> impl Iterator<Item = (&Vec<String>, &Entry)> {
+    pub(super) fn under(&self, path: &str) -> impl Iterator<Item = (&Vec<String>, &Entry)> {
         let full = self.full(path);
         let entries = self.walked.entries.iter();
         entries.filter(move |(path, _)| path.starts_with(&full))
+    }
+
+    /// Whether somebody has set something here or below that differs from the default.
+    pub(super) fn set_under(&self, path: &str) -> bool {
+        let differs = |entry: &Entry| match entry.key.preset {
+            Preset::Is(text) => entry.texts.first().is_none_or(|set| set != text),
+            Preset::Absent(_) | Preset::Needed(_) => true,
+        };
+        self.under(path).any(|(_, entry)| differs(entry))
     }
 
     fn any_under(&self, path: &str) -> bool {
@@ -418,7 +437,7 @@ impl Builder<'_> {
     }
 
     /// Whether something at or under this path is wrong, and told already.
-    fn is_bad(&self, path: &str) -> bool {
+    pub(super) fn is_bad(&self, path: &str) -> bool {
         let full = self.full(path);
         self.walked
             .bad
@@ -445,7 +464,7 @@ impl Builder<'_> {
         }
     }
 
-    fn problem(&mut self, path: &str, what: &str) {
+    pub(super) fn problem(&mut self, path: &str, what: &str) {
         let origin = self
             .under(path)
             .map(|(_, entry)| entry.origin.clone())

@@ -4,9 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series};
+use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, TrustedUrl};
 use crate::evidence::ids::NodeId;
-use crate::rights::is_principal;
 
 /// One knob.
 #[derive(Debug)]
@@ -112,8 +111,8 @@ pub enum Kind {
     LogFilter,
     /// A node's id.
     NodeId,
-    /// Kafka's `security.protocol`.
-    SecurityProtocol,
+    /// An address whose answers are trusted: `https`, or `http` on this machine.
+    TrustedUrl,
     /// Several of a kind, without repetition.
     List(&'static Self),
 }
@@ -146,7 +145,7 @@ impl Kind {
                 String::from("wants a log filter, such as info or info,upgrade_gate::kafka=debug")
             }),
             Self::NodeId => NodeId::parse(text).map(drop),
-            Self::SecurityProtocol => security_protocol(text),
+            Self::TrustedUrl => TrustedUrl::parse(text).map(drop),
             Self::List(of) => of.check(text),
         }
     }
@@ -175,7 +174,7 @@ impl Kind {
             Self::Series => String::from("a series"),
             Self::LogFilter => String::from("a log filter"),
             Self::NodeId => String::from("a node id"),
-            Self::SecurityProtocol => String::from("PLAINTEXT"),
+            Self::TrustedUrl => String::from("a URL with https"),
             Self::List(of) => format!("a list, each {}", of.unit()),
         }
     }
@@ -225,76 +224,11 @@ fn say_bytes(size: Bytes) -> String {
     }
 }
 
-fn security_protocol(text: &str) -> Result<(), String> {
-    match text {
-        "PLAINTEXT" => Ok(()),
-        "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => Err(format!("{text} {LATER}")),
-        _ => Err(String::from("wants PLAINTEXT")),
-    }
-}
-
-/// What is said of the security settings that are not there yet.
-pub(super) const LATER: &str = "comes with a later release: this one speaks PLAINTEXT only";
-
-/// Whether this is one of librdkafka's security settings that are not there yet.
-pub(super) fn is_later(section: &Pattern, name: &str) -> bool {
-    section.last() == Some(&"kafka") && ["security", "ssl", "sasl"].contains(&name)
-}
-
-/// Whether the names under this pattern are chosen by the user, and what they have to be.
-pub(super) fn check_name(placeholder: &str, name: &str) -> Option<Result<(), String>> {
-    match placeholder {
-        "<gate>" => Some(
-            crate::gate::state::GateName::try_from(String::from(name))
-                .map(drop)
-                .map_err(|_| {
-                    String::from("is no gate name: use 1 to 63 letters, digits, '.', '_' or '-'")
-                }),
-        ),
-        "<node>" => Some(NodeId::parse(name).map(drop)),
-        "<host>" => Some(if is_host(name) {
-            Ok(())
-        } else {
-            Err(String::from(
-                "is no host name: use 1 to 253 letters, digits, '.', '_' or '-'",
-            ))
-        }),
-        "<address>" => Some(NodeId::parse(name).map(drop).or_else(|_| {
-            HostPort::parse(name)
-                .map(drop)
-                .map_err(|_| String::from("wants a node id or an advertised host:port"))
-        })),
-        "<token>" => Some(if is_host(name) && is_principal(name) {
-            Ok(())
-        } else {
-            Err(String::from(
-                "is no name of a token: use 1 to 100 letters, digits, '.', '_' or '-'",
-            ))
-        }),
-        "<user>" | "<san>" => Some(if is_principal(name) {
-            Ok(())
-        } else {
-            Err(String::from(
-                "is no name: use 1 to 100 letters, digits and signs, no '(' and ')'",
-            ))
-        }),
-        "<metric>" => Some(
-            super::settings::metric_named(name)
-                .map(drop)
-                .ok_or_else(|| String::from("is no metric that the gate reads")),
-        ),
-        _ => None,
-    }
-}
-
-/// Whether a name can stand in a URL as it is.
-fn is_host(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=253).contains(&name.len()) && name.bytes().all(allowed)
-}
-
 const MODES: &[&str] = &["kafka+jmx", "kafka", "jmx"];
 const WEIGHTS: &[&str] = &["block", "warn"];
+const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+const NAME_CHECKS: &[&str] = &["https", "none"];
 const RIGHTS: &[&str] = &["read", "lease", "admin"];
 const ROLES: &[&str] = &["broker", "controller", "combined"];
 const MIB: u64 = 1 << 20;
@@ -363,8 +297,37 @@ keys! {
         "Some brokers, to find all nodes from. Name two or more, of different machines.";
     "gates.<gate>.kafka.client_id", Kind::Text, Preset::Is("upgrade-gate"), reload,
         "client.id in the brokers' logs and quotas.";
-    "gates.<gate>.kafka.security.protocol", Kind::SecurityProtocol, Preset::Is("PLAINTEXT"), reload,
-        "As librdkafka names it. TLS and SASL come with a later release.";
+    "gates.<gate>.kafka.security.protocol", Kind::Word(PROTOCOLS), Preset::Is("PLAINTEXT"), reload,
+        "How the listeners are spoken to. This and what follows is named as in librdkafka.";
+    "gates.<gate>.kafka.ssl.ca.location", Kind::Path, Preset::Absent("/etc/upgrade-gate/kafka-ca.pem"), reload,
+        "The CAs that sign the nodes' certificates (PEM). The system's when absent.";
+    "gates.<gate>.kafka.ssl.certificate.location", Kind::Path,
+        Preset::Absent("/etc/upgrade-gate/kafka-client.pem"), reload,
+        "Our own certificate, with its chain (PEM), for listeners with ssl.client.auth.";
+    "gates.<gate>.kafka.ssl.key.location", Kind::Path, Preset::Absent("/etc/upgrade-gate/kafka-client.key"), reload,
+        "Its key (PEM, not encrypted).";
+    "gates.<gate>.kafka.ssl.endpoint.identification.algorithm", Kind::Word(NAME_CHECKS), Preset::Is("https"), reload,
+        "Whether a node's certificate has to name the host that is dialled. 'none' trusts every certificate of the CA.";
+    "gates.<gate>.kafka.sasl.mechanism", Kind::Word(MECHANISMS), Preset::Absent("SCRAM-SHA-512"), reload,
+        "How the gate logs in, with the protocols SASL_PLAINTEXT and SASL_SSL.";
+    "gates.<gate>.kafka.sasl.username", Kind::Text, Preset::Absent("upgrade-gate"), reload,
+        "As whom, with PLAIN and SCRAM.";
+    "gates.<gate>.kafka.sasl.password_file", Kind::Path, Preset::Absent("/etc/upgrade-gate/kafka-password"), reload,
+        "File with the password, read anew for every connection.";
+    "gates.<gate>.kafka.sasl.oauthbearer.token_file", Kind::Path, Preset::Absent("/run/secrets/kafka-token"), reload,
+        "File with a token for OAUTHBEARER, read anew for every connection; something else keeps it in date.";
+    "gates.<gate>.kafka.sasl.oauthbearer.token.endpoint.url", Kind::TrustedUrl,
+        Preset::Absent("https://login.example.org/oauth2/token"), reload,
+        "Where a token is asked for with the client's credentials (OpenID Connect), when no token_file is given.";
+    "gates.<gate>.kafka.sasl.oauthbearer.client.id", Kind::Text, Preset::Absent("upgrade-gate"), reload,
+        "The client's id at the token endpoint.";
+    "gates.<gate>.kafka.sasl.oauthbearer.client.secret_file", Kind::Path,
+        Preset::Absent("/etc/upgrade-gate/oidc-secret"), reload,
+        "File with the client's secret, read anew for every token.";
+    "gates.<gate>.kafka.sasl.oauthbearer.scope", Kind::Text, Preset::Absent("kafka"), reload,
+        "Scope to ask for, where the endpoint wants one.";
+    "gates.<gate>.kafka.https.ca.location", Kind::Path, Preset::Absent("/etc/upgrade-gate/oidc-ca.pem"), reload,
+        "The CAs that sign the token endpoint's certificate (PEM). The system's when absent.";
     "gates.<gate>.kafka.address_map.<address>", Kind::HostPort, Preset::Absent("localhost:19092"), reload,
         "Where a node is reached from here (NAT, tunnels): by its id, or by its advertised address.";
     "gates.<gate>.kafka.controllers.<node>", Kind::HostPort,
@@ -378,6 +341,24 @@ keys! {
         "A node's JMX exporter by node id; goes before the template.";
     "gates.<gate>.jmx.path", Kind::UrlPath, Preset::Is("/metrics"), reload,
         "Path of the exporters whose address has none.";
+    "gates.<gate>.jmx.tls.ca_file", Kind::Path, Preset::Absent("/etc/upgrade-gate/jmx-ca.pem"), reload,
+        "The CAs that sign the exporters' certificates (PEM). The system's when absent. This and what follows is named as in Prometheus.";
+    "gates.<gate>.jmx.tls.cert_file", Kind::Path, Preset::Absent("/etc/upgrade-gate/jmx-client.pem"), reload,
+        "Our own certificate, with its chain (PEM), for exporters that want one.";
+    "gates.<gate>.jmx.tls.key_file", Kind::Path, Preset::Absent("/etc/upgrade-gate/jmx-client.key"), reload,
+        "Its key (PEM, not encrypted).";
+    "gates.<gate>.jmx.tls.server_name", Kind::Text, Preset::Absent("exporters.example.org"), reload,
+        "The name that the exporters' certificates have to bear, where it is not the host that is asked.";
+    "gates.<gate>.jmx.tls.insecure_skip_verify", Kind::Bool, Preset::Is("false"), reload,
+        "Trusts whoever answers: the pages then prove nothing against somebody on the network.";
+    "gates.<gate>.jmx.basic_auth.username", Kind::Text, Preset::Absent("upgrade-gate"), reload,
+        "User at the exporters.";
+    "gates.<gate>.jmx.basic_auth.password_file", Kind::Path, Preset::Absent("/etc/upgrade-gate/jmx-password"), reload,
+        "File with the user's password.";
+    "gates.<gate>.jmx.headers.<header>.value", Kind::Text, Preset::Absent("kafka-eu-1"), reload,
+        "A header to send to the exporters. A secret belongs into a file instead.";
+    "gates.<gate>.jmx.headers.<header>.file", Kind::Path, Preset::Absent("/run/secrets/jmx-token"), reload,
+        "File with the header's value.";
     "gates.<gate>.jmx.metrics.<metric>", Kind::Series,
         Preset::Absent("my_jmx_value{name=\"UnderReplicatedPartitions\"}"), reload,
         "The series of a metric that no rule finds on your pages: the last resort.";
@@ -404,6 +385,7 @@ mod tests {
     use super::*;
     use crate::evidence::ids::{ClusterId, GroupId, Role};
     use crate::evidence::policy::{Mode, Weight};
+    use crate::kafka::sasl::Mechanism;
 
     #[test]
     fn presets_and_examples_are_of_their_kind() {
@@ -418,6 +400,12 @@ mod tests {
     fn every_word_has_its_parser() {
         assert!(MODES.iter().all(|word| Mode::parse(word).is_ok()));
         assert!(WEIGHTS.iter().all(|word| Weight::parse(word).is_ok()));
+        for word in PROTOCOLS {
+            assert!(super::super::security::Protocol::parse(word).is_ok());
+        }
+        for word in MECHANISMS {
+            assert!(Mechanism::parse(word).is_ok());
+        }
         assert!(ROLES.iter().all(|word| Role::parse(word).is_ok()));
         assert!(ClusterId::parse("x").is_ok() && GroupId::parse("x").is_ok());
     }

@@ -11,7 +11,8 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use super::keys::{self, KEYS, Key, LATER, Pattern, Preset, is_later, is_placeholder};
+use super::keys::{self, KEYS, Key, Pattern, Preset, is_placeholder};
+use super::names::refused;
 use super::problem::{Origin, Problem};
 use super::settings::METRICS;
 use super::suggest;
@@ -212,19 +213,19 @@ fn nested(dict: Dict, pattern: &mut Pattern) -> Dict {
             Some(_) => vec![name],
             None => name.split('.').map(String::from).collect(),
         };
-        let next = chosen.or_else(|| {
-            let first = parts.first()?;
-            known.iter().copied().find(|known| known == first)
-        });
-        let value = match (next, value) {
-            (Some(next), Value::Dict(tag, inner)) if parts.len() == 1 => {
-                pattern.push(next);
-                let inner = nested(inner, pattern);
-                pattern.pop();
-                Value::Dict(tag, inner)
+        let depth = pattern.len();
+        for part in &parts {
+            let known = keys::below(pattern);
+            let literal = known.iter().copied().find(|known| known == part);
+            pattern.extend(chosen.or(literal));
+        }
+        let value = match value {
+            Value::Dict(tag, inner) if pattern.len() == depth + parts.len() => {
+                Value::Dict(tag, nested(inner, pattern))
             }
-            (_, value) => value,
+            value => value,
         };
+        pattern.truncate(depth);
         put(&mut out, &parts, value);
     }
     out
@@ -240,11 +241,11 @@ fn env_path(name: &str, gates: &BTreeSet<String>) -> Result<Vec<String>, String>
         let known = keys::below(&pattern);
         let literal = known.iter().copied().find(|known| *known == part);
         let chosen = known.iter().copied().find(|known| is_placeholder(known));
-        if is_later(&pattern, &part) && literal.is_none() {
-            return Err(String::from(LATER));
-        }
         let Some(segment) = literal.or(chosen) else {
-            return Err(format!("sets no key that exists{}", env_hint(name)));
+            return Err(match refused(&pattern, &part) {
+                Some(why) => String::from(why),
+                None => format!("sets no key that exists{}", env_hint(name)),
+            });
         };
         path.push(match segment {
             "<gate>" => like(&part, gates.iter().map(String::as_str)),

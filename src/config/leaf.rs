@@ -56,6 +56,11 @@ pub struct Series {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JmxUrl(pub String);
 
+/// An address to which secrets are sent: `https`, or `http` on this machine, without user and
+/// password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedUrl(pub String);
+
 /// An address with the placeholders `{host}`, `{port}`, `{port+N}`, `{port-N}`, `{id}`, `{id+N}`
 /// and `{id-N}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +251,27 @@ impl Leaf for JmxUrl {
     }
 }
 
+impl Leaf for TrustedUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let bad = |why: &str| format!("wants a URL with https: {why}");
+        let parsed = reqwest::Url::parse(text.trim()).map_err(|error| bad(&error.to_string()))?;
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(bad("it must not carry a user or a password"));
+        }
+        let here = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        match parsed.scheme() {
+            "https" => {}
+            "http" if here => {}
+            _ => {
+                return Err(bad(
+                    "secrets are sent there, so http is for this machine only",
+                ));
+            }
+        }
+        Ok(Self(parsed.into()))
+    }
+}
+
 impl Leaf for JmxTemplate {
     fn parse(text: &str) -> Result<Self, String> {
         const WANTED: &str = "wants an address whose placeholders are {host}, {port}, {port+N}, \
@@ -405,6 +431,26 @@ mod tests {
             assert!(JmxTemplate::parse(bad).is_err(), "{bad}");
         }
         assert!(JmxUrl::parse("http://u:p@h:1").is_err());
+    }
+
+    #[test]
+    fn secrets_go_over_tls_or_nowhere() {
+        for good in [
+            "https://login/t",
+            "http://127.0.0.1:1/t",
+            "http://[::1]:1/t",
+        ] {
+            assert!(TrustedUrl::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "login/t",
+            "http://login/t",
+            "https://u:p@login/t",
+            "ftp://login/t",
+            "",
+        ] {
+            assert!(TrustedUrl::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! typed settings that are valid when they exist.
 //!
 //! - [`keys`]: the table of every knob, from which all else comes;
+//! - `names`: what chosen names have to be;
 //! - [`leaf`]: how one value is read from text;
 //! - `layers`: defaults, file, environment and flags in one shape;
 //! - `walk`: the visit of the merged value; `build`: the settings and their contradictions;
+//! - `security`: the same for TLS and logins;
 //! - [`settings`]: the typed settings;
 //! - [`effective`]: every value with where it came from; [`mod@reference`] and [`schema`]: the table
 //!   as a commented file and as a JSON schema.
@@ -26,9 +28,11 @@ pub mod effective;
 pub mod keys;
 mod layers;
 pub mod leaf;
+mod names;
 pub mod problem;
 pub mod reference;
 pub mod schema;
+mod security;
 pub mod settings;
 mod suggest;
 mod walk;

@@ -115,6 +115,7 @@ fn example_name(segment: &'static str) -> &'static str {
         "<node>" => "1",
         "<host>" => "rack1-a",
         "<address>" => "broker-1.internal:9092",
+        "<header>" => "X-Scope",
         "<token>" => "jenkins",
         "<user>" => "ann",
         "<san>" => "jenkins.example.org",
@@ -206,7 +207,7 @@ pub(super) fn value_of(kind: Kind, text: &str) -> String {
         | Kind::JmxTemplate
         | Kind::Series
         | Kind::LogFilter
-        | Kind::SecurityProtocol
+        | Kind::TrustedUrl
         | Kind::List(_) => scalar(text),
     }
 }

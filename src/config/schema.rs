@@ -37,8 +37,9 @@ fn section(pattern: &mut Pattern) -> Value {
         };
         into.insert(String::from(name_of(segment)), inner);
     }
-    if let Some(security) = flat_security(&properties) {
-        properties.insert(String::from("security.protocol"), security);
+    if pattern.last() == Some(&"kafka") {
+        let flat = dotted(&properties);
+        properties.extend(flat);
     }
     json!({
         "type": "object",
@@ -48,12 +49,23 @@ fn section(pattern: &mut Pattern) -> Value {
     })
 }
 
-/// librdkafka's own spelling with the dot, beside the section.
-fn flat_security(properties: &Map<String, Value>) -> Option<Value> {
-    properties
-        .get("security")?
-        .pointer("/properties/protocol")
-        .cloned()
+/// librdkafka's own spelling with dots, beside the sections.
+fn dotted(properties: &Map<String, Value>) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (name, value) in properties {
+        let inner = value.get("properties").and_then(Value::as_object);
+        for (below, value) in inner.into_iter().flatten() {
+            let one = Map::from_iter([(below.clone(), value.clone())]);
+            let deeper = dotted(&one);
+            if deeper.is_empty() && value.get("properties").is_none() {
+                out.insert(format!("{name}.{below}"), value.clone());
+            }
+            for (deep, value) in deeper {
+                out.insert(format!("{name}.{deep}"), value);
+            }
+        }
+    }
+    out
 }
 
 /// A literal name, or the pattern of the names that a placeholder stands for.
@@ -65,6 +77,7 @@ fn name_of(segment: &str) -> &str {
         "<token>" => "^[A-Za-z0-9._-]{1,100}$",
         "<address>" => "^([0-9]{1,10}|.+:[0-9]{1,5})$",
         "<user>" | "<san>" => "^[!-'*-~]{1,100}$",
+        "<header>" => "^[A-Za-z0-9-]+$",
         "<metric>" => "^[A-Za-z-]+$",
         literal => literal,
     }
@@ -103,7 +116,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Duration(..) => matching("^([0-9]+(ms|s|m|h|d))+$"),
         Kind::Size(..) => matching("^([0-9]+(B|KiB|MiB|GiB))+$"),
         Kind::Word(words) => json!({"type": "string", "enum": words}),
-        Kind::SecurityProtocol => json!({"type": "string", "enum": ["PLAINTEXT"]}),
+        Kind::TrustedUrl => matching("^https?://"),
         Kind::UrlPath => matching("^/\\S*$"),
         Kind::Listen | Kind::HostPort => matching(":[0-9]{1,5}$"),
         Kind::JmxUrl => matching("^\\S+$"),

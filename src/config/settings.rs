@@ -10,7 +10,10 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::policy::Policy;
 use crate::gate::state::GateName;
+use crate::jmx::client::HeaderText;
+use crate::kafka::sasl::Credentials;
 use crate::rights::AuthSettings;
+use crate::tls::ClientFiles;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +108,10 @@ pub struct KafkaSettings {
     pub address_map: AddressMapSettings,
     /// How the controllers are reached.
     pub controllers: Controllers,
+    /// TLS to the nodes; `None`: plaintext.
+    pub tls: Option<ClientFiles>,
+    /// How the gate logs in; `None`: not at all.
+    pub login: Option<Credentials>,
 }
 
 /// Where nodes are reached, when not where they say. A node's own entry goes first.
@@ -134,6 +141,12 @@ pub struct JmxSettings {
     pub targets: BTreeMap<NodeId, String>,
     /// A full URL with placeholders, for all other nodes.
     pub template: Option<String>,
+    /// What TLS to the exporters is made of.
+    pub tls: ClientFiles,
+    /// User and password file at the exporters.
+    pub basic_auth: Option<(String, PathBuf)>,
+    /// Headers to send to the exporters.
+    pub headers: BTreeMap<String, HeaderText>,
     /// Series that the user names for metrics that no rule finds.
     pub metrics: BTreeMap<Metric, Series>,
 }

@@ -6,7 +6,8 @@ use std::fmt;
 use figment::Figment;
 use figment::value::{Dict, Tag, Value};
 
-use super::keys::{self, Key, Kind, LATER, Pattern, check_name, is_later, is_placeholder};
+use super::keys::{self, Key, Kind, Pattern, is_placeholder};
+use super::names::{check_name, refused};
 use super::problem::{Origin, Problem};
 use super::suggest;
 
@@ -94,8 +95,8 @@ impl Walker<'_> {
     }
 
     fn unknown(&mut self, name: &str, value: &Value, known: &[&'static str]) {
-        let what = if is_later(&self.pattern, name) {
-            String::from(LATER)
+        let what = if let Some(why) = refused(&self.pattern, name) {
+            String::from(why)
         } else {
             let hint = suggest::did_you_mean(name, known.iter().copied(), "");
             let list = known.join(", ");

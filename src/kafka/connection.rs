@@ -15,37 +15,15 @@ use super::address::Address;
 use super::decode::api_versions::{self, ApiVersions};
 use super::facts::About;
 use super::reader::{DecodeError, Reader};
+use super::sasl::{Bare, authenticate};
+use super::settings::{ConnectionSettings, Lifetime};
 use super::transport::Dial;
 use super::versions::{API_VERSIONS, Api};
-use super::wire::{End, Outgoing, Wire, end};
+use super::wire::{End, Outgoing, Side, Wire, end};
 use super::{encode, facts, release};
 use crate::evidence::facts::{Identity, LinkFacts, ListenerKind};
 use crate::evidence::ids::Release;
 use crate::evidence::report::{FailureClass, SourceFailure};
-
-/// How a connection behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionSettings {
-    /// `client.id`, as the brokers' request logs and quotas see it.
-    pub client_id: String,
-    /// For resolving, connecting and whatever the transport needs besides.
-    pub connect_deadline: Duration,
-    /// For each step of negotiation after that.
-    pub negotiate_deadline: Duration,
-    /// The largest answer that is read, in bytes.
-    pub largest_frame: usize,
-}
-
-impl Default for ConnectionSettings {
-    fn default() -> Self {
-        Self {
-            client_id: String::from("upgrade-gate"),
-            connect_deadline: Duration::from_secs(2),
-            negotiate_deadline: Duration::from_secs(2),
-            largest_frame: 64 * 1024 * 1024,
-        }
-    }
-}
 
 /// An answer, and how it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +71,7 @@ pub struct Connection {
     state: watch::Sender<End>,
     correlation: AtomicI32,
     throttled_until: Mutex<Option<Instant>>,
+    pub(super) lifetime: Option<Lifetime>,
 }
 
 impl fmt::Debug for Connection {
@@ -105,18 +84,39 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects and negotiates versions. Negotiate anew with every connection: a rolling upgrade
+    /// Connects, logs in and negotiates versions. Negotiate anew with every connection: a rolling upgrade
     /// changes the answer, and a version that the node does not know makes it hang up.
     pub async fn open(
         dial: &dyn Dial,
         address: &Address,
         settings: &ConnectionSettings,
     ) -> Result<Self, SourceFailure> {
-        let stream = dial.dial(address, settings.connect_deadline).await?;
-        // SASL goes here, on the bare stream; ApiVersions is answered before it, too.
+        let ready = match &settings.login {
+            Some(login) => Some(login.ready().await?),
+            None => None,
+        };
+        let mut stream = dial.dial(address, settings.connect_deadline).await?;
+        let mut session = None;
+        if let Some(ready) = ready {
+            let bare = Bare {
+                stream: &mut stream,
+                address,
+                client_id: &settings.client_id,
+                secure: dial.is_secure(),
+                shows_identity: dial.shows_identity(),
+                deadline: settings.negotiate_deadline,
+            };
+            session = Some(authenticate(bare, ready).await?);
+        }
         let (requests, queue) = mpsc::channel(QUEUE);
         let (state, _) = watch::channel(None);
-        let wire = Wire::new(stream, address.to_string(), settings.largest_frame);
+        let side = Side {
+            name: address.to_string(),
+            secure: dial.is_secure(),
+            shows_identity: dial.shows_identity(),
+            logged_in: session.is_some(),
+        };
+        let wire = Wire::new(stream, side, settings.largest_frame);
         tokio::spawn(wire.run(queue, state.clone()));
         let mut connection = Self {
             address: address.clone(),
@@ -126,6 +126,7 @@ impl Connection {
             state,
             correlation: AtomicI32::new(0),
             throttled_until: Mutex::new(None),
+            lifetime: session.and_then(Lifetime::of),
         };
         connection.versions = connection.negotiate().await?;
         Ok(connection)

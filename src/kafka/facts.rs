@@ -15,7 +15,7 @@ use super::decode::moves::MovesAnswer;
 use super::decode::quorum::QuorumAnswer;
 use super::release::release;
 use super::versions::{API_VERSIONS, Api, METADATA};
-use super::{encode, errors};
+use super::{encode, errors, rights};
 use crate::evidence::facts::{
     ClusterFacts, Identity, LinkFacts, ListenerKind, LogDirFacts, Moves, NodeConfigs, QuorumFacts,
     RegisteredBroker, TopicConfigs,
@@ -47,6 +47,16 @@ impl fmt::Debug for About<'_> {
 }
 
 impl About<'_> {
+    /// Ok for code 0; else the failure, in words. A missing right is named, before Kafka's own words:
+    /// those can be long (2.8 shows the whole request), and what is too long is cut.
+    pub fn check(&self, code: i16, message: Option<&str>) -> Result<(), SourceFailure> {
+        let Some(right) = rights::missing(self.api, code) else {
+            return errors::check(code, message, self);
+        };
+        let what = format_args!("{self}: grant the gate {right}");
+        errors::check(code, message, what)
+    }
+
     /// The failure of an answer that does not say what it has to.
     pub fn malformed(&self, why: impl fmt::Display) -> SourceFailure {
         SourceFailure::new(FailureClass::Malformed, format!("{self}: {why}"))
@@ -90,7 +100,7 @@ pub fn version_to_ask_again(first: &ApiVersions) -> Option<i16> {
 
 /// What ApiVersions says, where it is one that can be negotiated with.
 pub fn versions(answer: ApiVersions, about: About<'_>) -> Result<ApiVersions, SourceFailure> {
-    errors::check(answer.error, None, about)?;
+    about.check(answer.error, None)?;
     if answer.range(API_VERSIONS.key).is_none() {
         return Err(about.malformed("it does not list itself"));
     }
@@ -130,7 +140,7 @@ pub fn brokers(
     version: i16,
     about: About<'_>,
 ) -> Result<ClusterFacts, SourceFailure> {
-    errors::check(answer.error, answer.message.as_deref(), about)?;
+    about.check(answer.error, answer.message.as_deref())?;
     Ok(ClusterFacts {
         cluster_id: Known::Is(answer.cluster_id),
         brokers: answer.nodes,
@@ -157,7 +167,7 @@ pub fn controllers(
     answer: ClusterAnswer,
     about: About<'_>,
 ) -> Result<ControllersAnswer, SourceFailure> {
-    errors::check(answer.error, answer.message.as_deref(), about)?;
+    about.check(answer.error, answer.message.as_deref())?;
     Ok(ControllersAnswer {
         cluster_id: answer.cluster_id,
         leader: answer.controller,
@@ -167,7 +177,7 @@ pub fn controllers(
 
 /// What Metadata says.
 pub fn metadata(answer: Metadata, about: About<'_>) -> Result<MetadataAnswer, SourceFailure> {
-    errors::check(answer.error, None, about)?;
+    about.check(answer.error, None)?;
     Ok(MetadataAnswer {
         table: answer.table,
         brokers: answer.brokers,
@@ -178,7 +188,7 @@ pub fn metadata(answer: Metadata, about: About<'_>) -> Result<MetadataAnswer, So
 
 /// What DescribeQuorum says.
 pub fn quorum(answer: QuorumAnswer, about: About<'_>) -> Result<QuorumFacts, SourceFailure> {
-    errors::check(answer.error, answer.message.as_deref(), about)?;
+    about.check(answer.error, answer.message.as_deref())?;
     answer
         .quorum
         .ok_or_else(|| about.malformed("no metadata partition in the answer"))
@@ -186,7 +196,7 @@ pub fn quorum(answer: QuorumAnswer, about: About<'_>) -> Result<QuorumFacts, Sou
 
 /// What ListPartitionReassignments says.
 pub fn moves(answer: MovesAnswer, about: About<'_>) -> Result<Moves, SourceFailure> {
-    errors::check(answer.error, answer.message.as_deref(), about)?;
+    about.check(answer.error, answer.message.as_deref())?;
     Ok(answer.moves)
 }
 
@@ -207,7 +217,7 @@ pub fn node_configs(
         let detail = format!("{} is not node {node}: {said}", about.at);
         return Err(SourceFailure::new(FailureClass::WrongNode, detail));
     }
-    errors::check(row.error, message, about)?;
+    about.check(row.error, message)?;
     let values = row.values.into_iter();
     Ok(NodeConfigs {
         values: values
@@ -269,7 +279,7 @@ fn topic_config(
             facts.hidden.push(row.name);
             return Ok(());
         }
-        code => errors::check(code, row.message.as_deref(), about)?,
+        code => about.check(code, row.message.as_deref())?,
     }
     let mut values = row.values.iter();
     let value = values.find(|(key, ..)| key == encode::MIN_INSYNC_REPLICAS);
@@ -286,7 +296,7 @@ fn topic_config(
 pub fn log_dirs(answer: LogDirsAnswer, about: About<'_>) -> Result<LogDirFacts, SourceFailure> {
     let hidden = answer.error == errors::CLUSTER_AUTHORIZATION_FAILED;
     if !hidden {
-        errors::check(answer.error, None, about)?;
+        about.check(answer.error, None)?;
     }
     // A running broker has at least one directory, so none at all means: not for you.
     Ok(LogDirFacts {

@@ -10,6 +10,7 @@
 //!   .closed() -> impl Future<Output = SourceFailure> + Send + 'static    resolves when it ends
 //!   .failure() -> Option<SourceFailure>                                  why it has ended
 //!   .throttled() -> Option<Duration>       .listener() -> ListenerKind   .release() -> Release
+//!   .lifetime() -> Option<Lifetime>        when its SASL session is to be replaced, and over
 //!   .versions() -> &ApiVersions            .address() -> &Address
 //! every question is `async (&self, .., deadline: Duration) -> Result<Answer<T>, SourceFailure>`
 //! with Answer { facts: T, throttle: Duration, took: Duration }:
@@ -54,20 +55,27 @@ pub mod log_ends;
 pub mod questions;
 pub mod reader;
 pub mod release;
+pub mod rights;
 mod rounds;
+pub mod sasl;
+mod secure;
+mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod transport;
 pub mod versions;
 mod wire;
 
 pub use address::{Address, AddressMap, BadAddress};
 pub use answers::{Commit, offsets_in_order};
-pub use connection::{Answer, Connection, ConnectionSettings};
+pub use connection::{Answer, Connection};
 pub use encode::{AskAs, AskedPartition};
 pub use facts::{ControllersAnswer, MetadataAnswer};
 pub use groups::group_round;
 pub use log_ends::{RoundTimes, log_end_round};
 pub use questions::NODE_CONFIG_KEYS;
 pub use rounds::Connections;
+pub use sasl::{Credentials, Login};
+pub use secure::TlsDial;
+pub use settings::{ConnectionSettings, Lifetime};
 pub use transport::{BoxFuture, BoxedStream, Dial, Stream, TcpDial};

@@ -211,6 +211,16 @@ impl<'a> Reader<'a> {
         self.nullable_string()?.ok_or(DecodeError::Absent)
     }
 
+    /// Bytes.
+    pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = if self.flexible {
+            self.compact_length()?
+        } else {
+            usize::try_from(self.int32()?).ok()
+        };
+        self.take(length.ok_or(DecodeError::Absent)?)
+    }
+
     /// The count of an array that may be null, of elements no smaller than `smallest` bytes.
     #[inline]
     pub fn nullable_array(&mut self, smallest: usize) -> Result<Option<usize>, DecodeError> {

@@ -1,7 +1,7 @@
 //! The seam between the protocol and the bytes below it.
 //!
-//! A [`Dial`] makes a stream of bytes to an address. [`TcpDial`] is plain TCP; TLS wraps it in
-//! another `Dial`, and the simulation brings one over in-memory streams.
+//! A [`Dial`] makes a stream of bytes to an address. [`TcpDial`] is plain TCP; [`super::TlsDial`] wraps
+//! another `Dial` in TLS, and the simulation brings one over in-memory streams.
 
 use std::fmt;
 use std::future::Future;
@@ -37,6 +37,16 @@ pub trait Dial: Send + Sync + fmt::Debug {
         address: &'a Address,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<BoxedStream, SourceFailure>>;
+
+    /// Whether its streams are TLS.
+    fn is_secure(&self) -> bool {
+        false
+    }
+
+    /// Whether a certificate of ours is shown to who asks for one.
+    fn shows_identity(&self) -> bool {
+        false
+    }
 }
 
 /// Plain TCP.

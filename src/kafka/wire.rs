@@ -11,8 +11,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::secure::NAMES;
 use super::transport::BoxedStream;
 use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::tls::{explain, in_io, is_tls};
 
 /// A request on its way, and where its answer goes.
 pub(super) struct Outgoing {
@@ -43,8 +45,22 @@ pub(super) fn end(state: &watch::Sender<End>, failure: SourceFailure) {
 /// Room made for bytes to come: at least this, at most as much again as has come.
 const READ_AHEAD: usize = 64 * 1024;
 
+/// What is known of the other side, for the words of failures.
+pub(super) struct Side {
+    /// Its address.
+    pub(super) name: String,
+    /// Whether TLS is below.
+    pub(super) secure: bool,
+    /// Whether a certificate of ours is shown.
+    pub(super) shows_identity: bool,
+    /// Whether we have logged in by SASL.
+    pub(super) logged_in: bool,
+}
+
 pub(super) struct Wire {
-    name: String,
+    side: Side,
+    /// Answers that came.
+    delivered: u64,
     read: ReadHalf<BoxedStream>,
     write: WriteHalf<BoxedStream>,
     largest: usize,
@@ -55,10 +71,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: BoxedStream, name: String, largest: usize) -> Self {
+    pub(super) fn new(stream: BoxedStream, side: Side, largest: usize) -> Self {
         let (read, write) = tokio::io::split(stream);
         Self {
-            name,
+            side,
+            delivered: 0,
             read,
             write,
             largest,
@@ -116,12 +133,32 @@ impl Wire {
     }
 
     fn failure(&self, class: FailureClass, what: &str) -> SourceFailure {
-        SourceFailure::new(class, format!("connection to {}: {what}", self.name))
+        SourceFailure::new(class, format!("connection to {}: {what}", self.side.name))
     }
 
     fn lost(&self, error: &io::Error) -> SourceFailure {
+        // With TLS 1.3 a client that shows no certificate hears of it with its first answer.
+        if self.delivered == 0
+            && let Some(error) = in_io(error)
+        {
+            let why = explain(error, NAMES, self.side.shows_identity);
+            let what = format!("TLS with {}: {why}", self.side.name);
+            return SourceFailure::new(FailureClass::Tls, what);
+        }
         let what = format!("broken off by the other side: {error}");
         self.failure(FailureClass::Closed, &what)
+    }
+
+    /// What a node that closes instead of its first answers may mean by it: ApiVersions is answered
+    /// before a login, nothing else is.
+    fn hint(&self) -> &'static str {
+        match self.delivered {
+            0 if !self.side.secure => "; a listener that wants TLS does that (security.protocol)",
+            1 | 2 if !self.side.logged_in => {
+                "; a listener that wants SASL does that (security.protocol)"
+            }
+            _ => "",
+        }
     }
 
     fn enqueue(&mut self, request: Outgoing) {
@@ -139,10 +176,11 @@ impl Wire {
             Ok(0) if self.incoming.is_empty() && self.pending.is_empty() => {
                 Err(self.failure(FailureClass::Closed, "closed by the other side"))
             }
-            Ok(0) => Err(self.failure(
-                FailureClass::Closed,
-                "closed by the other side instead of an answer",
-            )),
+            Ok(0) => {
+                let hint = self.hint();
+                let what = format!("closed by the other side instead of an answer{hint}");
+                Err(self.failure(FailureClass::Closed, &what))
+            }
             Err(error) => Err(self.lost(&error)),
             Ok(_) => {
                 while let Some(frame) = self.next_frame()? {
@@ -157,6 +195,10 @@ impl Wire {
         let Some(length) = frame_length(&self.incoming) else {
             return Ok(None);
         };
+        if self.delivered == 0 && is_tls(length.to_be_bytes()) {
+            let what = "it answers with TLS: set kafka.security.protocol to SSL or SASL_SSL";
+            return Err(self.failure(FailureClass::Tls, what));
+        }
         let Ok(length) = usize::try_from(length) else {
             let what = format!("frame of {length} bytes");
             return Err(self.failure(FailureClass::Malformed, &what));
@@ -179,6 +221,7 @@ impl Wire {
         let correlation = frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id));
         match (self.pending.pop_front(), correlation) {
             (Some(pending), Some(id)) if pending.correlation == id => {
+                self.delivered = self.delivered.saturating_add(1);
                 // An error means that the asker has gone away; later answers are still in order.
                 drop(pending.reply.send(Ok(frame)));
                 Ok(())

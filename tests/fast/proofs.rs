@@ -19,6 +19,7 @@ const MADE: &[&str] = &[
     "plan",
     "restart",
     "roll",
+    "security",
     "simulate",
     "situations",
 ];
@@ -77,6 +78,7 @@ const ABOUT: &[(&str, &[&str])] = &[
     ("plan", GATE),
     ("restart", GATE),
     ("roll", GATE),
+    ("security", &["src/collect", "src/kafka", "src/tls"]),
     ("simulate", GATE),
     ("simulate-leases", GATE),
     ("situations", GATE),

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use lab::prove::{attacks, callers, crashes, faults, openapi, plan, roll, situations};
+use lab::prove::{attacks, callers, crashes, faults, openapi, plan, roll, security, situations};
 use lab::release::Release;
 
 /// The proofs.
@@ -26,6 +26,8 @@ pub enum What {
     Attacks,
     /// That answers are what the gate's own OpenAPI document says, by schemathesis; needs no Kafka
     Openapi(openapi::Args),
+    /// Every way to log in and every way of failing to, on real brokers; sessions that end
+    Security(security::Args),
     /// What the gate says in situations that no kill or restart makes
     Situations,
 }
@@ -43,6 +45,7 @@ impl What {
             Self::Plan => plan::run().await,
             Self::Attacks => attacks::run().await,
             Self::Openapi(args) => openapi::run(&args).await,
+            Self::Security(args) => security::run(&args).await,
             Self::Situations => situations::run().await,
         }
     }

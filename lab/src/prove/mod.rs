@@ -13,6 +13,7 @@
 //! - [`callers`]: the proof `callers`;
 //! - [`crashes`]: the proofs `race` and `crashes`;
 //! - [`exporter`]: an exporter that says what it is told to;
+//! - [`security`]: the proof `security`;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
 //!   rows are made.
 
@@ -28,5 +29,6 @@ pub mod openapi;
 pub mod plan;
 pub mod report;
 pub mod roll;
+pub mod security;
 pub mod situations;
 mod watch;

@@ -29,6 +29,7 @@ use crate::model::{Cluster, Spec};
 use crate::server::readiness::Readiness;
 use crate::server::{self, AppState, Server};
 use crate::store::{MemoryStore, Writer};
+use crate::tls::ClientFiles;
 
 /// Everything that runs.
 pub(super) struct World {
@@ -126,10 +127,15 @@ fn settings(served: &Served, pace: Pace) -> GateSettings {
             client_id: String::from("upgrade-gate"),
             address_map: AddressMapSettings::default(),
             controllers: Controllers::Discover,
+            tls: None,
+            login: None,
         }),
         jmx: Some(JmxSettings {
             targets: targets.map(|(node, url)| (NodeId(node), url)).collect(),
             template: None,
+            tls: ClientFiles::default(),
+            basic_auth: None,
+            headers: BTreeMap::new(),
             metrics: BTreeMap::new(),
         }),
         hosts: BTreeMap::new(),

@@ -4,6 +4,8 @@
 
 mod oracle;
 mod recorded;
+mod scrape;
+mod secure;
 mod synthetic;
 
 use std::fs;

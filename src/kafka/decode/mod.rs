@@ -18,6 +18,7 @@ pub mod log_dirs;
 pub mod metadata;
 pub mod moves;
 pub mod quorum;
+pub mod sasl;
 
 #[cfg(test)]
 mod tests;

@@ -92,7 +92,12 @@ async fn an_idle_connection_notices_its_end_at_once() {
             stream.read_exact(&mut frame).await.unwrap();
             let mut body = Bytes::from(frame);
             let header = decode_request_header_from_buffer(&mut body).unwrap();
-            let Reply::Send(bytes) = (Ask { header, body }).answer(&versions(all_apis())) else {
+            let Reply::Send(bytes) = (Ask {
+                header,
+                body,
+                connection: 0,
+            })
+            .answer(&versions(all_apis())) else {
                 unreachable!()
             };
             stream.write_all(&bytes).await.unwrap();
@@ -304,7 +309,12 @@ impl Dial for InMemory {
                 let mut body = Bytes::from(frame);
                 let header = decode_request_header_from_buffer(&mut body).unwrap();
                 assert_eq!(body.remaining() > 0, header.request_api_version >= 3);
-                let reply = (Ask { header, body }).answer(&versions(all_apis()));
+                let reply = (Ask {
+                    header,
+                    body,
+                    connection: 0,
+                })
+                .answer(&versions(all_apis()));
                 if let Reply::Send(bytes) = reply {
                     theirs.write_all(&bytes).await.unwrap();
                 }

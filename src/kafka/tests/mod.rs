@@ -18,32 +18,36 @@ use crate::evidence::report::{FailureClass, SourceFailure};
 mod connection;
 mod questions;
 mod rounds;
+mod sasl;
+mod secure;
 
 /// Long enough for a busy machine; nothing waits this long unless it fails.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A request as the fake broker sees it.
 #[derive(Clone, Debug)]
-struct Ask {
+pub(crate) struct Ask {
     header: RequestHeader,
     body: Bytes,
+    /// Which of the fake broker's connections it came over.
+    pub(crate) connection: usize,
 }
 
 impl Ask {
-    fn version(&self) -> i16 {
+    pub(crate) fn version(&self) -> i16 {
         self.header.request_api_version
     }
 
-    fn is(&self, key: ApiKey) -> bool {
+    pub(crate) fn is(&self, key: ApiKey) -> bool {
         self.header.request_api_key == key as i16
     }
 
-    fn request<R: Decodable>(&self) -> R {
+    pub(crate) fn request<R: Decodable>(&self) -> R {
         R::decode(&mut self.body.clone(), self.version()).unwrap()
     }
 
     /// A whole answer frame to this request.
-    fn answer<R: Encodable + HeaderVersion>(&self, response: &R) -> Reply {
+    pub(crate) fn answer<R: Encodable + HeaderVersion>(&self, response: &R) -> Reply {
         self.answer_at(response, self.version())
     }
 
@@ -62,7 +66,7 @@ impl Ask {
 
 /// What the fake broker does then.
 #[derive(Clone, Debug)]
-enum Reply {
+pub(crate) enum Reply {
     Send(Vec<u8>),
     Nothing,
     /// FIN, as from a process that ends.
@@ -74,19 +78,21 @@ enum Reply {
 type Handler = Arc<dyn Fn(&Ask) -> Reply + Send + Sync>;
 
 /// A fake broker; it lives as long as the test's runtime.
-async fn broker(handler: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Address {
+pub(crate) async fn broker(handler: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let handler: Handler = Arc::new(handler);
     tokio::spawn(async move {
+        let mut connection = 0;
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&handler)));
+            tokio::spawn(serve(stream, Arc::clone(&handler), connection));
+            connection += 1;
         }
     });
     Address::new("127.0.0.1", port)
 }
 
-async fn serve(mut stream: TcpStream, handler: Handler) {
+async fn serve(mut stream: TcpStream, handler: Handler, connection: usize) {
     while let Ok(length) = stream.read_u32().await {
         let mut frame = vec![0; usize::try_from(length).unwrap()];
         if stream.read_exact(&mut frame).await.is_err() {
@@ -94,7 +100,12 @@ async fn serve(mut stream: TcpStream, handler: Handler) {
         }
         let mut body = Bytes::from(frame);
         let header = decode_request_header_from_buffer(&mut body).unwrap();
-        match handler(&Ask { header, body }) {
+        let ask = Ask {
+            header,
+            body,
+            connection,
+        };
+        match handler(&ask) {
             Reply::Send(bytes) => stream.write_all(&bytes).await.unwrap(),
             Reply::Nothing => {}
             Reply::Close => return,
@@ -107,7 +118,7 @@ async fn serve(mut stream: TcpStream, handler: Handler) {
 }
 
 /// What a broker of some late release has of the requests that we use.
-fn all_apis() -> Vec<ApiVersion> {
+pub(crate) fn all_apis() -> Vec<ApiVersion> {
     let keys = [
         (ApiKey::ListOffsets, 1, 10),
         (ApiKey::Metadata, 0, 13),
@@ -130,7 +141,7 @@ fn api(key: ApiKey, low: i16, high: i16) -> ApiVersion {
         .with_max_version(high)
 }
 
-fn versions(apis: Vec<ApiVersion>) -> ApiVersionsResponse {
+pub(crate) fn versions(apis: Vec<ApiVersion>) -> ApiVersionsResponse {
     let feature = SupportedFeatureKey::default()
         .with_name(StrBytes::from_static_str("metadata.version"))
         .with_min_version(7)
@@ -141,7 +152,7 @@ fn versions(apis: Vec<ApiVersion>) -> ApiVersionsResponse {
 }
 
 /// A broker with all APIs that answers everything but ApiVersions as told.
-async fn broker_with(others: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Address {
+pub(crate) async fn broker_with(others: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Address {
     broker(move |ask| {
         if ask.is(ApiKey::ApiVersions) {
             ask.answer(&versions(all_apis()))

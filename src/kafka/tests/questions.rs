@@ -67,6 +67,7 @@ async fn without_rights_a_node_stays_unproven() {
         let request: DescribeConfigsRequest = ask.request();
         let refused = DescribeConfigsResult::default()
             .with_error_code(31)
+            .with_error_message(Some(text(&"Request(processor=6) ".repeat(40))))
             .with_resource_type(4)
             .with_resource_name(request.resources[0].resource_name.clone());
         ask.answer(&DescribeConfigsResponse::default().with_results(vec![refused]))
@@ -77,6 +78,8 @@ async fn without_rights_a_node_stays_unproven() {
         unreachable!("proved without an answer")
     };
     assert!(why.contains("CLUSTER_AUTHORIZATION_FAILED"), "{why}");
+    let right = "grant the gate DescribeConfigs on Cluster kafka-cluster";
+    assert!(why.contains(right), "{why}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use upgrade_gate::collect::node::Due;
+use upgrade_gate::collect::due::Due;
 use upgrade_gate::collect::schedule::{deadline, row};
 use upgrade_gate::evidence::facts::{Facts, Identity};
 use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};

@@ -18,6 +18,7 @@ use crate::evidence::ids::NodeId;
 use crate::kafka::reader::DecodeError;
 
 mod about_cluster;
+mod about_logins;
 mod about_topics;
 
 /// The oracle: what the crate writes.
@@ -93,7 +94,13 @@ fn tag() -> std::collections::BTreeMap<i32, Bytes> {
 type Decoder = (&'static str, i16, i16, fn(&[u8], i16) -> bool);
 
 /// Every decoder with its versions; true when the bytes were accepted.
-const DECODERS: [Decoder; 10] = [
+const DECODERS: [Decoder; 12] = [
+    ("SaslHandshake", 0, 1, |b, v| {
+        super::sasl::decode_handshake(b, v).is_ok()
+    }),
+    ("SaslAuthenticate", 0, 2, |b, v| {
+        super::sasl::decode_authenticate(b, v).is_ok()
+    }),
     ("ApiVersions", 0, 4, |b, v| {
         super::api_versions::decode(b, v).is_ok()
     }),

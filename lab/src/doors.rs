@@ -1,0 +1,106 @@
+//! Secured listeners of every broker, beside the plain ones: each another door to the same cluster.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::certs::Issued;
+use crate::cluster::Cluster;
+use crate::node::Node;
+use crate::spec::{NodeId, Spec};
+
+/// The most doors there is room for in a block of ports, of up to nine brokers.
+pub const MOST_DOORS: usize = 8;
+
+/// One more listener of every broker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Door {
+    /// The listener's name, in capitals.
+    pub name: String,
+    /// Its `security.protocol`.
+    pub protocol: String,
+    /// Its settings, without `listener.name.NAME.`.
+    pub lines: BTreeMap<String, String>,
+}
+
+impl Door {
+    /// A listener without settings.
+    pub fn new(name: &str, protocol: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            lines: BTreeMap::new(),
+        }
+    }
+
+    /// One setting.
+    #[must_use]
+    pub fn line(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.lines.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// TLS with this certificate (KIP-651), and the CAs of clients in a file. Key and chain stand in
+    /// the properties themselves: 2.8 takes a PEM file only with an encrypted key.
+    #[must_use]
+    pub fn tls(self, shown: &Issued, ca: &Path) -> Self {
+        let line = |pem: &str| pem.trim().replace('\r', "").replace('\n', "\\n");
+        self.line("ssl.keystore.type", "PEM")
+            .line("ssl.keystore.key", line(&shown.key))
+            .line("ssl.keystore.certificate.chain", line(&shown.certificate))
+            .line("ssl.truststore.type", "PEM")
+            .line("ssl.truststore.location", ca.display().to_string())
+    }
+
+    /// SASL by PLAIN (this user), SCRAM (users are made later) and OAUTHBEARER (Kafka's own validator
+    /// of unsigned tokens).
+    #[must_use]
+    pub fn sasl(self, user: &str, password: &str) -> Self {
+        let module = "org.apache.kafka.common.security";
+        let scram = format!("{module}.scram.ScramLoginModule required;");
+        let plain = format!("{module}.plain.PlainLoginModule required user_{user}=\"{password}\";");
+        // Without a name of its own the broker does not start with this module.
+        let bearer = format!(
+            "{module}.oauthbearer.OAuthBearerLoginModule required \
+             unsecuredLoginStringClaim_sub=\"broker\";"
+        );
+        let all = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER";
+        self.line("sasl.enabled.mechanisms", all)
+            .line("plain.sasl.jaas.config", plain)
+            .line("scram-sha-256.sasl.jaas.config", scram.clone())
+            .line("scram-sha-512.sasl.jaas.config", scram)
+            .line("oauthbearer.sasl.jaas.config", bearer)
+    }
+}
+
+impl Spec {
+    /// One more listener of every broker.
+    #[must_use]
+    pub fn door(mut self, door: Door) -> Self {
+        self.doors.push(door);
+        self
+    }
+}
+
+impl Cluster {
+    /// `host:port` of every broker behind a door.
+    pub fn behind(&self, door: &str) -> Vec<String> {
+        let doors = &self.spec().doors;
+        let place = doors.iter().position(|known| known.name == door);
+        let address =
+            |node: &Node| Some(format!("127.0.0.1:{}", self.door_port(place?, node.id())));
+        self.brokers().filter_map(address).collect()
+    }
+
+    fn door_port(&self, place: usize, id: NodeId) -> u16 {
+        self.base_port().saturating_add(offset(place, id))
+    }
+}
+
+/// Where a door's port is in the block; behind ZooKeeper's.
+pub(crate) fn offset(place: usize, id: NodeId) -> u16 {
+    let place = u16::try_from(place).unwrap_or(0);
+    let id = u16::try_from(id.rem_euclid(100)).unwrap_or(0);
+    410 + 10 * place + id
+}

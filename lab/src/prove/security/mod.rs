@@ -1,0 +1,326 @@
+//! The proof `security`: the gate logs in to real brokers in every way they know, and says of every
+//! way of not getting in what it is. Then a session that ends every ten seconds, and no gap.
+
+mod place;
+mod ways;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use place::{PRINCIPALS, Place, grant};
+use ways::{Case, Way};
+
+use super::gate::{Answer, Gate, Poller};
+use super::report::{Header, write};
+use super::watch::{PATIENCE, WINDOW, Watched, seconds, watch};
+use crate::cluster::Cluster;
+use crate::release::Release;
+
+/// How long the gate is watched after it said what is wanted: it must not open.
+const STAY: Duration = Duration::from_secs(3);
+/// How long it may take to say it.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What to prove.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Kafka releases; ZooKeeper below 3.3
+    #[arg(long, value_delimiter = ',', default_values_t = [Release::V2_8_2, Release::V3_9_2, Release::V4_3_1])]
+    releases: Vec<Release>,
+    /// How long sessions that end every ten seconds are watched
+    #[arg(long, default_value_t = 300)]
+    session_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    release: String,
+    way: &'static str,
+    protocol: &'static str,
+    case: &'static str,
+    expected: String,
+    state: String,
+    codes: Vec<String>,
+    said: String,
+    seconds: Option<f64>,
+    wrong_opens: usize,
+    ok: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Sessions {
+    release: String,
+    /// How long a session lasts, seconds.
+    lasts: u64,
+    /// How long the gate was watched, seconds.
+    watched: f64,
+    poll_ms: u64,
+    /// Connections that were replaced before their session ended.
+    replaced: usize,
+    polls: usize,
+    open: usize,
+    closed: usize,
+    unknown: usize,
+    unanswered: usize,
+    ok: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Proof {
+    #[serde(flatten)]
+    header: Header,
+    window: &'static str,
+    rows: Vec<Row>,
+    sessions: Sessions,
+}
+
+/// Goes through every release and way, and writes the proof.
+///
+/// # Errors
+/// When a cluster cannot be started, or a row is not as expected.
+pub async fn run(args: &Args) -> Result<()> {
+    let names = args.releases.iter().map(ToString::to_string).collect();
+    let header = Header::new("security", names);
+    let mut rows = Vec::new();
+    let mut sessions = None;
+    let last = args.releases.last().copied().context("name a release")?;
+    for release in &args.releases {
+        let place = Place::make()?;
+        let cluster = place.start(*release).await?;
+        println!("{release}: {}", cluster.dir().display());
+        right(&place, &cluster, &mut rows).await?;
+        wrong(&place, &cluster, &mut rows).await?;
+        if *release == last {
+            let span = Duration::from_secs(args.session_seconds);
+            sessions = Some(watch_sessions(&place, &cluster, span).await?);
+        }
+    }
+    let proof = Proof {
+        header,
+        window: WINDOW,
+        rows,
+        sessions: sessions.context("watch sessions")?,
+    };
+    let path = write("security", &proof)?;
+    println!("wrote {}", path.display());
+    let bad: Vec<_> = proof.rows.iter().filter(|row| !row.ok).collect();
+    ensure!(bad.is_empty(), "see every row as expected: {bad:#?}");
+    ensure!(proof.sessions.ok, "see no gap: {:#?}", proof.sessions);
+    Ok(())
+}
+
+/// A gate in front of a door, and what has to be heard of it.
+struct Asked {
+    way: Way,
+    door: &'static str,
+    case: &'static str,
+    words: &'static str,
+    gate: Gate,
+}
+
+/// Watches all of them at once; in the order given.
+async fn watch_all(
+    all: Vec<Asked>,
+    limit: Duration,
+    stay: Duration,
+    wanted: fn(&Answer, &str) -> bool,
+) -> Result<Vec<(Asked, Watched)>> {
+    let mut tasks = Vec::new();
+    for asked in all {
+        tasks.push(tokio::spawn(async move {
+            let words = asked.words;
+            let seen = watch(&asked.gate, limit, stay, move |answer| {
+                wanted(answer, words)
+            })
+            .await;
+            (asked, seen)
+        }));
+    }
+    let mut seen = Vec::new();
+    for task in tasks {
+        seen.push(task.await?);
+    }
+    Ok(seen)
+}
+
+fn is_open(answer: &Answer, _: &str) -> bool {
+    answer.is_open()
+}
+
+fn is_named(answer: &Answer, words: &str) -> bool {
+    !answer.is_open() && said(answer).contains(words)
+}
+
+/// Every way in, with the least rights: opens. Then the rights are taken away and given back.
+async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    let mut gates = Vec::new();
+    for way in Way::ALL {
+        let doors: &[&'static str] = match way {
+            Way::Certificate => &["MTLS"],
+            _ => &["SECURE", "INTHECLEAR"],
+        };
+        for door in doors {
+            let name = format!("right-{}-{door}", way.name());
+            let config = place.config(cluster, &name, door, way, None)?;
+            gates.push(Asked {
+                way,
+                door,
+                case: "right",
+                words: "grant the gate",
+                gate: Gate::start(&[config]).await?,
+            });
+        }
+    }
+    let now = Duration::ZERO;
+    let mut gates = keep(
+        cluster,
+        rows,
+        "right",
+        "open",
+        watch_all(gates, PATIENCE, now, is_open).await?,
+    );
+    for principal in PRINCIPALS {
+        cluster.revoke_all(principal).await?;
+    }
+    let seen = watch_all(gates, LIMIT, STAY, is_named).await?;
+    let expected = "not open again; the missing right is named";
+    gates = keep(cluster, rows, "rights_removed", expected, seen);
+    grant(cluster).await?;
+    let seen = watch_all(gates, PATIENCE, now, is_open).await?;
+    keep(cluster, rows, "rights_given_back", "open", seen);
+    Ok(())
+}
+
+/// Makes rows of what was seen, and hands the gates back.
+fn keep(
+    cluster: &Cluster,
+    rows: &mut Vec<Row>,
+    case: &'static str,
+    expected: &str,
+    seen: Vec<(Asked, Watched)>,
+) -> Vec<Asked> {
+    let mut gates = Vec::new();
+    for (asked, seen) in seen {
+        let wrong = if expected == "open" { 0 } else { seen.reopened };
+        rows.push(row(
+            cluster, asked.way, asked.door, case, expected, seen, wrong,
+        ));
+        gates.push(asked);
+    }
+    gates
+}
+
+/// Every fault of every way: never open, and called by its name.
+async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    for way in Way::ALL {
+        let mut gates = Vec::new();
+        for case in Case::ALL {
+            let Some(words) = case.words(way) else {
+                continue;
+            };
+            let door = match (case, way) {
+                (Case::ExpiredCertificate, _) => "EXPIRED",
+                (Case::WrongHost, _) => "ELSEWHERE",
+                (_, Way::Certificate) => "MTLS",
+                _ => "SECURE",
+            };
+            let name = format!("{}-{}", case.name(), way.name());
+            let config = place.config(cluster, &name, door, way, Some(case))?;
+            gates.push(Asked {
+                way,
+                door,
+                case: case.name(),
+                words,
+                gate: Gate::start(&[config]).await?,
+            });
+        }
+        for (asked, seen) in watch_all(gates, LIMIT, STAY, is_named).await? {
+            let opens = seen.opens;
+            let expected = format!("never open; says \"{}\"", asked.words);
+            let (door, case) = (asked.door, asked.case);
+            rows.push(row(cluster, way, door, case, &expected, seen, opens));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that is said of what keeps the gate shut.
+fn said(answer: &Answer) -> String {
+    let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
+    all.collect::<Vec<_>>().join("; ")
+}
+
+fn row(
+    cluster: &Cluster,
+    way: Way,
+    door: &str,
+    case: &'static str,
+    expected: &str,
+    seen: Watched,
+    wrong_opens: usize,
+) -> Row {
+    let at = seen.found.as_ref().map(|(at, _)| seconds(*at));
+    let answer = seen.found.map(|(_, answer)| answer).or(seen.last);
+    let words = answer.as_ref().map(said).unwrap_or_default();
+    let row = Row {
+        release: cluster.spec().release.to_string(),
+        way: way.name(),
+        protocol: match (way, door) {
+            (Way::Certificate, _) => "SSL",
+            (_, "INTHECLEAR") => "SASL_PLAINTEXT",
+            _ => "SASL_SSL",
+        },
+        case,
+        expected: expected.to_owned(),
+        state: answer.as_ref().map(|a| a.state.clone()).unwrap_or_default(),
+        codes: answer.as_ref().map(Answer::codes).unwrap_or_default(),
+        said: words.chars().take(240).collect(),
+        seconds: at,
+        wrong_opens,
+        ok: at.is_some() && wrong_opens == 0,
+    };
+    println!(
+        "{} {} {} {}: {} {} {:?} {}",
+        row.release, row.way, row.protocol, row.case, row.ok, row.state, row.seconds, row.said
+    );
+    row
+}
+
+/// Sessions of ten seconds under polling: nothing of it is seen.
+async fn watch_sessions(place: &Place, cluster: &Cluster, span: Duration) -> Result<Sessions> {
+    const PACE: Duration = Duration::from_millis(20);
+    let config = place.config(cluster, "sessions", "SHORT", Way::Scram512, None)?;
+    let gate = Gate::start(&[config]).await?;
+    gate.wait_open(PATIENCE).await?;
+    let begun = Instant::now();
+    let poller = Poller::start(gate.port(), PACE);
+    tokio::time::sleep(span).await;
+    let looks = poller.take();
+    let watched = begun.elapsed();
+    let count = |state: &str| {
+        let said = looks.iter().filter_map(|look| look.answer.as_ref());
+        said.filter(|answer| answer.state == state).count()
+    };
+    let log = gate.log_tail(usize::MAX);
+    let (open, closed, unknown) = (count("open"), count("closed"), count("unknown"));
+    let replaced = log.matches("a new connection follows").count();
+    // Two connections to each broker, each replaced after at most 8.5 s.
+    let least = usize::try_from(span.as_secs() / 10 * 2 * 3).unwrap_or(usize::MAX);
+    let sessions = Sessions {
+        release: cluster.spec().release.to_string(),
+        lasts: 10,
+        watched: seconds(watched),
+        poll_ms: 20,
+        replaced,
+        polls: looks.len(),
+        open,
+        closed,
+        unknown,
+        unanswered: looks.len() - open - closed - unknown,
+        ok: open == looks.len() && replaced >= least,
+    };
+    println!("{sessions:?}");
+    Ok(sessions)
+}

@@ -1,0 +1,157 @@
+//! Sessions that end, in front of a broker that hangs up when they have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use kafka_protocol::messages::{
+    ApiKey, DescribeConfigsRequest, DescribeConfigsResponse, SaslAuthenticateResponse,
+    SaslHandshakeResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::{Instant, sleep};
+
+use super::board::Board;
+use super::node;
+use super::shared::{Settings, Shared};
+use super::wants::Wants;
+use crate::clock::SystemClock;
+use crate::evidence::facts::{Facts, Identity};
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::policy::Mode;
+use crate::evidence::report::{FactKind, FailureClass, Report};
+use crate::jmx::client::Access;
+use crate::jmx::recognise::Recogniser;
+use crate::jmx::scrape::{HttpFetch, Scraper};
+use crate::kafka::tests::{Ask, Reply, all_apis, broker, versions};
+use crate::kafka::{Address, AddressMap, ConnectionSettings, Credentials, Login, TcpDial};
+
+const SESSION: Duration = Duration::from_millis(1500);
+
+/// When each connection logged in, and whether more may.
+#[derive(Default)]
+struct Sessions {
+    begun: BTreeMap<usize, Instant>,
+    refuses: bool,
+    killed: usize,
+}
+
+/// A broker that is node 1.
+fn answer(ask: &Ask, sessions: &Mutex<Sessions>) -> Reply {
+    let mut sessions = sessions.lock().unwrap();
+    if ask.is(ApiKey::SaslHandshake) {
+        return ask.answer(&SaslHandshakeResponse::default());
+    }
+    if ask.is(ApiKey::SaslAuthenticate) {
+        if sessions.refuses {
+            return ask.answer(&SaslAuthenticateResponse::default().with_error_code(58));
+        }
+        sessions.begun.insert(ask.connection, Instant::now());
+        let lasts = i64::try_from(SESSION.as_millis()).unwrap();
+        return ask.answer(&SaslAuthenticateResponse::default().with_session_lifetime_ms(lasts));
+    }
+    // Only ApiVersions is answered before a login, and nothing once the session is over.
+    let versions_asked = ask.is(ApiKey::ApiVersions);
+    let good = match sessions.begun.get(&ask.connection) {
+        Some(begun) => begun.elapsed() <= SESSION,
+        None => versions_asked,
+    };
+    if !good {
+        sessions.killed += 1;
+        return Reply::Close;
+    }
+    if versions_asked {
+        return ask.answer(&versions(all_apis()));
+    }
+    let request: DescribeConfigsRequest = ask.request();
+    let own = DescribeConfigsResult::default()
+        .with_resource_type(4)
+        .with_resource_name(StrBytes::clone(&request.resources[0].resource_name));
+    ask.answer(&DescribeConfigsResponse::default().with_results(vec![own]))
+}
+
+/// Keeps the liveness connection of such a broker for a while; what was reported.
+async fn watch(sessions: &Arc<Mutex<Sessions>>, turn: Duration, more: Duration) -> Vec<Report> {
+    let seen = Arc::clone(sessions);
+    let address = broker(move |ask| answer(ask, &seen)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let password_file = folder.path().join("password");
+    fs::write(&password_file, "secret").unwrap();
+    let login = Login::new(Credentials::Plain {
+        username: String::from("gate"),
+        password_file,
+    });
+    let shared = Arc::new(shared(&address, login.unwrap()));
+    let running = tokio::spawn(node::liveness(Arc::clone(&shared), NodeId(1)));
+    let mut reports = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < turn + more {
+        sessions.lock().unwrap().refuses = start.elapsed() >= turn;
+        sleep(Duration::from_millis(20)).await;
+        reports.extend(shared.board.take().reports);
+    }
+    running.abort();
+    reports
+}
+
+fn shared(address: &Address, login: Login) -> Shared {
+    let settings = Settings {
+        mode: Mode::Kafka,
+        bootstrap: vec![address.clone()],
+        address_map: AddressMap::default(),
+        connection: ConnectionSettings {
+            login: Some(Arc::new(login)),
+            ..ConnectionSettings::default()
+        },
+        nodes: BTreeMap::from([(NodeId(1), Role::CONTROLLER)]),
+        controllers: BTreeMap::from([(NodeId(1), address.clone())]),
+        via_brokers: false,
+        cluster_id: None,
+        exporters: BTreeMap::new(),
+        exporter_template: None,
+        groups: BTreeSet::new(),
+    };
+    let fetch = HttpFetch::new(Access::default()).unwrap();
+    Shared::new(
+        settings,
+        Arc::new(Board::default()),
+        Arc::new(SystemClock),
+        Arc::new(TcpDial),
+        Scraper::new(Arc::new(fetch), Arc::new(Recogniser::default()), 1 << 20),
+        Arc::new(Wants::default()),
+    )
+}
+
+#[tokio::test]
+async fn a_session_that_ends_is_replaced_and_nobody_hears_of_it() {
+    let sessions = Arc::new(Mutex::new(Sessions::default()));
+    let reports = watch(&sessions, Duration::from_secs(5), Duration::ZERO).await;
+    let sessions = sessions.lock().unwrap();
+    assert!(sessions.begun.len() >= 4, "{:?}", sessions.begun);
+    assert_eq!(sessions.killed, 0);
+    assert!(reports.len() >= 9, "{reports:?}");
+    for report in &reports {
+        assert_eq!((report.kind, report.epoch), (FactKind::Link, 1));
+        let Ok(Facts::Link(facts)) = &report.facts else {
+            unreachable!("{report:?}")
+        };
+        assert_eq!(facts.identity, Identity::Proved);
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_no_longer_works_is_no_dead_node() {
+    let sessions = Arc::new(Mutex::new(Sessions::default()));
+    let half = Duration::from_millis(800);
+    let reports = watch(&sessions, half, Duration::from_millis(1500)).await;
+    let failures: Vec<_> = reports
+        .iter()
+        .filter_map(|r| r.facts.as_ref().err())
+        .collect();
+    assert!(!failures.is_empty());
+    for failure in failures {
+        assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Tokens of a token endpoint: OAuth 2.0 client credentials (RFC 6749, 4.4).
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::failure;
+use crate::evidence::report::SourceFailure;
+use crate::files::{BadFile, Changed, Secret, Watched};
+use crate::tls::{ClientFiles, tell};
+
+/// A client at a token endpoint. The secret is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCredentials {
+    /// The endpoint.
+    pub url: String,
+    /// The client's id.
+    pub id: String,
+    /// File with its secret.
+    pub secret_file: PathBuf,
+    /// What is asked for, where the endpoint wants it said.
+    pub scope: Option<String>,
+    /// The CAs that sign the endpoint's certificate; `None`: the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How long the endpoint may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest answer that is read, bytes.
+const LARGEST: usize = 256 * 1024;
+/// How long a token counts whose endpoint does not say it.
+const UNSAID: u64 = 60;
+
+/// Asks for tokens and keeps one while it is good.
+pub(super) struct Tokens {
+    settings: ClientCredentials,
+    client: Watched<Client>,
+    kept: Mutex<Option<Kept>>,
+    /// One question at a time: the connections to all nodes want a token at once.
+    asking: tokio::sync::Mutex<()>,
+}
+
+struct Kept {
+    token: Secret,
+    until: Instant,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tokens").field(&self.settings).finish()
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    expires_in: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+impl Tokens {
+    pub(super) fn new(settings: ClientCredentials) -> Result<Self, BadFile> {
+        Secret::read(&settings.secret_file)?;
+        let files = ClientFiles {
+            ca: settings.ca.clone(),
+            ..ClientFiles::default()
+        };
+        let url = settings.url.clone();
+        let make = move || {
+            // Plain HTTP (on this machine) needs no CAs.
+            let builder = if url.starts_with("https:") {
+                Client::builder().tls_backend_preconfigured(files.config()?)
+            } else {
+                crate::tls::install_provider();
+                Client::builder().tls_certs_only([])
+            };
+            builder
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .timeout(PATIENCE)
+                .build()
+                .map_err(|error| BadFile::new(&PathBuf::from(&url), error.to_string()))
+        };
+        let paths = settings.ca.iter().cloned().collect();
+        Ok(Self {
+            client: Watched::new(paths, make)?,
+            settings,
+            kept: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// A token that is good for a while yet.
+    pub(super) async fn token(&self) -> Result<Secret, SourceFailure> {
+        if let Some(token) = self.kept() {
+            return Ok(token);
+        }
+        let _turn = self.asking.lock().await;
+        if let Some(token) = self.kept() {
+            return Ok(token);
+        }
+        let asked = Instant::now();
+        let answer = self.ask().await?;
+        let seconds = answer.expires_in.as_ref().and_then(|value| {
+            value
+                .as_u64()
+                .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+        });
+        // A session lasts as long as its token: one that is shown late makes a short session.
+        let keep = Duration::from_secs(seconds.unwrap_or(UNSAID).min(86_400)).mul_f64(0.5);
+        let token = Secret::new(answer.access_token);
+        *self.lock() = Some(Kept {
+            token: token.clone(),
+            until: asked + keep,
+        });
+        Ok(token)
+    }
+
+    /// Forgets a token that was refused.
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn kept(&self) -> Option<Secret> {
+        let kept = self.lock();
+        let kept = kept.as_ref().filter(|kept| Instant::now() < kept.until)?;
+        Some(kept.token.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, why: &str) -> SourceFailure {
+        failure(format!("no token from {}: {why}", self.settings.url))
+    }
+
+    async fn ask(&self) -> Result<Answer, SourceFailure> {
+        let secret =
+            Secret::read(&self.settings.secret_file).map_err(|bad| self.fail(&bad.to_string()))?;
+        let changed = self.client.refresh();
+        if changed != Changed::No {
+            tell(&changed);
+        }
+        let url = Url::parse(&self.settings.url).map_err(|error| self.fail(&error.to_string()))?;
+        let request = self
+            .client
+            .get()
+            .post(url)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(AUTHORIZATION, self.authorization(&secret)?)
+            .body(self.form());
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| self.fail(&root(&error)))?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.fail(&root(&error)))?
+        {
+            if body.len().saturating_add(chunk.len()) > LARGEST {
+                return Err(self.fail("its answer is too large"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.as_u16() != 200 {
+            return Err(self.refused(status.as_u16(), &body, &secret));
+        }
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| self.fail("its answer has no access_token"))?;
+        if answer.access_token.is_empty() || answer.access_token.contains(char::is_control) {
+            return Err(self.fail("its access_token is empty or no token"));
+        }
+        Ok(answer)
+    }
+
+    fn refused(&self, status: u16, body: &[u8], secret: &Secret) -> SourceFailure {
+        let said: Option<Refusal> = serde_json::from_slice(body).ok();
+        let said = said.map(|refusal| {
+            [refusal.error, refusal.error_description]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": ")
+        });
+        let said = said
+            .unwrap_or_default()
+            .replace(secret.reveal(), "***")
+            .replace(&self.pair(secret), "***");
+        self.fail(&format!(
+            "HTTP status {status} for client '{}' with the secret in {}: {said}",
+            self.settings.id,
+            self.settings.secret_file.display()
+        ))
+    }
+
+    /// RFC 6749, 2.3.1: both are form encoded before they are joined.
+    fn pair(&self, secret: &Secret) -> String {
+        let pair = [encoded(&self.settings.id), encoded(secret.reveal())].join(":");
+        STANDARD.encode(pair)
+    }
+
+    fn authorization(&self, secret: &Secret) -> Result<HeaderValue, SourceFailure> {
+        let text = format!("Basic {}", self.pair(secret));
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|error| self.fail(&error.to_string()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn form(&self) -> String {
+        let scope = self.settings.scope.as_deref();
+        let scope = scope.map(|scope| format!("&scope={}", encoded(scope)));
+        format!("grant_type=client_credentials{}", scope.unwrap_or_default())
+    }
+}
+
+/// As a form has it.
+fn encoded(text: &str) -> String {
+    Url::parse_with_params("http://x/", [("", text)])
+        .ok()
+        .and_then(|url| {
+            url.query()
+                .map(|query| query.trim_start_matches('=').to_owned())
+        })
+        .unwrap_or_default()
+}
+
+/// The innermost cause; the outer ones only say that there is one.
+fn root(error: &reqwest::Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}

@@ -1,0 +1,445 @@
+//! Logging in, against a fake listener that can be wrong in every way.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kafka_protocol::messages::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use ring::{digest, hmac, pbkdf2};
+use tempfile::TempDir;
+
+use super::*;
+use crate::kafka::sasl::{ClientCredentials, Hash, TokenSource};
+
+const SECRET: &str = "canary-hunter2";
+
+/// Credentials whose secret is in a file; the folder goes with them.
+struct Given {
+    folder: TempDir,
+    credentials: Credentials,
+}
+
+fn given(make: impl FnOnce(std::path::PathBuf) -> Credentials) -> Given {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, format!("{SECRET}\n")).unwrap();
+    Given {
+        credentials: make(path),
+        folder,
+    }
+}
+
+fn plain() -> Given {
+    given(|password_file| Credentials::Plain {
+        username: String::from("gate"),
+        password_file,
+    })
+}
+
+fn scram(hash: Hash) -> Given {
+    given(|password_file| Credentials::Scram {
+        hash,
+        username: String::from("gate"),
+        password_file,
+    })
+}
+
+fn bearer() -> Given {
+    given(|path| Credentials::Token(TokenSource::File(path)))
+}
+
+impl Given {
+    async fn open(&self, address: &Address) -> Result<Connection, SourceFailure> {
+        let login = Login::new(self.credentials.clone()).unwrap();
+        assert!(!format!("{login:?}").contains(SECRET));
+        let settings = ConnectionSettings {
+            login: Some(Arc::new(login)),
+            ..ConnectionSettings::default()
+        };
+        let opened = Connection::open(&TcpDial, address, &settings).await;
+        if let Err(failure) = &opened {
+            assert!(!failure.detail.contains(SECRET), "{failure}");
+            assert!(failure.detail.contains(&address.to_string()), "{failure}");
+        }
+        opened
+    }
+
+    async fn refused(&self, address: &Address, words: &[&str]) -> FailureClass {
+        let failure = self.open(address).await.unwrap_err();
+        for word in words {
+            assert!(failure.detail.contains(word), "no '{word}' in: {failure}");
+        }
+        failure.class
+    }
+}
+
+/// A listener with these mechanisms, that answers SaslAuthenticate as told.
+async fn listener(
+    mechanisms: &'static [&'static str],
+    authenticate: impl Fn(&[u8]) -> SaslAuthenticateResponse + Send + Sync + 'static,
+) -> Address {
+    let logged_in = Mutex::new(false);
+    broker_with(move |ask| {
+        if ask.is(ApiKey::SaslHandshake) {
+            let request: SaslHandshakeRequest = ask.request();
+            let known = mechanisms.contains(&request.mechanism.as_str());
+            let names = mechanisms.iter().map(|name| text(name)).collect();
+            return ask.answer(
+                &SaslHandshakeResponse::default()
+                    .with_error_code(if known { 0 } else { 33 })
+                    .with_mechanisms(names),
+            );
+        }
+        if ask.is(ApiKey::SaslAuthenticate) {
+            let request: SaslAuthenticateRequest = ask.request();
+            let response = authenticate(&request.auth_bytes);
+            *logged_in.lock().unwrap() = response.error_code == 0;
+            return ask.answer(&response);
+        }
+        Reply::Close
+    })
+    .await
+}
+
+fn done(bytes: impl Into<Bytes>) -> SaslAuthenticateResponse {
+    SaslAuthenticateResponse::default().with_auth_bytes(bytes.into())
+}
+
+fn refusal(message: &str) -> SaslAuthenticateResponse {
+    SaslAuthenticateResponse::default()
+        .with_error_code(58)
+        .with_error_message(Some(text(message)))
+}
+
+fn check_plain(message: &[u8]) -> SaslAuthenticateResponse {
+    if message == format!("\0gate\0{SECRET}").as_bytes() {
+        done("").with_session_lifetime_ms(10_000)
+    } else {
+        refusal("Authentication failed: Invalid username or password")
+    }
+}
+
+#[tokio::test]
+async fn plain_logs_in_and_the_sessions_end_is_kept() {
+    let address = listener(&["PLAIN"], check_plain).await;
+    let connection = plain().open(&address).await.unwrap();
+    let lifetime = connection.lifetime().unwrap();
+    let left = lifetime.over.duration_since(lifetime.renew);
+    assert!((1400..2300).contains(&left.as_millis()), "{left:?}");
+    connection.api_versions(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_password_is_read_with_the_next_connection() {
+    let address = listener(&["PLAIN"], check_plain).await;
+    let given = plain();
+    let path = given.folder.path().join("secret");
+    fs::write(&path, "old-canary").unwrap();
+    let words = [
+        "SASL PLAIN",
+        "user 'gate'",
+        "SASL_AUTHENTICATION_FAILED",
+        "secret",
+    ];
+    let class = given.refused(&address, &words).await;
+    assert_eq!(class, FailureClass::Authentication);
+    fs::write(&path, SECRET).unwrap();
+    given.open(&address).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let login = Login::new(given.credentials.clone());
+    assert!(login.unwrap_err().to_string().contains("No such file"));
+}
+
+#[tokio::test]
+async fn a_listener_that_echoes_the_password_does_not_bring_it_into_the_log() {
+    let address = listener(&["PLAIN"], |_| refusal(&format!("bad password {SECRET}"))).await;
+    plain().refused(&address, &["bad password ***"]).await;
+}
+
+#[tokio::test]
+async fn the_mechanisms_that_there_are_are_named() {
+    let address = listener(&["SCRAM-SHA-512", "OAUTHBEARER"], |_| done("")).await;
+    let words = [
+        "has only SCRAM-SHA-512, OAUTHBEARER",
+        "kafka.sasl.mechanism",
+    ];
+    let class = plain().refused(&address, &words).await;
+    assert_eq!(class, FailureClass::Authentication);
+}
+
+#[tokio::test]
+async fn a_listener_without_sasl_and_one_with_tls_are_told_apart() {
+    let without =
+        broker_with(|ask| ask.answer(&SaslHandshakeResponse::default().with_error_code(34))).await;
+    let class = plain().refused(&without, &["has no SASL"]).await;
+    assert_eq!(class, FailureClass::Authentication);
+    let tls = broker(|_| Reply::Send(vec![0x15, 3, 3, 0, 2, 2, 80])).await;
+    let class = plain()
+        .refused(&tls, &["answers with TLS", "SASL_SSL"])
+        .await;
+    assert_eq!(class, FailureClass::Tls);
+    let closing = broker(|_| Reply::Close).await;
+    let class = plain().refused(&closing, &["closed", "wants TLS"]).await;
+    assert_eq!(class, FailureClass::Closed);
+    for (bytes, class) in [
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            FailureClass::Malformed,
+        ),
+        (vec![0, 0, 0, 2, 0, 0], FailureClass::Malformed),
+        (
+            vec![0, 0, 0, 8, 0, 0, 0, 99, 0, 0, 0, 0],
+            FailureClass::Malformed,
+        ),
+        (vec![0x7f, 0xff, 0xff, 0xff], FailureClass::Malformed),
+    ] {
+        let address = broker(move |_| Reply::Send(bytes.clone())).await;
+        assert_eq!(plain().refused(&address, &["SASL PLAIN"]).await, class);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_at_the_deadline() {
+    let address = broker(|_| Reply::Nothing).await;
+    let class = plain().refused(&address, &["no answer in time"]).await;
+    assert_eq!(class, FailureClass::Timeout);
+}
+
+#[tokio::test]
+async fn a_listener_that_wants_a_login_and_gets_none_is_hinted_at() {
+    let address = broker_with(|_| Reply::Close).await;
+    let connection = open(&address).await.unwrap();
+    let failure = connection.metadata(SOON).await.unwrap_err();
+    assert!(failure.detail.contains("wants SASL"), "{failure}");
+}
+
+/// How a fake server of SCRAM goes wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum Wrong {
+    Nothing,
+    Password,
+    Signature,
+    Nonce,
+    Iterations,
+}
+
+/// The server's side of SCRAM, written apart from ours.
+fn scram_server(sha512: bool, wrong: Wrong) -> impl Fn(&[u8]) -> SaslAuthenticateResponse {
+    let heard: Mutex<Vec<String>> = Mutex::default();
+    move |message: &[u8]| {
+        let message = String::from_utf8(message.to_vec()).unwrap();
+        let mut heard = heard.lock().unwrap();
+        if let Some(bare) = message.strip_prefix("n,,") {
+            let (_, nonce) = bare.split_once(",r=").unwrap();
+            let nonce = if wrong == Wrong::Nonce {
+                "other"
+            } else {
+                nonce
+            };
+            let count = if wrong == Wrong::Iterations { 1 } else { 4096 };
+            let salt = STANDARD.encode("salt");
+            let challenge = format!("r={nonce}more,s={salt},i={count}");
+            *heard = vec![bare.to_owned(), challenge.clone()];
+            return done(challenge);
+        }
+        let (hashing, mac, derive) = if sha512 {
+            let derive = pbkdf2::PBKDF2_HMAC_SHA512;
+            (&digest::SHA512, hmac::HMAC_SHA512, derive)
+        } else {
+            let derive = pbkdf2::PBKDF2_HMAC_SHA256;
+            (&digest::SHA256, hmac::HMAC_SHA256, derive)
+        };
+        let password = if wrong == Wrong::Password {
+            "x"
+        } else {
+            SECRET
+        };
+        let mut salted = vec![0; hashing.output_len()];
+        let count = std::num::NonZeroU32::new(4096).unwrap();
+        pbkdf2::derive(derive, count, b"salt", password.as_bytes(), &mut salted);
+        let key = hmac::Key::new(mac, &salted);
+        let (without, proof) = message.split_once(",p=").unwrap();
+        let signed = format!("{},{},{without}", heard[0], heard[1]);
+        let stored = digest::digest(hashing, hmac::sign(&key, b"Client Key").as_ref());
+        let signature = hmac::sign(&hmac::Key::new(mac, stored.as_ref()), signed.as_bytes());
+        let proof = STANDARD.decode(proof).unwrap();
+        let client: Vec<u8> = proof
+            .iter()
+            .zip(signature.as_ref())
+            .map(|(a, b)| a ^ b)
+            .collect();
+        if digest::digest(hashing, &client).as_ref() != stored.as_ref() {
+            return refusal(
+                "Authentication failed during authentication due to invalid credentials",
+            );
+        }
+        let word: &[u8] = if wrong == Wrong::Signature {
+            b"x"
+        } else {
+            b"Server Key"
+        };
+        let server = hmac::Key::new(mac, hmac::sign(&key, word).as_ref());
+        let signature = hmac::sign(&server, signed.as_bytes());
+        done(format!("v={}", STANDARD.encode(signature.as_ref())))
+    }
+}
+
+#[tokio::test]
+async fn scram_logs_in_and_believes_only_a_server_that_knows_the_password() {
+    const BOTH: &[&str] = &["SCRAM-SHA-256", "SCRAM-SHA-512"];
+    for (sha512, hash) in [(false, Hash::Sha256), (true, Hash::Sha512)] {
+        for (wrong, word) in [
+            (Wrong::Password, "invalid credentials"),
+            (Wrong::Signature, "does not know the password itself"),
+            (Wrong::Nonce, "does not go on from ours"),
+            (Wrong::Iterations, "1 iterations"),
+        ] {
+            let address = listener(BOTH, scram_server(sha512, wrong)).await;
+            let class = scram(hash).refused(&address, &[word]).await;
+            assert_eq!(class, FailureClass::Authentication);
+        }
+        let address = listener(BOTH, scram_server(sha512, Wrong::Nothing)).await;
+        let connection = scram(hash).open(&address).await.unwrap();
+        assert_eq!(connection.lifetime(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_comes_as_success_first() {
+    let said: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let heard = Arc::clone(&said);
+    let address = listener(&["OAUTHBEARER"], move |message| {
+        heard.lock().unwrap().push(message.to_vec());
+        match message {
+            b"\x01" => refusal("token has expired"),
+            _ => done(r#"{"status":"invalid_token"}"#),
+        }
+    })
+    .await;
+    let words = ["invalid_token", "token has expired", "secret"];
+    let class = bearer().refused(&address, &words).await;
+    assert_eq!(class, FailureClass::Authentication);
+    let first = format!("n,,\x01auth=Bearer {SECRET}\x01\x01").into_bytes();
+    assert_eq!(*said.lock().unwrap(), [first, vec![1]]);
+    let good = listener(&["OAUTHBEARER"], |_| {
+        done("").with_session_lifetime_ms(5000)
+    })
+    .await;
+    assert!(bearer().open(&good).await.unwrap().lifetime().is_some());
+}
+
+/// A token endpoint that answers each request with the next of these; how often it was asked.
+async fn endpoint(answers: Vec<(u16, String)>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            let mut some = [0; 4096];
+            while !String::from_utf8_lossy(&request).contains("grant_type") {
+                let count = stream.read(&mut some).await.unwrap();
+                assert!(count > 0, "the request has no form");
+                request.extend_from_slice(&some[..count]);
+            }
+            seen.lock()
+                .unwrap()
+                .push(String::from_utf8(request).unwrap());
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        }
+    });
+    (url, asked)
+}
+
+fn client(url: String) -> Given {
+    given(|secret_file| {
+        Credentials::Token(TokenSource::Endpoint(ClientCredentials {
+            url,
+            id: String::from("gate"),
+            secret_file,
+            scope: Some(String::from("kafka read")),
+            ca: None,
+        }))
+    })
+}
+
+#[tokio::test]
+async fn a_token_of_an_endpoint_is_kept_while_it_is_good_and_forgotten_when_refused() {
+    let token = |name: &str| {
+        (
+            200,
+            format!(r#"{{"access_token":"{name}","expires_in":300}}"#),
+        )
+    };
+    let (url, asked) = endpoint(vec![token("one"), token("two")]).await;
+    let address = listener(&["OAUTHBEARER"], |message| {
+        let one = message.starts_with(b"n,,\x01auth=Bearer one\x01");
+        if message == b"\x01" {
+            refusal("no")
+        } else if one {
+            done("{}")
+        } else {
+            done("")
+        }
+    })
+    .await;
+    let given = client(url);
+    let login = Arc::new(Login::new(given.credentials.clone()).unwrap());
+    let settings = ConnectionSettings {
+        login: Some(login),
+        ..ConnectionSettings::default()
+    };
+    let open = || Connection::open(&TcpDial, &address, &settings);
+    let failure = open().await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+    open().await.unwrap();
+    open().await.unwrap();
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 2);
+    let pair = STANDARD.encode(format!("gate:{SECRET}"));
+    let request = asked[0].to_lowercase();
+    assert!(asked[0].contains(&format!("Basic {pair}")));
+    assert!(request.starts_with("post /token"), "{request}");
+    assert!(asked[0].ends_with("grant_type=client_credentials&scope=kafka+read"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_gives_no_token_is_no_word_about_the_node() {
+    let address = listener(&["OAUTHBEARER"], |_| done("")).await;
+    let echo = format!(r#"{{"error":"invalid_client","error_description":"not {SECRET}"}}"#);
+    for (status, body, word) in [
+        (401, echo, "invalid_client: not ***"),
+        (500, String::from("oops"), "HTTP status 500"),
+        (302, String::new(), "HTTP status 302"),
+        (200, String::from("{}"), "no access_token"),
+        (
+            200,
+            String::from(r#"{"access_token":"a\u0001b"}"#),
+            "no token",
+        ),
+        (200, "x".repeat(300_000), "too large"),
+    ] {
+        let (url, _) = endpoint(vec![(status, body)]).await;
+        let given = client(url.clone());
+        let login = Arc::new(Login::new(given.credentials.clone()).unwrap());
+        let settings = ConnectionSettings {
+            login: Some(login),
+            ..ConnectionSettings::default()
+        };
+        let failure = Connection::open(&TcpDial, &address, &settings)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.class, FailureClass::Authentication);
+        assert!(failure.detail.contains(word), "{failure}");
+        assert!(failure.detail.contains(&url), "{failure}");
+        assert!(!failure.detail.contains(SECRET), "{failure}");
+    }
+}
