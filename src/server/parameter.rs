@@ -123,7 +123,7 @@ impl Parameter {
                 json!({"enum": [Action::Restart.as_str(), Action::Repair.as_str()]})
             }
             Self::Token | Self::Before => {
-                json!({"type": "integer", "minimum": 0, "maximum": i64::MAX})
+                json!({"type": "integer", "minimum": 0, "maximum": u64::MAX})
             }
             Self::Limit => json!({"type": "integer", "minimum": 1, "maximum": MOST_ENTRIES}),
         }

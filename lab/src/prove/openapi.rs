@@ -166,7 +166,10 @@ fn told(folder: &Path) -> Result<(Operations, usize)> {
     let mut files = std::fs::read_dir(folder)?
         .filter_map(Result::ok)
         .map(|file| file.path());
-    let report = files.find(|path| path.extension().is_some_and(|end| end == "har"));
+    let report = files.find(|path| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"har"))
+    });
     let report = report.context("find the report of schemathesis")?;
     let har: Har = serde_json::from_slice(&std::fs::read(&report)?).context("read the report")?;
     let mut operations = Operations::new();
