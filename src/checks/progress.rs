@@ -2,9 +2,9 @@
 //! a stalled follower stays in it for up to 1.5 x `replica.lag.time.max.ms` (reference
 //! `how-others-gate-restarts.md` 4.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::facts::Identity;
+use crate::evidence::facts::{Identity, ReplicaEnd};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
@@ -98,6 +98,13 @@ fn is_proved(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     link.is_ok_and(|read| read.facts.identity == Identity::Proved)
 }
 
+/// Why an end is not known: the replica's own, the leader's, or both.
+fn whys(end: &ReplicaEnd) -> String {
+    let whys = BTreeSet::from([end.own_end.why(), end.leader_end.why()]);
+    let whys: Vec<_> = whys.into_iter().filter(|why| !why.is_empty()).collect();
+    whys.join(", ")
+}
+
 /// Findings by node and reason: the first in words, all counted, a few named.
 #[derive(Default)]
 struct Found(BTreeMap<(NodeId, Reason), (String, usize, Vec<String>)>);
@@ -133,10 +140,9 @@ impl Found {
             Some((end, None)) => (
                 Reason::EvidenceIncomplete,
                 format!(
-                    "{}: its log end is not known: {}{}",
+                    "{}: its log end is not known: {}",
                     held.row.name(),
-                    end.own_end.why(),
-                    end.leader_end.why(),
+                    whys(end)
                 ),
             ),
             None => (

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::certs::{Authority, Dates};
 
@@ -201,8 +201,7 @@ fn no_output_has_a_secret() {
         "no token from",
         "TLS with",
     ];
-    let start = Instant::now();
-    loop {
+    for look in 0.. {
         let log = log.lock().unwrap().clone();
         let missing: Vec<_> = wanted
             .iter()
@@ -211,10 +210,7 @@ fn no_output_has_a_secret() {
         if missing.is_empty() {
             break;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "{missing:?}: {log}"
-        );
+        assert!(look < 400, "{missing:?}: {log}");
         thread::sleep(Duration::from_millis(50));
     }
     let text = log.lock().unwrap().clone();

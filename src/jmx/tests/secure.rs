@@ -135,8 +135,8 @@ fn scraper(access: Access) -> Scraper {
     Scraper::new(Arc::new(fetch), Arc::new(Recogniser::default()), 1 << 20)
 }
 
-fn basic(path: &Path) -> Option<(String, PathBuf)> {
-    Some((String::from("gate"), path.to_owned()))
+fn basic(path: &Path) -> (String, PathBuf) {
+    (String::from("gate"), path.to_owned())
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_wrong_password_is_no_expired_certificate_and_a_new_one_is_used_at_onc
         .await;
     let mut access = exporter.access();
     let path = exporter.path("password");
-    access.basic_auth = basic(&path);
+    access.basic_auth = Some(basic(&path));
     fs::write(&path, "old").unwrap();
     let scraper = scraper(access);
     let failure = exporter.scrape_by(&scraper).await.unwrap_err();
