@@ -9,7 +9,8 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Origin, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::voters::{self, Remote};
+use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
@@ -30,6 +31,7 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::NodeUnreachable,
     Reason::NodeFrozen,
     Reason::LeftoverRegistration,
+    Reason::EvidenceStale,
 ];
 
 /// Judges every expected node.
@@ -50,6 +52,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
             continue;
         }
         findings.extend(silent(snapshot, *node));
+        findings.extend(unheard(snapshot, *node));
         if snapshot.policy.mode.kafka() {
             findings.extend(unregistered(snapshot, *node, expected));
             findings.extend(not_voting(snapshot, *node, expected));
@@ -178,6 +181,32 @@ fn silent(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
         Some(report) => finding.from_source(source, report.asked),
         None => finding,
     })
+}
+
+/// A controller that is not asked itself, and of which the quorum tells nothing good. That nobody
+/// tells at all is the `evidence` row's.
+fn unheard(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
+    if !snapshot.is_remote(node) {
+        return None;
+    }
+    let (reason, observed) = match voters::remote(snapshot, node) {
+        Remote::CaughtUp | Remote::Untold => return None,
+        Remote::Behind(behind) => (
+            Reason::NodeUnreachable,
+            format!("caught up {} ago, by the quorum's leader", Human(behind)),
+        ),
+        Remote::Old(age) => (
+            Reason::EvidenceStale,
+            format!("the newest word of the quorum is {} old", Human(age)),
+        ),
+    };
+    let required = "caught up with the quorum's leader, by its newest word";
+    Some(Finding::new(
+        reason,
+        Subject::Node(node),
+        observed,
+        required,
+    ))
 }
 
 fn is_stale(snapshot: &Snapshot<'_>, source: &SourceId, kind: FactKind) -> bool {

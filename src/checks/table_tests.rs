@@ -335,6 +335,7 @@ fn controllers_that_are_not_asked_count_by_the_quorums_word() {
     }
     assert_eq!(down(&scene), set(&[102]));
     let reasons = found(&scene);
+    assert!(reasons.contains(&Reason::NodeUnreachable), "{reasons:?}");
     assert!(reasons.contains(&Reason::QuorumDegraded), "{reasons:?}");
     assert!(reasons.contains(&Reason::WouldLoseQuorum), "{reasons:?}");
 }

@@ -15,7 +15,7 @@ use super::merged::Merged;
 use super::partitions::PartitionTable;
 use super::policy::{Policy, max_age};
 use super::report::{FactKind, Report, SourceFailure, SourceId};
-use super::voters;
+use super::voters::{self, Remote};
 use crate::time::{Mono, Now};
 
 /// The board's content: one slot per source and kind, the newest report wins.
@@ -298,7 +298,7 @@ impl<'a> Snapshot<'a> {
             return self.jmx(node).is_err();
         }
         if self.is_remote(node) {
-            return !voters::is_caught_up(self, node);
+            return voters::remote(self, node) != Remote::CaughtUp;
         }
         let broker = self
             .expected

@@ -1,5 +1,7 @@
 //! Samples of the rows about nodes, controllers and the quorum.
 
+use std::time::Duration;
+
 use crate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
@@ -40,6 +42,15 @@ pub(in crate::checks) fn nodes_row() -> Samples {
             every_cluster(s, |c| c.brokers[2].fenced = true);
         })
         .finds(Reason::NodeUnreachable, |s| s.kill(2))
+        .finds(Reason::EvidenceStale, |s| {
+            s.policy.via_brokers = true;
+            let asked = s.now.mono.minus(Duration::from_millis(1_900));
+            for ((_, kind), report) in &mut s.reports {
+                if *kind == FactKind::Quorum {
+                    report.asked = asked;
+                }
+            }
+        })
         .finds(Reason::NodeUnreachable, |s| s.kill(103))
         .finds(Reason::NodeFrozen, |s| {
             s.fail(kafka(3), FactKind::Link, FailureClass::Timeout);

@@ -98,7 +98,7 @@ pub async fn run(args: &Args) -> Result<()> {
         }
     }
     let proof = Proof {
-        header,
+        header: header.ended(),
         window: WINDOW,
         rows,
         sessions: sessions.context("watch sessions")?,
@@ -246,6 +246,20 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
     Ok(())
 }
 
+/// Without the names of this run's folders, which are of no use to a reader.
+fn without_folders(words: &str) -> String {
+    let folder = std::env::temp_dir();
+    let begin = format!("{}/", folder.display());
+    let mut parts = words.split(&begin);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, file) = part.split_once('/').unwrap_or(("", part));
+        out.push_str("FOLDER/");
+        out.push_str(file);
+    }
+    out
+}
+
 /// Everything that is said of what keeps the gate shut.
 fn said(answer: &Answer) -> String {
     let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
@@ -276,7 +290,7 @@ fn row(
         expected: expected.to_owned(),
         state: answer.as_ref().map(|a| a.state.clone()).unwrap_or_default(),
         codes: answer.as_ref().map(Answer::codes).unwrap_or_default(),
-        said: words.chars().take(240).collect(),
+        said: without_folders(&words).chars().take(240).collect(),
         seconds: at,
         wrong_opens,
         ok: at.is_some() && wrong_opens == 0,
