@@ -18,6 +18,7 @@ const MADE: &[&str] = &[
     "curve",
     "kill",
     "kill-zookeeper",
+    "openapi",
     "plan",
     "race",
     "restart",
