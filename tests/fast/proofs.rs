@@ -10,6 +10,7 @@ use serde_json::Value;
 /// Proofs that have been made and have to stay. The others are held to the same rules as soon as
 /// they are there.
 const MADE: &[&str] = &[
+    "attacks",
     "bench-check",
     "bench-jmx",
     "bench-metadata",
