@@ -2,11 +2,13 @@
 //! verdict, by `doctor` and in `docs/degraded.md`: whoever relies on "open" has to know what it
 //! rests on.
 
+use serde::Serialize;
+
 use crate::evidence::policy::Weight;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
 
 /// One thing that is not seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BlindSpot {
     /// Its name in the API and the docs.
     pub id: &'static str,

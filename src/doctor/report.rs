@@ -49,7 +49,7 @@ pub struct Report {
     /// The durable state.
     pub store: Store,
     /// What is not seen in the way the gate is set up.
-    pub blind_spots: Vec<BlindSpotLine>,
+    pub blind_spots: Vec<BlindSpot>,
 }
 
 /// Something that is wrong, and what to do.
@@ -159,17 +159,6 @@ pub struct Store {
     pub says: String,
 }
 
-/// See [`BlindSpot`].
-#[derive(Debug, Serialize)]
-pub struct BlindSpotLine {
-    /// Its name in `docs/degraded.md`.
-    pub id: &'static str,
-    /// What is not seen.
-    pub unseen: &'static str,
-    /// What the verdict rests on in its place.
-    pub instead: &'static str,
-}
-
 impl Report {
     /// Says what was seen.
     pub fn new(patient: &Patient, gathered: &Gathered) -> Self {
@@ -210,16 +199,8 @@ impl Report {
                 folder: patient.data_dir.as_ref().map(|at| at.display().to_string()),
                 says: store.unwrap_or_else(|why| why),
             },
-            blind_spots: parts.blind_spots.iter().map(line).collect(),
+            blind_spots: parts.blind_spots.clone(),
         }
-    }
-}
-
-const fn line(spot: &BlindSpot) -> BlindSpotLine {
-    BlindSpotLine {
-        id: spot.id,
-        unseen: spot.unseen,
-        instead: spot.instead,
     }
 }
 
@@ -304,17 +285,9 @@ fn clock_is_set(drift: i128) -> Option<Problem> {
 fn cluster(parts: &ViewParts) -> Cluster {
     Cluster {
         id: parts.cluster.id.as_ref().map(ToString::to_string),
-        kind: kind(parts.cluster.kind),
+        kind: parts.cluster.kind.as_str(),
         controller: parts.cluster.controller.map(|node| node.0),
         metadata_version: parts.cluster.metadata_version,
-    }
-}
-
-const fn kind(kind: ClusterKind) -> &'static str {
-    match kind {
-        ClusterKind::KRaft => "kraft",
-        ClusterKind::ZooKeeper => "zookeeper",
-        ClusterKind::Unknown => "unknown",
     }
 }
 

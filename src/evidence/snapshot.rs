@@ -47,6 +47,17 @@ pub enum ClusterKind {
     Unknown,
 }
 
+impl ClusterKind {
+    /// The word in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KRaft => "kraft",
+            Self::ZooKeeper => "zookeeper",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A node that has to be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {

@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::gate::Gate;
 use super::report::{Header, write};
-use super::watch::{PATIENCE, config, seconds, start};
+use super::roll::order;
+use super::watch::{PATIENCE, config_of_roll, seconds, start};
 use crate::artifacts::Cache;
 use crate::cluster::Cluster;
 use crate::http;
@@ -70,12 +71,7 @@ pub async fn run(release: Release) -> Result<()> {
         .create_topic("orders", 30, 3, &[("min.insync.replicas", "2")])
         .await?;
     let load = Load::start(LoadSpec::new(cluster.app_bootstrap(), "orders").rate(100))?;
-    let mut settings = config(&cluster);
-    settings["data_dir"] = serde_json::json!(cluster.dir().join("gate"));
-    if let Some(policy) = settings["gates"]["default"]["policy"].as_object_mut() {
-        policy.remove("window");
-    }
-    let gate = start(&cluster, &settings).await?;
+    let gate = start(&cluster, &config_of_roll(&cluster)).await?;
     gate.wait_open(PATIENCE).await?;
 
     let hands = Hands::start(Arc::clone(&cluster))?;
@@ -119,18 +115,6 @@ pub async fn run(release: Release) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Controllers first, the active one last, then the brokers.
-async fn order(cluster: &Cluster) -> Result<Vec<NodeId>> {
-    let active = cluster.active_controller().await?;
-    let nodes = cluster.nodes().iter();
-    let mut all: Vec<NodeId> = nodes.map(Node::id).collect();
-    all.sort_by_key(|id| {
-        let broker = cluster.node(*id).is_ok_and(|node| node.role().is_broker());
-        (broker, Some(*id) == active, *id)
-    });
-    Ok(all)
 }
 
 /// Installs Ansible into the lab's cache, once; the folder of its programs.

@@ -117,19 +117,30 @@ struct Proof<T: Serialize> {
     found: T,
 }
 
+/// Shares the rounds out among lanes that run side by side; what each has found.
+async fn in_lanes<T: Send + 'static, F>(
+    args: &Args,
+    rounds: u64,
+    lane: impl Fn(u64, u64) -> F,
+) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let rounds = args.rounds.unwrap_or(rounds);
+    let mut lanes = JoinSet::new();
+    for number in 0..args.lanes {
+        let share = rounds / args.lanes + u64::from(number < rounds % args.lanes);
+        lanes.spawn(lane(number, share));
+    }
+    lanes.join_all().await.into_iter().collect()
+}
+
 /// Two processes ask for two brokers at the same moment, again and again; in a third of the rounds
 /// the gate is killed between the durable write and the answer.
 pub async fn race(args: &Args) -> Result<()> {
     let header = Header::new("race", Vec::new());
-    let rounds = args.rounds.unwrap_or(300);
-    let mut lanes = JoinSet::new();
-    for lane in 0..args.lanes {
-        let share = rounds / args.lanes + u64::from(lane < rounds % args.lanes);
-        lanes.spawn(race_lane(share));
-    }
     let mut found = Race::default();
-    while let Some(lane) = lanes.join_next().await {
-        let lane = lane??;
+    for lane in in_lanes(args, 300, |_, share| race_lane(share)).await? {
         found.rounds += lane.rounds;
         found.killed_before_the_answer += lane.killed_before_the_answer;
         found.found_again += lane.found_again;
@@ -322,15 +333,8 @@ struct Together {
 /// Gates are killed again and again while owners take leases and give them back.
 pub async fn crashes(args: &Args) -> Result<()> {
     let header = Header::new("crashes", Vec::new());
-    let kills = args.rounds.unwrap_or(1_000);
-    let mut lanes = JoinSet::new();
-    for lane in 0..args.lanes {
-        let share = kills / args.lanes + u64::from(lane < kills % args.lanes);
-        lanes.spawn(crash_lane(lane, share));
-    }
     let mut found = Crashes::default();
-    while let Some(lane) = lanes.join_next().await {
-        let lane = lane??;
+    for lane in in_lanes(args, 1_000, crash_lane).await? {
         found.kills += lane.kills;
         found.asked += lane.asked;
         found.told_go += lane.told_go;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::gate::{Gate, program};
 use super::report::{Header, write};
-use super::watch::{PATIENCE, config, seconds, start};
+use super::watch::{PATIENCE, config_of_roll, seconds, start};
 use crate::cluster::Cluster;
 use crate::http;
 use crate::load::{Load, LoadReport, LoadSpec};
@@ -100,13 +100,7 @@ pub async fn run(args: &Args) -> Result<()> {
         .create_topic("orders", 30, 3, &[("min.insync.replicas", "2")])
         .await?;
     let load = Load::start(LoadSpec::new(cluster.app_bootstrap(), "orders").rate(150))?;
-    let mut settings = config(&cluster);
-    settings["data_dir"] = serde_json::json!(cluster.dir().join("gate"));
-    // The window is the gate's own: this is about how long a whole restart takes.
-    if let Some(policy) = settings["gates"]["default"]["policy"].as_object_mut() {
-        policy.remove("window");
-    }
-    let gate = start(&cluster, &settings).await?;
+    let gate = start(&cluster, &config_of_roll(&cluster)).await?;
     gate.wait_open(PATIENCE).await?;
     let stage = Stage {
         cluster: &cluster,
@@ -155,7 +149,7 @@ pub async fn run(args: &Args) -> Result<()> {
 }
 
 /// Standby controllers first, the active one last, then the brokers.
-async fn order(cluster: &Cluster) -> Result<Vec<NodeId>> {
+pub(super) async fn order(cluster: &Cluster) -> Result<Vec<NodeId>> {
     let active = cluster.active_controller().await?;
     let controllers = cluster.nodes().iter();
     let controllers = controllers.filter(|node| node.role().is_controller());

@@ -52,6 +52,16 @@ pub(super) fn config(cluster: &Cluster) -> Value {
     }}})
 }
 
+/// The same with a window of the gate's own and leases that last: for whole restarts.
+pub(super) fn config_of_roll(cluster: &Cluster) -> Value {
+    let mut settings = config(cluster);
+    settings["data_dir"] = json!(cluster.dir().join("gate"));
+    if let Some(policy) = settings["gates"]["default"]["policy"].as_object_mut() {
+        policy.remove("window");
+    }
+    settings
+}
+
 /// Starts a gate with this file.
 pub(super) async fn start(cluster: &Cluster, config: &Value) -> Result<Gate> {
     let path = cluster.dir().join("gate.json");

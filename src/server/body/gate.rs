@@ -12,7 +12,6 @@ use super::verdict::Head;
 use super::{seconds, wall_age};
 use crate::checks::blind_spots::BlindSpot;
 use crate::clock::rfc3339;
-use crate::evidence::snapshot::ClusterKind;
 use crate::gate::parts::{CheckView, FactsView, GroupView, Outcome};
 use crate::gate::state::State;
 use crate::gate::view::Answer;
@@ -176,11 +175,7 @@ impl GateBody {
             }),
             cluster: ClusterBody {
                 id: last.cluster.id.as_ref().map(ToString::to_string),
-                kind: match last.cluster.kind {
-                    ClusterKind::KRaft => "kraft",
-                    ClusterKind::ZooKeeper => "zookeeper",
-                    ClusterKind::Unknown => "unknown",
-                },
+                kind: last.cluster.kind.as_str(),
                 controller: live.and_then(|parts| parts.cluster.controller.map(|node| node.0)),
                 metadata_version: live.and_then(|parts| parts.cluster.metadata_version),
             },
