@@ -1,7 +1,7 @@
 //! A cluster with a gate in front of it, and the scenarios that every kind of cluster has.
 
 use std::io::Write as _;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use lab::prove::cycle::{self, Fault};
@@ -65,9 +65,8 @@ impl Scene {
 
     /// Everyone who may ask is told the same: open, and every node may stop.
     pub(crate) async fn open_to_all(&self) {
-        let plan = self.gate.json("/api/v1/gates/default/plan").await;
-        let plan = plan.expect("a plan");
-        let nodes = plan["nodes"].as_array().expect("nodes");
+        let told = self.told(true).await;
+        let nodes = told.plan["nodes"].as_array().expect("nodes");
         let mut listed: Vec<_> = nodes.iter().map(|node| node["node"].as_i64()).collect();
         listed.sort_unstable();
         let mut expected: Vec<_> = self.cluster.nodes().iter().map(Node::id).collect();
@@ -76,27 +75,31 @@ impl Scene {
         assert_eq!(listed, expected);
         assert!(
             nodes.iter().all(|node| node["may_stop"] == "open"),
-            "{plan:#}"
+            "{:#}",
+            told.plan
         );
-        self.told(true).await;
     }
 
-    /// The page that Prometheus scrapes and the command line say this.
-    async fn told(&self, open: bool) {
-        let page = http::metrics(self.gate.port(), LONG).await.expect("a page");
-        let page = String::from_utf8(page.to_vec()).expect("text");
-        let series = format!(
-            "\nupgrade_gate_open{{gate=\"default\"}} {}\n",
-            u8::from(open)
-        );
-        assert!(page.contains(&series), "{page}");
-        check_metrics(&page);
-        let url = format!("http://127.0.0.1:{}", self.gate.port());
-        let check = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"))
-            .args(["check", "--quiet", "--url", &url])
-            .status();
-        let code = check.expect("upgrade-gate check").code();
-        assert_eq!(code, Some(i32::from(!open)));
+    /// The page that Prometheus scrapes and the command line say this, as `check` does.
+    ///
+    /// They are asked one after the other, and on a busy machine a gate may shut for a moment in
+    /// between (an answer of Kafka's that is late). So they are compared when `check` says before
+    /// and after them that nothing has changed.
+    async fn told(&self, open: bool) -> Told {
+        let start = Instant::now();
+        loop {
+            let before = self.gate.check("").await.expect("an answer");
+            let told = Told::gather(&self.gate).await;
+            let after = self.gate.check("").await.expect("an answer");
+            let same = before.state == after.state && before.since == after.since;
+            if same && before.is_open() == open {
+                told.check(open);
+                return told;
+            }
+            eprintln!("asked again: {before:?}, then {after:?}");
+            assert!(start.elapsed() < LONG, "{}", self.gate.log_tail(20));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// A broker is down: everyone is told so, also by a gate that has never seen it.
@@ -146,5 +149,37 @@ pub(crate) async fn shut_for(gate: &Gate, span: Duration) -> Answer {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What one gate says to those who do not ask `check` over HTTP.
+struct Told {
+    plan: serde_json::Value,
+    page: String,
+    command: Output,
+}
+
+impl Told {
+    async fn gather(gate: &Gate) -> Self {
+        let plan = gate.json("/api/v1/gates/default/plan").await;
+        let page = http::metrics(gate.port(), LONG).await.expect("a page");
+        let url = format!("http://127.0.0.1:{}", gate.port());
+        let command = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"))
+            .args(["check", "--url", &url])
+            .output();
+        Self {
+            plan: plan.expect("a plan"),
+            page: String::from_utf8(page.to_vec()).expect("text"),
+            command: command.expect("upgrade-gate check"),
+        }
+    }
+
+    fn check(&self, open: bool) {
+        let value = u8::from(open);
+        let series = format!("\nupgrade_gate_open{{gate=\"default\"}} {value}\n");
+        assert!(self.page.contains(&series), "{}", self.page);
+        check_metrics(&self.page);
+        let code = self.command.status.code();
+        assert_eq!(code, Some(i32::from(!open)), "{:?}", self.command);
     }
 }

@@ -48,6 +48,8 @@ pub struct Answer {
     #[serde(skip)]
     pub status: u16,
     pub state: String,
+    /// When the gate took this state.
+    pub since: Option<String>,
     pub reasons: Vec<Reason>,
 }
 
