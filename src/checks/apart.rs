@@ -10,8 +10,9 @@ use crate::evidence::snapshot::Snapshot;
 use crate::evidence::voters;
 
 /// Whether it is proven that the two sets hold no partition together, by assignments and running
-/// moves, and that not both of them vote in the quorum. Racks prove nothing: assignments need not
-/// follow them. What is not known is not proven.
+/// moves, and that no voter is among them: with the active controller out nobody elects leaders or
+/// shrinks ISRs for whoever goes beside it, and who is active may change. Racks prove nothing:
+/// assignments need not follow them. What is not known is not proven.
 pub fn are_apart(
     snapshot: &Snapshot<'_>,
     one: &BTreeSet<NodeId>,
@@ -26,10 +27,8 @@ pub fn are_apart(
         let holds = |nodes: &BTreeSet<NodeId>| nodes.iter().any(|node| held.touches(*node));
         holds(one) && holds(other)
     });
-    let votes = |nodes: &BTreeSet<NodeId>| {
-        let quorum = voters::newest(snapshot);
-        quorum.is_some_and(|read| read.facts.voters.iter().any(|v| nodes.contains(&v.node)))
-    };
-    let both_vote = votes(one) && votes(other);
-    !shared && !both_vote
+    let quorum = voters::newest(snapshot).map(|read| &read.facts.voters);
+    let mut voters = quorum.into_iter().flatten().map(|voter| voter.node);
+    let one_votes = voters.any(|voter| one.contains(&voter) || other.contains(&voter));
+    !shared && !one_votes
 }

@@ -110,8 +110,9 @@ fn leases_are_never_false_doubled_or_lost() {
     let wrong = outcomes.iter().filter(|outcome| outcome.went_wrong());
     let wrong: Vec<_> = wrong.map(Outcome::evidence).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let told = figures.grants.map_or(0, |grants| grants.go);
-    assert!(told >= 2 * LEASES, "only {told} times go");
+    let grants = figures.grants.expect("leases");
+    assert!(grants.go >= 2 * LEASES, "only {} times go", grants.go);
+    assert!(grants.beside > 0, "no second slot was ever given");
 }
 
 /// Two ways to drive the gate see the same world: what they say differs only for as long as

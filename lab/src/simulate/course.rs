@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::gate::doc::GateDoc;
+use upgrade_gate::gate::lease::Lease;
 use upgrade_gate::model::Cluster;
 
 use super::apply::apply;
 use super::leases::{Ledger, Mail};
 use super::operator::Roll;
 use super::ops::{Cuts, Op};
-use super::oracle::{Oracle, Said, Standard, Truth};
+use super::oracle::{Oracle, Said, Standard, Truth, are_apart};
 use super::rivals::{OURS, Rivals, Rolled, Score};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
@@ -24,6 +25,9 @@ use super::world::World;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a roll is watched once it is over.
 const AFTER: Duration = Duration::from_secs(5);
+
+/// The cause of a wait for a window that the gate's users have made longer.
+pub const BY_ORDER: &str = "settling_by_order";
 
 /// Who says go, or does not.
 pub trait Speaker {
@@ -81,7 +85,6 @@ pub struct Course {
     story: Vec<String>,
     verdicts: Vec<bool>,
     last: String,
-    causes: BTreeMap<&'static str, Duration>,
     waits: Vec<(&'static str, Duration)>,
     /// Of the needless wait under way.
     wait: BTreeMap<&'static str, Duration>,
@@ -107,7 +110,7 @@ impl Course {
             decided: Vec::new(),
             rolls: order.plan.operators.iter().map(Roll::new).collect(),
             mail: Mail::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(setup.slots.unwrap_or(1)),
             rolled: Rolled::new(OURS, order.plan.operators.len()),
             over_since: None,
             now: Duration::ZERO,
@@ -121,7 +124,6 @@ impl Course {
             story: Vec::new(),
             verdicts: Vec::new(),
             last: String::new(),
-            causes: BTreeMap::new(),
             waits: Vec::new(),
             wait: BTreeMap::new(),
             world,
@@ -191,7 +193,7 @@ impl Course {
             .judge(self.now, Arc::clone(&truth), &cluster, &said);
         self.roll(&cluster, &truth, &said, speaker.stored());
         drop(cluster);
-        self.account(needless, speaker);
+        self.account(needless, said.open, speaker);
         if self.order.story {
             self.verdicts.push(said.open);
             self.tell(said.open, speaker);
@@ -214,7 +216,7 @@ impl Course {
             }
             self.decided.push(op);
         }
-        self.account_leases(stored);
+        self.account_leases(cluster, stored);
         let over = self.rolls.iter().all(Roll::is_over) && !self.rolls.is_empty();
         let done = self.next >= self.order.plan.ops.len() && self.decided.is_empty();
         if over && done {
@@ -223,11 +225,14 @@ impl Course {
     }
 
     /// What was told of leases, held against the truth.
-    fn account_leases(&mut self, stored: Option<&GateDoc>) {
+    fn account_leases(&mut self, cluster: &Cluster, stored: Option<&GateDoc>) {
+        let ids = |lease: &Lease| lease.nodes.iter().map(|node| node.0).collect();
+        let apart = |one: &Lease, other: &Lease| are_apart(cluster, &ids(one), &ids(other));
         for lease in std::mem::take(&mut self.mail.told) {
             let node = lease.nodes.first().map_or(0, |node| node.0);
             let harm = self.oracle.would_harm(node);
-            self.ledger.told(self.now, &lease, harm.as_ref(), stored);
+            self.ledger
+                .told(self.now, &lease, harm.as_ref(), apart, stored);
         }
         for lease in std::mem::take(&mut self.mail.over) {
             self.ledger.over(lease);
@@ -312,17 +317,27 @@ impl Course {
         }
     }
 
-    fn account(&mut self, needless: bool, speaker: &impl Speaker) {
+    /// A wait that ends because the truth becomes unsafe is none that the gate has ended.
+    fn account(&mut self, needless: bool, open: bool, speaker: &impl Speaker) {
         if needless {
-            let why = speaker.first_reason();
-            *self.causes.entry(why).or_default() += self.pace;
+            let why = self.cause(speaker.first_reason());
             *self.wait.entry(why).or_default() += self.pace;
             return;
         }
         let wait = std::mem::take(&mut self.wait);
         let length: Duration = wait.values().sum();
         let longest = wait.into_iter().max_by_key(|(_, time)| *time);
+        let longest = longest.filter(|_| open);
         self.waits.extend(longest.map(|(why, _)| (why, length)));
+    }
+
+    /// Who has asked for a longer window than the gate's own waits by his own order.
+    fn cause(&self, reason: &'static str) -> &'static str {
+        if reason == "settling" && self.setup.waits_by_order() {
+            BY_ORDER
+        } else {
+            reason
+        }
     }
 
     fn tell(&mut self, open: bool, speaker: &impl Speaker) {
@@ -357,8 +372,6 @@ impl Course {
             open: self.oracle.open,
             exposed: self.oracle.exposed,
             lies: self.oracle.lies,
-            needless: self.oracle.needless,
-            causes: self.causes,
             waits: self.waits,
             restarts: self.restarts,
             done: self.done,

@@ -159,9 +159,11 @@ pub struct Figures {
     pub exposed_seconds: f64,
     /// Needless waiting per time that a node was taken down, in seconds.
     pub needless_seconds_per_step: f64,
-    /// Needless waits.
+    /// Needless waits, those by order aside.
     pub needless: Waits,
-    /// The same by cause, the costliest first.
+    /// Needless waits for a window that the gate's users have made longer.
+    pub needless_by_order: Waits,
+    /// Both by cause, the costliest first.
     pub causes: Vec<Cause>,
     /// The longest needless waits: seed, reason, seconds.
     pub longest: Vec<(u64, &'static str, f64)>,
@@ -182,7 +184,8 @@ impl Figures {
     pub fn of(outcomes: &[Outcome]) -> Self {
         let sum = |part: fn(&Outcome) -> Duration| outcomes.iter().map(part).sum::<Duration>();
         let steps: u64 = outcomes.iter().map(|o| o.restarts).sum();
-        let needless = Waits::of(outcomes.iter().flat_map(|o| o.needless.iter().copied()));
+        let needless = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(false)));
+        let by_order = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(true)));
         let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
         Self {
@@ -199,6 +202,7 @@ impl Figures {
             exposed_seconds: seconds(sum(|o| o.exposed)),
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
+            needless_by_order: by_order,
             causes: causes(outcomes),
             longest: longest(outcomes),
             grants: grants(outcomes),
@@ -245,11 +249,13 @@ fn longest(outcomes: &[Outcome]) -> Vec<(u64, &'static str, f64)> {
 pub struct GrantsRow {
     /// Times that somebody was told "go".
     pub go: u64,
+    /// Of these, how many beside somebody else, by a second slot, where they share nothing.
+    pub beside: u64,
     /// Of these, how many would have done harm, with time enough to notice.
     pub false_grants: u64,
     /// Of these, how many would have done harm, before that.
     pub too_soon_to_tell: u64,
-    /// Told "go" beside somebody else who was out.
+    /// Told "go" beside somebody else who was out, where that must not be.
     pub doubled: u64,
     /// Told "go", and the lease is gone without an end.
     pub lost: u64,
@@ -266,6 +272,7 @@ fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
     let bad = outcomes.iter().filter(|o| !o.grants.are_sound());
     (all.go > 0).then(|| GrantsRow {
         go: all.go,
+        beside: all.beside,
         false_grants: all.false_go,
         too_soon_to_tell: all.too_soon,
         doubled: all.doubled,
@@ -285,7 +292,7 @@ fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
             false_opens: own().map(|o| o.lies.len()).sum(),
             exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
             harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
-            needless: Waits::of(own().flat_map(|o| o.needless.iter().copied())),
+            needless: Waits::of(own().flat_map(|o| o.waits_by_order(false))),
         }
     };
     let kinds = Kind::SHARES.into_iter().map(|(kind, _)| kind);
@@ -381,6 +388,7 @@ impl fmt::Display for Figures {
             "needless: {} ({:.1} s per step)",
             self.needless, self.needless_seconds_per_step
         )?;
+        writeln!(f, "by order: {}", self.needless_by_order)?;
         for cause in self.causes.iter().take(12) {
             writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
         }
@@ -388,8 +396,9 @@ impl fmt::Display for Figures {
         if let Some(grants) = &self.grants {
             writeln!(
                 f,
-                "leases: {} times go, {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
+                "leases: {} times go ({} beside another), {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
                 grants.go,
+                grants.beside,
                 grants.false_grants,
                 grants.too_soon_to_tell,
                 grants.doubled,

@@ -95,7 +95,9 @@ pub struct Grants {
     pub false_go: u64,
     /// How many before that.
     pub too_soon: u64,
-    /// Told "go" while somebody else was out.
+    /// Told "go" beside somebody else, by a second slot, where their nodes share nothing.
+    pub beside: u64,
+    /// Told "go" while somebody else was out, where that must not be.
     pub doubled: u64,
     /// Told "go", and the lease is gone without an end.
     pub lost: u64,
@@ -117,6 +119,7 @@ impl Grants {
         self.go += other.go;
         self.false_go += other.false_go;
         self.too_soon += other.too_soon;
+        self.beside += other.beside;
         self.doubled += other.doubled;
         self.lost += other.lost;
         self.old_tokens += other.old_tokens;
@@ -131,21 +134,35 @@ impl Grants {
 }
 
 /// Who was told "go" and not yet that it is over, as the world outside the gate knows it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// How many may be out at one time.
+    slots: usize,
     out: BTreeMap<LeaseId, Lease>,
+    /// The highest token of those who were out and are not any more.
     last: Token,
     /// What came of it.
     pub grants: Grants,
 }
 
 impl Ledger {
-    /// Somebody reads "go".
+    /// Nobody was told anything yet, by a gate with so many slots.
+    pub fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            out: BTreeMap::new(),
+            last: Token::default(),
+            grants: Grants::default(),
+        }
+    }
+
+    /// Somebody reads "go"; `apart` says what is true of two leases' nodes.
     pub fn told(
         &mut self,
         now: Duration,
         lease: &Lease,
         harm: Option<&Harm>,
+        apart: impl Fn(&Lease, &Lease) -> bool,
         stored: Option<&GateDoc>,
     ) {
         // Asked again, the same is said again.
@@ -163,7 +180,11 @@ impl Ledger {
                 self.grants.too_soon += 1;
             }
         }
-        if let Some(other) = self.out.values().next() {
+        let room = self.out.len() < self.slots;
+        let clash = |other: &&Lease| !room || !apart(other, lease);
+        self.grants.beside += u64::from(!self.out.is_empty());
+        if let Some(other) = self.out.values().find(clash) {
+            self.grants.beside -= 1;
             self.grants.doubled += 1;
             let words = format!(
                 "go for {:?} beside {} on {:?}",
@@ -173,18 +194,21 @@ impl Ledger {
             );
             self.grants.wrong(now, || words);
         }
-        if lease.token <= self.last {
+        // Two that are out together may read of it in either order.
+        let taken = self.out.values().any(|other| other.token == lease.token);
+        if lease.token <= self.last || taken {
             self.grants.old_tokens += 1;
             let words = format!("token {} after {}", lease.token, self.last);
             self.grants.wrong(now, || words);
         }
-        self.last = self.last.max(lease.token);
         self.out.insert(lease.id, lease.clone());
     }
 
     /// Somebody reads that it is over.
     pub fn over(&mut self, lease: LeaseId) {
-        self.out.remove(&lease);
+        if let Some(lease) = self.out.remove(&lease) {
+            self.last = self.last.max(lease.token);
+        }
     }
 
     /// A lease whose owner is gone ends by proof; whoever was told of another one has lost it.
@@ -200,7 +224,7 @@ impl Ledger {
             self.grants.lost += 1;
             let words = format!("the lease of {} is lost", lease.owner_name());
             self.grants.wrong(now, || words);
-            self.out.remove(&lease.id);
+            self.over(lease.id);
         }
     }
 
@@ -209,7 +233,7 @@ impl Ledger {
         for ended in &stored.ended {
             match ended.how {
                 End::ProvenBack | End::NeverGone => {
-                    self.out.remove(&ended.id);
+                    self.over(ended.id);
                 }
                 // Nobody who was told "go" may lose the lease like this.
                 End::Withdrawn | End::TakenOver { .. } | End::Broken { .. } | End::Retired => {}

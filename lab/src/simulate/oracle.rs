@@ -122,6 +122,19 @@ fn harm(cluster: &Cluster, gone: &BTreeSet<NodeId>, stopped: NodeId) -> Option<S
     Some(format!("{topic}-{index}: {:?}", first.harm))
 }
 
+/// Whether two sets of nodes share nothing: no partition, moves included, and no voter among them.
+pub fn are_apart(cluster: &Cluster, one: &BTreeSet<NodeId>, other: &BTreeSet<NodeId>) -> bool {
+    let mut nodes = cluster.spec().nodes.iter();
+    let voter = nodes
+        .any(|node| node.roles.controller && (one.contains(&node.id) || other.contains(&node.id)));
+    let holds = |nodes: &BTreeSet<NodeId>, replicas: &[NodeId]| {
+        replicas.iter().any(|replica| nodes.contains(replica))
+    };
+    let mut partitions = cluster.committed_image().partitions();
+    let shared = partitions.any(|(.., p)| holds(one, &p.replicas) && holds(other, &p.replicas));
+    !voter && !shared
+}
+
 /// Whether every partition has a leader and a full ISR.
 pub fn all_in_sync(image: &Image) -> bool {
     let mut partitions = image.partitions();

@@ -128,10 +128,13 @@ impl Plan {
         let mode = weighted(&MODES, &mut random);
         let mode = slant.mode.unwrap_or(mode);
         let spec = spec(seed, slant, &mut random);
+        let slots = (kind == Kind::Leases && seed % 4 == 3).then_some(2);
+        let spec = if slots.is_some() { apart(spec) } else { spec };
         let configured = random.between(0, 1) == 0;
         let jmx = mode == Mode::Jmx;
         let mut setup = Setup::new(mode, configured || jmx);
         setup.via_brokers = mode.kafka() && seed % 8 == 5;
+        setup.slots = slots;
         let mut maker = Maker {
             // Without log ends the window is 45 s and more.
             slow: Duration::from_secs(if jmx { 36 } else { 0 }),
@@ -222,6 +225,23 @@ fn spec(seed: u64, slant: Slant, random: &mut Random) -> Spec {
     spec
 }
 
+/// The same on more brokers, of which many hold no partition together.
+fn apart(spec: Spec) -> Spec {
+    let topics = vec![
+        TopicSpec::new("orders", 2, 2).rate(5).min_isr(1),
+        TopicSpec::new("events", 2, 3).rate(20),
+    ];
+    let groups = Vec::new();
+    Spec {
+        settings: spec.settings,
+        family: spec.family,
+        groups,
+        ..Spec::kraft(3, 6, Release::V4_1)
+            .seed(spec.seed)
+            .topics(topics)
+    }
+}
+
 struct Maker {
     setup: Setup,
     drill: Drill,
@@ -309,8 +329,14 @@ impl Maker {
         self.setup.mode = self
             .random
             .pick(&[Mode::KafkaJmx, Mode::KafkaJmx, Mode::Kafka]);
-        for name in ["one", "other"] {
-            self.roll();
+        // With two slots each wants other nodes than the other one, from the same moment on.
+        let (one, other) = self.halves();
+        let halves = [one, other].map(|half| self.setup.slots.map(|_| half));
+        for (name, half) in ["one", "other"].into_iter().zip(halves) {
+            match half {
+                Some(nodes) => self.book(nodes),
+                None => self.roll(),
+            }
             let ttl = self.random.pick(&[20_000, 60_000, 300_000]);
             let end = u64::try_from(self.end.as_millis()).expect("a short trial");
             let dies = self.random.between(20_000, end);

@@ -52,6 +52,8 @@ pub struct Setup {
     pub targets: BTreeMap<NodeId, Target>,
     /// Policy `window`, in milliseconds.
     pub window: Option<u64>,
+    /// Policy `slots`, where it is not the default.
+    pub slots: Option<usize>,
     /// What a curve tries out.
     #[serde(skip)]
     pub tuned: Tuned,
@@ -117,8 +119,14 @@ impl Setup {
             window: self.window.map(Duration::from_millis),
             shortest_window: self.tuned.shortest_window,
             leadership_quiet: self.tuned.leadership_quiet,
+            slots: self.slots.unwrap_or(Policy::default().slots),
             ..Policy::default()
         }
+    }
+
+    /// A longer window than the shortest was ordered: who waits for it waits by order.
+    pub fn waits_by_order(&self) -> bool {
+        self.window.is_some()
     }
 
     /// Whether a gate can go on with the same collectors; otherwise it begins anew, as

@@ -1,6 +1,5 @@
 //! One trial: a plan carried out in a world, watched by a gate, judged by the oracle.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::model::Cluster;
 
 use super::collect::Gate;
-use super::course::{Course, Wish};
+use super::course::{BY_ORDER, Course, Wish};
 use super::judge::Judge;
 use super::leases::Grants;
 use super::ops::Op;
@@ -98,11 +97,8 @@ pub struct Outcome {
     pub exposed: Duration,
     /// The first lies.
     pub lies: Vec<FalseOpen>,
-    /// How long truly safe times stayed shut before they opened.
-    pub needless: Vec<Duration>,
-    /// Needless time by first reason.
-    pub causes: BTreeMap<&'static str, Duration>,
-    /// Needless waits by the reason that held for the longest part of each.
+    /// How long truly safe times stayed shut before they opened, by the reason that held for the
+    /// longest part of each.
     pub waits: Vec<(&'static str, Duration)>,
     /// How often somebody took a node down.
     pub restarts: u64,
@@ -123,6 +119,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Needless waits for a window that the gate's users have made longer, or all others.
+    pub fn waits_by_order(&self, by_order: bool) -> impl Iterator<Item = Duration> {
+        let waits = self.waits.iter();
+        let waits = waits.filter(move |(why, _)| (*why == BY_ORDER) == by_order);
+        waits.map(|(_, wait)| *wait)
+    }
+
     /// Whether it said something false: an open, or a go.
     pub fn went_wrong(&self) -> bool {
         !self.lies.is_empty() || !self.grants.are_sound()
