@@ -503,6 +503,19 @@ fn a_whole_roll_by_exec_loses_nothing_and_goes_one_at_a_time() {
     let steps = proof["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), 6);
     assert!(steps.iter().all(|step| step["exit"] == 0));
+    // The estimate comes from the nodes before: it lies between the shortest and the longest.
+    let parts = ["/restart", "/kafka_not_back", "/gates_window"];
+    let took = |step: &Value| parts.iter().map(|part| number(step, part)).sum::<f64>();
+    for (index, step) in steps.iter().enumerate().skip(1) {
+        let usually = number(step, "/said_usually");
+        let before = || steps[..index].iter().map(took);
+        let (least, most) = (
+            before().fold(f64::MAX, f64::min),
+            before().fold(0.0, f64::max),
+        );
+        let fits = usually >= least - 2.0 && usually <= most + 2.0;
+        assert!(fits, "{usually} of {least} to {most}: {step:#}");
+    }
     assert_eq!(number(&proof, "/second/beside_the_first"), 0.0);
     assert!(number(&proof, "/second/asked") > 0.0);
     for story in ["broken_config", "killed_owner"] {

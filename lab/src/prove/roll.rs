@@ -72,6 +72,9 @@ struct Step {
     kafka_not_back: f64,
     /// From there until `exec` ended: the gate's window.
     gates_window: f64,
+    /// What the gate said meanwhile that the whole usually takes, from grant to proof, by what it
+    /// has seen of this cluster; nothing before the first.
+    said_usually: Option<f64>,
     exit: i32,
 }
 
@@ -236,6 +239,7 @@ impl Stage<'_> {
             sleep(Duration::from_millis(50)).await;
         }
         let back = Instant::now();
+        let said_usually = self.said_usually(node).await?;
         // Once its node is proven back the gate may tell others go before `exec` has ended.
         held.store(false, Ordering::SeqCst);
         let status = timeout(PATIENCE * 2, exec.wait()).await;
@@ -247,8 +251,17 @@ impl Stage<'_> {
             restart: seconds(running - go),
             kafka_not_back: seconds(back - running),
             gates_window: seconds(ended - back),
+            said_usually,
             exit: status.code().unwrap_or(-1),
         })
+    }
+
+    /// The gate's estimate, beside the lease on this node.
+    async fn said_usually(&self, node: NodeId) -> Result<Option<f64>> {
+        let leases = self.gate.json("/api/v1/gates/default/leases").await?;
+        let mut leases = leases["leases"].as_array().context("leases")?.iter();
+        let own = leases.find(|lease| lease["nodes"] == serde_json::json!([node]));
+        Ok(own.and_then(|lease| lease["usually_seconds"].as_f64()))
     }
 
     /// A broker is restarted with a setting that it refuses: it is not proven back, the slot stays
