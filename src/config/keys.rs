@@ -375,7 +375,7 @@ keys! {
     "gates.<gate>.policy.leadership_quiet", Kind::Duration(0, 600_000), Preset::Is("6s"), reload,
         "How long the gate stays closed after partitions change their leader.";
     "gates.<gate>.policy.slots", Kind::Count(1, 16), Preset::Is("1"), reload,
-        "How many leases may stand at one time. More than one only where their nodes hold no partition together and none of them votes in the quorum.";
+        "How many leases may stand at one time. More than one only where their nodes hold no partition together and none of them may be the controller (voters; on ZooKeeper every broker).";
     "gates.<gate>.policy.groups", Kind::List(&Kind::Text), Preset::Absent("payments"), reload,
         "Consumer groups whose lag is watched.";
 }
