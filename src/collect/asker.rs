@@ -183,7 +183,7 @@ impl<'a> Turn<'a> {
             .await;
         let now = self.shared.now();
         if let Some(due) = self.dues.get_mut(index) {
-            due.done(asked, now);
+            due.done(asked, now, &facts);
             due.report(self.shared, self.node, 0, asked, facts);
         }
     }

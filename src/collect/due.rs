@@ -9,11 +9,24 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::time::Mono;
 
+/// The pause after a question that failed; it doubles with each that fails after it.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses: rights that are given back show within seconds, however long they
+/// were missing. A refusal costs a node less than the question whether it is alive.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(8);
+
+/// How many times as long as a failure took the pause after it is at least: a question that times
+/// out may have cost the node as much as an answer.
+const STRETCH: u32 = 20;
+
 /// When a fact is to be asked for next.
 #[derive(Debug)]
 pub struct Due {
     kind: FactKind,
     at: Mono,
+    /// The pause after the next failure.
+    again: Duration,
     /// What its last answers took.
     pub cost: Cost,
 }
@@ -24,6 +37,7 @@ impl Due {
         Self {
             kind,
             at: now,
+            again: AGAIN,
             cost: Cost::default(),
         }
     }
@@ -48,10 +62,21 @@ impl Due {
         now >= self.at
     }
 
-    /// Notes an answer (or a failure): the next one is due an interval after the question.
-    pub fn done(&mut self, asked: Mono, now: Mono) {
-        self.cost.note(now.since(asked));
-        self.at = asked.plus(self.every());
+    /// Notes an answer: the next one is due an interval after the question, or sooner after one that
+    /// did not say what it should.
+    pub fn done(&mut self, asked: Mono, now: Mono, facts: &Result<Facts, SourceFailure>) {
+        let took = now.since(asked);
+        self.cost.note(took);
+        let every = self.every();
+        let pause = if is_short(facts) {
+            let again = self.again.max(took.saturating_mul(STRETCH));
+            self.again = self.again.saturating_mul(2).min(AGAIN_AT_MOST);
+            again.min(every)
+        } else {
+            self.again = AGAIN;
+            every
+        };
+        self.at = asked.plus(pause);
     }
 
     /// The interval that follows from its cost.
@@ -76,5 +101,92 @@ impl Due {
             self.every(),
             facts,
         );
+    }
+}
+
+/// Whether an answer lacks what it is asked for: a failure, or something that is hidden from us.
+fn is_short(facts: &Result<Facts, SourceFailure>) -> bool {
+    match facts {
+        Err(_) => true,
+        Ok(Facts::LogDirs(dirs)) => !dirs.readable,
+        Ok(Facts::TopicConfigs(configs)) => !configs.hidden.is_empty(),
+        Ok(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::evidence::facts::{LogDirFacts, Moves, TopicConfigs};
+    use crate::evidence::report::FailureClass;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn refused() -> Result<Facts, SourceFailure> {
+        Err(SourceFailure::new(FailureClass::Authorization, "no right"))
+    }
+
+    /// The pauses that follow answers which each took this long.
+    fn pauses(due: &mut Due, took: Duration, answers: &[Result<Facts, SourceFailure>]) -> Vec<u64> {
+        let pause = |facts: &Result<Facts, SourceFailure>| {
+            let asked = due.at();
+            due.done(asked, asked.plus(took), facts);
+            due.at().since(asked).as_secs()
+        };
+        answers.iter().map(pause).collect()
+    }
+
+    #[test]
+    fn a_failed_setting_is_asked_for_again_within_seconds() {
+        for (kind, usual) in [
+            (FactKind::NodeConfigs, 60),
+            (FactKind::TopicConfigs, 60),
+            (FactKind::LogDirs, 30),
+        ] {
+            let mut due = Due::now(kind, Mono::from_nanos(1));
+            let fails = [(); 6].map(|()| refused());
+            assert_eq!(pauses(&mut due, MILLISECOND, &fails), [1, 2, 4, 8, 8, 8]);
+            let good = Ok(Facts::Moves(Moves::default()));
+            let answers = [good, refused()];
+            assert_eq!(pauses(&mut due, MILLISECOND, &answers), [usual, 1]);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_counts_as_failed() {
+        let dirs = |readable| {
+            let facts = LogDirFacts {
+                readable,
+                ..LogDirFacts::default()
+            };
+            Ok(Facts::LogDirs(Arc::new(facts)))
+        };
+        let configs = |hidden: &[&str]| {
+            let facts = TopicConfigs {
+                hidden: hidden.iter().map(ToString::to_string).collect(),
+                ..TopicConfigs::default()
+            };
+            Ok(Facts::TopicConfigs(Arc::new(facts)))
+        };
+        let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
+        let answers = [dirs(false), dirs(true), dirs(false)];
+        assert_eq!(pauses(&mut due, MILLISECOND, &answers), [1, 30, 1]);
+        let mut due = Due::now(FactKind::TopicConfigs, Mono::from_nanos(1));
+        let answers = [configs(&["orders"]), configs(&[])];
+        assert_eq!(pauses(&mut due, MILLISECOND, &answers), [1, 60]);
+    }
+
+    #[test]
+    fn a_failure_is_never_asked_again_later_than_an_answer_nor_keeps_a_node_busy() {
+        let mut due = Due::now(FactKind::Quorum, Mono::from_nanos(1));
+        due.done(due.at(), due.at().plus(MILLISECOND), &refused());
+        assert_eq!(due.at().as_nanos(), 500_000_001);
+        let mut due = Due::now(FactKind::NodeConfigs, Mono::from_nanos(1));
+        let late = [refused(), refused()];
+        let second = Duration::from_secs(1);
+        assert_eq!(pauses(&mut due, second, &late), [20, 20]);
+        assert_eq!(pauses(&mut due, 5 * second, &late), [60, 60]);
     }
 }

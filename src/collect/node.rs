@@ -269,11 +269,11 @@ impl<'a> Own<'a> {
         let asked = shared.now();
         let within = deadline(FactKind::NodeConfigs, self.configs.cost.largest());
         let answer = connection.node_configs(self.node, within).await;
-        self.configs.done(asked, shared.now());
         if let Ok(answer) = &answer {
             shared.learn(|roster| roster.configs(&answer.facts));
         }
         let facts = answer.map(|answer| Facts::NodeConfigs(answer.facts));
+        self.configs.done(asked, shared.now(), &facts);
         self.configs
             .report(shared, self.node, self.epoch, asked, facts);
     }
@@ -283,8 +283,8 @@ impl<'a> Own<'a> {
         let asked = shared.now();
         let within = deadline(FactKind::LogDirs, self.dirs.cost.largest());
         let answer = connection.log_dirs(within).await;
-        self.dirs.done(asked, shared.now());
         let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
+        self.dirs.done(asked, shared.now(), &facts);
         self.dirs
             .report(shared, self.node, self.epoch, asked, facts);
     }

@@ -300,7 +300,9 @@ const FACTS_INTRO: &str = "\
 Generated from the table in `src/collect/schedule.rs` (a test keeps them the same).
 
 Age counts from the question, not from the answer. Intervals stretch with the cheapest of the last
-eight answers, up to 15 s; the age up to which a fact counts stretches with them.
+eight answers, up to 15 s; the age up to which a fact counts stretches with them. A question that
+failed, or was answered with less than was asked for, is asked again after 1, 2, 4 and then every 8 s
+(at least 20 times what it took), where that is sooner.
 
 ";
 

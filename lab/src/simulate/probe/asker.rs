@@ -209,7 +209,7 @@ impl Turn {
             Ok(_) | Err(_) => {}
         }
         if let Some(due) = self.dues.get_mut(index) {
-            due.done(asked, scene.now);
+            due.done(asked, scene.now, &facts);
             let (kind, every) = (due.kind(), due.every());
             let source = SourceId::Kafka(known(self.line.node));
             scene.report(source, kind, 0, asked, every, facts);

@@ -347,14 +347,14 @@ impl Own {
         } else {
             &mut self.dirs
         };
-        due.done(asked, scene.now);
-        let every = due.every();
         let late = matches!(&said, Err(failure) if failure.class == FailureClass::Timeout);
         let facts = match said {
             Ok(Said::Facts(facts)) => Ok(facts),
             Ok(_) => return false,
             Err(failure) => Err(failure),
         };
+        due.done(asked, scene.now, &facts);
+        let every = due.every();
         if let Ok(Facts::NodeConfigs(configs)) = &facts {
             scene.shared.roster.configs(configs);
         }
