@@ -1,5 +1,7 @@
 //! The one place that reads clocks, and the one that writes times for people.
 
+mod step;
+
 use std::fmt::Debug;
 
 use jiff::fmt::temporal::DateTimePrinter;
@@ -28,7 +30,8 @@ impl Clock for SystemClock {
         let wall = wall
             .tv_sec
             .saturating_mul(1_000_000_000)
-            .saturating_add(wall.tv_nsec);
+            .saturating_add(wall.tv_nsec)
+            .saturating_add(step::nanos());
         Now {
             mono: Mono::from_nanos(u64::try_from(nanos).unwrap_or(0)),
             wall: Timestamp::from_nanos(wall),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::prove::attacks::{Stand, callers};
+use lab::prove::attacks::{Stand, callers, there_and_back};
 
 use crate::proofs::{number, proof};
 
@@ -22,13 +22,23 @@ async fn callers_that_mean_no_good_do_not_keep_the_verdict_from_others() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_the_wall_clock_shuts_the_gate_until_all_is_heard_anew() {
+    let stand = Stand::start(|_| ()).await.unwrap();
+    let row = there_and_back(&stand, -3600, Duration::from_secs(8)).await;
+    let row = row.unwrap();
+    assert!(row.ok, "{row:#?}");
+}
+
 #[test]
 fn the_attack_table_holds() {
     let Some(proof) = proof("attacks") else {
         return;
     };
     let rows = proof["rows"].as_array().expect("rows");
-    assert!(rows.len() >= 17, "{} rows", rows.len());
+    assert!(rows.len() >= 22, "{} rows", rows.len());
+    let steps = rows.iter().filter(|row| row["measured"].is_object());
+    assert_eq!(steps.count(), 5, "rows about the wall clock");
     for row in rows {
         assert_eq!(row["ok"], true, "{row:#}");
         assert!(number(row, "/peak_memory") < 512e6, "{row:#}");

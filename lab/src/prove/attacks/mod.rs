@@ -1,11 +1,13 @@
 //! The proof `attacks`: a real gate in front of a simulated cluster, callers and targets that mean
 //! no good, and somebody who asks for the verdict all the while.
 //!
-//! - `stand`: what runs; `broker`: one that lies; `inbound`: what callers do; `watch`: what is seen.
+//! - `stand`: what runs; `broker`: one that lies; `inbound`: what callers do; `walls`: who sets the
+//!   clock; `watch`: what is seen.
 
 mod broker;
 mod inbound;
 mod stand;
+mod walls;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use tokio::time::sleep;
 use self::broker::Says;
 pub use self::stand::Stand;
 use self::stand::VICTIM;
+pub use self::walls::there_and_back;
 use self::watch::{Caller, PACE, Seen};
 use super::exporter::{Exporter, Page};
 use super::gate::Gate;
@@ -55,6 +58,9 @@ pub struct Row {
     pub peak_memory: u64,
     /// What the gate has refused, by what for, since it began.
     refused: BTreeMap<String, u64>,
+    /// What else was measured, in seconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    measured: BTreeMap<&'static str, f64>,
     /// Whether the gate said what it should.
     pub ok: bool,
 }
@@ -103,6 +109,7 @@ async fn row(
         seconds: began.elapsed().as_secs_f64().round(),
         peak_memory: gate.peak_memory().unwrap_or_default(),
         refused: caller.refused().await.unwrap_or_default(),
+        measured: BTreeMap::new(),
         seen,
         ok,
     };
@@ -152,6 +159,7 @@ pub async fn run() -> Result<()> {
     descriptors(&stand, &mut rows).await?;
     stopped(&stand, &mut rows).await?;
     handshakes(&mut rows).await?;
+    walls::all(&Stand::start(|_| ()).await?, &mut rows).await?;
     let proof = Proof {
         header: header.ended(),
         pace_ms: PACE.as_millis(),

@@ -1,6 +1,8 @@
 //! A real gate in front of a simulated cluster, where one broker and one exporter can be replaced
 //! by something that lies.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +25,7 @@ pub struct Stand {
     pub(super) broker: Broker,
     pub(super) exporter: Exporter,
     real_page: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stand {
@@ -61,15 +63,23 @@ impl Stand {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("gate.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
-        let gate = Gate::start(&[path.display().to_string()]).await?;
+        let wall = wall(&folder).display().to_string();
+        let seam = Some(("STEP_UPGRADE_GATE", wall));
+        let gate = Gate::start_with(&[path.display().to_string()], seam).await?;
         Ok(Self {
             served,
             gate,
             broker,
             exporter,
             real_page,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// The gate's wall clock is ahead by so many seconds from now on.
+    pub(super) fn set_wall_ahead(&self, seconds: i64) -> Result<()> {
+        let nanos = seconds.saturating_mul(1_000_000_000);
+        std::fs::write(wall(&self.folder), nanos.to_string()).context("set the gate's wall clock")
     }
 
     /// Everything tells the truth again.
@@ -79,6 +89,11 @@ impl Stand {
             self.broker.say(Says::Truth(*real));
         }
     }
+}
+
+/// The file that the gate's wall clock follows (`src/clock/step.rs`).
+fn wall(folder: &TempDir) -> PathBuf {
+    folder.path().join("wall")
 }
 
 fn port(url: &str) -> Option<u16> {

@@ -27,6 +27,19 @@ pub(super) struct Seen {
     pub(super) codes: Vec<String>,
     /// The longest time an answer took, milliseconds.
     pub(super) worst_check_ms: f64,
+    /// Every answer of the gate, in order.
+    #[serde(skip)]
+    pub(super) looks: Vec<Look>,
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) asked: Instant,
+    pub(super) seen: Instant,
+    pub(super) is_open: bool,
+    /// Whether it says that the clock was set.
+    pub(super) has_jumped: bool,
 }
 
 impl Caller {
@@ -80,6 +93,12 @@ impl Caller {
                 seen.worst_check_ms = seen.worst_check_ms.max(took.as_secs_f64() * 1000.0);
                 let state = match answer {
                     Ok((state, codes)) => {
+                        seen.looks.push(Look {
+                            asked,
+                            seen: asked + took,
+                            is_open: state == "open",
+                            has_jumped: codes.iter().any(|code| code == "clock_jumped"),
+                        });
                         if state != "open" {
                             seen.codes = codes;
                         }
