@@ -178,9 +178,14 @@ fn judge(world: &World, sent: &[u8], answer: &[u8]) {
     }
 }
 
-/// Method and path of the first request line, where there is one in the usual form.
+/// Method and path of the first request line, where there is one in the usual form. Empty lines
+/// before it are skipped, as a server should (RFC 9112, 2.2).
 fn asked(sent: &[u8]) -> (&str, &str) {
-    let line = sent.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = sent
+        .trim_ascii_start()
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     let line = std::str::from_utf8(line).unwrap_or_default();
     let mut words = line.split(' ');
     let (method, target) = (

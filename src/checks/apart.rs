@@ -53,7 +53,8 @@ mod tests {
     }
 
     fn apart(scene: &Scene, one: &[i32], other: &[i32]) -> bool {
-        let both = |snapshot: &Snapshot<'_>, one, other| are_apart(snapshot, &set(one), &set(other));
+        let both =
+            |snapshot: &Snapshot<'_>, one, other| are_apart(snapshot, &set(one), &set(other));
         let apart = scene.snapshot(|snapshot| both(snapshot, one, other));
         let turned = scene.snapshot(|snapshot| both(snapshot, other, one));
         assert_eq!(apart, turned, "{one:?} and {other:?}");

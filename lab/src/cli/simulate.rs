@@ -225,7 +225,11 @@ impl Args {
             let proof = Proof {
                 header: header.ended(),
                 depth: format!("{:?}", self.depth).to_lowercase(),
-                build: if cfg!(debug_assertions) { "dev" } else { "release" },
+                build: if cfg!(debug_assertions) {
+                    "dev"
+                } else {
+                    "release"
+                },
                 seconds: began.elapsed().as_secs_f64(),
                 allowance_ms: ALLOWANCES
                     .into_iter()

@@ -172,7 +172,10 @@ async fn under_a_lease(stand: &Stand, seconds: i64) -> Result<Row> {
         mark(&moments, "over");
         std::future::pending().await
     };
-    let name = format!("a lease runs while the wall clock steps by {}", hours(seconds));
+    let name = format!(
+        "a lease runs while the wall clock steps by {}",
+        hours(seconds)
+    );
     let span = (TTL + Duration::from_secs(2), Should::Answer);
     let mut row = row(&name, &stand.gate, &caller, span, steps).await?;
     let over = when(&moments, "over");
