@@ -1,11 +1,13 @@
 //! The tests that every row of the table must pass, made from its `needs` and `sample`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::evidence::ids::NodeId;
 use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::scene::{Scene, node, set};
+use crate::evidence::voters;
 
 use super::finding::Judged;
 use super::needs::{Need, applies};
@@ -338,6 +340,32 @@ fn controllers_that_are_not_asked_count_by_the_quorums_word() {
     assert!(reasons.contains(&Reason::NodeUnreachable), "{reasons:?}");
     assert!(reasons.contains(&Reason::QuorumDegraded), "{reasons:?}");
     assert!(reasons.contains(&Reason::WouldLoseQuorum), "{reasons:?}");
+}
+
+/// A gate that is stopped says what it last said until its view is over: not longer than what it
+/// was judged by counts. Found by the simulation: 2.65 s after a controller's stop.
+#[test]
+fn a_view_ends_with_the_quorums_word_for_controllers_that_are_not_asked() {
+    let mut scene = via_brokers();
+    let left = |scene: &Scene| {
+        scene.snapshot(|snapshot| {
+            let asked = voters::newest(snapshot).unwrap().report.asked;
+            snapshot.fresh_until().unwrap().since(asked)
+        })
+    };
+    let usual = left(&scene);
+    for source in scene.sources(FactKind::Quorum) {
+        scene.quorum(source.node().unwrap().0, |quorum| {
+            let mut voters = quorum.voters.iter_mut();
+            let late = voters.find(|voter| voter.node == NodeId(102)).unwrap();
+            late.last_caught_up_ms = late.last_caught_up_ms.map(|at| at - 1_200);
+        });
+    }
+    assert_eq!(down(&scene), BTreeSet::new());
+    assert_eq!(left(&scene), Duration::from_millis(300));
+    assert!(usual > Duration::from_millis(300), "{usual:?}");
+    scene.policy.via_brokers = false;
+    assert!(left(&scene) > Duration::from_millis(300));
 }
 
 #[test]

@@ -279,12 +279,14 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The earliest moment at which some report that is fresh now stops being so.
+    /// The earliest moment at which some evidence that counts now stops doing so: a report that is
+    /// fresh, or the quorum's word for a controller that is not asked itself.
     pub fn fresh_until(&self) -> Option<Mono> {
-        self.reports()
-            .filter(|report| self.is_fresh(report))
-            .map(|report| report.asked.plus(max_age(report.kind, report.every)))
-            .min()
+        let reports = self.reports().filter(|report| self.is_fresh(report));
+        let reports = reports.map(|report| report.asked.plus(max_age(report.kind, report.every)));
+        let remote = self.expected.keys().filter(|node| self.is_remote(**node));
+        let remote = remote.filter_map(|node| voters::remote_until(self, *node));
+        reports.chain(remote).min()
     }
 
     /// Whether this controller is not asked itself; the quorum's word counts for it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::facts::{QuorumFacts, QuorumMember};
 use super::ids::NodeId;
 use super::snapshot::{Read, Snapshot};
+use crate::time::Mono;
 
 /// `controller.quorum.fetch.timeout.ms` where no node's configuration says it (Kafka's default).
 const FETCH_TIMEOUT_MS: i64 = 2_000;
@@ -79,10 +80,39 @@ pub enum Remote {
 
 /// What the quorum says of this voter: the only word of a controller that is not asked itself.
 pub fn remote(snapshot: &Snapshot<'_>, node: NodeId) -> Remote {
-    let Some(quorum) = newest(snapshot) else {
+    let Some((quorum, behind)) = word(snapshot, node) else {
         return Remote::Untold;
     };
     let age = snapshot.age(quorum.report);
+    if behind > slack(snapshot) {
+        Remote::Behind(behind)
+    } else if behind.saturating_add(age) > REMOTE_LIMIT {
+        Remote::Old(age)
+    } else {
+        Remote::CaughtUp
+    }
+}
+
+/// Until when a controller that is not asked itself counts as caught up, where it does. Whatever is
+/// judged by it is true no longer: a gate that is stopped just then must not go on saying so.
+pub fn remote_until(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Mono> {
+    match remote(snapshot, node) {
+        Remote::CaughtUp => {
+            let (quorum, behind) = word(snapshot, node)?;
+            Some(
+                quorum
+                    .report
+                    .asked
+                    .plus(REMOTE_LIMIT.saturating_sub(behind)),
+            )
+        }
+        Remote::Behind(_) | Remote::Old(_) | Remote::Untold => None,
+    }
+}
+
+/// The newest answer of the quorum, and how far behind it has this voter.
+fn word<'a>(snapshot: &Snapshot<'a>, node: NodeId) -> Option<(Read<'a, QuorumFacts>, Duration)> {
+    let quorum = newest(snapshot)?;
     let entries = quorum
         .facts
         .voters
@@ -92,10 +122,5 @@ pub fn remote(snapshot: &Snapshot<'_>, node: NodeId) -> Remote {
     let behind = entries
         .filter_map(|voter| behind(quorum.facts, voter))
         .min();
-    match behind {
-        None => Remote::Untold,
-        Some(behind) if behind > slack(snapshot) => Remote::Behind(behind),
-        Some(behind) if behind.saturating_add(age) > REMOTE_LIMIT => Remote::Old(age),
-        Some(_) => Remote::CaughtUp,
-    }
+    behind.map(|behind| (quorum, behind))
 }
