@@ -32,6 +32,7 @@ mod packages;
 mod packaging;
 mod promtool;
 mod proof_security;
+mod proof_simulation;
 mod proofs;
 mod rights;
 mod secured;

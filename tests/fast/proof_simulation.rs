@@ -1,0 +1,132 @@
+//! The proofs without Kafka: the simulation, its curve, and fuzzing.
+
+use crate::proofs::{at_most, measured, number, proof};
+
+#[test]
+fn every_target_was_fuzzed_at_length_and_nothing_is_open() {
+    let Some(proof) = proof("fuzz") else { return };
+    for name in ["jmx", "kafka", "server", "config"] {
+        let target = &proof["targets"][name];
+        assert!(
+            target["commit"]
+                .as_str()
+                .is_some_and(|commit| !commit.is_empty()),
+            "{name}"
+        );
+        assert!(number(target, "/runs") >= 10e6, "{name}: too few runs");
+        assert_eq!(number(target, "/findings"), 0.0, "{name}");
+        assert!(
+            number(target, "/seconds") > 0.0 && number(target, "/corpus") > 50.0,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn ten_thousand_trials_without_a_false_open() {
+    let Some(proof) = proof("simulate") else {
+        return;
+    };
+    assert_eq!(proof["depth"].as_str(), Some("machine"));
+    assert!(number(&proof, "/trials") >= 10_000.0);
+    assert_eq!(number(&proof, "/false_opens"), 0.0);
+    // Who never opens never lies.
+    assert!(number(&proof, "/opened") >= 0.9 * number(&proof, "/trials"));
+    assert!(number(&proof, "/needless/count") > 0.0);
+    let seconds = number(&proof, "/seconds");
+    measured(
+        "seconds for it",
+        seconds,
+        |limit| seconds <= limit,
+        600.0,
+        600.0,
+    );
+    at_most(
+        "s of needless waiting, median",
+        number(&proof, "/needless/median"),
+        10.0,
+        10.0,
+    );
+    at_most(
+        "s of needless waiting, 99 of 100",
+        number(&proof, "/needless/p99"),
+        60.0,
+        60.0,
+    );
+    // The same by kind, on stock settings: where nobody throttles the gate.
+    let kinds = proof["kinds"].as_array().expect("kinds").iter();
+    let stock = kinds.filter(|row| row["kind"] != "throttled");
+    for row in stock {
+        let kind = row["kind"].as_str().expect("a kind");
+        let median = number(row, "/needless/median");
+        at_most(
+            &format!("{kind}: s of needless waiting, median"),
+            median,
+            10.0,
+            10.0,
+        );
+        let p99 = number(row, "/needless/p99");
+        at_most(
+            &format!("{kind}: s of needless waiting, 99 of 100"),
+            p99,
+            60.0,
+            60.0,
+        );
+    }
+    for table in ["rivals", "rival_rolls"] {
+        let rivals = proof[table].as_array().expect("a table of rivals");
+        let names = rivals.iter().filter_map(|rival| rival["name"].as_str());
+        assert!(names.clone().count() > 12, "{table}");
+        assert!(names.clone().any(|name| name == "upgrade-gate"), "{table}");
+    }
+    let ours = |table: &str| {
+        let mut rows = proof[table].as_array().expect("a table").iter();
+        rows.find(|row| row["name"] == "upgrade-gate")
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(number(&ours("rivals"), "/false_opens"), 0.0);
+    assert_eq!(number(&ours("rival_rolls"), "/harmful"), 0.0);
+}
+
+#[test]
+fn ten_thousand_trials_of_leases_without_a_false_grant() {
+    let Some(proof) = proof("simulate-leases") else {
+        return;
+    };
+    assert!(number(&proof, "/trials") >= 10_000.0);
+    let grants = |what: &str| number(&proof, &format!("/grants/{what}"));
+    assert!(grants("go") >= number(&proof, "/trials"));
+    // Second slots are among them.
+    assert!(grants("beside") > 0.0);
+    for wrong in ["false_grants", "doubled", "lost", "old_tokens"] {
+        assert_eq!(grants(wrong), 0.0, "{wrong}");
+    }
+    assert_eq!(number(&proof, "/false_opens"), 0.0);
+}
+
+/// The shortest window is three times the smallest one without a false open.
+#[test]
+fn the_shortest_window_follows_from_its_curve() {
+    let Some(proof) = proof("curve") else { return };
+    let points = proof["points"].as_array().expect("points");
+    let both = points
+        .iter()
+        .filter(|point| point["shortest_window_seconds"] == point["leadership_quiet_seconds"]);
+    let sound = both.clone().filter(|point| point["false_opens"] == 0);
+    let sound: Vec<f64> = sound
+        .map(|point| number(point, "/shortest_window_seconds"))
+        .collect();
+    let lies = both.filter(|point| point["false_opens"] != 0);
+    let lies: Vec<f64> = lies
+        .map(|point| number(point, "/shortest_window_seconds"))
+        .collect();
+    assert!(
+        !lies.is_empty(),
+        "a curve that shows where it begins to lie"
+    );
+    let smallest = sound.iter().copied().fold(f64::MAX, f64::min);
+    assert!(lies.iter().all(|lie| *lie < smallest), "{lies:?} {sound:?}");
+    let chosen = upgrade_gate::evidence::policy::SHORTEST_WINDOW.as_secs_f64();
+    assert_eq!(chosen, 3.0 * smallest);
+}
