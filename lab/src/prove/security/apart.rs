@@ -15,7 +15,7 @@ use crate::doors::Door;
 use crate::prove::gate::{Answer, Gate};
 use crate::prove::watch::{PATIENCE, WINDOW};
 use crate::release::Release;
-use crate::spec::Spec;
+use crate::spec::{Rules, Spec};
 
 const USER: &str = "gate";
 /// A user whom brokers know, and controllers do not.
@@ -130,72 +130,42 @@ pub(super) async fn run(release: Release, rows: &mut Vec<Row>) -> Result<()> {
         cluster: &cluster,
         folder: folder.path(),
     };
-    let at_controllers = |cell: &Cell| place.at_controllers(cell);
-    let at_exporters = |cell: &Cell| place.at_exporters(cell);
-    all(
-        &place,
-        "at controllers",
-        &AT_CONTROLLERS,
-        &at_controllers,
-        rows,
-    )
-    .await?;
-    all(&place, "at exporters", &AT_EXPORTERS, &at_exporters, rows).await
-}
-
-async fn all(
-    place: &Apart<'_>,
-    what: &'static str,
-    cells: &[Cell],
-    config: &dyn Fn(&Cell) -> Value,
-    rows: &mut Vec<Row>,
-) -> Result<()> {
-    for good in [true, false] {
-        let mut gates = Vec::new();
-        for cell in cells
-            .iter()
-            .filter(|it| (it.fault == Fault::Nothing) == good)
-        {
-            let name = format!("{}-{}.json", cell.case, cell.way.name());
-            let path = place.folder.join(name);
-            std::fs::write(&path, serde_json::to_vec_pretty(&config(cell))?)?;
-            gates.push(Asked {
-                way: cell.way,
-                door: what,
-                case: cell.case,
-                words: cell.words,
-                gate: Gate::start(&[path.display().to_string()]).await?,
-            });
-        }
-        let seen = match (good, what) {
-            (true, _) => watch_all(gates, PATIENCE, STAY, is_open).await?,
-            (false, "at controllers") => watch_all(gates, LIMIT, STAY, of_controllers).await?,
-            (false, _) => watch_all(gates, LIMIT, STAY, of_exporters).await?,
-        };
-        for (asked, seen) in seen {
-            let (expected, wrong) = if good {
-                (String::from("open"), 0)
-            } else {
-                (format!("never open; says \"{}\"", asked.words), seen.opens)
-            };
-            let told = Told {
-                release: place.cluster.spec().release,
-                way: if what == "at exporters" {
-                    "basic auth"
-                } else {
-                    asked.way.name()
-                },
-                protocol: match (what, asked.way) {
-                    ("at exporters", _) => "HTTPS",
-                    (_, Way::Certificate) => "SSL",
-                    _ => "SASL_SSL",
-                },
-                case: asked.case,
-            };
-            rows.push(row_of(told, &expected, seen, wrong));
+    for whose in [Whose::Controllers, Whose::Exporters] {
+        for right in [true, false] {
+            place.watch(whose, right, rows).await?;
         }
     }
     Ok(())
+}
+
+/// Whose listeners a cell is about.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    Controllers,
+    Exporters,
+}
+
+impl Whose {
+    const fn cells(self) -> &'static [Cell] {
+        match self {
+            Self::Controllers => &AT_CONTROLLERS,
+            Self::Exporters => &AT_EXPORTERS,
+        }
+    }
+
+    fn told(self, release: Release, way: Way, case: &'static str) -> Told {
+        let (way, protocol) = match (self, way) {
+            (Self::Controllers, Way::Certificate) => (way.name(), "SSL"),
+            (Self::Controllers, _) => (way.name(), "SASL_SSL"),
+            (Self::Exporters, _) => ("basic auth", "HTTPS"),
+        };
+        Told {
+            release,
+            way,
+            protocol,
+            case,
+        }
+    }
 }
 
 /// The controllers' door is what is spoken of, and nobody is called dead for it.
@@ -217,6 +187,44 @@ struct Apart<'a> {
 }
 
 impl Apart<'_> {
+    /// Starts a gate for each cell that is right, or is not, and makes rows of what they say.
+    async fn watch(&self, whose: Whose, right: bool, rows: &mut Vec<Row>) -> Result<()> {
+        let cells = whose.cells().iter();
+        let mut gates = Vec::new();
+        for cell in cells.filter(|cell| (cell.fault == Fault::Nothing) == right) {
+            let config = match whose {
+                Whose::Controllers => self.at_controllers(cell),
+                Whose::Exporters => self.at_exporters(cell),
+            };
+            let name = format!("{}-{}.json", cell.case, cell.way.name());
+            let path = self.folder.join(name);
+            std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
+            gates.push(Asked {
+                way: cell.way,
+                door: "",
+                case: cell.case,
+                words: cell.words,
+                gate: Gate::start(&[path.display().to_string()]).await?,
+            });
+        }
+        let seen = match (right, whose) {
+            (true, _) => watch_all(gates, PATIENCE, STAY, is_open).await?,
+            (false, Whose::Controllers) => watch_all(gates, LIMIT, STAY, of_controllers).await?,
+            (false, Whose::Exporters) => watch_all(gates, LIMIT, STAY, of_exporters).await?,
+        };
+        for (asked, seen) in seen {
+            let (expected, wrong) = if right {
+                (String::from("open"), 0)
+            } else {
+                (format!("never open; says \"{}\"", asked.words), seen.opens)
+            };
+            let release = self.cluster.spec().release;
+            let told = whose.told(release, asked.way, asked.case);
+            rows.push(row_of(told, &expected, seen, wrong));
+        }
+        Ok(())
+    }
+
     fn at(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
@@ -341,6 +349,8 @@ async fn start(release: Release, folder: &Path) -> Result<Cluster> {
     let users = format!("{PLAIN} user_{USER}=\"{PASSWORD}\" user_{HALF}=\"{PASSWORD}\";");
     let spec = Spec::kraft(release)
         .heap_mb(384)
+        // A page of 1 MB over TLS costs a busy machine much and shows nothing more.
+        .rules(Rules::Small)
         .acl()
         .door(certified("MTLS", &shown, &trusts_both))
         .door(sasl("SECURE", &shown, &trusts_both).line("plain.sasl.jaas.config", users))
