@@ -305,6 +305,7 @@ fn row(
 }
 
 /// What a row is about.
+#[derive(Clone, Copy)]
 struct Told {
     release: Release,
     way: &'static str,
