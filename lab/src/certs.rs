@@ -2,8 +2,9 @@
 //! of it; no key is worth anything outside of the lab.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -106,6 +107,36 @@ impl Issued {
         write(&certificate, &self.certificate)?;
         write(&key, &self.key)?;
         Ok((certificate, key))
+    }
+}
+
+/// The name of the key in a file of [`Issued::write_store`], and the file's password.
+pub const STORE_ALIAS: &str = "exporter";
+/// See [`STORE_ALIAS`].
+pub const STORE_PASSWORD: &str = "changeit";
+
+impl Issued {
+    /// Writes `NAME.p12` into a folder, for servers that read no PEM; by the openssl program.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn write_store(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        let (certificate, key) = self.write(folder, name)?;
+        let store = folder.join(format!("{name}.p12"));
+        let made = Command::new("openssl")
+            .args(["pkcs12", "-export", "-name", STORE_ALIAS, "-passout"])
+            .arg(format!("pass:{STORE_PASSWORD}"))
+            .arg("-in")
+            .arg(certificate)
+            .arg("-inkey")
+            .arg(key)
+            .arg("-out")
+            .arg(&store)
+            .output()
+            .context("run openssl")?;
+        let said = String::from_utf8_lossy(&made.stderr);
+        ensure!(made.status.success(), "openssl pkcs12: {said}");
+        Ok(store)
     }
 }
 

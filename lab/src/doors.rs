@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::certs::Issued;
+use crate::certs::{Issued, STORE_ALIAS, STORE_PASSWORD};
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::spec::{NodeId, Spec};
@@ -81,6 +81,35 @@ impl Spec {
         self.doors.push(door);
         self
     }
+
+    /// One more listener of every controller.
+    #[must_use]
+    pub fn controller_door(mut self, door: Door) -> Self {
+        self.controller_doors.push(door);
+        self
+    }
+
+    /// Every exporter speaks https with the key in this PKCS#12 file, and asks for this login.
+    #[must_use]
+    pub fn secure_exporters(mut self, store: &Path, user: &str, password: &str) -> Self {
+        for (id, _) in self.nodes() {
+            self = self.secure_exporter(id, store, user, password);
+        }
+        self
+    }
+
+    /// The same of one node's exporter.
+    #[must_use]
+    pub fn secure_exporter(mut self, id: NodeId, store: &Path, user: &str, password: &str) -> Self {
+        let block = format!(
+            "httpServer:\n  authentication:\n    basic:\n      username: {user}\n      \
+             password: {password}\n  ssl:\n    keyStore:\n      filename: {}\n      \
+             password: {STORE_PASSWORD}\n    certificate:\n      alias: {STORE_ALIAS}\n",
+            store.display()
+        );
+        self.exporters.insert(id, block);
+        self
+    }
 }
 
 impl Cluster {
@@ -91,6 +120,22 @@ impl Cluster {
         let address =
             |node: &Node| Some(format!("127.0.0.1:{}", self.door_port(place?, node.id())));
         self.brokers().filter_map(address).collect()
+    }
+
+    /// `host:port` of every controller behind a door of theirs.
+    pub fn controllers_behind(&self, door: &str) -> BTreeMap<NodeId, String> {
+        let spec = self.spec();
+        let mut doors = spec.controller_doors.iter();
+        let Some(place) = doors.position(|known| known.name == door) else {
+            return BTreeMap::new();
+        };
+        let nodes = spec.nodes().into_iter();
+        let controllers = nodes.filter(|(_, role)| role.is_controller());
+        let address = |id| {
+            let port = self.door_port(spec.doors.len().saturating_add(place), id);
+            (id, format!("127.0.0.1:{port}"))
+        };
+        controllers.map(|(id, _)| address(id)).collect()
     }
 
     fn door_port(&self, place: usize, id: NodeId) -> u16 {

@@ -342,7 +342,12 @@ impl Node {
             return Ok(options);
         }
         options.extend(archive::option(&self.shared.cache, distribution));
-        let rules = self.write("jmx.yml", self.shared.spec.rules.yaml())?;
+        let mut rules = self.shared.spec.rules.yaml().to_owned();
+        if let Some(http) = self.shared.spec.exporters.get(&self.id) {
+            rules.push('\n');
+            rules.push_str(http);
+        }
+        let rules = self.write("jmx.yml", &rules)?;
         let (agent, rules) = (self.shared.agent.display(), rules.display());
         let port = self.shared.wiring.jmx_bind(self.id, self.role);
         options.push(format!("-javaagent:{agent}=127.0.0.1:{port}:{rules}"));

@@ -15,9 +15,12 @@ use ring::pbkdf2;
 use crate::client::check;
 use crate::cluster::{Cluster, ClusterError};
 
-/// What the gate may do, and no more: (resource type, name, operation), in the protocol's numbers.
-/// Types: 2 topic, 4 cluster. Operations: 8 describe, 10 describe configs.
-const LEAST: [(i8, &str, i8); 4] = [
+/// A right: (resource type, name, operation), in the protocol's numbers. Types: 2 topic, 4 cluster.
+/// Operations: 8 describe, 10 describe configs.
+pub type Acl = (i8, &'static str, i8);
+
+/// What the gate may do, and no more.
+pub const LEAST: [Acl; 4] = [
     (4, "kafka-cluster", 8),
     (4, "kafka-cluster", 10),
     (2, "*", 8),
@@ -60,13 +63,27 @@ impl Cluster {
     /// # Errors
     /// When Kafka refuses.
     pub async fn revoke_all(&self, principal: &str) -> Result<(), ClusterError> {
+        self.revoke(principal, (ANY, "", ANY)).await
+    }
+
+    /// Takes one right away from a principal; of every resource where it has no name.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn revoke(
+        &self,
+        principal: &str,
+        (kind, name, operation): Acl,
+    ) -> Result<(), ClusterError> {
+        let name = (!name.is_empty()).then(|| StrBytes::from_static_str(name));
+        let pattern = if name.is_some() { LITERAL } else { ANY };
         let filter = DeleteAclsFilter::default()
-            .with_resource_type_filter(ANY)
-            .with_resource_name_filter(None)
-            .with_pattern_type_filter(ANY)
+            .with_resource_type_filter(kind)
+            .with_resource_name_filter(name)
+            .with_pattern_type_filter(pattern)
             .with_principal_filter(Some(StrBytes::from_string(principal.to_owned())))
             .with_host_filter(None)
-            .with_operation(ANY)
+            .with_operation(operation)
             .with_permission_type(ANY);
         let request = DeleteAclsRequest::default().with_filters(vec![filter]);
         let answer = self.ask(self.admin_broker().await?, &request, 2).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::doors::Door;
 use crate::release::{Logging, Release};
 use crate::spec::{Layout, NodeId, Role, Spec, Timing};
 use crate::wiring::{APP, BROKER, CLIENT, CONTROLLER, Wiring};
@@ -89,16 +90,17 @@ impl NodeConfig<'_> {
             for (place, door) in self.spec.doors.iter().enumerate() {
                 bound.push((&door.name, wiring.door(place, id)));
                 advertised.push((&door.name, wiring.door(place, id)));
-                let name = door.name.to_lowercase();
-                for (key, value) in &door.lines {
-                    put(all, &format!("listener.name.{name}.{key}"), value);
-                }
+                door_lines(all, door);
             }
             let between = if wiring.is_split() { BROKER } else { CLIENT };
             put(all, "inter.broker.listener.name", between);
         }
         if self.role.is_controller() {
             bound.push((CONTROLLER, wiring.controller_bind(id)));
+            for (place, door) in self.spec.controller_doors.iter().enumerate() {
+                bound.push((&door.name, wiring.controller_door(self.spec, place, id)));
+                door_lines(all, door);
+            }
             // Before 3.9 a controller's listener must not be advertised; nobody would look, either.
             if self.spec.relays && self.release.tells_voter_endpoints() {
                 advertised.push((CONTROLLER, wiring.controller(id)));
@@ -118,7 +120,7 @@ impl NodeConfig<'_> {
             "PLAINTEXT"
         };
         let mut brokers = format!("{CLIENT}:PLAINTEXT,{BROKER}:{inner},{APP}:{inner}");
-        for door in &self.spec.doors {
+        for door in self.spec.doors.iter().chain(&self.spec.controller_doors) {
             brokers.push_str(&format!(",{}:{}", door.name, door.protocol));
         }
         if self.is_zookeeper() {
@@ -152,7 +154,13 @@ impl NodeConfig<'_> {
             "controller.quorum.voters",
             voters.collect::<Vec<_>>().join(","),
         );
-        put(all, "controller.listener.names", CONTROLLER);
+        // The first is the one that nodes use among themselves.
+        let doors = self.spec.controller_doors.iter();
+        let names = [CONTROLLER]
+            .into_iter()
+            .chain(doors.map(|door| &*door.name));
+        let names: Vec<_> = names.collect();
+        put(all, "controller.listener.names", names.join(","));
     }
 
     fn sizes(&self, all: &mut Properties) {
@@ -269,6 +277,13 @@ pub(crate) fn logging(kind: Logging) -> LogConfig {
 
 fn put(all: &mut Properties, key: &str, value: impl ToString) {
     all.insert(key.to_owned(), value.to_string());
+}
+
+fn door_lines(all: &mut Properties, door: &Door) {
+    let name = door.name.to_lowercase();
+    for (key, value) in &door.lines {
+        put(all, &format!("listener.name.{name}.{key}"), value);
+    }
 }
 
 fn join(listeners: &[(&str, u16)]) -> String {

@@ -126,6 +126,10 @@ pub struct Spec {
     pub acl: bool,
     /// Secured listeners of every broker, beside the client listener.
     pub doors: Vec<Door>,
+    /// Secured listeners of every controller, beside the one that the cluster itself uses.
+    pub controller_doors: Vec<Door>,
+    /// What stands under `httpServer` in an exporter's configuration, by node.
+    pub exporters: BTreeMap<NodeId, String>,
     /// Largest heap of each node, MB. 256 is enough for some hundred partitions.
     pub heap_mb: u32,
     /// `metadata.version` to format with; `None`: the lowest release among the nodes.
@@ -168,6 +172,8 @@ impl Spec {
             relays: false,
             acl: false,
             doors: Vec::new(),
+            controller_doors: Vec::new(),
+            exporters: BTreeMap::new(),
             heap_mb: 256,
             metadata_version: None,
             node_releases: BTreeMap::new(),
@@ -344,7 +350,8 @@ impl Spec {
         {
             return Err(SpecError::Count { count });
         }
-        let (doors, brokers) = (self.doors.len(), self.broker_count());
+        let doors = self.doors.len().saturating_add(self.controller_doors.len());
+        let brokers = self.broker_count();
         if doors > MOST_DOORS || (doors > 0 && brokers > 9) {
             return Err(SpecError::Doors { doors, brokers });
         }

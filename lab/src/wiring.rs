@@ -99,6 +99,11 @@ impl Wiring {
         self.base.saturating_add(doors::offset(place, id))
     }
 
+    /// Where a controller's door is; behind the brokers' ones.
+    pub(crate) fn controller_door(&self, spec: &Spec, place: usize, id: NodeId) -> u16 {
+        self.door(spec.doors.len().saturating_add(place), id)
+    }
+
     /// Where the gate finds the controller listener.
     pub(crate) fn controller(&self, id: NodeId) -> u16 {
         self.port(100, id)
@@ -166,6 +171,8 @@ impl Wiring {
             }
             if role.is_controller() {
                 all.extend([wiring.controller(id), wiring.controller_bind(id)]);
+                let doors = 0..spec.controller_doors.len();
+                all.extend(doors.map(|place| wiring.controller_door(spec, place, id)));
             }
         }
         all.sort_unstable();

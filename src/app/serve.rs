@@ -168,6 +168,7 @@ fn server_limits(settings: &Settings) -> Limits {
         connections_per_peer: settings.limits.connections_per_peer,
         requests_per_second: settings.limits.requests_per_second,
         waiters: settings.limits.waiters,
+        waiters_per_peer: settings.limits.waiters_per_peer,
         drain: settings.limits.drain,
         ..Limits::default()
     }

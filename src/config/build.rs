@@ -141,6 +141,7 @@ impl Builder<'_> {
                 .ok()
                 .filter(|limit| *limit > 0),
             waiters: number(self.get("limits.waiters")?)?,
+            waiters_per_peer: number(self.get("limits.waiters_per_peer")?)?,
             drain: self.get("limits.drain")?,
             jmx_page: number(self.get::<Bytes>("limits.jmx_page")?.0)?,
             kafka_answer: number(self.get::<Bytes>("limits.kafka_answer")?.0)?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, TrustedUrl};
 use crate::evidence::ids::NodeId;
+use crate::kafka::Extensions;
 
 /// One knob.
 #[derive(Debug)]
@@ -113,6 +114,8 @@ pub enum Kind {
     NodeId,
     /// An address whose answers are trusted: `https`, or `http` on this machine.
     TrustedUrl,
+    /// What is told beside a token.
+    Extensions,
     /// Several of a kind, without repetition.
     List(&'static Self),
 }
@@ -146,6 +149,7 @@ impl Kind {
             }),
             Self::NodeId => NodeId::parse(text).map(drop),
             Self::TrustedUrl => TrustedUrl::parse(text).map(drop),
+            Self::Extensions => Extensions::parse(text).map(drop),
             Self::List(of) => of.check(text),
         }
     }
@@ -175,6 +179,7 @@ impl Kind {
             Self::LogFilter => String::from("a log filter"),
             Self::NodeId => String::from("a node id"),
             Self::TrustedUrl => String::from("a URL with https"),
+            Self::Extensions => String::from("key=value,key2=value2"),
             Self::List(of) => format!("a list, each {}", of.unit()),
         }
     }
@@ -278,6 +283,8 @@ keys! {
         "Requests and new connections of one address in a second; more are told 503. 0 is no limit.";
     "limits.waiters", Kind::Count(0, 65_536), Preset::Is("128"), restart,
         "Long polls at one time; more are answered at once.";
+    "limits.waiters_per_peer", Kind::Count(0, 65_536), Preset::Is("64"), restart,
+        "Long polls of one address at one time; more are answered at once. Raise it where a proxy stands before the gate.";
     "limits.drain", Kind::Duration(0, 600_000), Preset::Is("10s"), restart,
         "How long running requests may take to end after SIGTERM.";
     "limits.jmx_page", Kind::Size(64 << 10, 1024 * MIB), Preset::Is("64MiB"), restart,
@@ -326,6 +333,9 @@ keys! {
         "File with the client's secret, read anew for every token.";
     "gates.<gate>.kafka.sasl.oauthbearer.scope", Kind::Text, Preset::Absent("kafka"), reload,
         "Scope to ask for, where the endpoint wants one.";
+    "gates.<gate>.kafka.sasl.oauthbearer.extensions", Kind::Extensions,
+        Preset::Absent("logicalCluster=lkc-1,identityPoolId=pool-1"), reload,
+        "What the brokers want to be told beside the token (SASL extensions). They are not secret: they are shown.";
     "gates.<gate>.kafka.https.ca.location", Kind::Path, Preset::Absent("/etc/upgrade-gate/oidc-ca.pem"), reload,
         "The CAs that sign the token endpoint's certificate (PEM). The system's when absent.";
     "gates.<gate>.kafka.address_map.<address>", Kind::HostPort, Preset::Absent("localhost:19092"), reload,

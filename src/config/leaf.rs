@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::policy::{Mode, Weight};
+use crate::kafka::Extensions;
 
 /// A value that has one text form.
 pub trait Leaf: Sized {
@@ -269,6 +270,13 @@ impl Leaf for TrustedUrl {
             }
         }
         Ok(Self(parsed.into()))
+    }
+}
+
+impl Leaf for Extensions {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|bad: crate::kafka::BadExtensions| bad.to_string())
     }
 }
 

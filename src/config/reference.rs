@@ -208,6 +208,7 @@ pub(super) fn value_of(kind: Kind, text: &str) -> String {
         | Kind::Series
         | Kind::LogFilter
         | Kind::TrustedUrl
+        | Kind::Extensions
         | Kind::List(_) => scalar(text),
     }
 }

@@ -117,6 +117,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Size(..) => matching("^([0-9]+(B|KiB|MiB|GiB))+$"),
         Kind::Word(words) => json!({"type": "string", "enum": words}),
         Kind::TrustedUrl => matching("^https?://"),
+        Kind::Extensions => matching("^[A-Za-z]+=[^,]+(,[ ]*[A-Za-z]+=[^,]+)*$"),
         Kind::UrlPath => matching("^/\\S*$"),
         Kind::Listen | Kind::HostPort => matching(":[0-9]{1,5}$"),
         Kind::JmxUrl => matching("^\\S+$"),

@@ -71,7 +71,13 @@ impl Builder<'_> {
         } else {
             None
         };
-        let oidc = matches!(login, Some(Credentials::Token(TokenSource::Endpoint(_))));
+        let oidc = matches!(
+            login,
+            Some(Credentials::Token {
+                source: TokenSource::Endpoint(_),
+                ..
+            })
+        );
         if self.set_under("kafka.https") && !oidc {
             let what = "has no effect: it is for kafka.sasl.oauthbearer.token.endpoint.url only";
             self.problem("kafka.https.ca.location", what);
@@ -149,7 +155,13 @@ impl Builder<'_> {
                     password_file,
                 })
             }
-            Mechanism::OauthBearer => self.token().map(Credentials::Token),
+            Mechanism::OauthBearer => {
+                let extensions = self.get("kafka.sasl.oauthbearer.extensions");
+                self.token().map(|source| Credentials::Token {
+                    source,
+                    extensions: extensions.unwrap_or_default(),
+                })
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Limits {
     pub requests_per_second: Option<u32>,
     /// Long polls at one time.
     pub waiters: usize,
+    /// Long polls of one peer at one time.
+    pub waiters_per_peer: usize,
     /// How long requests may take to end after SIGTERM.
     pub drain: Duration,
     /// Largest JMX page after decompression, bytes.

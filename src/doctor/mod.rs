@@ -2,11 +2,12 @@
 //! the gate's word would rest on.
 //!
 //! [`gather`] runs the gate's own collectors and a Machine for some seconds; [`report`] says what
-//! came of it. So what is examined is exactly what a gate would see: the same addresses,
+//! came of it, and [`rights`] which ACL is missing. So what is examined is exactly what a gate would see: the same addresses,
 //! questions, rights and rules.
 
 pub mod gather;
 pub mod report;
+pub mod rights;
 mod text;
 
 use std::path::PathBuf;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Patient;
 use super::gather::{Gathered, Spoken};
+use super::rights::{self, RightRow};
 use crate::checks::blind_spots::BlindSpot;
 use crate::checks::reason::{Reason, Severity};
 use crate::collect::schedule::FACTS;
@@ -40,6 +41,8 @@ pub struct Report {
     pub nodes: Vec<Node>,
     /// Every kind of fact: who told it, and who did not.
     pub facts: Vec<Fact>,
+    /// Every right at the cluster's authorizer that a gate needs, and whether it is there.
+    pub rights: Vec<RightRow>,
     /// Risks that exist with every node up, and warnings.
     pub warnings: Vec<Problem>,
     /// The healthy window.
@@ -166,7 +169,9 @@ impl Report {
         let parts = view.last_known();
         let nodes = nodes(gathered, parts);
         let store = store(patient.data_dir.as_deref());
-        let mut problems = problems(parts);
+        let rights = rights::rights(patient, &gathered.reports);
+        let mut problems: Vec<_> = rights.iter().filter_map(rights::problem).collect();
+        problems.extend(against(parts));
         problems.extend(nodes.iter().filter_map(lacking));
         problems.extend(store.as_ref().err().map(|why| Problem {
             code: Reason::StoreUnavailable.code(),
@@ -187,7 +192,8 @@ impl Report {
             cluster: cluster(parts),
             nodes,
             facts: facts(gathered),
-            warnings: warnings(parts),
+            warnings: warnings(parts, &rights),
+            rights,
             window: Window {
                 required_seconds: parts.window.required.as_secs_f64(),
                 basis: parts.window.basis.clone(),
@@ -230,7 +236,7 @@ fn problem(view: &ReasonView) -> Problem {
 }
 
 /// What keeps the gate from opening, what speaks against single nodes included.
-fn problems(parts: &ViewParts) -> Vec<Problem> {
+fn against(parts: &ViewParts) -> Vec<Problem> {
     let of_nodes = parts.nodes.iter().flat_map(|node| &node.reasons);
     let all = parts.reasons.iter().chain(of_nodes);
     let blocking = all.filter(|it| it.severity != Severity::Warn);
@@ -242,10 +248,11 @@ fn problems(parts: &ViewParts) -> Vec<Problem> {
     once(found.into_iter().map(problem))
 }
 
-fn warnings(parts: &ViewParts) -> Vec<Problem> {
+fn warnings(parts: &ViewParts, rights: &[RightRow]) -> Vec<Problem> {
     let of_nodes = parts.nodes.iter().flat_map(|node| &node.reasons);
     let all = parts.reasons.iter().chain(of_nodes);
-    once(all.filter(|it| it.severity == Severity::Warn).map(problem))
+    let warns = all.filter(|it| it.severity == Severity::Warn).map(problem);
+    once(rights.iter().filter_map(rights::warning).chain(warns))
 }
 
 fn once(problems: impl Iterator<Item = Problem>) -> Vec<Problem> {

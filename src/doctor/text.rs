@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::report::{Fact, Node, Problem, Report};
+use super::rights::RightRow;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -25,6 +26,7 @@ impl Display for Report {
         )?;
         section(f, "nodes", &self.nodes, node)?;
         section(f, "what was asked", &self.facts, fact)?;
+        section(f, "rights at the authorizer", &self.rights, right)?;
         section(f, "risks and warnings", &self.warnings, problem)?;
         writeln!(f, "\nwindow")?;
         let window = &self.window;
@@ -125,6 +127,21 @@ fn fact(f: &mut Formatter<'_>, fact: &Fact) -> fmt::Result {
         writeln!(f, "    {source}: {why}")?;
     }
     Ok(())
+}
+
+fn right(f: &mut Formatter<'_>, row: &RightRow) -> fmt::Result {
+    writeln!(
+        f,
+        "  {}: {} on {} ({})",
+        row.standing.words(),
+        row.operation,
+        row.resource,
+        row.requests.join(", ")
+    )?;
+    let Some(grant) = &row.grant else {
+        return Ok(());
+    };
+    writeln!(f, "    grant it: {grant}")
 }
 
 fn or_dash(value: Option<impl Display>) -> String {

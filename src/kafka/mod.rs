@@ -75,7 +75,7 @@ pub use groups::group_round;
 pub use log_ends::{RoundTimes, log_end_round};
 pub use questions::NODE_CONFIG_KEYS;
 pub use rounds::Connections;
-pub use sasl::{Credentials, Login};
+pub use sasl::{BadExtensions, Credentials, Extensions, Login};
 pub use secure::TlsDial;
 pub use settings::{ConnectionSettings, Lifetime};
 pub use transport::{BoxFuture, BoxedStream, Dial, Stream, TcpDial};

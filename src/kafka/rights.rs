@@ -54,39 +54,67 @@ impl fmt::Display for Right {
     }
 }
 
+/// What each broker hosts, the quorum, reassignments.
+pub const CLUSTER_DESCRIBE: Right = Right {
+    operation: "Describe",
+    resource: Resource::Cluster,
+    apis: &[DESCRIBE_LOG_DIRS, LIST_MOVES, DESCRIBE_QUORUM],
+    lost: "what each broker hosts, the quorum, reassignments",
+};
+/// Nodes' own configuration.
+pub const CLUSTER_CONFIGS: Right = Right {
+    operation: "DescribeConfigs",
+    resource: Resource::Cluster,
+    apis: &[DESCRIBE_CONFIGS],
+    lost: "who a node is, and its settings",
+};
+/// Topics and their replicas.
+pub const TOPIC_DESCRIBE: Right = Right {
+    operation: "Describe",
+    resource: Resource::Topic,
+    apis: &[METADATA, LIST_OFFSETS, OFFSET_FETCH],
+    lost: "partitions, replicas and how far they are",
+};
+/// Topics' configuration.
+pub const TOPIC_CONFIGS: Right = Right {
+    operation: "DescribeConfigs",
+    resource: Resource::Topic,
+    apis: &[DESCRIBE_CONFIGS],
+    lost: "min.insync.replicas of topics",
+};
+/// Groups that are watched.
+pub const GROUP_DESCRIBE: Right = Right {
+    operation: "Describe",
+    resource: Resource::Group,
+    apis: &[FIND_COORDINATOR, OFFSET_FETCH],
+    lost: "the lag of the groups that are watched; needed for those only",
+};
+
 /// The least that the gate needs: it only ever looks.
 pub const RIGHTS: [Right; 5] = [
-    Right {
-        operation: "Describe",
-        resource: Resource::Cluster,
-        apis: &[DESCRIBE_LOG_DIRS, LIST_MOVES, DESCRIBE_QUORUM],
-        lost: "what each broker hosts, the quorum, reassignments",
-    },
-    Right {
-        operation: "DescribeConfigs",
-        resource: Resource::Cluster,
-        apis: &[DESCRIBE_CONFIGS],
-        lost: "who a node is, and its settings",
-    },
-    Right {
-        operation: "Describe",
-        resource: Resource::Topic,
-        apis: &[METADATA, LIST_OFFSETS, OFFSET_FETCH],
-        lost: "partitions, replicas and how far they are",
-    },
-    Right {
-        operation: "DescribeConfigs",
-        resource: Resource::Topic,
-        apis: &[DESCRIBE_CONFIGS],
-        lost: "min.insync.replicas of topics",
-    },
-    Right {
-        operation: "Describe",
-        resource: Resource::Group,
-        apis: &[FIND_COORDINATOR, OFFSET_FETCH],
-        lost: "the lag of the groups that are watched; needed for those only",
-    },
+    CLUSTER_DESCRIBE,
+    CLUSTER_CONFIGS,
+    TOPIC_DESCRIBE,
+    TOPIC_CONFIGS,
+    GROUP_DESCRIBE,
 ];
+
+impl Right {
+    /// The command that grants it to `User:USER`.
+    pub fn grant(self, bootstrap: &str, user: &str) -> String {
+        let on = match self.resource {
+            Resource::Cluster => "--cluster",
+            Resource::Topic => "--topic '*'",
+            Resource::Group => "--group '*'",
+        };
+        let user = user.replace('\'', r"'\''");
+        format!(
+            "kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal 'User:{user}' \
+             --operation {} {on}",
+            self.operation
+        )
+    }
+}
 
 /// The right that is missing when a question is answered with this error code.
 pub fn missing(api: Api, code: i16) -> Option<Right> {
@@ -117,6 +145,19 @@ mod tests {
             Some("Describe on Topic *")
         );
         assert_eq!(name(METADATA, 0), None);
+    }
+
+    #[test]
+    fn the_command_grants_just_that() {
+        assert_eq!(
+            TOPIC_CONFIGS.grant("b:9092", "o'gate"),
+            r"kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:o'\''gate' --operation DescribeConfigs --topic '*'"
+        );
+        let cluster = CLUSTER_DESCRIBE.grant("b:9092", "gate");
+        assert!(
+            cluster.ends_with("'User:gate' --operation Describe --cluster"),
+            "{cluster}"
+        );
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub enum Refused {
     Connections,
     /// One address had all its places.
     ConnectionsOfPeer,
+    /// One address had all its places for long polls: it was answered at once.
+    WaitersOfPeer,
     /// One address sent too much in a second.
     Rate,
     /// A TLS handshake failed.
@@ -145,9 +147,10 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connections,
         Self::ConnectionsOfPeer,
+        Self::WaitersOfPeer,
         Self::Rate,
         Self::Handshake,
         Self::HandshakeTime,
@@ -166,6 +169,7 @@ impl Refused {
         match self {
             Self::Connections => "connections",
             Self::ConnectionsOfPeer => "connections_per_peer",
+            Self::WaitersOfPeer => "waiters_per_peer",
             Self::Rate => "requests_per_second",
             Self::Handshake => "handshake",
             Self::HandshakeTime => "handshake_time",

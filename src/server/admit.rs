@@ -119,7 +119,7 @@ impl App {
             if let Some(principal) = who {
                 route = route.signed(principal)?;
             }
-            self.dispatch(route, headers).await
+            self.dispatch(route, headers, peer).await
         };
         let answer = timeout(self.limits.request, answer).await;
         answer

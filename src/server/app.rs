@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -92,11 +93,12 @@ impl App {
         self.state.metrics.counters()
     }
 
-    /// What is asked, by somebody who may.
+    /// What is asked, by somebody at this address who may.
     pub(super) async fn dispatch(
         &self,
         route: Route,
         headers: &HeaderMap,
+        peer: IpAddr,
     ) -> Result<Reply, Problem> {
         let now = self.state.clock.now();
         let ok = |content: Content| Ok(content.reply(StatusCode::OK));
@@ -119,16 +121,16 @@ impl App {
             }
             Route::Check(name, query) => {
                 let gate = self.gate(&name)?;
-                self.check(&gate, query, shape(headers)).await
+                self.check(&gate, query, shape(headers), peer).await
             }
             Route::Leases(name) => Ok(self.leases(&self.gate(&name)?)),
             Route::Enter(name, query) => {
                 let gate = self.gate(&name)?;
-                self.enter(&gate, &query, shape(headers)).await
+                self.enter(&gate, &query, shape(headers), peer).await
             }
             Route::Leave(name, claim) => {
                 let gate = self.gate(&name)?;
-                self.leave(&gate, &claim, shape(headers)).await
+                self.leave(&gate, &claim, shape(headers), peer).await
             }
             Route::Change(name, change) => {
                 let gate = self.gate(&name)?;

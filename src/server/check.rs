@@ -1,6 +1,7 @@
 //! `check`: the verdict by status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,9 +37,10 @@ impl App {
         gate: &GateHandle,
         mut query: CheckQuery,
         shape: Shape,
+        peer: IpAddr,
     ) -> Result<Reply, Problem> {
         query.targets.nodes = resolve(gate, &query.targets)?;
-        let mut verdict = self.verdict(gate, &query).await?;
+        let mut verdict = self.verdict(gate, &query, peer).await?;
         verdict.hosts.clone_from(&query.targets.hosts);
         let now = self.state.clock.now();
         let content = match shape {
@@ -80,12 +82,17 @@ impl App {
     }
 
     /// The verdict, after waiting for it to be open when the request says so.
-    async fn verdict(&self, gate: &GateHandle, query: &CheckQuery) -> Result<Verdict, Problem> {
+    async fn verdict(
+        &self,
+        gate: &GateHandle,
+        query: &CheckQuery,
+        peer: IpAddr,
+    ) -> Result<Verdict, Problem> {
         let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
         let ask = || self.ask(gate, query, asked);
         let waits = |verdict: &Verdict| verdict.state != State::Open;
-        self.wait(gate, deadline, !needs_engine(query), ask, waits)
+        self.wait(gate, deadline, !needs_engine(query), peer, ask, waits)
             .await
     }
 

@@ -4,6 +4,7 @@
 //! are proven back. The engine says so in as many words; a mere verdict is never a 200 here.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -34,6 +35,7 @@ impl App {
         gate: &GateHandle,
         query: &EnterQuery,
         shape: Shape,
+        peer: IpAddr,
     ) -> Result<Reply, Problem> {
         let claim = &query.claim;
         let nodes = resolve(gate, &claim.targets)?;
@@ -62,7 +64,7 @@ impl App {
             action: query.action,
             asked: self.state.clock.now().mono,
         });
-        let came = self.poll(gate, &command, deadline).await?;
+        let came = self.poll(gate, &command, deadline, peer).await?;
         let view = gate.published().load();
         let now = self.state.clock.now();
         let (mut verdict, lease) = match came {
@@ -112,6 +114,7 @@ impl App {
         gate: &GateHandle,
         claim: &Claim,
         shape: Shape,
+        peer: IpAddr,
     ) -> Result<Reply, Problem> {
         let nodes = resolve(gate, &claim.targets)?;
         let command = Command::Leave {
@@ -119,7 +122,7 @@ impl App {
             nodes: nodes.clone(),
         };
         let deadline = Instant::now() + claim.wait;
-        let came = self.poll(gate, &command, deadline).await?;
+        let came = self.poll(gate, &command, deadline, peer).await?;
         let view = gate.published().load();
         let now = self.state.clock.now();
         let answer = view.at(now.mono);
@@ -167,11 +170,13 @@ impl App {
         gate: &GateHandle,
         command: &Command,
         deadline: Instant,
+        peer: IpAddr,
     ) -> Result<Came, Problem> {
         let ask = || async move {
             let reply = gate.ask(command.clone(), self.limits.grant).await;
             of_reply(reply, self.state.clock.now())
         };
-        self.wait(gate, deadline, false, ask, Came::waits).await
+        self.wait(gate, deadline, false, peer, ask, Came::waits)
+            .await
     }
 }

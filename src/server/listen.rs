@@ -154,6 +154,7 @@ impl Running {
                 turns: Turns::default(),
                 peers: Arc::new(Peers::new(
                     limits.connections_per_peer,
+                    limits.waiters_per_peer,
                     limits.requests_per_second,
                 )),
                 access: Arc::clone(&state.access),

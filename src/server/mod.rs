@@ -61,6 +61,8 @@ pub struct Limits {
     pub requests_per_second: Option<u32>,
     /// Requests that wait for a gate to open at once; more are answered at once.
     pub waiters: usize,
+    /// Of one address; more are answered at once.
+    pub waiters_per_peer: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long a request's header may take, how long a connection may be idle, and how long a
@@ -89,6 +91,7 @@ impl Default for Limits {
             connections_per_peer: 512,
             requests_per_second: None,
             waiters: 128,
+            waiters_per_peer: 128,
             handshake: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             header_bytes: 16 * 1024,

@@ -14,6 +14,7 @@ const FEW: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Peers {
     connections: usize,
+    waiters: usize,
     /// Requests in a second; `None`: as many as it likes.
     rate: Option<u32>,
     known: Mutex<Known>,
@@ -29,22 +30,32 @@ struct Known {
 #[derive(Debug)]
 struct Peer {
     connections: usize,
+    waiters: usize,
     /// What is left of the second's requests, as of `at`.
     left: f64,
     at: Instant,
 }
 
-/// One connection's place, until it is dropped.
+/// What an address has a share of.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    Connections,
+    Waiters,
+}
+
+/// One connection's or long poll's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     peers: Arc<Peers>,
     peer: IpAddr,
+    share: Share,
 }
 
 impl Peers {
-    pub(super) fn new(connections: usize, rate: Option<u32>) -> Self {
+    pub(super) fn new(connections: usize, waiters: usize, rate: Option<u32>) -> Self {
         Self {
             connections,
+            waiters,
             rate,
             known: Mutex::default(),
         }
@@ -52,17 +63,27 @@ impl Peers {
 
     /// A place for one more connection of this address, unless it has enough.
     pub(super) fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        self.take(peer, Share::Connections, self.connections)
+    }
+
+    /// A place for one more long poll of this address, unless it has enough.
+    pub(super) fn wait(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        self.take(peer, Share::Waiters, self.waiters)
+    }
+
+    fn take(self: &Arc<Self>, peer: IpAddr, share: Share, most: usize) -> Option<Place> {
         let peer = whole(peer);
         let mut known = self.lock();
-        let there = known.peer(peer, self.full());
-        if there.connections >= self.connections {
+        let taken = known.peer(peer, self.full()).taken(share);
+        if *taken >= most {
             return None;
         }
-        there.connections += 1;
+        *taken += 1;
         drop(known);
         Some(Place {
             peers: Arc::clone(self),
             peer,
+            share,
         })
     }
 
@@ -96,12 +117,15 @@ impl Known {
         let now = Instant::now();
         if self.peers.len() >= self.tidy_at.max(FEW) {
             // After a second it may ask a whole second's worth again, as if it were new.
-            self.peers
-                .retain(|_, peer| peer.connections > 0 || now - peer.at < Duration::from_secs(1));
+            self.peers.retain(|_, peer| {
+                let busy = peer.connections > 0 || peer.waiters > 0;
+                busy || now - peer.at < Duration::from_secs(1)
+            });
             self.tidy_at = self.peers.len().saturating_mul(2);
         }
         self.peers.entry(peer).or_insert(Peer {
             connections: 0,
+            waiters: 0,
             left: full,
             at: now,
         })
@@ -109,6 +133,14 @@ impl Known {
 }
 
 impl Peer {
+    /// How many places of this kind it has.
+    const fn taken(&mut self, share: Share) -> &mut usize {
+        match share {
+            Share::Connections => &mut self.connections,
+            Share::Waiters => &mut self.waiters,
+        }
+    }
+
     fn refill(&mut self, rate: f64) {
         let now = Instant::now();
         let more = (now - self.at).as_secs_f64() * rate;
@@ -121,7 +153,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut known = self.peers.lock();
         if let Some(peer) = known.peers.get_mut(&self.peer) {
-            peer.connections = peer.connections.saturating_sub(1);
+            let taken = peer.taken(self.share);
+            *taken = taken.saturating_sub(1);
         }
     }
 }
@@ -147,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_address_has_its_share_and_no_more() {
-        let peers = Arc::new(Peers::new(2, None));
+        let peers = Arc::new(Peers::new(2, 0, None));
         let first = peers.connect(ip("10.0.0.1"));
         let second = peers.connect(ip("::ffff:10.0.0.1"));
         assert!(first.is_some() && second.is_some());
@@ -162,8 +195,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn long_polls_are_a_share_of_their_own() {
+        let peers = Arc::new(Peers::new(1, 2, None));
+        let first = peers.wait(ip("10.0.0.1"));
+        assert!(first.is_some());
+        let second = peers.wait(ip("10.0.0.1"));
+        assert!(second.is_some());
+        assert!(peers.wait(ip("10.0.0.1")).is_none());
+        assert!(peers.connect(ip("10.0.0.1")).is_some());
+        assert!(peers.wait(ip("10.0.0.2")).is_some());
+        drop(second);
+        let third = peers.wait(ip("10.0.0.1"));
+        assert!(third.is_some());
+        assert!(peers.wait(ip("10.0.0.1")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn requests_come_back_with_time() {
-        let peers = Peers::new(1, Some(10));
+        let peers = Peers::new(1, 1, Some(10));
         let asked = |peer: &str| (0..100).filter(|_| peers.may_ask(ip(peer))).count();
         assert_eq!(asked("10.0.0.1"), 10);
         assert_eq!(asked("10.0.0.2"), 10);
@@ -175,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn addresses_that_are_gone_are_forgotten() {
-        let peers = Arc::new(Peers::new(1, Some(10)));
+        let peers = Arc::new(Peers::new(1, 1, Some(10)));
         let stays = peers.connect(ip("10.0.0.1"));
         for number in 0..200_000_u32 {
             let address = IpAddr::from(Ipv6Addr::from(u128::from(number) << 64));

@@ -1,5 +1,6 @@
 //! Waiting for an answer that is worth more: `wait=` of `check`, `enter` and `leave`.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep_until};
@@ -7,17 +8,19 @@ use tokio::time::{Instant, sleep_until};
 use super::app::App;
 use super::problem::Problem;
 use crate::engine::handle::GateHandle;
-use crate::metrics::counters::Held;
+use crate::metrics::counters::{Held, Refused};
 
 impl App {
     /// Asks; while the answer is to be waited for, asks again with every new view until the
-    /// deadline, or the end of this process. Where too many wait, the first answer is given.
+    /// deadline, or the end of this process. Where too many wait, at this address or at all, the
+    /// first answer is given.
     /// `once_more`: whether to ask at the end as well, because an answer costs nothing.
     pub(super) async fn wait<T, F>(
         &self,
         gate: &GateHandle,
         deadline: Instant,
         once_more: bool,
+        peer: IpAddr,
         ask: impl Fn() -> F,
         waits: impl Fn(&T) -> bool,
     ) -> Result<T, Problem>
@@ -31,6 +34,10 @@ impl App {
             return Ok(answer);
         }
         let http = &self.counters().http;
+        let Some(_share) = self.peers.wait(peer) else {
+            http.refused(Refused::WaitersOfPeer);
+            return Ok(answer);
+        };
         let Ok(_place) = self.waiters.try_acquire() else {
             http.waiters_refused.fetch_add(1, Ordering::Relaxed);
             return Ok(answer);

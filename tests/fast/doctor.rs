@@ -115,6 +115,56 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert!(named("settling").is_none(), "{problems:#?}");
 }
 
+/// What stands of each right, in the order of the table.
+fn standings(report: &Value) -> Vec<&str> {
+    let rows = report["rights"].as_array().unwrap().iter();
+    rows.map(|row| row["standing"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_is_named_with_the_command_that_grants_it() {
+    let cluster = cluster().await;
+    let groups = "    policy: {groups: [orders-app]}\n";
+    let args = ["--json", "--timeout", "6s"];
+    for (hide, row, command, code) in [
+        (
+            Cluster::hide_cluster as fn(&mut Cluster, bool),
+            ["missing", "missing", "unknown", "have", "have"],
+            "--operation Describe --cluster",
+            "evidence_incomplete",
+        ),
+        (
+            Cluster::hide_topics,
+            ["have", "have", "missing", "unknown", "have"],
+            "--operation Describe --topic '*'",
+            "topics_hidden",
+        ),
+    ] {
+        cluster.operate(|cluster| hide(cluster, true));
+        let output = doctor(config(&cluster, &ALL, "", groups), &args).await;
+        let report = report(&output);
+        assert_eq!(output.status.code(), Some(1), "{report:#}");
+        assert_eq!(standings(&report), row, "{report:#}");
+        let problems = report["problems"].as_array().unwrap();
+        let of_right = |it: &&Value| it["hint"].as_str().unwrap().ends_with(command);
+        let named = problems.iter().find(of_right);
+        let named = named.unwrap_or_else(|| panic!("{problems:#?}"));
+        assert_eq!(named["code"], code);
+        let text = doctor(config(&cluster, &ALL, "", groups), &args[1..]).await;
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.contains("  MISSING: Describe on "), "{text}");
+        assert!(
+            text.contains(&format!("--allow-principal 'User:...' {command}")),
+            "{text}"
+        );
+        cluster.operate(|cluster| hide(cluster, false));
+    }
+    let output = doctor(config(&cluster, &ALL, "", ""), &args).await;
+    let report = report(&output);
+    let all = ["have", "have", "have", "have", "not_needed"];
+    assert_eq!(standings(&report), all, "{report:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_written_is_a_problem() {
     let cluster = cluster().await;

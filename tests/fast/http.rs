@@ -13,6 +13,7 @@ use upgrade_gate::evidence::ids::NodeId;
 use upgrade_gate::gate::question::{Answered, Command, Question, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
+use upgrade_gate::metrics::counters::Refused;
 use upgrade_gate::server::Limits;
 
 use crate::served::{
@@ -397,10 +398,25 @@ async fn a_wait_that_ends_gets_the_usual_answer() {
 
 #[tokio::test]
 async fn waiters_are_capped_and_counted() {
-    let limits = Limits {
+    let all = Limits {
         waiters: 1,
         ..Limits::default()
     };
+    assert_eq!(one_of_two_waits(all).await, (1, 0));
+}
+
+#[tokio::test]
+async fn one_address_leaves_places_to_wait_for_others() {
+    let of_peer = Limits {
+        waiters_per_peer: 1,
+        ..Limits::default()
+    };
+    assert_eq!(one_of_two_waits(of_peer).await, (0, 1));
+}
+
+/// Two long polls of one address where there is room for one: how often there was none for anybody,
+/// and how often none for this address.
+async fn one_of_two_waits(limits: Limits) -> (u64, u64) {
     let served = serve_with(closed(), limits, |_| ()).await;
     let http = &served.state.metrics.counters().http;
     let second = async {
@@ -416,7 +432,8 @@ async fn waiters_are_capped_and_counted() {
     let (first, ()) = tokio::join!(served.get("/api/v1/gates/default/check?wait=50"), second);
     assert_eq!(first.status, 200);
     assert_eq!(http.waiters.load(Ordering::Relaxed), 0);
-    assert_eq!(http.waiters_refused.load(Ordering::Relaxed), 1);
+    let nobody = http.waiters_refused.load(Ordering::Relaxed);
+    (nobody, http.refusals(Refused::WaitersOfPeer))
 }
 
 #[tokio::test]

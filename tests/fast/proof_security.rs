@@ -42,6 +42,35 @@ fn every_way_in_is_proven_on_every_release() {
             }
         }
     }
+    for release in ["3.9.2", "4.3.1"] {
+        for way in ["mTLS", "PLAIN", "SCRAM-SHA-512"] {
+            for case in ["right", "wrong_secret", "unknown_ca"] {
+                let case = format!("controllers_{case}");
+                let row = (release.to_owned(), way.to_owned(), case);
+                assert!(seen.contains(&row), "no row {row:?}");
+            }
+        }
+        for case in [
+            "right",
+            "wrong_password",
+            "expired_certificate",
+            "unknown_ca",
+        ] {
+            let case = format!("exporters_{case}");
+            let row = (release.to_owned(), "basic auth".to_owned(), case);
+            assert!(seen.contains(&row), "no row {row:?}");
+        }
+    }
+    for release in ["2.8.2", "3.9.2", "4.3.1"] {
+        let is_doctor = |(of, _, case): &&(String, String, String)| {
+            of == release && case.starts_with("doctor_")
+        };
+        assert_eq!(
+            seen.iter().filter(is_doctor).count(),
+            5,
+            "doctor on {release}"
+        );
+    }
     let sessions = &proof["sessions"];
     assert_eq!(sessions["ok"], true, "{sessions:#}");
     assert_eq!(sessions["unknown"], 0, "{sessions:#}");

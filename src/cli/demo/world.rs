@@ -107,6 +107,7 @@ const LIMITS: Limits = Limits {
     connections: 512,
     connections_per_peer: 512,
     requests_per_second: None,
+    waiters_per_peer: 64,
     waiters: 128,
     drain: std::time::Duration::from_secs(10),
     jmx_page: 16 << 20,

@@ -133,7 +133,10 @@ impl Exchange<'_> {
             Credentials::Scram { hash, username, .. } => {
                 self.scram(*hash, username, secret, &settings).await
             }
-            Credentials::Token(_) => self.bearer(secret, &settings).await,
+            Credentials::Token { extensions, .. } => {
+                let message = extensions.message(secret.reveal());
+                self.bearer(message, &settings).await
+            }
         }
     }
 
@@ -165,10 +168,9 @@ impl Exchange<'_> {
     /// Kafka say it with its error code (KIP-255).
     async fn bearer(
         &mut self,
-        token: &Secret,
+        message: String,
         settings: &str,
     ) -> Result<Authenticated, SourceFailure> {
-        let message = format!("n,,\x01auth=Bearer {}\x01\x01", token.reveal());
         let done = self.authenticate(message.into(), settings).await?;
         if done.bytes.is_empty() {
             return Ok(done);

@@ -1,11 +1,13 @@
 //! How the gate logs in: SASL, on the bare stream, before a connection is used.
 //!
 //! - [`Credentials`]: what is configured; [`Login`]: what a gate's connections share of it;
-//! - `exchange`: the frames; `scram`: SCRAM's messages; `oidc`: tokens from a token endpoint.
+//! - `exchange`: the frames; `scram`: SCRAM's messages; `oidc`: tokens from a token endpoint;
+//!   `extensions`: what is told beside a token.
 //!
 //! Secrets are read anew for each connection, so a changed file needs no restart.
 
 mod exchange;
+mod extensions;
 mod oidc;
 mod scram;
 
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 
 pub use exchange::Session;
 pub(super) use exchange::{Bare, authenticate};
+pub use extensions::{BadExtensions, Extensions};
 pub use oidc::ClientCredentials;
 pub use scram::Hash;
 
@@ -77,7 +80,12 @@ pub enum Credentials {
         password_file: PathBuf,
     },
     /// OAUTHBEARER.
-    Token(TokenSource),
+    Token {
+        /// Where the token comes from.
+        source: TokenSource,
+        /// What is told beside it.
+        extensions: Extensions,
+    },
 }
 
 /// Where a token comes from.
@@ -95,14 +103,14 @@ impl Credentials {
         match self {
             Self::Plain { .. } => Mechanism::Plain,
             Self::Scram { hash, .. } => Mechanism::Scram(*hash),
-            Self::Token(_) => Mechanism::OauthBearer,
+            Self::Token { .. } => Mechanism::OauthBearer,
         }
     }
 
     /// Whether whoever reads the network without TLS has the secret.
     pub const fn is_readable(&self) -> bool {
         match self {
-            Self::Plain { .. } | Self::Token(_) => true,
+            Self::Plain { .. } | Self::Token { .. } => true,
             Self::Scram { .. } => false,
         }
     }
@@ -134,13 +142,13 @@ impl Login {
                 Secret::read(password_file)?;
                 None
             }
-            Credentials::Token(TokenSource::File(path)) => {
-                Secret::read(path)?;
-                None
-            }
-            Credentials::Token(TokenSource::Endpoint(client)) => {
-                Some(oidc::Tokens::new(client.clone())?)
-            }
+            Credentials::Token { source, .. } => match source {
+                TokenSource::File(path) => {
+                    Secret::read(path)?;
+                    None
+                }
+                TokenSource::Endpoint(client) => Some(oidc::Tokens::new(client.clone())?),
+            },
         };
         Ok(Self {
             credentials,
@@ -156,12 +164,12 @@ impl Login {
                 Credentials::Plain { password_file, .. } | Credentials::Scram { password_file, .. },
                 None,
             ) => Secret::read(password_file).map_err(|bad| unreadable(&bad))?,
-            (Credentials::Token(TokenSource::File(path)), None) => {
-                Secret::read(path).map_err(|bad| unreadable(&bad))?
-            }
-            (Credentials::Token(TokenSource::Endpoint(client)), None) => {
-                return Err(failure(format!("no tokens of {}", client.url)));
-            }
+            (Credentials::Token { source, .. }, None) => match source {
+                TokenSource::File(path) => Secret::read(path).map_err(|bad| unreadable(&bad))?,
+                TokenSource::Endpoint(client) => {
+                    return Err(failure(format!("no tokens of {}", client.url)));
+                }
+            },
         };
         Ok(Ready {
             login: self,
@@ -191,12 +199,12 @@ impl Login {
                 "as user '{username}' with the password in {}",
                 password_file.display()
             ),
-            Credentials::Token(TokenSource::File(path)) => {
-                format!("with the token in {}", path.display())
-            }
-            Credentials::Token(TokenSource::Endpoint(client)) => {
-                format!("with a token of {} for '{}'", client.url, client.id)
-            }
+            Credentials::Token { source, .. } => match source {
+                TokenSource::File(path) => format!("with the token in {}", path.display()),
+                TokenSource::Endpoint(client) => {
+                    format!("with a token of {} for '{}'", client.url, client.id)
+                }
+            },
         }
     }
 }

@@ -11,7 +11,7 @@ use ring::{digest, hmac, pbkdf2};
 use tempfile::TempDir;
 
 use super::*;
-use crate::kafka::sasl::{ClientCredentials, Hash, TokenSource};
+use crate::kafka::sasl::{ClientCredentials, Extensions, Hash, TokenSource};
 
 const SECRET: &str = "canary-hunter2";
 
@@ -47,7 +47,18 @@ fn scram(hash: Hash) -> Given {
 }
 
 fn bearer() -> Given {
-    given(|path| Credentials::Token(TokenSource::File(path)))
+    bearer_with("")
+}
+
+/// With these extensions.
+fn bearer_with(extensions: &str) -> Given {
+    given(|path| Credentials::Token {
+        source: TokenSource::File(path),
+        extensions: match extensions {
+            "" => Extensions::default(),
+            some => some.parse().unwrap(),
+        },
+    })
 }
 
 impl Given {
@@ -330,6 +341,26 @@ async fn a_refused_token_comes_as_success_first() {
     assert!(bearer().open(&good).await.unwrap().lifetime().is_some());
 }
 
+#[tokio::test]
+async fn extensions_go_with_the_token() {
+    let address = listener(&["OAUTHBEARER"], |message| {
+        let wanted = format!("n,,\x01auth=Bearer {SECRET}\x01traceId=7\x01lkc=a b\x01\x01");
+        if message == wanted.as_bytes() {
+            done("")
+        } else {
+            refusal("no")
+        }
+    })
+    .await;
+    bearer_with("traceId=7,lkc=a b")
+        .open(&address)
+        .await
+        .unwrap();
+    bearer()
+        .refused(&address, &["refused with the token"])
+        .await;
+}
+
 /// A token endpoint that answers each request with the next of these; how often it was asked.
 async fn endpoint(answers: Vec<(u16, String)>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -361,13 +392,17 @@ async fn endpoint(answers: Vec<(u16, String)>) -> (String, Arc<Mutex<Vec<String>
 
 fn client(url: String) -> Given {
     given(|secret_file| {
-        Credentials::Token(TokenSource::Endpoint(ClientCredentials {
+        let client = ClientCredentials {
             url,
             id: String::from("gate"),
             secret_file,
             scope: Some(String::from("kafka read")),
             ca: None,
-        }))
+        };
+        Credentials::Token {
+            source: TokenSource::Endpoint(client),
+            extensions: Extensions::default(),
+        }
     })
 }
 

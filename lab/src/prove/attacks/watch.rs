@@ -1,6 +1,8 @@
 //! What a caller of `check` sees while something goes on.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,7 +31,25 @@ pub(super) struct Seen {
     pub(super) worst_check_ms: f64,
     /// Every answer of the gate, in order.
     #[serde(skip)]
-    pub(super) looks: Vec<Look>,
+    pub(super) looks: Looks,
+}
+
+/// Answers; too many to be written out.
+#[derive(Default)]
+pub(super) struct Looks(Vec<Look>);
+
+impl Deref for Looks {
+    type Target = [Look];
+
+    fn deref(&self) -> &[Look] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Looks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answers", self.0.len())
+    }
 }
 
 /// One answer.
@@ -93,7 +113,7 @@ impl Caller {
                 seen.worst_check_ms = seen.worst_check_ms.max(took.as_secs_f64() * 1000.0);
                 let state = match answer {
                     Ok((state, codes)) => {
-                        seen.looks.push(Look {
+                        seen.looks.0.push(Look {
                             asked,
                             seen: asked + took,
                             is_open: state == "open",

@@ -1,6 +1,8 @@
 //! The proof `security`: the gate logs in to real brokers in every way they know, and says of every
 //! way of not getting in what it is. Then a session that ends every ten seconds, and no gap.
 
+mod apart;
+mod doctors;
 mod place;
 mod ways;
 
@@ -22,6 +24,10 @@ use crate::release::Release;
 const STAY: Duration = Duration::from_secs(3);
 /// How long it may take to say it.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long rights are gone: every fact is asked for meanwhile, and refused.
+const WITHOUT_RIGHTS: Duration = Duration::from_secs(65);
+/// Rights that are given back are seen so soon, and the window is over.
+const BACK: Duration = Duration::from_secs(25);
 
 /// What to prove.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,10 +97,15 @@ pub async fn run(args: &Args) -> Result<()> {
         let cluster = place.start(*release).await?;
         println!("{release}: {}", cluster.dir().display());
         right(&place, &cluster, &mut rows).await?;
+        doctors::run(&place, &cluster, &mut rows).await?;
         wrong(&place, &cluster, &mut rows).await?;
         if *release == last {
             let span = Duration::from_secs(args.session_seconds);
             sessions = Some(watch_sessions(&place, &cluster, span).await?);
+        }
+        drop(cluster);
+        if release.has_kraft() {
+            apart::run(*release, &mut rows).await?;
         }
     }
     let proof = Proof {
@@ -184,12 +195,13 @@ async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
     for principal in PRINCIPALS {
         cluster.revoke_all(principal).await?;
     }
-    let seen = watch_all(gates, LIMIT, STAY, is_named).await?;
+    let seen = watch_all(gates, LIMIT, WITHOUT_RIGHTS, is_named).await?;
     let expected = "not open again; the missing right is named";
     gates = keep(cluster, rows, "rights_removed", expected, seen);
     grant(cluster).await?;
-    let seen = watch_all(gates, PATIENCE, now, is_open).await?;
-    keep(cluster, rows, "rights_given_back", "open", seen);
+    let seen = watch_all(gates, BACK, now, is_open).await?;
+    let expected = "open within 25 s, after more than a minute without rights";
+    keep(cluster, rows, "rights_given_back", expected, seen);
     Ok(())
 }
 
@@ -203,7 +215,11 @@ fn keep(
 ) -> Vec<Asked> {
     let mut gates = Vec::new();
     for (asked, seen) in seen {
-        let wrong = if expected == "open" { 0 } else { seen.reopened };
+        let wrong = if expected.starts_with("open") {
+            0
+        } else {
+            seen.reopened
+        };
         rows.push(row(
             cluster, asked.way, asked.door, case, expected, seen, wrong,
         ));
@@ -275,11 +291,8 @@ fn row(
     seen: Watched,
     wrong_opens: usize,
 ) -> Row {
-    let at = seen.found.as_ref().map(|(at, _)| seconds(*at));
-    let answer = seen.found.map(|(_, answer)| answer).or(seen.last);
-    let words = answer.as_ref().map(said).unwrap_or_default();
-    let row = Row {
-        release: cluster.spec().release.to_string(),
+    let told = Told {
+        release: cluster.spec().release,
         way: way.name(),
         protocol: match (way, door) {
             (Way::Certificate, _) => "SSL",
@@ -287,6 +300,28 @@ fn row(
             _ => "SASL_SSL",
         },
         case,
+    };
+    row_of(told, expected, seen, wrong_opens)
+}
+
+/// What a row is about.
+#[derive(Clone, Copy)]
+struct Told {
+    release: Release,
+    way: &'static str,
+    protocol: &'static str,
+    case: &'static str,
+}
+
+fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row {
+    let at = seen.found.as_ref().map(|(at, _)| seconds(*at));
+    let answer = seen.found.map(|(_, answer)| answer).or(seen.last);
+    let words = answer.as_ref().map(said).unwrap_or_default();
+    let row = Row {
+        release: told.release.to_string(),
+        way: told.way,
+        protocol: told.protocol,
+        case: told.case,
         expected: expected.to_owned(),
         state: answer.as_ref().map(|a| a.state.clone()).unwrap_or_default(),
         codes: answer.as_ref().map(Answer::codes).unwrap_or_default(),
