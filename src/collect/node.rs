@@ -16,15 +16,11 @@ use super::schedule::{deadline, row};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Identity, LinkFacts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
+use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::kafka::{Connection, ConnectionSettings};
 
 /// Between two attempts to connect. Short: a node that is back should be seen back.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// The same where the node refused our login, or TLS did not come about: a handshake costs it
-/// milliseconds, and it would refuse the next one, too.
-const REFUSED: Duration = Duration::from_secs(1);
 
 /// How often a node is asked again to prove who it is, while we have no right to hear it.
 const PROVE_AGAIN: Duration = Duration::from_secs(2);
@@ -52,18 +48,9 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
             }
         };
         debug!(%node, epoch, %failure, "the liveness connection ended");
-        let pause = pause_after(&failure);
         shared.report_end(source.clone(), FactKind::Link, epoch, failure);
         let since = shared.now().since(asked);
-        sleep(pause.saturating_sub(since).max(Duration::from_millis(20))).await;
-    }
-}
-
-/// How long to leave a node alone after this.
-const fn pause_after(failure: &SourceFailure) -> Duration {
-    match failure.class {
-        FailureClass::Authentication | FailureClass::Tls => REFUSED,
-        _ => RETRY,
+        sleep(RETRY.saturating_sub(since).max(Duration::from_millis(20))).await;
     }
 }
 
@@ -171,22 +158,17 @@ pub async fn bulk(shared: Arc<Shared>, node: NodeId) {
     let mut epoch = 0;
     loop {
         epoch += 1;
-        let pause = match open(&shared, node).await {
-            Opened::Connected(connection, _) => {
-                let address = connection.address().clone();
-                let failure = tokio::select! {
-                    biased;
-                    failure = shared.moved(node, &address) => failure,
-                    failure = own_facts(&shared, node, epoch, connection) => failure,
-                };
-                shared.set_connection(node, None);
-                info!(%node, %failure, "the bulk connection ended");
-                RETRY
-            }
-            Opened::Failed(failure) => pause_after(&failure),
-            Opened::NoAddress => RETRY,
-        };
-        sleep(pause).await;
+        if let Opened::Connected(connection, _) = open(&shared, node).await {
+            let address = connection.address().clone();
+            let failure = tokio::select! {
+                biased;
+                failure = shared.moved(node, &address) => failure,
+                failure = own_facts(&shared, node, epoch, connection) => failure,
+            };
+            shared.set_connection(node, None);
+            info!(%node, %failure, "the bulk connection ended");
+        }
+        sleep(RETRY).await;
     }
 }
 

@@ -271,13 +271,6 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
-impl Hold {
-    /// Whether it holds at `now`.
-    pub fn is_on(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Renewing, breaking, holding, lifting, retiring.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Awaited, Desk, Scene};
@@ -111,6 +112,10 @@ impl Desk {
             }
             None => doc.hold = Some(hold.clone()),
         });
+        let ends = hold.until.zip(ttl);
+        self.hold_ends
+            .extend(ends.map(|(until, ttl)| (until, now.mono.plus(ttl))));
+        self.forget_ends();
         let what = What::HoldSet {
             node,
             author,
@@ -119,6 +124,14 @@ impl Desk {
         };
         self.keeper.note(now.wall, what);
         Awaited::Held(node, hold)
+    }
+
+    /// Only holds that may stand have an end.
+    fn forget_ends(&mut self) {
+        let docs = self.keeper.standing();
+        let holds = docs.flat_map(|doc| doc.hold.iter().chain(doc.node_holds.values()));
+        let until: BTreeSet<_> = holds.filter_map(|hold| hold.until).collect();
+        self.hold_ends.retain(|end, _| until.contains(end));
     }
 
     fn lift(

@@ -30,7 +30,7 @@ use crate::checks::reason::Severity;
 use crate::checks::table::Evaluation;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Snapshot;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Timestamp};
 
 /// How long a request waits for new evidence, and then for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ pub(super) struct Desk {
     pending: Vec<Pending>,
     /// When held leases end, on the boot clock.
     deadlines: BTreeMap<LeaseId, Mono>,
+    /// When holds end, on the boot clock, by the wall time that was written.
+    hold_ends: BTreeMap<Timestamp, Mono>,
     watch: Watch,
     /// What was found out of the return of each lease's nodes.
     measured: BTreeMap<LeaseId, Measured>,
@@ -95,13 +97,21 @@ impl Desk {
     /// Goes on from what the store has.
     pub(super) fn restore(revision: Revision, doc: GateDoc, now: Now) -> Self {
         let held = doc.leases.values().filter(|l| l.stage == Stage::Held);
+        let holds = doc.hold.iter().chain(doc.node_holds.values());
+        let ends = holds.filter_map(|hold| hold.until);
+        let left_of = |until: Timestamp| {
+            let nanos = until.as_nanos() - now.wall.as_nanos();
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+        };
         let left = |lease: &Lease| {
-            let nanos = lease.expires_at.as_nanos() - now.wall.as_nanos();
             // A wall clock that was set back must not make a lease eternal.
-            Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)).min(super::lease::LONGEST_TTL)
+            left_of(lease.expires_at).min(super::lease::LONGEST_TTL)
         };
         Self {
             deadlines: held.map(|l| (l.id, now.mono.plus(left(l)))).collect(),
+            hold_ends: ends
+                .map(|until| (until, now.mono.plus(left_of(until))))
+                .collect(),
             watch: Watch::new(doc.leases.keys().copied(), now.mono),
             keeper: Keeper::new(revision, doc),
             pending: Vec::new(),

@@ -54,15 +54,25 @@ impl Desk {
     /// The gate's own hold that is in force.
     pub(in crate::gate) fn hold(&self, now: Now) -> Option<&Hold> {
         let holds = self.keeper.standing().filter_map(|doc| doc.hold.as_ref());
-        let mut holds = holds.filter(|hold| hold.is_on(now.wall));
+        let mut holds = holds.filter(|hold| self.is_on(hold, now));
         holds.next()
+    }
+
+    /// Whether a hold is in force. By the boot clock where this process has seen it begin: a wall
+    /// clock that is set forward must not lift it, and one that is set back must not prolong it.
+    fn is_on(&self, hold: &Hold, now: Now) -> bool {
+        let Some(until) = hold.until else {
+            return true;
+        };
+        let end = self.hold_ends.get(&until);
+        end.map_or(now.wall < until, |end| now.mono < *end)
     }
 
     /// Nodes that are held, once each.
     pub(in crate::gate) fn node_holds(&self, now: Now) -> BTreeMap<NodeId, &Hold> {
         let mut held = BTreeMap::new();
         let holds = self.keeper.standing().flat_map(|doc| &doc.node_holds);
-        for (node, hold) in holds.filter(|(_, hold)| hold.is_on(now.wall)) {
+        for (node, hold) in holds.filter(|(_, hold)| self.is_on(hold, now)) {
             held.entry(*node).or_insert(hold);
         }
         held

@@ -7,6 +7,7 @@ use crate::checks::reason::Reason;
 use crate::evidence::ids::{NodeId, Role};
 use crate::gate::question::{Change, Changed, Refusal, Reply};
 use crate::gate::state::State;
+use crate::time::Timestamp;
 
 fn hold(node: Option<NodeId>, ttl: Option<u64>) -> Change {
     Change::Hold {
@@ -50,6 +51,28 @@ fn a_hold_closes_at_once_and_is_lifted_only_by_hand_or_by_its_end() {
     assert_eq!(bed.state(), State::Closed);
     bed.run(6);
     assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
+}
+
+#[test]
+fn a_wall_clock_that_is_set_neither_lifts_nor_prolongs_a_hold() {
+    const HOUR: Duration = Duration::from_hours(1);
+    for forward in [true, false] {
+        let mut bed = Bed::new();
+        bed.change(hold(None, Some(30)));
+        bed.change(hold(Some(NodeId(2)), Some(30)));
+        let wall = bed.scene.now.wall;
+        bed.scene.now.wall = if forward {
+            wall.plus(HOUR)
+        } else {
+            Timestamp::from_nanos(wall.as_nanos() - i64::try_from(HOUR.as_nanos()).unwrap())
+        };
+        bed.run(20);
+        let reasons = bed.reasons();
+        assert!(reasons.contains(&Reason::Hold), "{forward}: {reasons:?}");
+        assert_eq!(bed.node_state(2), State::Closed);
+        bed.run(12);
+        assert_eq!(bed.state(), State::Open, "{forward}: {:?}", bed.reasons());
+    }
 }
 
 #[test]
