@@ -11,6 +11,7 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::FailureClass;
 use crate::evidence::snapshot::{Absent, Snapshot};
+use crate::evidence::voters::{self, Remote};
 use crate::gate::doc::RETURNS_KEPT;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Lease, LeaseId, Stage};
@@ -190,7 +191,10 @@ impl Desk {
     }
 
     /// A leased node has gone when its start time is another than at the grant; where no page
-    /// tells start times, when it counted as down.
+    /// tells start times, when it showed that its process has ended.
+    ///
+    /// Who has gone is told "go" again, whatever is the matter by then; so nobody has gone because a
+    /// gate that has just started has not heard of it. Found by the simulation: twice in 10,000 trials.
     fn mark_gone(&mut self, scene: &Scene<'_, '_>) {
         let mut gone = Vec::new();
         for lease in self.keeper.wanted().leases.values() {
@@ -198,7 +202,9 @@ impl Desk {
             for node in lease.nodes.difference(&lease.gone) {
                 let went = match (lease.starts.get(node), now.get(node)) {
                     (Some(before), Some(now)) => !before.is_same_process(*now),
-                    (None, _) | (_, None) => scene.snapshot.down.contains(node),
+                    (None, _) | (_, None) => {
+                        has_gone(scene.snapshot, *node) || is_silent(scene.snapshot, *node)
+                    }
                 };
                 if went {
                     gone.push((lease.id, *node));
@@ -295,6 +301,15 @@ fn has_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     let told = snapshot.clusters().any(|(_, read)| read.is_ok());
     let fenced = broker && told && !snapshot.is_in_service(node);
     snapshot.down.contains(&node) && (closed || fenced)
+}
+
+/// Whether a controller that is not asked itself is heard by its leader no more.
+fn is_silent(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    snapshot.is_remote(node)
+        && match voters::remote(snapshot, node) {
+            Remote::Behind(_) => true,
+            Remote::CaughtUp | Remote::Old(_) | Remote::Untold => false,
+        }
 }
 
 /// What the return of a lease's nodes still waits for; `None`: they are proven back, or proven

@@ -18,6 +18,25 @@ fn over(reply: &Reply) -> Option<&End> {
     }
 }
 
+/// The answer was lost, and the gate restarted: who asks again has perhaps not gone yet.
+#[test]
+fn a_gate_that_has_just_started_takes_nobody_for_gone() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[2]).unwrap();
+    bed.restart();
+    let before = bed.scene.clone();
+    bed.scene.kill(3);
+    let why = bed.enter("jenkins", &[2]).unwrap_err();
+    assert!(why.contains(&Reason::WarmingUp), "{why:?}");
+    assert!(bed.doc.leases[&lease.id].gone.is_empty());
+    // It keeps its lease, and is told so once nothing is the matter any more.
+    let now = bed.scene.now;
+    bed.scene = before;
+    bed.scene.now = now;
+    bed.run(WINDOW + 4);
+    assert_eq!(bed.enter("jenkins", &[2]).unwrap().id, lease.id);
+}
+
 #[test]
 fn one_node_at_a_time() {
     let mut bed = Bed::new();
