@@ -60,7 +60,7 @@ pub struct Row {
     refused: BTreeMap<String, u64>,
     /// What else was measured, in seconds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    measured: BTreeMap<&'static str, f64>,
+    pub measured: BTreeMap<&'static str, f64>,
     /// Whether the gate said what it should.
     pub ok: bool,
 }

@@ -58,8 +58,6 @@ pub(super) struct Look {
     pub(super) asked: Instant,
     pub(super) seen: Instant,
     pub(super) is_open: bool,
-    /// Whether it says that the clock was set.
-    pub(super) has_jumped: bool,
 }
 
 impl Caller {
@@ -117,7 +115,6 @@ impl Caller {
                             asked,
                             seen: asked + took,
                             is_open: state == "open",
-                            has_jumped: codes.iter().any(|code| code == "clock_jumped"),
                         });
                         if state != "open" {
                             seen.codes = codes;
