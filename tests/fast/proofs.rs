@@ -17,6 +17,7 @@ const MADE: &[&str] = &[
     "callers",
     "crashes",
     "curve",
+    "fuzz",
     "kill",
     "kill-zookeeper",
     "openapi",
