@@ -14,6 +14,7 @@ const MADE: &[&str] = &[
     "bench-check",
     "bench-jmx",
     "bench-metadata",
+    "bench-what-if",
     "callers",
     "crashes",
     "curve",
