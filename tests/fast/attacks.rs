@@ -25,7 +25,7 @@ async fn callers_that_mean_no_good_do_not_keep_the_verdict_from_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_the_wall_clock_shuts_the_gate_until_all_is_heard_anew() {
     let stand = Stand::start(|_| ()).await.unwrap();
-    let row = there_and_back(&stand, -3600, Duration::from_secs(8)).await;
+    let row = there_and_back(&stand, -3600, Duration::from_secs(12)).await;
     let row = row.unwrap();
     // That nothing else shuts it meanwhile is for the proof, on a machine that does nothing else.
     for (noticed, again) in [
