@@ -303,6 +303,17 @@ fn via_brokers() -> Scene {
     scene
 }
 
+/// The quorum's leader has had this voter caught up so many milliseconds earlier.
+fn fall_behind(scene: &mut Scene, id: i32, millis: i64) {
+    for source in scene.sources(FactKind::Quorum) {
+        scene.quorum(source.node().unwrap().0, |quorum| {
+            let mut voters = quorum.voters.iter_mut();
+            let late = voters.find(|voter| voter.node == NodeId(id)).unwrap();
+            late.last_caught_up_ms = late.last_caught_up_ms.map(|at| at - millis);
+        });
+    }
+}
+
 fn down(scene: &Scene) -> BTreeSet<NodeId> {
     scene.snapshot(|snapshot| snapshot.down.clone())
 }
@@ -328,13 +339,7 @@ fn controllers_that_are_not_asked_count_by_the_quorums_word() {
     assert!(found(&scene).contains(&Reason::EvidenceMissing));
 
     let mut scene = via_brokers();
-    for source in scene.sources(FactKind::Quorum) {
-        scene.quorum(source.node().unwrap().0, |quorum| {
-            let mut voters = quorum.voters.iter_mut();
-            let late = voters.find(|voter| voter.node == NodeId(102)).unwrap();
-            late.last_caught_up_ms = late.last_caught_up_ms.map(|at| at - 1_500);
-        });
-    }
+    fall_behind(&mut scene, 102, 1_500);
     assert_eq!(down(&scene), set(&[102]));
     let reasons = found(&scene);
     assert!(reasons.contains(&Reason::NodeUnreachable), "{reasons:?}");
@@ -354,13 +359,7 @@ fn a_view_ends_with_the_quorums_word_for_controllers_that_are_not_asked() {
         })
     };
     let usual = left(&scene);
-    for source in scene.sources(FactKind::Quorum) {
-        scene.quorum(source.node().unwrap().0, |quorum| {
-            let mut voters = quorum.voters.iter_mut();
-            let late = voters.find(|voter| voter.node == NodeId(102)).unwrap();
-            late.last_caught_up_ms = late.last_caught_up_ms.map(|at| at - 1_200);
-        });
-    }
+    fall_behind(&mut scene, 102, 1_200);
     assert_eq!(down(&scene), BTreeSet::new());
     assert_eq!(left(&scene), Duration::from_millis(300));
     assert!(usual > Duration::from_millis(300), "{usual:?}");
