@@ -190,7 +190,7 @@ fn unheard(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
         return None;
     }
     let (reason, observed) = match voters::remote(snapshot, node) {
-        Remote::CaughtUp | Remote::Untold => return None,
+        Remote::CaughtUp(_) | Remote::Untold => return None,
         Remote::Behind(behind) => (
             Reason::NodeUnreachable,
             format!("caught up {} ago, by the quorum's leader", Human(behind)),

@@ -285,7 +285,10 @@ impl<'a> Snapshot<'a> {
         let reports = self.reports().filter(|report| self.is_fresh(report));
         let reports = reports.map(|report| report.asked.plus(max_age(report.kind, report.every)));
         let remote = self.expected.keys().filter(|node| self.is_remote(**node));
-        let remote = remote.filter_map(|node| voters::remote_until(self, *node));
+        let remote = remote.filter_map(|node| match voters::remote(self, *node) {
+            Remote::CaughtUp(until) => Some(until),
+            Remote::Behind(_) | Remote::Old(_) | Remote::Untold => None,
+        });
         reports.chain(remote).min()
     }
 
@@ -311,7 +314,7 @@ impl<'a> Snapshot<'a> {
             return self.jmx(node).is_err();
         }
         if self.is_remote(node) {
-            return voters::remote(self, node) != Remote::CaughtUp;
+            return !matches!(voters::remote(self, node), Remote::CaughtUp(_));
         }
         let broker = self
             .expected

@@ -68,8 +68,9 @@ const REMOTE_LIMIT: Duration = Duration::from_millis(1_500);
 /// What the quorum says of a controller that is not asked itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
-    /// Its leader has it caught up.
-    CaughtUp,
+    /// Its leader has it caught up, and that counts until this moment. Whatever is judged by it is
+    /// true no longer: a gate that is stopped just then must not go on saying so.
+    CaughtUp(Mono),
     /// Its leader has not: so long ago it had.
     Behind(Duration),
     /// It had it caught up, and that word is too old: its age.
@@ -89,24 +90,8 @@ pub fn remote(snapshot: &Snapshot<'_>, node: NodeId) -> Remote {
     } else if behind.saturating_add(age) > REMOTE_LIMIT {
         Remote::Old(age)
     } else {
-        Remote::CaughtUp
-    }
-}
-
-/// Until when a controller that is not asked itself counts as caught up, where it does. Whatever is
-/// judged by it is true no longer: a gate that is stopped just then must not go on saying so.
-pub fn remote_until(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Mono> {
-    match remote(snapshot, node) {
-        Remote::CaughtUp => {
-            let (quorum, behind) = word(snapshot, node)?;
-            Some(
-                quorum
-                    .report
-                    .asked
-                    .plus(REMOTE_LIMIT.saturating_sub(behind)),
-            )
-        }
-        Remote::Behind(_) | Remote::Old(_) | Remote::Untold => None,
+        let left = REMOTE_LIMIT.saturating_sub(behind);
+        Remote::CaughtUp(quorum.report.asked.plus(left))
     }
 }
 

@@ -33,6 +33,7 @@ mod packaging;
 mod promtool;
 mod proof_security;
 mod proof_simulation;
+mod proof_speed;
 mod proofs;
 mod rights;
 mod secured;

@@ -182,9 +182,7 @@ impl Ledger {
         }
         let room = self.out.len() < self.slots;
         let clash = |other: &&Lease| !room || !apart(other, lease);
-        self.grants.beside += u64::from(!self.out.is_empty());
         if let Some(other) = self.out.values().find(clash) {
-            self.grants.beside -= 1;
             self.grants.doubled += 1;
             let words = format!(
                 "go for {:?} beside {} on {:?}",
@@ -193,6 +191,8 @@ impl Ledger {
                 other.nodes
             );
             self.grants.wrong(now, || words);
+        } else {
+            self.grants.beside += u64::from(!self.out.is_empty());
         }
         // Two that are out together may read of it in either order.
         let taken = self.out.values().any(|other| other.token == lease.token);

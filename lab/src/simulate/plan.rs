@@ -231,14 +231,12 @@ fn apart(spec: Spec) -> Spec {
         TopicSpec::new("orders", 2, 2).rate(5).min_isr(1),
         TopicSpec::new("events", 2, 3).rate(20),
     ];
-    let groups = Vec::new();
+    let wide = Spec::kraft(3, 6, Release::V4_1).seed(spec.seed);
     Spec {
         settings: spec.settings,
         family: spec.family,
-        groups,
-        ..Spec::kraft(3, 6, Release::V4_1)
-            .seed(spec.seed)
-            .topics(topics)
+        groups: Vec::new(),
+        ..wide.topics(topics)
     }
 }
 

@@ -308,7 +308,7 @@ fn is_silent(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     snapshot.is_remote(node)
         && match voters::remote(snapshot, node) {
             Remote::Behind(_) => true,
-            Remote::CaughtUp | Remote::Old(_) | Remote::Untold => false,
+            Remote::CaughtUp(_) | Remote::Old(_) | Remote::Untold => false,
         }
 }
 
