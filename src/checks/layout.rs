@@ -13,7 +13,6 @@ const CAPPED_SINCE: Version = Version { major: 3, minor: 7 };
 
 /// What is known beside the partition tables.
 pub(super) struct Layout<'a> {
-    min_isr: BTreeMap<&'a str, i32>,
     moves: BTreeMap<(&'a str, i32), &'a Move>,
     capped: bool,
 }
@@ -33,20 +32,8 @@ pub(super) struct Held<'l, 'a> {
 }
 
 impl<'a> Layout<'a> {
-    /// Takes what the fresh answers say: the largest min ISR told of a topic (a broker answers
-    /// with its own defaults, and these differ while a change is being rolled out), and every
-    /// move anybody tells of.
+    /// Takes every move that any fresh answer tells of, and what the brokers' releases say.
     pub(super) fn of(snapshot: &Snapshot<'a>) -> Self {
-        let mut min_isr = BTreeMap::new();
-        for read in snapshot
-            .all_topic_configs()
-            .filter_map(|(_, read)| read.ok())
-        {
-            for (topic, value) in &read.facts.min_insync_replicas {
-                let known = min_isr.entry(topic.as_str()).or_insert(*value);
-                *known = (*known).max(*value);
-            }
-        }
         let mut moves = BTreeMap::new();
         for read in snapshot.all_moves().filter_map(|(_, read)| read.ok()) {
             for one in &read.facts.list {
@@ -62,11 +49,7 @@ impl<'a> Layout<'a> {
                     .and_then(|r| r.facts.release.floor());
                 floor.is_some_and(|floor| floor >= CAPPED_SINCE)
             });
-        Self {
-            min_isr,
-            moves,
-            capped,
-        }
+        Self { moves, capped }
     }
 
     /// Every partition, in the order of the merged table.
@@ -74,45 +57,30 @@ impl<'a> Layout<'a> {
         &'l self,
         snapshot: &'l Snapshot<'a>,
     ) -> impl Iterator<Item = Held<'l, 'a>> {
-        let mut last: Option<(*const u8, Option<i32>)> = None;
-        snapshot.merged.rows.iter().map(move |row| {
-            let name = row.topic.name();
-            // Rows of a topic follow each other: its configuration is looked up once.
-            let raw = match last {
-                Some((at, raw)) if at == name.as_ptr() => raw,
-                Some(_) | None => self.min_isr.get(name).copied(),
-            };
-            last = Some((name.as_ptr(), raw));
-            self.held(snapshot, row, raw)
-        })
+        let rows = snapshot.merged.rows.iter();
+        rows.map(move |row| self.held(snapshot, row))
     }
 
-    fn held<'l>(
-        &'l self,
-        snapshot: &Snapshot<'a>,
-        row: &'l MergedPartition<'a>,
-        raw: Option<i32>,
-    ) -> Held<'l, 'a> {
+    fn held<'l>(&'l self, snapshot: &Snapshot<'a>, row: &'l MergedPartition<'a>) -> Held<'l, 'a> {
         let moving = if self.moves.is_empty() {
             None
         } else {
             self.moves.get(&(row.topic.name(), row.index)).copied()
         };
-        let mut held = Held {
+        let (mut required, mut in_sync) = (0_usize, 0_usize);
+        let added = |node| moving.is_some_and(|m| m.adding.contains(node));
+        for node in row.replicas.iter().filter(|node| !added(*node)) {
+            let copy = row.in_sync(*node) && !snapshot.down.contains(node);
+            required = required.saturating_add(1);
+            in_sync = in_sync.saturating_add(usize::from(copy));
+        }
+        Held {
             row,
             moving,
-            required: 0,
-            in_sync: 0,
-            min_isr: raw.map(|raw| self.applied(raw, row.replicas.len())),
-        };
-        for node in row.replicas {
-            if held.counts(*node) {
-                held.required = held.required.saturating_add(1);
-                let copy = held.is_copy(snapshot, *node);
-                held.in_sync = held.in_sync.saturating_add(usize::from(copy));
-            }
+            required,
+            in_sync,
+            min_isr: row.min_isr.map(|raw| self.applied(raw, row.replicas.len())),
         }
-        held
     }
 
     fn applied(&self, raw: i32, replicas: usize) -> usize {

@@ -9,9 +9,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::facts::TopicConfigs;
 use super::ids::NodeId;
 use super::memory::SeenLeader;
-use super::partitions::{Partition, PartitionTable, Topic, TopicKeyBuf};
+use super::partitions::{Partition, PartitionTable, Topic, TopicKey, TopicKeyBuf};
 
 /// All partitions as all fresh tables together tell them, in order of topic key and partition.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,31 @@ pub struct MergedPartition<'a> {
     pub told_by: usize,
     /// Whether the entries of the highest epoch agree in leader and replicas.
     pub agreed: bool,
+    /// Its topic's `min.insync.replicas`, the largest that any answer tells: a broker answers with
+    /// its own defaults, and these differ while a change is being rolled out.
+    pub min_isr: Option<i32>,
+}
+
+/// `min.insync.replicas` by topic, looked up once per topic: its partitions follow each other.
+struct MinIsr<'c, 'a> {
+    configs: &'c [&'c TopicConfigs],
+    last: Option<(TopicKey<'a>, Option<i32>)>,
+}
+
+impl<'a> MinIsr<'_, 'a> {
+    fn of(&mut self, key: TopicKey<'a>, entries: &[(Topic<'a>, Partition<'a>)]) -> Option<i32> {
+        match self.last {
+            Some((last, value)) if last == key => value,
+            Some(_) | None => {
+                let name = entries.first()?.0.name();
+                let told = self.configs.iter();
+                let told = told.filter_map(|configs| configs.min_insync_replicas.get(name));
+                let value = told.max().copied();
+                self.last = Some((key, value));
+                value
+            }
+        }
+    }
 }
 
 impl<'a> Merged<'a> {
@@ -52,6 +78,7 @@ impl<'a> Merged<'a> {
     pub fn of(
         tables: &[(NodeId, &'a PartitionTable)],
         seen: &BTreeMap<(TopicKeyBuf, i32), SeenLeader>,
+        configs: &[&TopicConfigs],
     ) -> Self {
         let mut cursors: Vec<_> = tables
             .iter()
@@ -63,6 +90,10 @@ impl<'a> Merged<'a> {
             sources: tables.iter().map(|(node, _)| *node).collect(),
         };
         let mut entries: Vec<(Topic<'a>, Partition<'a>)> = Vec::with_capacity(tables.len());
+        let mut min_isr = MinIsr {
+            configs,
+            last: None,
+        };
         loop {
             let next = cursors
                 .iter_mut()
@@ -74,7 +105,8 @@ impl<'a> Merged<'a> {
                 let same = cursor.next_if(|(topic, p)| (topic.key(), p.index) == next);
                 entries.extend(same);
             }
-            merged.add(&entries, seen);
+            let min_isr = min_isr.of(next.0, &entries);
+            merged.add(&entries, seen, min_isr);
         }
         merged
     }
@@ -83,6 +115,7 @@ impl<'a> Merged<'a> {
         &mut self,
         entries: &[(Topic<'a>, Partition<'a>)],
         seen: &BTreeMap<(TopicKeyBuf, i32), SeenLeader>,
+        min_isr: Option<i32>,
     ) {
         let Some((topic, first)) = entries.first() else {
             return;
@@ -109,6 +142,7 @@ impl<'a> Merged<'a> {
             offline: Cow::Borrowed(first.offline),
             told_by: entries.len(),
             agreed: true,
+            min_isr,
         };
         for (_, other) in usable {
             row.take_in(other);
@@ -188,7 +222,7 @@ mod tests {
     }
 
     fn merge<'a>(a: &'a PartitionTable, b: &'a PartitionTable) -> Merged<'a> {
-        Merged::of(&[(NodeId(1), a), (NodeId(2), b)], &BTreeMap::new())
+        Merged::of(&[(NodeId(1), a), (NodeId(2), b)], &BTreeMap::new(), &[])
     }
 
     #[test]
@@ -230,9 +264,92 @@ mod tests {
                 leader: Some(NodeId(2)),
             },
         )]);
-        let merged = Merged::of(&[(NodeId(1), &a)], &seen);
+        let merged = Merged::of(&[(NodeId(1), &a)], &seen, &[]);
         assert!(merged.rows.is_empty());
         assert_eq!(merged.outdated.len(), 1);
+    }
+
+    #[test]
+    fn each_partition_is_held_to_its_own_epoch_and_no_other() {
+        // By id, then by name, as keys are ordered; memory also knows what is no longer there.
+        let topics = [
+            (Uuid::new(1), "orders"),
+            (Uuid::new(3), "bills"),
+            (None, "old"),
+            (None, "older"),
+        ];
+        let mut builder = Builder::default();
+        for (id, name) in topics {
+            builder.topic(id, name, false, 0);
+            for index in 0..3 {
+                builder.partition(Partition {
+                    index,
+                    leader: Some(NodeId(1)),
+                    leader_epoch: Some(5),
+                    error: 0,
+                    replicas: &[NodeId(1)],
+                    isr: &[NodeId(1)],
+                    offline: &[],
+                });
+            }
+        }
+        let table = builder.finish();
+        let key = |id: Option<Uuid>, name: &str, index| {
+            let topic = id.map_or_else(|| TopicKeyBuf::Name(name.to_owned()), TopicKeyBuf::Id);
+            (topic, index)
+        };
+        let gone = [
+            key(Uuid::new(2), "", 0),
+            key(None, "a", 1),
+            key(None, "z", 0),
+        ];
+        for (id, name) in topics {
+            for index in 0..3 {
+                let mut seen: BTreeMap<_, _> = topics
+                    .iter()
+                    .flat_map(|(id, name)| (0..5).map(|index| key(*id, name, index)))
+                    .chain(gone.clone())
+                    .map(|key| {
+                        let leader = Some(NodeId(1));
+                        (key, SeenLeader { epoch: 5, leader })
+                    })
+                    .collect();
+                seen.get_mut(&key(id, name, index)).unwrap().epoch = 6;
+                let merged = Merged::of(&[(NodeId(1), &table)], &seen, &[]);
+                let outdated: Vec<_> = merged
+                    .outdated
+                    .iter()
+                    .map(|(t, i)| (t.name(), *i))
+                    .collect();
+                assert_eq!(outdated, [(name, index)]);
+                assert_eq!(merged.rows.len(), 11);
+            }
+        }
+    }
+
+    #[test]
+    fn min_isr_is_the_largest_told_of_the_topic() {
+        let table = table(1, 5, Some(1), &[1], &[]);
+        let told = |value: Option<i32>| TopicConfigs {
+            min_insync_replicas: value
+                .map(|value| (String::from("orders"), value))
+                .into_iter()
+                .chain([(String::from("bills"), 9)])
+                .collect(),
+            hidden: Vec::new(),
+        };
+        let cases = [
+            ([Some(2), Some(3)], Some(3)),
+            ([Some(3), None], Some(3)),
+            ([None, Some(2)], Some(2)),
+            ([None, None], None),
+        ];
+        for (values, expected) in cases {
+            let configs = values.map(told);
+            let configs: Vec<_> = configs.iter().collect();
+            let merged = Merged::of(&[(NodeId(1), &table)], &BTreeMap::new(), &configs);
+            assert_eq!(merged.rows[0].min_isr, expected, "{values:?}");
+        }
     }
 
     #[test]

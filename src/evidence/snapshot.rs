@@ -182,7 +182,11 @@ impl<'a> Snapshot<'a> {
             .partitions()
             .filter_map(|(source, table)| table.ok().map(|read| (source, &**read.facts)))
             .collect();
-        snapshot.merged = Merged::of(&tables, &memory.epochs);
+        let configs: Vec<_> = snapshot
+            .all_topic_configs()
+            .filter_map(|(_, configs)| configs.ok().map(|read| &**read.facts))
+            .collect();
+        snapshot.merged = Merged::of(&tables, &memory.epochs, &configs);
         snapshot.expected = snapshot.find_expected();
         let down: Vec<_> = snapshot
             .expected
