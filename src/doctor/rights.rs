@@ -27,7 +27,7 @@ pub struct RightRow {
     /// Kafka's name of the operation.
     pub operation: &'static str,
     /// What it is on.
-    pub resource: &'static str,
+    pub resource: Resource,
     /// The requests that want it.
     pub requests: Vec<&'static str>,
     /// Whether the gate has it.
@@ -76,18 +76,19 @@ pub fn rights(patient: &Patient, reports: &Reports) -> Vec<RightRow> {
 
 /// What a missing right is for the verdict; `None` where it only warns, or is not missing.
 pub fn problem(row: &RightRow) -> Option<Problem> {
-    let code = match row.resource {
-        topic if topic == Resource::Topic.as_str() => Reason::TopicsHidden,
-        group if group == Resource::Group.as_str() => return None,
-        _ => Reason::EvidenceIncomplete,
-    };
-    said(row, code)
+    match row.resource {
+        Resource::Cluster => said(row, Reason::EvidenceIncomplete),
+        Resource::Topic => said(row, Reason::TopicsHidden),
+        Resource::Group => None,
+    }
 }
 
 /// What a missing right only warns of.
 pub fn warning(row: &RightRow) -> Option<Problem> {
-    let of_groups = row.resource == Resource::Group.as_str();
-    of_groups.then(|| said(row, Reason::GroupUnknown)).flatten()
+    match row.resource {
+        Resource::Cluster | Resource::Topic => None,
+        Resource::Group => said(row, Reason::GroupUnknown),
+    }
 }
 
 fn said(row: &RightRow, code: Reason) -> Option<Problem> {
@@ -98,7 +99,7 @@ fn said(row: &RightRow, code: Reason) -> Option<Problem> {
         what: format!(
             "the right {} on {} is missing (nodes {}): not seen are {}",
             row.operation,
-            row.resource,
+            row.resource.as_str(),
             nodes.join(", "),
             row.lost
         ),
@@ -132,7 +133,7 @@ fn row(right: Right, patient: &Patient, reports: &Reports) -> RightRow {
     };
     RightRow {
         operation: right.operation,
-        resource: right.resource.as_str(),
+        resource: right.resource,
         requests: right.apis.iter().map(|api| api.name).collect(),
         standing,
         refused_by,

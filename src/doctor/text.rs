@@ -135,7 +135,7 @@ fn right(f: &mut Formatter<'_>, row: &RightRow) -> fmt::Result {
         "  {}: {} on {} ({})",
         row.standing.words(),
         row.operation,
-        row.resource,
+        row.resource.as_str(),
         row.requests.join(", ")
     )?;
     let Some(grant) = &row.grant else {

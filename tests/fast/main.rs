@@ -39,3 +39,4 @@ mod rights;
 mod secured;
 mod served;
 mod store;
+mod waits;
