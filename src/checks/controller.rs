@@ -106,7 +106,9 @@ fn present(
         Some(node) if !snapshot.expected.contains_key(&node) => {
             format!("{node} is named, which is no node known")
         }
-        Some(node) if snapshot.down.contains(&node) => format!("{node} is named and is down"),
+        Some(node) if snapshot.down.contains(&node) => {
+            format!("{node} is named and counts as down")
+        }
         Some(node) => return Some(node),
     };
     findings.push(finding(Reason::NoActiveController, observed));

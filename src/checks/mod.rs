@@ -5,6 +5,7 @@
 //! `layout` (partitions with their min ISR and moves), `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
 
 pub mod apart;
+pub mod barred;
 pub mod blind_spots;
 pub mod finding;
 pub mod needs;

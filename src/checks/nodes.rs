@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::evidence::facts::QuorumMember;
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
-use crate::evidence::report::{FactKind, FailureClass, SourceId};
+use crate::evidence::report::{FactKind, FailureClass, Sign, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Expected, Origin, Snapshot};
 use crate::evidence::voters::{self, Remote};
 use crate::time::Human;
@@ -213,28 +213,13 @@ fn is_stale(snapshot: &Snapshot<'_>, source: &SourceId, kind: FactKind) -> bool 
     matches!(absent(snapshot, source, kind), Some(Absent::Stale { .. }))
 }
 
-/// What a failed connection says about the node; `None` where it says something about us, about
-/// the address or about the answer, which the `evidence` row names.
+/// What a failed connection says about the node; `None` where it says nothing, and the `evidence`
+/// row names the failure.
 const fn of_failure(class: FailureClass) -> Option<Reason> {
-    match class {
-        FailureClass::Resolve
-        | FailureClass::Refused
-        | FailureClass::ConnectTimeout
-        | FailureClass::Closed => Some(Reason::NodeUnreachable),
-        FailureClass::Timeout => Some(Reason::NodeFrozen),
-        FailureClass::Tls
-        | FailureClass::Authentication
-        | FailureClass::Authorization
-        | FailureClass::Malformed
-        | FailureClass::Kafka(_)
-        | FailureClass::HttpStatus(_)
-        | FailureClass::NotKafkaMetrics
-        | FailureClass::Cut
-        | FailureClass::TooLarge
-        | FailureClass::WrongNode
-        | FailureClass::WrongCluster
-        | FailureClass::Throttled
-        | FailureClass::Unsupported => None,
+    match class.sign() {
+        Sign::Ended | Sign::OutOfReach => Some(Reason::NodeUnreachable),
+        Sign::Silent => Some(Reason::NodeFrozen),
+        Sign::Nothing => None,
     }
 }
 

@@ -74,11 +74,7 @@ fn health(snapshot: &Snapshot<'_>, held: &Held<'_, '_>, found: &mut Found) {
     match held.row.leader {
         None => found.about(held, Reason::OfflinePartitions, "no leader"),
         Some(_) if leader_down => {
-            found.about(
-                held,
-                Reason::OfflinePartitions,
-                "its leader is a node that is down",
-            );
+            found.about(held, Reason::OfflinePartitions, "its leader counts as down");
         }
         Some(_) => {}
     }

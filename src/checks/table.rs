@@ -6,6 +6,7 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
 
+use super::barred::Doubt;
 use super::finding::{Finding, Judged};
 use super::needs::{Need, unmet};
 use super::reason::Reason;
@@ -116,7 +117,7 @@ impl Evaluation {
 
     /// Judges once more what stopping each node would do: another node counts as down.
     pub fn reconsider(&mut self, with_leases: &Snapshot<'_>) {
-        self.nodes = what_if::every_node(with_leases);
+        self.nodes = Doubt::of(with_leases).judge_each(what_if::every_node);
         self.judge_what_ifs(|row, nodes| row.complete(with_leases, what_if::all(nodes)));
     }
 
@@ -155,7 +156,8 @@ impl Evaluation {
 /// Judges a snapshot by every row of the table. `with_leases` is the same moment with every leased
 /// node counting as down: what stopping another node would do is judged on that.
 pub fn evaluate(snapshot: &Snapshot<'_>, with_leases: &Snapshot<'_>) -> Evaluation {
-    let nodes = what_if::every_node(with_leases);
+    let nodes = Doubt::of(with_leases).judge_each(what_if::every_node);
+    let doubt = Doubt::of(snapshot);
     let rows: Vec<_> = TABLE
         .iter()
         .map(|row| {
@@ -164,7 +166,7 @@ pub fn evaluate(snapshot: &Snapshot<'_>, with_leases: &Snapshot<'_>) -> Evaluati
             let judged = if row.id == WHAT_IF {
                 row.complete(with_leases, what_if::all(&nodes))
             } else {
-                row.judge(snapshot)
+                doubt.judge(|snapshot| row.judge(snapshot))
             };
             (row, judged)
         })

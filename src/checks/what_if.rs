@@ -9,6 +9,7 @@ use crate::evidence::snapshot::{ClusterKind, Snapshot};
 use crate::evidence::voters;
 use crate::time::Human;
 
+use super::barred::Doubt;
 use super::finding::{EXAMPLES, Finding, Judged, Subject};
 use super::layout::{Held, Layout};
 use super::needs::{Need, list, unmet};
@@ -61,6 +62,10 @@ pub fn all(nodes: &BTreeMap<NodeId, Judged>) -> Judged {
 
 /// May these nodes stop now, all of them together?
 pub fn what_if(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
+    Doubt::of(snapshot).judge(|snapshot| stopped(snapshot, stop))
+}
+
+fn stopped(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     if let Some(limited) = limited(snapshot) {
         return limited;
     }

@@ -1,6 +1,6 @@
 //! The facts, flat, as the decoders make them and the checks read them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -268,7 +268,7 @@ impl NodeConfigs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicConfigs {
     /// Topic name to `min.insync.replicas`.
-    pub min_insync_replicas: HashMap<String, i32>,
+    pub min_insync_replicas: BTreeMap<String, i32>,
     /// Topics it would not describe to us.
     pub hidden: Vec<String>,
 }

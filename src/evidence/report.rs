@@ -167,6 +167,43 @@ impl fmt::Display for SourceFailure {
 
 impl std::error::Error for SourceFailure {}
 
+/// What a failed connection says of the node at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Its process has ended, or nothing listens any more.
+    Ended,
+    /// There is no way to it, or its machine is gone.
+    OutOfReach,
+    /// It is connected and says nothing.
+    Silent,
+    /// Nothing: it is about us, about the address, or about the answer.
+    Nothing,
+}
+
+impl FailureClass {
+    /// What it says of the node.
+    pub const fn sign(self) -> Sign {
+        match self {
+            Self::Refused | Self::Closed => Sign::Ended,
+            Self::Resolve | Self::ConnectTimeout => Sign::OutOfReach,
+            Self::Timeout => Sign::Silent,
+            Self::Tls
+            | Self::Authentication
+            | Self::Authorization
+            | Self::Malformed
+            | Self::Kafka(_)
+            | Self::HttpStatus(_)
+            | Self::NotKafkaMetrics
+            | Self::Cut
+            | Self::TooLarge
+            | Self::WrongNode
+            | Self::WrongCluster
+            | Self::Throttled
+            | Self::Unsupported => Sign::Nothing,
+        }
+    }
+}
+
 /// The classes of failure. Each is judged: exhaustive matches only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureClass {

@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::merged::Merged;
 use super::partitions::PartitionTable;
 use super::policy::{Policy, max_age};
-use super::report::{FactKind, Report, SourceFailure, SourceId};
+use super::report::{FactKind, Report, Sign, SourceFailure, SourceId};
 use super::voters::{self, Remote};
 use crate::time::{Mono, Now};
 
@@ -107,7 +107,7 @@ impl<T> Copy for Read<'_, T> {}
 pub type Evidence<'a, T> = Result<Read<'a, T>, Absent<'a>>;
 
 /// Everything a check may look at. Immutable; the same snapshot gives the same judgement.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot<'a> {
     /// Number of this snapshot; grows by one with each.
     pub generation: u64,
@@ -121,6 +121,9 @@ pub struct Snapshot<'a> {
     pub expected: ExpectedNodes,
     /// Nodes that count as down: granted to somebody, unreachable, not registered, or fenced.
     pub down: BTreeSet<NodeId>,
+    /// Those of them that are in service by all that the cluster says, and only do not let us in
+    /// (or answer what we cannot use). Whatever holds only while they count as down is not known.
+    pub barred: BTreeSet<NodeId>,
     /// Brokers' partition tables made one.
     pub merged: Merged<'a>,
     /// How the cluster keeps its metadata.
@@ -130,7 +133,7 @@ pub struct Snapshot<'a> {
 
 /// The board's reports by kind, each kind in order of its sources: checks ask for one kind at a
 /// time, and many times.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ByKind<'a>([Vec<&'a Report>; FactKind::ALL.len()]);
 
 impl<'a> ByKind<'a> {
@@ -173,6 +176,7 @@ impl<'a> Snapshot<'a> {
             memory,
             expected: ExpectedNodes::new(),
             down: granted.clone(),
+            barred: BTreeSet::new(),
             merged: Merged::default(),
             kind: ClusterKind::Unknown,
             reports: ByKind::of(reports),
@@ -194,7 +198,19 @@ impl<'a> Snapshot<'a> {
             .copied()
             .filter(|node| snapshot.is_down(*node))
             .collect();
+        let barred = down.iter().filter(|node| !granted.contains(node));
+        let barred = barred.filter(|node| snapshot.is_barred(**node)).copied();
+        snapshot.barred = barred.collect();
         snapshot.down.extend(down);
+        snapshot
+    }
+
+    /// The same moment with these nodes up.
+    #[must_use]
+    pub fn with_up(&self, nodes: &BTreeSet<NodeId>) -> Self {
+        let mut snapshot = self.clone();
+        snapshot.down.retain(|node| !nodes.contains(node));
+        snapshot.barred.retain(|node| !nodes.contains(node));
         snapshot
     }
 
@@ -325,6 +341,18 @@ impl<'a> Snapshot<'a> {
             .get(&node)
             .is_some_and(|expected| expected.role.broker);
         self.link(node).is_err() || (broker && !self.is_in_service(node))
+    }
+
+    fn is_barred(&self, node: NodeId) -> bool {
+        let (Err(Absent::Failed(failure)), Some(expected)) =
+            (self.link(node), self.expected.get(&node))
+        else {
+            return false;
+        };
+        let role = expected.role;
+        failure.class.sign() == Sign::Nothing
+            && (!role.broker || self.is_in_service(node))
+            && (!role.controller || voters::is_caught_up(self, node))
     }
 
     /// Whether every fresh DescribeCluster answer has this broker registered and unfenced. False

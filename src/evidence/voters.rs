@@ -79,6 +79,11 @@ pub enum Remote {
     Untold,
 }
 
+/// Whether the quorum's leader has this voter caught up, by its newest word that counts.
+pub fn is_caught_up(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    word(snapshot, node).is_some_and(|(_, behind)| behind <= slack(snapshot))
+}
+
 /// What the quorum says of this voter: the only word of a controller that is not asked itself.
 pub fn remote(snapshot: &Snapshot<'_>, node: NodeId) -> Remote {
     let Some((quorum, behind)) = word(snapshot, node) else {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::proof::is_gone;
 use super::{Desk, Next, Scene, Standing, Waits};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
@@ -92,9 +93,10 @@ impl Desk {
         }
     }
 
-    /// A repair may begin when it makes nothing worse: its nodes count as down already.
+    /// A repair may begin when it makes nothing worse: its nodes have shown that they run no more. One
+    /// that only counts as down, because we cannot talk to it, is judged as if it were up: it may lead.
     fn repair(scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> Decision {
-        let down = entry.nodes.iter().all(|n| scene.snapshot.down.contains(n));
+        let down = entry.nodes.iter().all(|n| is_gone(scene.snapshot, *n));
         let mut findings: Vec<Finding> = standing
             .general
             .iter()
@@ -107,7 +109,11 @@ impl Desk {
         findings.extend(holds.map(|(_, finding)| finding.clone()));
         if !down {
             let with_leases = scene.seen.snapshot(scene.now, &standing.granted);
-            let judged = worse(&with_leases, &entry.nodes);
+            let lives = |node: &&NodeId| {
+                !standing.granted.contains(node) && !is_gone(scene.snapshot, **node)
+            };
+            let alive = entry.nodes.iter().filter(lives).copied().collect();
+            let judged = worse(&with_leases.with_up(&alive), &entry.nodes);
             findings.extend(judged.findings().into_iter().cloned());
         }
         scene.course.decision(scene.now, &findings)

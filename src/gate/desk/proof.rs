@@ -9,7 +9,7 @@ use super::{Desk, Scene};
 use crate::checks::nodes::leftovers;
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
-use crate::evidence::report::FailureClass;
+use crate::evidence::report::Sign;
 use crate::evidence::snapshot::{Absent, Snapshot};
 use crate::evidence::voters::{self, Remote};
 use crate::gate::doc::RETURNS_KEPT;
@@ -202,9 +202,7 @@ impl Desk {
             for node in lease.nodes.difference(&lease.gone) {
                 let went = match (lease.starts.get(node), now.get(node)) {
                     (Some(before), Some(now)) => !before.is_same_process(*now),
-                    (None, _) | (_, None) => {
-                        has_gone(scene.snapshot, *node) || is_silent(scene.snapshot, *node)
-                    }
+                    (None, _) | (_, None) => is_gone(scene.snapshot, *node),
                 };
                 if went {
                     gone.push((lease.id, *node));
@@ -288,13 +286,17 @@ impl Measured {
     }
 }
 
+/// Whether this node has shown that it runs no more. One that only cannot be reached, or does not let
+/// us in, may run as before.
+pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    has_gone(snapshot, node) || is_silent(snapshot, node)
+}
+
 /// Whether a node shows that its process has ended: its connections were closed or are refused, or
-/// the cluster has fenced it. One that only cannot be reached may run as before.
+/// the cluster has fenced it.
 fn has_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     let closed = match snapshot.link(node) {
-        Err(Absent::Failed(failure)) => {
-            matches!(failure.class, FailureClass::Closed | FailureClass::Refused)
-        }
+        Err(Absent::Failed(failure)) => failure.class.sign() == Sign::Ended,
         Err(Absent::Missing | Absent::Stale { .. }) | Ok(_) => false,
     };
     let broker = snapshot.expected.get(&node).is_some_and(|e| e.role.broker);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Bed, WINDOW, owner};
 use crate::checks::reason::Reason;
+use crate::evidence::ids::NodeId;
 use crate::evidence::known::Known;
-use crate::evidence::scene::set;
+use crate::evidence::report::{FactKind, FailureClass};
+use crate::evidence::scene::{kafka, set};
 use crate::gate::event::What;
 use crate::gate::lease::{End, Stage, Token};
 use crate::gate::question::{Answered, Change, Changed, Refusal, Reply};
@@ -326,6 +328,37 @@ fn a_repair_that_would_make_it_worse_is_refused() {
         why.contains(&Reason::WouldLoseMinIsr) || why.contains(&Reason::WouldLeaveLastCopy),
         "{why:?}"
     );
+}
+
+#[test]
+fn a_repair_of_a_node_that_may_live_is_judged_as_if_it_did() {
+    for class in [
+        FailureClass::Authentication,
+        FailureClass::Timeout,
+        FailureClass::ConnectTimeout,
+    ] {
+        let mut bed = Bed::new();
+        bed.scene.fail(kafka(1), FactKind::Link, class);
+        bed.tick();
+        assert!(
+            bed.repair("ann", &[1]).is_ok(),
+            "{class:?}: copies are left"
+        );
+        let mut bed = Bed::new();
+        bed.scene.fail(kafka(1), FactKind::Link, class);
+        // It may lead what has one other copy left.
+        bed.scene.order(0, |p| p.isr.retain(|id| *id != 2));
+        bed.tick();
+        let why = bed.repair("ann", &[1]).unwrap_err();
+        assert!(why.contains(&Reason::WouldLoseMinIsr), "{class:?}: {why:?}");
+        // Fenced, it leads nothing any more.
+        bed.scene.cluster(2, |cluster| {
+            let broker = cluster.brokers.iter_mut().find(|b| b.node == NodeId(1));
+            broker.unwrap().fenced = true;
+        });
+        bed.tick();
+        assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}: it is out");
+    }
 }
 
 #[test]
