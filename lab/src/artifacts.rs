@@ -12,6 +12,13 @@ use crate::release::{Logging, Release};
 
 /// Newest agent the registry serves (measured); its pages are what the fixtures are made of.
 const AGENT_VERSION: &str = "1.0.1";
+/// Runs on Java 17, as everything here.
+const KEYCLOAK_VERSION: &str = "26.0.8";
+
+/// Puts jars side by side.
+const COPY: &str = "dependency:copy-dependencies";
+/// Unpacks archives.
+const UNPACK: &str = "dependency:unpack-dependencies";
 
 /// Why an artifact is not there.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,12 @@ pub enum ArtifactError {
     )]
     Maven {
         what: String,
+        status: std::process::ExitStatus,
+        tail: String,
+    },
+    #[error("prepare {what} ({status}). Its last lines:\n{tail}")]
+    Prepare {
+        what: &'static str,
         status: std::process::ExitStatus,
         tail: String,
     },
@@ -97,7 +110,8 @@ impl Cache {
         require("java", "openjdk-17-jre-headless")?;
         require("setpriv", "util-linux")?;
         let home = self.root.join("dist").join(release.to_string());
-        self.fetch_into(&home, &format!("Kafka {release}"), &kafka_pom(release))?;
+        let what = format!("Kafka {release}");
+        self.fetch_into(&home, &what, &kafka_pom(release), COPY, |_| Ok(()))?;
         Ok(Distribution {
             release,
             libs: home.join("libs"),
@@ -110,10 +124,26 @@ impl Cache {
     /// As [`Cache::kafka`].
     pub fn jmx_agent(&self) -> Result<PathBuf, ArtifactError> {
         let home = self.root.join("agent").join(AGENT_VERSION);
-        self.fetch_into(&home, "the JMX exporter agent", &agent_pom())?;
+        let what = "the JMX exporter agent";
+        self.fetch_into(&home, what, &agent_pom(), COPY, |_| Ok(()))?;
         Ok(home
             .join("libs")
             .join(format!("jmx_prometheus_javaagent-{AGENT_VERSION}.jar")))
+    }
+
+    /// The home of a Keycloak that imports this realm, fetched (150 MB) and prepared first when
+    /// missing. Blocks.
+    ///
+    /// # Errors
+    /// As [`Cache::kafka`], and when it cannot be prepared.
+    pub fn keycloak(&self, realm: &str) -> Result<PathBuf, ArtifactError> {
+        require("java", "openjdk-17-jre-headless")?;
+        let name = format!("keycloak-{KEYCLOAK_VERSION}");
+        let home = self.root.join("dist").join(&name);
+        let within = Path::new("libs").join(&name);
+        let prepare = |work: &Path| prepare_keycloak(&work.join(&within), realm);
+        self.fetch_into(&home, "Keycloak", &keycloak_pom(), UNPACK, prepare)?;
+        Ok(home.join(within))
     }
 
     /// Held by one process at a time, so that two labs do not build the same thing.
@@ -123,7 +153,15 @@ impl Cache {
         locked.map_err(|source| ArtifactError::Cache { path, source })
     }
 
-    fn fetch_into(&self, home: &Path, what: &str, pom: &str) -> Result<(), ArtifactError> {
+    /// Fetches by a goal of Maven's dependency plugin, and prepares what came before it is used.
+    fn fetch_into(
+        &self,
+        home: &Path,
+        what: &str,
+        pom: &str,
+        goal: &str,
+        prepare: impl Fn(&Path) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
         if home.exists() {
             return Ok(());
         }
@@ -139,7 +177,8 @@ impl Cache {
         };
         let work = tempfile::tempdir_in(&self.root).map_err(cache_error)?;
         fs::write(work.path().join("pom.xml"), pom).map_err(cache_error)?;
-        copy_dependencies(work.path(), what)?;
+        fetch(work.path(), what, goal)?;
+        prepare(work.path())?;
         if let Some(parent) = home.parent() {
             fs::create_dir_all(parent).map_err(cache_error)?;
         }
@@ -148,9 +187,9 @@ impl Cache {
     }
 }
 
-fn copy_dependencies(work: &Path, what: &str) -> Result<(), ArtifactError> {
+fn fetch(work: &Path, what: &str, goal: &str) -> Result<(), ArtifactError> {
     let output = mortal("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .args(["-q", "-B", goal])
         .arg(format!("-DoutputDirectory={}", work.join("libs").display()))
         .current_dir(work)
         .output()
@@ -217,6 +256,46 @@ fn kafka_pom(release: Release) -> String {
         }
     }
     pom(&wanted)
+}
+
+/// Keycloak builds itself anew for its options once, which takes longer than to start it.
+fn prepare_keycloak(home: &Path, realm: &str) -> Result<(), ArtifactError> {
+    let cache_error = |source| ArtifactError::Cache {
+        path: home.to_owned(),
+        source,
+    };
+    let import = home.join("data/import");
+    fs::create_dir_all(&import).map_err(cache_error)?;
+    fs::write(import.join("realm.json"), realm).map_err(cache_error)?;
+    let output = mortal("bash")
+        .arg(home.join("bin/kc.sh"))
+        .args(["build", "--db=dev-mem"])
+        .output()
+        .map_err(|source| ArtifactError::Start {
+            program: "bash",
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    Err(ArtifactError::Prepare {
+        what: "Keycloak",
+        status: output.status,
+        tail: tail(&text, 12),
+    })
+}
+
+fn keycloak_pom() -> String {
+    let zip = "<type>zip</type>\
+         <exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>";
+    pom(&dependency(
+        "org.keycloak",
+        "keycloak-quarkus-dist",
+        KEYCLOAK_VERSION,
+        zip,
+    ))
 }
 
 fn agent_pom() -> String {

@@ -13,6 +13,9 @@ use crate::spec::{NodeId, Spec};
 /// The most doors there is room for in a block of ports, of up to nine brokers.
 pub const MOST_DOORS: usize = 8;
 
+/// Where brokers read the keys of signed tokens.
+const KEYS: &str = "sasl.oauthbearer.jwks.endpoint.url";
+
 /// One more listener of every broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Door {
@@ -72,9 +75,38 @@ impl Door {
             .line("scram-sha-512.sasl.jaas.config", scram)
             .line("oauthbearer.sasl.jaas.config", bearer)
     }
+
+    /// SASL by OAUTHBEARER alone, with signed tokens: brokers read the keys at this URL, want this
+    /// audience, and call the client that a token was made for by its name.
+    #[must_use]
+    pub fn oidc(self, keys: &str, audience: &str) -> Self {
+        let module = "org.apache.kafka.common.security.oauthbearer";
+        // The broker's own login here is never used; without a name it does not start.
+        let bearer = format!(
+            "{module}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
+        );
+        self.line("sasl.enabled.mechanisms", "OAUTHBEARER")
+            .line("oauthbearer.sasl.jaas.config", bearer)
+            .line(
+                "oauthbearer.sasl.server.callback.handler.class",
+                format!("{module}.OAuthBearerValidatorCallbackHandler"),
+            )
+            .line(KEYS, keys)
+            .line("sasl.oauthbearer.expected.audience", audience)
+            .line("sasl.oauthbearer.sub.claim.name", "azp")
+    }
 }
 
 impl Spec {
+    /// URLs that brokers read keys from: 4.0 and later read no other.
+    pub(crate) fn key_urls(&self) -> Vec<&str> {
+        let doors = self.doors.iter();
+        doors
+            .filter_map(|door| door.lines.get(KEYS))
+            .map(String::as_str)
+            .collect()
+    }
+
     /// One more listener of every broker.
     #[must_use]
     pub fn door(mut self, door: Door) -> Self {

@@ -5,7 +5,7 @@
 //! artifacts  Kafka releases and the JMX exporter from the Maven registry, cached
 //! archive    class archives: nodes start faster
 //! spec       what is wanted: layout, releases, rules, time-outs, relays, ACLs
-//! doors      secured listeners;  principals: users and rights
+//! doors      secured listeners;  principals: users and rights;  keycloak: an OpenID Connect server
 //! ports      one free block of 500 ports per cluster;  wiring: which port is whose
 //! format     formatted log folders without a JVM per node
 //! properties server.properties, zoo.cfg, log configuration (pure text)
@@ -40,6 +40,7 @@ pub mod doors;
 pub mod format;
 pub mod fuzz;
 pub mod http;
+pub mod keycloak;
 pub mod links;
 pub mod load;
 pub mod metadata;

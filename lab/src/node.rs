@@ -315,6 +315,13 @@ impl Node {
             "-XX:-UsePerfData",
         ]);
         command.arg("-Djava.awt.headless=true");
+        let urls = self.shared.spec.key_urls();
+        if !urls.is_empty() {
+            let urls = urls.join(",");
+            command.arg(format!(
+                "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={urls}"
+            ));
+        }
         command.args(self.options(distribution)?);
         command
             .arg("-cp")

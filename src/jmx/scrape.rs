@@ -3,7 +3,6 @@
 //! No redirects, no ambient proxy, gzip, a capped body and one deadline over everything. That at
 //! most one request is in flight per target, and how often it is asked, is the caller's.
 
-use std::error::Error as _;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -24,7 +23,7 @@ use crate::evidence::jmx::JmxFacts;
 use crate::evidence::report::{FailureClass, SourceFailure};
 use crate::files::{BadFile, Watched};
 use crate::time::Human;
-use crate::tls::{Names, Trust, explain, tell};
+use crate::tls::{Names, Trust, cause, explain, innermost, tell};
 
 /// Default cap of a page after decompression, bytes. A broker of 12,000 partitions says 9 MB.
 pub const PAGE_LIMIT: usize = 64 << 20;
@@ -251,28 +250,5 @@ fn broken_off(url: &Url, error: &reqwest::Error) -> SourceFailure {
 }
 
 fn failure(class: FailureClass, what: &str, url: &Url, error: &reqwest::Error) -> SourceFailure {
-    let mut root: &dyn std::error::Error = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    SourceFailure::new(class, format!("{what} by {url}: {root}"))
-}
-
-/// The first cause of this type.
-fn cause<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        // `source` of an I/O error skips the error that it wraps.
-        next = match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
+    SourceFailure::new(class, format!("{what} by {url}: {}", innermost(error)))
 }

@@ -20,15 +20,37 @@ pub struct Names {
 
 /// The TLS error inside an I/O error, where there is one.
 pub fn in_io(error: &io::Error) -> Option<&Error> {
-    let inner = error.get_ref()?;
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(inner);
+    cause(error)
+}
+
+/// The first of an error and its causes that is of this type.
+pub fn cause<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
+    let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        next = error.source();
+        // `source` of an I/O error skips the error that it wraps.
+        next = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     None
+}
+
+/// What the innermost cause says; the outer ones only say that there is one.
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
 }
 
 /// Whether four bytes begin a TLS record instead of the length of a Kafka frame: whoever asks a TLS

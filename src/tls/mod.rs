@@ -13,7 +13,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
-pub use explain::{Names, explain, in_io, is_tls};
+pub use explain::{Names, cause, explain, in_io, innermost, is_tls};
 pub use trust::Trust;
 
 use crate::files::{BadFile, Changed, Watched, pem};

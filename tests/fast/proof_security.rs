@@ -43,6 +43,7 @@ fn every_way_in_is_proven_on_every_release() {
         }
     }
     later_rows(&seen);
+    oidc_rows(&seen);
     let sessions = &proof["sessions"];
     assert_eq!(sessions["ok"], true, "{sessions:#}");
     assert_eq!(sessions["unknown"], 0, "{sessions:#}");
@@ -50,6 +51,27 @@ fn every_way_in_is_proven_on_every_release() {
     let number = |name: &str| sessions[name].as_f64().expect(name);
     assert!(number("watched") >= 300.0 && number("polls") >= 5_000.0);
     assert!(number("replaced") >= 180.0, "{sessions:#}");
+}
+
+/// Tokens of a real OpenID Connect server; these rows came last.
+fn oidc_rows(seen: &BTreeSet<(String, String, String)>) {
+    if !seen.iter().any(|(_, _, case)| case.starts_with("oidc_")) {
+        println!("docs/proof/security.json is older than its newest rows: `lab prove security`");
+        return;
+    }
+    for release in ["3.9.2", "4.3.1"] {
+        for case in [
+            "right",
+            "tokens_renewed",
+            "wrong_secret",
+            "unknown_ca",
+            "token_for_another",
+        ] {
+            let way = String::from("OAUTHBEARER (OIDC)");
+            let row = (release.to_owned(), way, format!("oidc_{case}"));
+            assert!(seen.contains(&row), "no row {row:?}");
+        }
+    }
 }
 
 /// Rows that came later: as soon as there is one of them, all have to be there.

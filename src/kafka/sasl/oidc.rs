@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::failure;
 use crate::evidence::report::SourceFailure;
 use crate::files::{BadFile, Changed, Secret, Watched};
-use crate::tls::{ClientFiles, tell};
+use crate::tls::{ClientFiles, Names, cause, explain, innermost, tell};
 
 /// A client at a token endpoint. The secret is in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,13 +166,13 @@ impl Tokens {
         let mut response = request
             .send()
             .await
-            .map_err(|error| self.fail(&root(&error)))?;
+            .map_err(|error| self.fail(&explained(&error)))?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| self.fail(&root(&error)))?
+            .map_err(|error| self.fail(&explained(&error)))?
         {
             if body.len().saturating_add(chunk.len()) > LARGEST {
                 return Err(self.fail("its answer is too large"));
@@ -242,11 +242,18 @@ fn encoded(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The innermost cause; the outer ones only say that there is one.
-fn root(error: &reqwest::Error) -> String {
-    let mut root: &dyn std::error::Error = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
+/// What TLS to the token endpoint is configured by.
+const NAMES: Names = Names {
+    ca: "kafka.https.ca.location",
+    certificate: "(no setting: the gate shows no certificate to token endpoints)",
+    name: "kafka.sasl.oauthbearer.token.endpoint.url",
+    protocol: "the scheme in kafka.sasl.oauthbearer.token.endpoint.url",
+};
+
+/// What went wrong on the way, and what to do about it.
+fn explained(error: &reqwest::Error) -> String {
+    cause::<rustls::Error>(error).map_or_else(
+        || innermost(error),
+        |tls| format!("TLS: {}", explain(tls, NAMES, false)),
+    )
 }

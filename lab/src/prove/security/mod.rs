@@ -3,6 +3,7 @@
 
 mod apart;
 mod doctors;
+mod oidc;
 mod place;
 mod ways;
 
@@ -55,6 +56,22 @@ struct Row {
     ok: bool,
 }
 
+impl Row {
+    fn print(&self) {
+        println!(
+            "{} {} {} {}: {} {} {:?} {}",
+            self.release,
+            self.way,
+            self.protocol,
+            self.case,
+            self.ok,
+            self.state,
+            self.seconds,
+            self.said
+        );
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Sessions {
     release: String,
@@ -94,11 +111,19 @@ pub async fn run(args: &Args) -> Result<()> {
     let last = args.releases.last().copied().context("name a release")?;
     for release in &args.releases {
         let place = Place::make()?;
-        let cluster = place.start(*release).await?;
+        let server = match release.has_kraft() {
+            true => Some(place.login_server().await?),
+            // Kafka checks signatures from 3.1 on.
+            false => None,
+        };
+        let cluster = place.start(*release, server.as_ref()).await?;
         println!("{release}: {}", cluster.dir().display());
         right(&place, &cluster, &mut rows).await?;
         doctors::run(&place, &cluster, &mut rows).await?;
         wrong(&place, &cluster, &mut rows).await?;
+        if let Some(server) = &server {
+            oidc::run(&place, &cluster, server, &mut rows).await?;
+        }
         if *release == last {
             let span = Duration::from_secs(args.session_seconds);
             sessions = Some(watch_sessions(&place, &cluster, span).await?);
@@ -330,10 +355,7 @@ fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row 
         wrong_opens,
         ok: at.is_some() && wrong_opens == 0,
     };
-    println!(
-        "{} {} {} {}: {} {} {:?} {}",
-        row.release, row.way, row.protocol, row.case, row.ok, row.state, row.seconds, row.said
-    );
+    row.print();
     row
 }
 

@@ -8,10 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use super::oidc;
 use super::ways::{Case, Way};
 use crate::certs::{self, Authority, Dates, Issued};
 use crate::cluster::Cluster;
 use crate::doors::Door;
+use crate::keycloak::{AUDIENCE, Keycloak};
 use crate::prove::watch::WINDOW;
 use crate::release::Release;
 use crate::spec::Spec;
@@ -54,6 +56,8 @@ impl Place {
         other
             .issue(USER, &[USER], Dates::Good)?
             .write(here, "client-other")?;
+        ca.issue("login", &["127.0.0.1", "localhost"], Dates::Good)?
+            .write(here, "login")?;
         certs::write(&here.join("password"), PASSWORD)?;
         certs::write(&here.join("password-wrong"), "not-the-secret")?;
         certs::write(&here.join("token"), &token(86_400)?)?;
@@ -69,12 +73,22 @@ impl Place {
         self.folder.path()
     }
 
-    fn at(&self, name: &str) -> String {
+    /// An OpenID Connect server that shows a certificate of the brokers' CA.
+    pub(super) async fn login_server(&self) -> Result<Keycloak> {
+        Keycloak::start(self.path(), "login").await
+    }
+
+    /// A file of it.
+    pub(super) fn at(&self, name: &str) -> String {
         self.path().join(name).display().to_string()
     }
 
-    /// One cluster with every door on every broker.
-    pub(super) async fn start(&self, release: Release) -> Result<Cluster> {
+    /// One cluster with every door on every broker; one for tokens of this server, if there is one.
+    pub(super) async fn start(
+        &self,
+        release: Release,
+        server: Option<&Keycloak>,
+    ) -> Result<Cluster> {
         let spec = if release.has_kraft() {
             Spec::combined(release)
         } else {
@@ -105,6 +119,15 @@ impl Place {
             .door(sasl("EXPIRED", expired))
             .door(sasl("ELSEWHERE", elsewhere))
             .door(sasl("SHORT", good).line("connections.max.reauth.ms", "10000"));
+        let spec = match server {
+            None => spec,
+            Some(server) => spec.door(
+                Door::new(oidc::DOOR, "SASL_SSL")
+                    .tls(good, &ca)
+                    .oidc(&server.keys(), AUDIENCE)
+                    .line("connections.max.reauth.ms", "600000"),
+            ),
+        };
         let cluster = Cluster::start(spec).await.context("start the cluster")?;
         cluster.create_scram_user(USER, PASSWORD).await?;
         cluster.create_topic("orders", 6, 3, &[]).await?;
@@ -164,7 +187,12 @@ impl Place {
                 kafka["sasl.oauthbearer.extensions"] = json!("traceId=lab-1,note=two words");
             }
         }
-        let config: Value = json!({
+        self.write(name, kafka)
+    }
+
+    /// Writes a gate's file around its way to Kafka.
+    pub(super) fn write(&self, name: &str, kafka: Value) -> Result<String> {
+        let config = json!({
             "log": {"filter": "info,upgrade_gate::collect=debug"},
             "gates": {"default": {
                 "mode": "kafka",
