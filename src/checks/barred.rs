@@ -81,7 +81,7 @@ fn softened(judged: Judged, otherwise: &Judged) -> Judged {
 
 #[cfg(test)]
 mod tests {
-    use crate::checks::finding::Subject;
+    use crate::checks::finding::{Finding, Judged, Subject};
     use crate::checks::reason::{Reason, Severity};
     use crate::checks::table::evaluate;
     use crate::evidence::report::{FactKind, FailureClass};
@@ -125,6 +125,23 @@ mod tests {
         scene.fail(kafka(1), FactKind::Link, FailureClass::Authentication);
         let blocking = blocking(&scene);
         assert!(blocking.contains(&Reason::UnderReplicated), "{blocking:?}");
+    }
+
+    /// Softening looks at the reason and at its subject.
+    #[test]
+    fn another_reason_or_another_subject_is_another_finding() {
+        let block = |reason, id| Finding::new(reason, Subject::Node(node(id)), "", "");
+        let one = block(Reason::NodeFenced, 1);
+        let softened = |other: Finding| {
+            let judged = Judged::from_findings(vec![one.clone()]);
+            let judged = super::softened(judged, &Judged::from_findings(vec![other]));
+            judged.findings()[0].severity
+        };
+        assert_eq!(softened(one.clone()), Severity::Block);
+        assert_eq!(softened(block(Reason::NodeFenced, 2)), Severity::Unknown);
+        assert_eq!(softened(block(Reason::NodeMissing, 1)), Severity::Unknown);
+        let warns = one.clone().at(Severity::Warn);
+        assert_eq!(softened(warns), Severity::Unknown);
     }
 
     #[test]

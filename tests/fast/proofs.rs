@@ -28,6 +28,7 @@ const MADE: &[&str] = &[
     "roll",
     "security",
     "simulate",
+    "simulate-leases",
     "situations",
 ];
 
