@@ -352,6 +352,8 @@ mod tests {
                 "{code}"
             );
             assert_eq!(Reason::from_code(code).map(Reason::code), Some(code));
+            let shown = Reason::from_code(code).map(|reason| reason.to_string());
+            assert_eq!(shown.as_deref(), Some(code));
         }
     }
 

@@ -397,3 +397,36 @@ fn a_combined_node_is_asked_itself_whatever_the_setting() {
     assert!(down(&scene).contains(&NodeId(2)));
     assert!(found(&scene).contains(&Reason::NodeUnreachable));
 }
+
+/// Only then may the window be shortened.
+#[test]
+fn progress_is_proven_by_log_ends_and_by_nothing_else() {
+    let proven = |scene: &Scene| scene.snapshot(|s| evaluate(s, s).progress_proven);
+    assert!(proven(&Scene::healthy_kraft()));
+    assert!(proven(&Scene::healthy_kafka()));
+    // The row does not apply there, and lets a gate open.
+    assert!(!proven(&Scene::healthy_jmx()));
+    let mut behind = Scene::healthy_kraft();
+    behind.remove(FactKind::LogEnds);
+    assert!(!proven(&behind));
+}
+
+#[test]
+fn what_stopping_does_is_judged_again_with_other_nodes_down() {
+    let mut scene = Scene::healthy_kraft();
+    let mut evaluation = scene.snapshot(|snapshot| evaluate(snapshot, snapshot));
+    assert!(evaluation.allows_open());
+    let own = scene.clone();
+    scene.granted = set(&[1]);
+    scene.snapshot(|with_leases| {
+        evaluation.reconsider(with_leases);
+        let at_once = own.snapshot(|snapshot| evaluate(snapshot, with_leases));
+        assert_eq!(evaluation.nodes, at_once.nodes);
+        let pairs = evaluation.rows.iter().zip(&at_once.rows);
+        for ((row, one), (_, other)) in pairs {
+            assert_eq!(one, other, "{}", row.id);
+        }
+    });
+    assert!(!evaluation.nodes[&NodeId(2)].allows_open());
+    assert!(!evaluation.allows_open());
+}
