@@ -47,3 +47,5 @@ mod table_tests;
 mod what_if_properties;
 #[cfg(test)]
 mod what_if_tests;
+#[cfg(test)]
+mod what_if_words_tests;

@@ -430,3 +430,16 @@ fn what_stopping_does_is_judged_again_with_other_nodes_down() {
     assert!(!evaluation.nodes[&NodeId(2)].allows_open());
     assert!(!evaluation.allows_open());
 }
+
+#[test]
+fn what_some_row_needs_is_asked_for() {
+    let needed: BTreeSet<_> = needed_kinds().collect();
+    for kind in [
+        FactKind::Link,
+        FactKind::Partitions,
+        FactKind::LogEnds,
+        FactKind::Jmx,
+    ] {
+        assert!(needed.contains(&kind), "{kind}");
+    }
+}
