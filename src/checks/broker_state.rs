@@ -67,3 +67,27 @@ fn name(state: u64) -> String {
     };
     format!("{state} {name}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::scene::Scene;
+
+    #[test]
+    fn a_state_is_shown_by_kafkas_name_for_it() {
+        for (state, shown) in [
+            (0.0, "0 NOT_RUNNING"),
+            (1.0, "1 STARTING"),
+            (2.0, "2 RECOVERY"),
+            (6.0, "6 PENDING_CONTROLLED_SHUTDOWN"),
+            (7.0, "7 SHUTTING_DOWN"),
+            (127.0, "127 UNKNOWN"),
+        ] {
+            let mut scene = Scene::healthy_kraft();
+            scene.metric(2, Metric::BrokerState, state);
+            let judged = scene.snapshot(run);
+            let observed: Vec<_> = judged.findings().iter().map(|it| &it.observed).collect();
+            assert_eq!(observed, [shown]);
+        }
+    }
+}

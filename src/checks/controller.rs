@@ -155,3 +155,41 @@ fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
         ([_], Some(_) | None) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::facts::{Facts, QuorumFacts};
+    use crate::evidence::scene::{Scene, kafka, node};
+
+    /// What is found when a second broker tells this of the quorum.
+    fn found(change: impl Fn(&mut QuorumFacts)) -> Vec<(Reason, String)> {
+        let mut scene = Scene::healthy_kraft();
+        let mut told = scene.snapshot(|snapshot| voters::newest(snapshot).unwrap().facts.clone());
+        change(&mut told);
+        scene.put(kafka(2), Facts::Quorum(told));
+        scene.snapshot(|snapshot| {
+            let judged = run(snapshot);
+            let findings = judged.findings().into_iter();
+            findings
+                .map(|it| (it.reason, it.observed.clone()))
+                .collect()
+        })
+    }
+
+    #[test]
+    fn two_leaders_of_one_epoch_are_a_disagreement_and_an_old_word_is_none() {
+        let two = found(|quorum| quorum.leader = Some(node(102)));
+        let (reason, observed) = &two[0];
+        assert_eq!(*reason, Reason::SourcesDisagree);
+        assert!(
+            observed.starts_with("leaders [101, 102] in epoch "),
+            "{observed}"
+        );
+        let old = found(|quorum| {
+            quorum.leader = Some(node(102));
+            quorum.leader_epoch -= 1;
+        });
+        assert_eq!(old, []);
+    }
+}
