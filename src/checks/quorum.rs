@@ -1,8 +1,8 @@
 //! Every voter of the quorum is caught up with its leader.
 
-use crate::evidence::facts::QuorumMember;
+use crate::evidence::facts::{QuorumFacts, QuorumMember};
 use crate::evidence::report::FactKind;
-use crate::evidence::snapshot::{ClusterKind, Snapshot};
+use crate::evidence::snapshot::{ClusterKind, Read, Snapshot};
 use crate::evidence::voters;
 use crate::time::Human;
 
@@ -17,6 +17,7 @@ pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Quorum)];
 /// What it can find.
 pub(super) const REASONS: &[Reason] = &[
     Reason::QuorumDegraded,
+    Reason::VoterDirectoryChanged,
     Reason::SingleVoter,
     Reason::TwoVoters,
     Reason::MetadataKindUnknown,
@@ -56,6 +57,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
             )
             .from_source(quorum.report.source.clone(), quorum.report.asked),
         );
+        findings.extend(with_another_directory(&quorum, voter));
     }
     let few = match quorum.facts.voters.len() {
         // A quorum without voters is none: the answer is not one.
@@ -72,6 +74,28 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         Finding::new(reason, Subject::Cluster, observed, "three voters or more").at(severity)
     }));
     Judged::from_findings(findings)
+}
+
+/// A vote belongs to a node id and a directory id together (KIP-853). A controller whose disk was
+/// formatted or exchanged fetches as an observer, and its vote stays unheard for ever. An observer
+/// is listed for minutes after its last fetch, so only one that has fetched since counts.
+fn with_another_directory(quorum: &Read<'_, QuorumFacts>, voter: &QuorumMember) -> Option<Finding> {
+    let vote = voter.directory?;
+    let mut observers = quorum.facts.observers.iter();
+    let runs = observers.find_map(|observer| {
+        let other = observer.directory.filter(|directory| *directory != vote)?;
+        let newer = observer.last_fetch_ms > voter.last_fetch_ms;
+        (observer.node == voter.node && newer).then_some(other)
+    })?;
+    Some(
+        Finding::new(
+            Reason::VoterDirectoryChanged,
+            Subject::Node(voter.node),
+            format!("it runs with directory {runs}"),
+            format!("directory {vote}, which has its vote"),
+        )
+        .from_source(quorum.report.source.clone(), quorum.report.asked),
+    )
 }
 
 fn unseen(voter: &QuorumMember) -> String {

@@ -249,6 +249,9 @@ reasons! {
     QuorumDegraded = "quorum_degraded", Block, ByItself, Node,
         "A voter of the quorum is behind or not heard.",
         "Bring the controller back and let it catch up.";
+    VoterDirectoryChanged = "voter_directory_changed", Block, NeedsPerson, Node,
+        "A controller runs with another directory than the one that has its vote: it only observes.",
+        "Remove the old voter and add the new one (kafka-metadata-quorum.sh), or mount the right disk.";
     // What-if.
     WouldGoOffline = "would_go_offline", Block, ByItself, Node,
         "Stopping this node now takes partitions offline.",

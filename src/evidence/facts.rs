@@ -178,7 +178,7 @@ pub struct QuorumFacts {
 pub struct QuorumMember {
     /// Who.
     pub node: NodeId,
-    /// Which directory of it (KIP-853, v2); a returning voter must have the same one.
+    /// Which directory of it (KIP-853, v2): a vote belongs to both.
     pub directory: Option<Uuid>,
     /// Its log end offset; -1 while unknown.
     pub log_end_offset: i64,

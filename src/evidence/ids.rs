@@ -90,9 +90,21 @@ impl Uuid {
     }
 }
 
+/// As Kafka writes ids in its tools, logs and `meta.properties`: base64 for URLs, without padding
+/// (`org.apache.kafka.common.Uuid.toString`).
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        // Six bits a letter, from the highest on; the last letter has two, and four zeros.
+        let shifts = (0..=20).rev().map(|letter| letter * 6 + 2);
+        let letters = shifts.map(|shift| self.0 >> shift).chain([self.0 << 4]);
+        for bits in letters {
+            let letter = usize::try_from(bits & 63).unwrap_or_default();
+            let letter = LETTERS.get(letter).copied().unwrap_or_default();
+            write!(f, "{}", char::from(letter))?;
+        }
+        Ok(())
     }
 }
 

@@ -209,9 +209,9 @@ impl FailureClass {
 pub enum FailureClass {
     /// The name does not resolve.
     Resolve,
-    /// Nobody listens there (TCP refused, host or network unreachable).
+    /// Nobody listens there (TCP refused).
     Refused,
-    /// No TCP connection within the deadline.
+    /// No TCP connection within the deadline, or no route.
     ConnectTimeout,
     /// An open connection was closed or reset by the other side.
     Closed,

@@ -243,7 +243,8 @@ fn nodes(
             *replicas.entry(*replica).or_insert(0) += 1;
         }
     }
-    let handed = handed_over(snapshot);
+    let out = |node: NodeId| snapshot.down.contains(&node) || judgement.granted.contains(&node);
+    let handed = handed_over(snapshot, out);
     let controller = active_controller(snapshot);
     let node = |(node, expected): (&NodeId, &Expected)| {
         let own: Vec<_> = judgement
@@ -271,7 +272,7 @@ fn nodes(
             replicas: replicas.get(node).copied().unwrap_or(0),
             leads_without: snapshot
                 .brokers()
-                .filter(|other| other != node && !snapshot.down.contains(other))
+                .filter(|other| other != node && !out(*other))
                 .map(|other| {
                     let gained = handed.get(&(*node, other)).copied().unwrap_or(0);
                     (other, leads.get(&other).copied().unwrap_or(0) + gained)
@@ -283,14 +284,16 @@ fn nodes(
 }
 
 /// How many partitions one broker would get from another that stops: each goes to the first
-/// in-sync replica of its list (`PartitionChangeBuilder`, `ControlledShutdownLeaderSelector`).
-fn handed_over(snapshot: &Snapshot<'_>) -> BTreeMap<(NodeId, NodeId), usize> {
+/// in-sync replica of its list (`PartitionChangeBuilder`, `ControlledShutdownLeaderSelector`) that
+/// is not out.
+fn handed_over(
+    snapshot: &Snapshot<'_>,
+    out: impl Fn(NodeId) -> bool,
+) -> BTreeMap<(NodeId, NodeId), usize> {
     let mut handed = BTreeMap::new();
     for row in &snapshot.merged.rows {
         let Some(leader) = row.leader else { continue };
-        let fit = |node: &&NodeId| {
-            **node != leader && row.in_sync(**node) && !snapshot.down.contains(*node)
-        };
+        let fit = |node: &&NodeId| **node != leader && row.in_sync(**node) && !out(**node);
         if let Some(next) = row.replicas.iter().find(fit) {
             *handed.entry((leader, *next)).or_insert(0) += 1;
         }

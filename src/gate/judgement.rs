@@ -25,6 +25,8 @@ pub(super) struct Judgement {
     /// Findings that concern every node.
     pub(super) general: Vec<Finding>,
     pub(super) window: WindowView,
+    /// Nodes that count as down because somebody may have stopped them.
+    pub(super) granted: BTreeSet<NodeId>,
 }
 
 /// How judging has gone so far.
@@ -89,6 +91,7 @@ impl Course {
             evaluation,
             general,
             window,
+            granted: standing.granted.clone(),
         }
     }
 

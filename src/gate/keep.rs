@@ -30,8 +30,8 @@ pub(super) struct Keeper {
     events: Vec<Event>,
     next: CommitId,
     in_flight: Option<Flight>,
-    /// A write of which nobody knows whether it stands.
-    unclear: Option<GateDoc>,
+    /// Writes of which nobody knows whether they stand; any of them may.
+    unclear: Vec<GateDoc>,
     trouble: Option<Trouble>,
 }
 
@@ -57,7 +57,7 @@ impl Keeper {
             events: Vec::new(),
             next: CommitId(0),
             in_flight: None,
-            unclear: None,
+            unclear: Vec::new(),
             trouble: None,
         }
     }
@@ -151,14 +151,14 @@ impl Keeper {
             Stored::Written(revision) => {
                 self.stored = flight.doc;
                 self.revision = revision;
-                self.unclear = None;
+                self.unclear.clear();
                 self.trouble = None;
             }
             Stored::Lost(revision, doc) => {
                 self.again(flight.events);
                 self.revision = revision;
                 self.trouble = None;
-                if self.unclear.take().as_ref() != Some(&doc) {
+                if !std::mem::take(&mut self.unclear).contains(&doc) {
                     self.join(&doc);
                 }
                 self.wanted.last_token = self.wanted.last_token.max(doc.last_token);
@@ -172,7 +172,9 @@ impl Keeper {
             }
             Stored::Unclear(why) => {
                 self.again(flight.events);
-                self.unclear = Some(flight.doc);
+                if !self.unclear.contains(&flight.doc) {
+                    self.unclear.push(flight.doc);
+                }
                 self.fail(now, why);
             }
         }
@@ -182,11 +184,11 @@ impl Keeper {
     fn join(&mut self, theirs: &GateDoc) {
         for (id, lease) in &theirs.leases {
             let over = self.wanted.ended.iter().any(|ended| ended.id == *id);
-            if !over {
-                self.wanted
-                    .leases
-                    .entry(*id)
-                    .or_insert_with(|| lease.clone());
+            let ours = self.wanted.leases.get(id);
+            // Theirs stands. One of ours with its number was never durable: nobody was told of it.
+            let foreign = ours.is_none_or(|ours| !ours.is_same_grant(lease));
+            if !over && foreign {
+                self.wanted.leases.insert(*id, lease.clone());
             }
         }
         for (node, role) in &theirs.known_nodes {
@@ -235,6 +237,7 @@ mod tests {
             expires_at: Timestamp::default(),
             starts: std::collections::BTreeMap::new(),
             gone: BTreeSet::new(),
+            retired: BTreeSet::new(),
         }
     }
 
@@ -333,6 +336,34 @@ mod tests {
         keeper.result(NOW, id, Stored::Lost(Revision(9), theirs));
         assert!(keeper.wanted().leases.contains_key(&LeaseId(7)));
         assert_eq!(keeper.wanted().last_token, Token(7));
+    }
+
+    #[test]
+    fn a_number_that_two_have_given_is_the_durable_lease() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        take(&mut keeper, 1);
+        let id = id_of(keeper.write(NOW));
+        let mut theirs = GateDoc::default();
+        let foreign = Lease {
+            nodes: BTreeSet::from([NodeId(2)]),
+            granted_at: Timestamp::from_nanos(5),
+            ..lease(1)
+        };
+        theirs.leases.insert(LeaseId(1), foreign.clone());
+        keeper.result(NOW, id, Stored::Lost(Revision(9), theirs));
+        assert_eq!(keeper.wanted().leases.get(&LeaseId(1)), Some(&foreign));
+    }
+
+    #[test]
+    fn each_of_several_unclear_writes_may_stand() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        take(&mut keeper, 1);
+        let id = id_of(keeper.write(NOW));
+        keeper.result(NOW, id, Stored::Unclear(String::from("timed out")));
+        keeper.end(over(1));
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Unclear(String::from("timed out")));
+        assert!(is_taken(&keeper), "the first one may stand");
     }
 
     #[test]

@@ -196,6 +196,9 @@ pub struct Lease {
     pub starts: BTreeMap<NodeId, StartTime>,
     /// Its nodes that were seen to go since.
     pub gone: BTreeSet<NodeId>,
+    /// Nodes that it was given for and that were retired since: its owner may go on naming them.
+    #[serde(default)]
+    pub retired: BTreeSet<NodeId>,
 }
 
 impl Lease {
@@ -203,10 +206,22 @@ impl Lease {
     /// asked for.
     pub fn is_of(&self, owner: &Owner, nodes: &BTreeSet<NodeId>) -> bool {
         let same = match self.action {
-            Action::Restart => self.nodes == *nodes,
-            Action::Repair => nodes.is_subset(&self.nodes),
+            Action::Restart => self.nodes == *nodes || self.all_nodes() == *nodes,
+            Action::Repair => nodes.is_subset(&self.all_nodes()),
         };
         self.owner.as_ref() == Some(owner) && same
+    }
+
+    /// Its nodes, and those of them that were retired.
+    pub fn all_nodes(&self) -> BTreeSet<NodeId> {
+        self.nodes.union(&self.retired).copied().collect()
+    }
+
+    /// Whether both are the same grant, in whatever stages: two processes that know nothing of each
+    /// other may give one number to two leases.
+    pub fn is_same_grant(&self, other: &Self) -> bool {
+        let key = |lease: &Self| (lease.id, lease.granted_at, lease.owner.clone());
+        key(self) == key(other)
     }
 
     /// The owner's name, or the word for nobody.

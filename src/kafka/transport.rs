@@ -122,9 +122,11 @@ fn refused(error: &io::Error, address: &Address, target: SocketAddr) -> SourceFa
         io::ErrorKind::ConnectionRefused => {
             SourceFailure::new(FailureClass::Refused, format!("connection refused by {at}"))
         }
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            SourceFailure::new(FailureClass::Refused, format!("no route to {at}: {error}"))
-        }
+        // A router's or a firewall's word says nothing of the process.
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => SourceFailure::new(
+            FailureClass::ConnectTimeout,
+            format!("no route to {at}: {error}"),
+        ),
         // Anything else (no free port, too many open files) is no word from the other side.
         _ => SourceFailure::new(
             FailureClass::ConnectTimeout,

@@ -231,6 +231,7 @@ impl Saboteur {
                     expires_at: now.wall.plus(entry.ttl),
                     starts: BTreeMap::new(),
                     gone: BTreeSet::new(),
+                    retired: BTreeSet::new(),
                 }),
             },
             Command::Leave { owner, nodes } => Reply::Over(Box::new(Ended {

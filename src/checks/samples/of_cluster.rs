@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
+use crate::evidence::ids::Uuid;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, SceneTopic, jmx, kafka, node};
@@ -149,6 +150,16 @@ pub(in crate::checks) fn quorum() -> Samples {
         })
         .finds(Reason::QuorumDegraded, |s| {
             s.quorum(1, |q| q.voters.clear());
+        })
+        .finds(Reason::VoterDirectoryChanged, |s| {
+            s.quorum(1, |q| {
+                let mut observer = q.voters[1].clone();
+                observer.directory = Uuid::new(2);
+                q.observers.push(observer);
+                q.voters[1].directory = Uuid::new(1);
+                q.voters[1].last_fetch_ms = Some(1_699_999_990_000);
+                q.voters[1].last_caught_up_ms = Some(1_699_999_990_000);
+            });
         })
         .finds_in(
             Reason::SingleVoter,

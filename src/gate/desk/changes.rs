@@ -197,7 +197,19 @@ impl Desk {
         }
         let of_it: Vec<_> = self.leases().into_values().cloned().collect();
         for lease in of_it.iter().filter(|l| l.nodes.contains(&node)) {
-            self.finish(lease, End::Retired, scene.now);
+            if lease.nodes.len() == 1 {
+                self.finish(lease, End::Retired, scene.now);
+            } else {
+                // Its owner may still stop the others.
+                self.keeper.edit(|doc| {
+                    if let Some(lease) = doc.leases.get_mut(&lease.id) {
+                        lease.nodes.remove(&node);
+                        lease.retired.insert(node);
+                        lease.gone.remove(&node);
+                        lease.starts.remove(&node);
+                    }
+                });
+            }
         }
         self.keeper.edit(|doc| {
             doc.known_nodes.remove(&node);

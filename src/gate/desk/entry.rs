@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::proof::is_gone;
+use super::gone::is_gone;
 use super::{Desk, Next, Scene, Standing, Waits};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
 use crate::checks::what_if::worse;
 use crate::evidence::ids::NodeId;
+use crate::evidence::snapshot::Snapshot;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, StartTime, Token};
 use crate::gate::question::{Answered, Entry, Question, Reply};
@@ -89,34 +90,39 @@ impl Desk {
                     }
                 }
             }
-            Action::Repair => (Self::repair(scene, entry, &standing), true),
+            Action::Repair => Self::repair(scene, entry, &standing),
         }
     }
 
-    /// A repair may begin when it makes nothing worse: its nodes have shown that they run no more. One
+    /// The verdict on a repair, and whether enough was asked for since the request. It may begin
+    /// when it makes nothing worse: its nodes have gone, or what stopping them does is harmless. One
     /// that only counts as down, because we cannot talk to it, is judged as if it were up: it may lead.
-    fn repair(scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> Decision {
-        let down = entry.nodes.iter().all(|n| is_gone(scene.snapshot, *n));
+    fn repair(scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> (Decision, bool) {
+        let reports = scene.seen.newer_than(entry.asked);
+        let newer = |granted: &_| scene.seen.snapshot_of(scene.now, granted, &reports);
+        let snapshot = newer(&BTreeSet::new());
+        let gone = |node: &&NodeId| is_gone(&snapshot, **node);
+        let all_gone = entry.nodes.iter().all(|node| gone(&node));
         let mut findings: Vec<Finding> = standing
             .general
             .iter()
             // Another node that is out does not stand in the way of the cure of one that is down.
-            .filter(|finding| !(down && finding.reason == Reason::SlotTaken))
+            .filter(|finding| !(all_gone && finding.reason == Reason::SlotTaken))
             .cloned()
             .collect();
         let holds = standing.of_nodes.iter();
         let holds = holds.filter(|(node, _)| entry.nodes.contains(node));
         findings.extend(holds.map(|(_, finding)| finding.clone()));
-        if !down {
-            let with_leases = scene.seen.snapshot(scene.now, &standing.granted);
-            let lives = |node: &&NodeId| {
-                !standing.granted.contains(node) && !is_gone(scene.snapshot, **node)
-            };
+        if !all_gone {
+            let with_leases = newer(&standing.granted);
+            let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone(node);
             let alive = entry.nodes.iter().filter(lives).copied().collect();
             let judged = worse(&with_leases.with_up(&alive), &entry.nodes);
             findings.extend(judged.findings().into_iter().cloned());
         }
-        scene.course.decision(scene.now, &findings)
+        let decision = scene.course.decision(scene.now, &findings);
+        let enough = decision.state == State::Open || is_answered(&snapshot);
+        (decision, enough)
     }
 
     /// Takes the slot. In force from here on.
@@ -153,6 +159,7 @@ impl Desk {
                 stage_since: now.wall,
                 expires_at: now.wall.plus(entry.ttl),
                 gone: BTreeSet::new(),
+                retired: BTreeSet::new(),
             };
             doc.leases.insert(lease.id, lease.clone());
             lease
@@ -189,12 +196,15 @@ impl Desk {
         id: LeaseId,
         over: bool,
     ) -> Next {
-        let Some(lease) = self.keeper.wanted().leases.get(&id).cloned() else {
-            // Broken, or withdrawn, while it was being written.
+        let wanted = self.keeper.wanted().leases.get(&id);
+        let mine = wanted.filter(|lease| lease.is_of(&entry.owner, &entry.nodes));
+        let Some(lease) = mine.cloned() else {
+            // Broken, withdrawn, or replaced by what somebody else wrote, while it was being written.
             let (decision, _) = self.decide(scene, &entry, &BTreeSet::new());
             return not_yet(scene, decision);
         };
-        let durable = self.keeper.stored().leases.contains_key(&id);
+        let stored = self.keeper.stored().leases.get(&id);
+        let durable = stored.is_some_and(|stored| stored.token == lease.token);
         let failed = self.keeper.trouble().is_some();
         if !durable {
             if !failed && !over {
@@ -206,11 +216,16 @@ impl Desk {
         }
         let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]));
         let told = self.watch.was_told(id);
-        if decision.state == State::Open || (told && !lease.gone.is_empty()) {
+        let goes_on = if told {
+            self.may_go_on(scene, &entry, &lease)
+        } else {
+            Some(false)
+        };
+        if decision.state == State::Open || goes_on == Some(true) {
             self.watch.tell(id);
             return go(scene, lease);
         }
-        if !enough && !over {
+        if (!enough || goes_on.is_none()) && !over {
             return Next::Wait(Waits::Grant(entry, id));
         }
         // Whoever may have been told "go" keeps the lease, whatever came in between.
@@ -219,6 +234,22 @@ impl Desk {
             self.withdraw(scene, &lease, &reasons);
         }
         not_yet(scene, decision)
+    }
+
+    /// Whether an owner who was told "go" may go on with what it has begun: every node of its
+    /// lease is out now, by answers newer than the request, so that stopping it again stops
+    /// nothing. Once any of them is back it is judged as everybody is: much may have happened
+    /// since the first "go". Holds stand above both. `None`: no such answer has come yet.
+    fn may_go_on(&self, scene: &Scene<'_, '_>, entry: &Entry, lease: &Lease) -> Option<bool> {
+        let held = self.node_holds(scene.now);
+        if self.hold(scene.now).is_some() || lease.nodes.iter().any(|n| held.contains_key(n)) {
+            return Some(false);
+        }
+        let reports = scene.seen.newer_than(entry.asked);
+        let snapshot = scene
+            .seen
+            .snapshot_of(scene.now, &BTreeSet::new(), &reports);
+        is_answered(&snapshot).then(|| lease.nodes.iter().all(|node| is_gone(&snapshot, *node)))
     }
 
     /// Nobody was told "go": the slot is given back as soon as that is written.
@@ -241,11 +272,16 @@ impl Desk {
             id: lease.id,
             token: lease.token,
             owner: lease.owner.clone(),
-            nodes: lease.nodes.clone(),
+            nodes: lease.all_nodes(),
             how,
             at: now.wall,
         });
     }
+}
+
+/// Whether anybody has told who belongs to the cluster; in mode `jmx` nobody ever does.
+fn is_answered(snapshot: &Snapshot<'_>) -> bool {
+    !snapshot.policy.mode.kafka() || snapshot.clusters().any(|(_, read)| read.is_ok())
 }
 
 /// What speaks against everybody beside leases and holds.

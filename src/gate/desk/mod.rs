@@ -1,12 +1,14 @@
 //! Leases, holds, and everybody who asks for one: decides, makes durable, then answers (law 5).
 //!
 //! - [`entry`]: who may stop which nodes;
+//! - [`gone`]: whether a node has gone;
 //! - [`proof`]: which nodes went, and which are proven back;
 //! - [`standing`]: what leases and holds say to a judgement;
 //! - [`changes`]: renewing, breaking, holding, retiring.
 
 mod changes;
 mod entry;
+mod gone;
 mod proof;
 mod standing;
 #[cfg(test)]
@@ -26,7 +28,6 @@ use super::machine::Effect;
 use super::parts::WindowView;
 use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
 use super::seen::Seen;
-use crate::checks::reason::Severity;
 use crate::checks::table::Evaluation;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Snapshot;
@@ -338,11 +339,8 @@ impl Desk {
             return Next::Wait(Waits::End(id));
         }
         let standing = self.standing(scene.now, &Aside::default());
-        let mut findings: Vec<_> = standing
-            .general
-            .into_iter()
-            .filter(|finding| finding.severity != Severity::Warn)
-            .collect();
+        // Warnings of the return (no progress, a registration that stalls) are why somebody waits.
+        let mut findings = standing.general;
         findings.extend(entry::own_general(scene));
         entry::not_yet(scene, scene.course.decision(scene.now, &findings))
     }

@@ -47,6 +47,7 @@ pub(crate) fn lease(stage: Stage) -> Lease {
         expires_at: START.wall.plus(Duration::from_mins(30)),
         starts: BTreeMap::from([(NodeId(2), StartTime(1))]),
         gone: BTreeSet::new(),
+        retired: BTreeSet::new(),
     }
 }
 

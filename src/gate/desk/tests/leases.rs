@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{Bed, WINDOW, owner};
 use crate::checks::reason::Reason;
-use crate::evidence::ids::NodeId;
 use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{kafka, set};
@@ -29,7 +28,7 @@ fn a_gate_that_has_just_started_takes_nobody_for_gone() {
     let before = bed.scene.clone();
     bed.scene.kill(3);
     let why = bed.enter("jenkins", &[2]).unwrap_err();
-    assert!(why.contains(&Reason::WarmingUp), "{why:?}");
+    assert!(why.contains(&Reason::NodeUnreachable), "{why:?}");
     assert!(bed.doc.leases[&lease.id].gone.is_empty());
     // It keeps its lease, and is told so once nothing is the matter any more.
     let now = bed.scene.now;
@@ -352,11 +351,7 @@ fn a_repair_of_a_node_that_may_live_is_judged_as_if_it_did() {
         let why = bed.repair("ann", &[1]).unwrap_err();
         assert!(why.contains(&Reason::WouldLoseMinIsr), "{class:?}: {why:?}");
         // Fenced, it leads nothing any more.
-        bed.scene.cluster(2, |cluster| {
-            let broker = cluster.brokers.iter_mut().find(|b| b.node == NodeId(1));
-            broker.unwrap().fenced = true;
-        });
-        bed.tick();
+        bed.fence(1);
         assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}: it is out");
     }
 }

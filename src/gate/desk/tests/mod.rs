@@ -1,8 +1,11 @@
 //! Leases on a small cluster that is healthy, spoiled and mended, with a store that does what it
 //! is told.
 
+mod again;
 mod holds;
 mod leases;
+mod progress;
+mod repair;
 mod slots;
 mod store;
 mod walk;
@@ -12,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checks::reason::Reason;
+use crate::evidence::facts::{ClusterFacts, Facts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::Report;
+use crate::evidence::report::{FactKind, Report};
 use crate::evidence::scene::{Scene, set};
 use crate::gate::doc::{GateDoc, Revision, Stored};
 use crate::gate::event::{Event, What};
@@ -261,6 +265,18 @@ impl Bed {
         before
     }
 
+    /// The controllers have noticed: it is fenced and in no ISR.
+    pub(super) fn fence(&mut self, id: i32) {
+        for source in self.scene.sources(FactKind::Cluster) {
+            self.scene
+                .edit(source, FactKind::Cluster, |facts| match facts {
+                    Facts::Cluster(cluster) => fence(cluster, id),
+                    other => panic!("{other:?}"),
+                });
+        }
+        self.tick();
+    }
+
     /// It is back, as another process.
     pub(super) fn up(&mut self, id: i32, before: Scene) {
         let now = self.scene.now;
@@ -272,6 +288,12 @@ impl Bed {
         });
         self.tick();
     }
+}
+
+pub(super) fn fence(cluster: &mut ClusterFacts, id: i32) {
+    let mut brokers = cluster.brokers.iter_mut();
+    let broker = brokers.find(|broker| broker.node == NodeId(id));
+    broker.unwrap().fenced = true;
 }
 
 fn restored(scene: &Scene, revision: u64, doc: &GateDoc) -> Machine {

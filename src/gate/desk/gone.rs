@@ -1,0 +1,102 @@
+//! Whether a node has gone: what the gate sees of its process, and what the cluster says of it.
+//!
+//! Two questions, because a mistake costs something else in each. What only *restricts* (a slot
+//! for a restart that nobody announced) follows from any sign: [`seems_gone`]. What *permits* (a
+//! repair that needs no what-if, "go" once more) wants the node's end shown by two that do not
+//! depend on one another: [`is_gone`].
+
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::Sign;
+use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+use crate::evidence::voters::{self, Remote};
+
+/// Whether a node shows any sign that its process has ended: its connections were closed or are
+/// refused, the cluster has fenced it, or its quorum hears it no more.
+pub(super) fn seems_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let broker = snapshot.expected.get(&node).is_some_and(|e| e.role.broker);
+    let fenced = broker && is_told(snapshot) && !snapshot.is_in_service(node);
+    let shown = snapshot.down.contains(&node) && (has_ended(snapshot, node) || fenced);
+    shown || is_silent(snapshot, node)
+}
+
+/// Whether this node certainly leads nothing and votes no more, so that stopping it stops nothing.
+///
+/// A closed or refused connection alone does not show that: a firewall resets as well as a dead
+/// process, and the node may lead on. So the cluster has to have it out, too: a broker is
+/// unfenced in nobody's answer, a voter is not caught up. Where nobody answers nothing is shown.
+///
+/// Where the quorum is lost nobody can be fenced and no voter be heard; the brokers then go on
+/// telling what was true before, and a gate that wanted more could not let the cure begin.
+pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let Some(expected) = snapshot.expected.get(&node) else {
+        return false;
+    };
+    if snapshot.is_remote(node) {
+        return is_silent(snapshot, node);
+    }
+    if !is_told(snapshot) {
+        return false;
+    }
+    let role = expected.role;
+    let ended = has_ended(snapshot, node);
+    if ended && is_quorum_lost(snapshot) {
+        return true;
+    }
+    let out = !role.broker || is_out(snapshot, node);
+    let unheard = !role.controller || (ended && is_behind(snapshot, node));
+    // A fenced broker leads nothing, however it answers. On ZooKeeper a broker that is in nobody's
+    // list may be one that nobody has been told of yet.
+    let sure = ended || snapshot.kind == ClusterKind::KRaft;
+    (role.broker || role.controller) && sure && out && unheard
+}
+
+/// Whether its connections were closed or are refused.
+fn has_ended(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    match snapshot.link(node) {
+        Err(Absent::Failed(failure)) => failure.class.sign() == Sign::Ended,
+        Err(Absent::Missing | Absent::Stale { .. }) | Ok(_) => false,
+    }
+}
+
+/// Whether any broker says now who belongs to the cluster.
+fn is_told(snapshot: &Snapshot<'_>) -> bool {
+    snapshot.clusters().any(|(_, read)| read.is_ok())
+}
+
+/// Whether no broker that answers has this one registered and unfenced.
+fn is_out(snapshot: &Snapshot<'_>, broker: NodeId) -> bool {
+    let mut answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
+    answers.all(|read| {
+        let mut brokers = read.facts.brokers.iter();
+        !brokers.any(|b| b.node == broker && !b.fenced)
+    })
+}
+
+/// Whether the quorum has a leader, which does not have this node as a voter that is caught up.
+fn is_behind(snapshot: &Snapshot<'_>, controller: NodeId) -> bool {
+    has_leader(snapshot) && !voters::is_caught_up(snapshot, controller)
+}
+
+fn has_leader(snapshot: &Snapshot<'_>) -> bool {
+    voters::newest(snapshot).is_some_and(|quorum| quorum.facts.leader.is_some())
+}
+
+/// Whether nobody tells of a leader, and of the controllers so many have ended that none can be.
+fn is_quorum_lost(snapshot: &Snapshot<'_>) -> bool {
+    let ended = snapshot.controllers().filter(|id| has_ended(snapshot, *id));
+    let all = snapshot.controllers().count();
+    let left = all.saturating_sub(ended.count());
+    all > 0
+        && snapshot.kind != ClusterKind::ZooKeeper
+        && !has_leader(snapshot)
+        && left.saturating_mul(2) <= all
+}
+
+/// Whether a controller that is not asked itself is heard by its leader no more.
+fn is_silent(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    snapshot.is_remote(node)
+        && match voters::remote(snapshot, node) {
+            Remote::Behind(_) => true,
+            Remote::CaughtUp(_) | Remote::Old(_) | Remote::Untold => false,
+        }
+}

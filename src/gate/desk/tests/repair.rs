@@ -1,0 +1,137 @@
+//! A repair needs no what-if only where the node's end is shown, by what the gate sees and by what
+//! the cluster says.
+
+use super::{Bed, fence};
+use crate::checks::reason::Reason;
+use crate::evidence::facts::Facts;
+use crate::evidence::report::{FactKind, FailureClass};
+use crate::evidence::scene::{Scene, kafka};
+use crate::gate::lease::Action;
+
+/// Broker 1 leads what has one other copy left: without it writes fail.
+fn needed(mut scene: Scene) -> Bed {
+    scene.order(0, |p| p.isr.retain(|id| *id != 2));
+    let mut bed = Bed::bare(scene);
+    bed.run(1);
+    bed
+}
+
+fn ended(bed: &mut Bed, id: i32, class: FailureClass) {
+    bed.scene.fail(kafka(id), FactKind::Link, class);
+    bed.tick();
+}
+
+const ENDED: [FailureClass; 2] = [FailureClass::Closed, FailureClass::Refused];
+
+/// A firewall that resets looks like a process that has ended.
+#[test]
+fn a_refused_connection_alone_is_no_end() {
+    for class in ENDED {
+        let mut bed = needed(Scene::healthy_kraft());
+        ended(&mut bed, 1, class);
+        let why = bed.repair("ann", &[1]).unwrap_err();
+        assert!(why.contains(&Reason::WouldLoseMinIsr), "{class:?}: {why:?}");
+        bed.fence(1);
+        assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}");
+    }
+}
+
+#[test]
+fn one_broker_that_has_heard_it_before_the_others_is_not_enough() {
+    let mut bed = needed(Scene::healthy_kraft());
+    ended(&mut bed, 1, FailureClass::Closed);
+    bed.scene.cluster(2, |cluster| fence(cluster, 1));
+    bed.tick();
+    assert!(bed.repair("ann", &[1]).is_err());
+}
+
+#[test]
+fn on_zookeeper_the_list_alone_shows_nothing() {
+    let mut bed = needed(Scene::healthy_zookeeper());
+    bed.fence(1);
+    assert!(bed.repair("ann", &[1]).is_err(), "it may not be told yet");
+    ended(&mut bed, 1, FailureClass::Refused);
+    assert!(bed.repair("ann", &[1]).is_ok());
+}
+
+#[test]
+fn where_nobody_answers_nothing_is_shown() {
+    let mut bed = needed(Scene::healthy_kraft());
+    for id in [1, 2, 3, 101, 102, 103] {
+        bed.scene.kill(id);
+    }
+    for kind in [FactKind::Cluster, FactKind::Quorum, FactKind::Partitions] {
+        bed.scene.fail_all(kind, FailureClass::Refused);
+    }
+    bed.tick();
+    assert!(bed.repair("ann", &[1]).is_err());
+    assert!(bed.repair("ann", &[101]).is_err());
+}
+
+#[test]
+fn a_controller_has_gone_when_its_leader_does_not_hear_it() {
+    // 102 is behind, so that 101 and 103 are the majority.
+    let mut bed = Bed::new();
+    let old = 1_699_999_990_000;
+    bed.scene
+        .quorum(1, |q| q.voters[1].last_caught_up_ms = Some(old));
+    bed.tick();
+    let other = |bed: &mut Bed, id| bed.repair("ann", &[id]);
+    ended(&mut bed, 103, FailureClass::Refused);
+    let why = other(&mut bed, 103).unwrap_err();
+    assert!(why.contains(&Reason::WouldLoseQuorum), "{why:?}");
+    bed.scene
+        .quorum(1, |q| q.voters[2].last_caught_up_ms = Some(old));
+    bed.tick();
+    assert!(other(&mut bed, 103).is_ok());
+}
+
+/// Nobody can fence brokers or hear voters then, and the brokers tell what was true before.
+#[test]
+fn a_lost_quorum_can_be_cured() {
+    for scene in [Scene::healthy_kraft(), Scene::healthy_combined()] {
+        let mut bed = Bed::bare(scene);
+        bed.run(1);
+        let controllers: Vec<i32> = {
+            let separate = bed.scene.sources(FactKind::Link).contains(&kafka(101));
+            if separate { vec![101, 102] } else { vec![1, 2] }
+        };
+        bed.scene.fail_all(FactKind::Quorum, FailureClass::Timeout);
+        bed.scene.kill(controllers[0]);
+        bed.tick();
+        assert!(bed.repair("ann", &controllers[..1]).is_err(), "one is left");
+        bed.scene.kill(controllers[1]);
+        bed.tick();
+        for id in controllers {
+            assert!(bed.repair("ann", &[id]).is_ok(), "{id}");
+        }
+    }
+}
+
+/// An election is under way: that no leader has caught up voters says nothing of them.
+#[test]
+fn a_quorum_without_a_leader_shows_no_end() {
+    let mut bed = Bed::new();
+    for source in bed.scene.sources(FactKind::Quorum) {
+        bed.scene
+            .edit(source, FactKind::Quorum, |facts| match facts {
+                Facts::Quorum(quorum) => quorum.leader = None,
+                other => panic!("{other:?}"),
+            });
+    }
+    ended(&mut bed, 101, FailureClass::Closed);
+    assert!(bed.repair("ann", &[101]).is_err());
+}
+
+#[test]
+fn a_repair_waits_for_answers_newer_than_itself() {
+    let mut bed = needed(Scene::healthy_kraft());
+    ended(&mut bed, 1, FailureClass::Closed);
+    bed.fence(1);
+    let ticket = bed.ask_enter("ann", &[1], Action::Repair);
+    assert!(
+        !bed.replies.contains_key(&ticket),
+        "by what was said before"
+    );
+    assert!(bed.await_go(ticket).is_ok());
+}
