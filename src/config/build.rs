@@ -14,7 +14,7 @@ use super::settings::{
 use super::walk::{Entry, Walked};
 use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::jmx::Metric;
-use crate::evidence::policy::{Mode, Policy, SHORTEST_WINDOW, Weight};
+use crate::evidence::policy::{LONGEST_BLIP, Mode, Policy, SHORTEST_WINDOW, Weight};
 use crate::gate::state::GateName;
 use crate::rights::{AuthSettings, Right, TokenSettings};
 
@@ -170,6 +170,7 @@ impl Builder<'_> {
                 .is_some_and(|kafka| kafka.controllers == Controllers::ViaBrokers),
             window: self.get::<Duration>("policy.window"),
             shortest_window: SHORTEST_WINDOW,
+            longest_blip: LONGEST_BLIP,
             structural: self.get::<Weight>("policy.structural")?,
             degraded: self.get::<Weight>("policy.degraded")?,
             leadership_quiet: self.get("policy.leadership_quiet")?,

@@ -63,6 +63,9 @@ pub enum Weight {
 /// The shortest derived window, from the curve in `docs/decisions.md`.
 pub const SHORTEST_WINDOW: Duration = Duration::from_secs(6);
 
+/// The longest interruption that only pauses the window, from the same curve.
+pub const LONGEST_BLIP: Duration = Duration::from_secs(5);
+
 /// One gate's policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -83,6 +86,9 @@ pub struct Policy {
     /// The shortest derived window: that long the gate stays shut even when every replica's
     /// progress is proven.
     pub shortest_window: Duration,
+    /// The longest interruption of the way to a node that only pauses the window, where the node
+    /// is shown to be the same process with the same ISRs.
+    pub longest_blip: Duration,
     /// Risks that exist with every node up and every ISR full (RF 1 and the like).
     pub structural: Weight,
     /// Risks that exist because something is missing now.
@@ -106,6 +112,7 @@ impl Default for Policy {
             via_brokers: false,
             window: None,
             shortest_window: SHORTEST_WINDOW,
+            longest_blip: LONGEST_BLIP,
             structural: Weight::Warn,
             degraded: Weight::Block,
             leadership_quiet: Duration::from_secs(6),

@@ -94,6 +94,7 @@ pub(super) fn beat(snapshot: &Snapshot<'_>, evaluation: &Evaluation) -> Beat {
         at: snapshot.now.mono,
         healthy,
         blip: if healthy { None } else { blip(evaluation) },
+        longest_blip: snapshot.policy.longest_blip,
         moved: snapshot.memory.leadership.map(|change| change.at),
         asked: oldest(snapshot).map(|report| report.asked),
         starts,

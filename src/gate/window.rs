@@ -1,7 +1,7 @@
 //! Close at once, open slowly: the unbroken healthy window.
 //!
 //! The window is a chain of healthy evaluations, each made while the one before it was still
-//! true. A transport blip of less than [`BLIP`] on processes and ISRs that did not change pauses
+//! true. A transport blip of less than `Policy::longest_blip` on processes and ISRs that did not change pauses
 //! the chain; anything else starts it again (DESIGN 4.4). It is never persisted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +10,6 @@ use std::time::Duration;
 use crate::checks::reason::Reason;
 use crate::evidence::ids::NodeId;
 use crate::time::Mono;
-
-/// The longest interruption that only pauses the window.
-pub const BLIP: Duration = Duration::from_secs(5);
 
 /// What one evaluation tells the window.
 #[derive(Clone, Debug)]
@@ -23,6 +20,8 @@ pub struct Beat {
     pub healthy: bool,
     /// When it is not healthy: whether only the way to some nodes is disturbed, and which nodes.
     pub blip: Option<BTreeSet<NodeId>>,
+    /// The longest such disturbance that only pauses the window.
+    pub longest_blip: Duration,
     /// When leadership last changed. It does not break the chain, which is counted from there.
     pub moved: Option<Mono>,
     /// When the oldest of the answers that come again and again was asked for.
@@ -151,7 +150,10 @@ impl Chain {
                 },
                 false,
             ) => match beat.blip {
-                Some(more) if beat.at.since(at) < BLIP && beat.signature == last.signature => {
+                Some(more)
+                    if beat.at.since(at) < beat.longest_blip
+                        && beat.signature == last.signature =>
+                {
                     nodes.extend(more);
                     Self::Paused {
                         began,
@@ -175,7 +177,7 @@ impl Chain {
             ) => {
                 let pause = beat.at.since(at);
                 let restarted = another_life(nodes.iter(), &last, &beat);
-                if pause >= BLIP || restarted || beat.signature != last.signature {
+                if pause >= beat.longest_blip || restarted || beat.signature != last.signature {
                     Self::anew(beat)
                 } else if same_lives(&nodes, &last, &beat, at) {
                     Self::on(began, since.plus(pause), beat)
@@ -309,6 +311,7 @@ pub fn required(configured: Option<Duration>, basis: &Basis, now: Mono) -> Requi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::policy::LONGEST_BLIP;
 
     const SHORTEST: Duration = Duration::from_secs(7);
     const S: u64 = 1_000_000_000;
@@ -320,6 +323,7 @@ mod tests {
             at,
             healthy,
             blip: None,
+            longest_blip: LONGEST_BLIP,
             moved: None,
             asked: Some(at),
             starts,

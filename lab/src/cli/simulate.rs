@@ -73,18 +73,23 @@ struct Proof {
     figures: Figures,
 }
 
-/// Values of `Policy::shortest_window` and `Policy::leadership_quiet` that are tried, in seconds.
-const CURVE: [(u64, u64); 10] = [
-    (0, 0),
-    (1, 1),
-    (2, 2),
-    (3, 3),
-    (5, 5),
-    (7, 7),
-    (10, 10),
-    (20, 20),
-    (0, 10),
-    (10, 0),
+/// Values of `Policy::shortest_window`, `Policy::leadership_quiet` and `Policy::longest_blip` that are
+/// tried, in seconds. The last three are for the pause, with the other two as they are chosen.
+const CURVE: [(u64, u64, u64); 14] = [
+    (0, 0, 5),
+    (1, 1, 5),
+    (2, 2, 5),
+    (3, 3, 5),
+    (4, 4, 5),
+    (6, 6, 5),
+    (10, 10, 5),
+    (20, 20, 5),
+    (0, 6, 5),
+    (6, 0, 5),
+    (2, 6, 5),
+    (6, 6, 0),
+    (6, 6, 2),
+    (6, 6, 10),
 ];
 
 /// `docs/proof/curve.json`.
@@ -102,6 +107,7 @@ struct Curve {
 struct Point {
     shortest_window_seconds: u64,
     leadership_quiet_seconds: u64,
+    longest_blip_seconds: u64,
     false_opens: usize,
     false_open_trials: usize,
     exposed_seconds: f64,
@@ -115,6 +121,7 @@ impl Point {
         Self {
             shortest_window_seconds: tuned.shortest_window.as_secs(),
             leadership_quiet_seconds: tuned.leadership_quiet.as_secs(),
+            longest_blip_seconds: tuned.longest_blip.as_secs(),
             false_opens: figures.false_opens,
             false_open_trials: figures.false_open_seeds.len(),
             exposed_seconds: figures.exposed_seconds,
@@ -155,14 +162,15 @@ impl Args {
         order
     }
 
-    /// Every pair of times, on the same trials.
+    /// Every set of times, on the same trials.
     fn draw(&self) -> Result<()> {
         let header = Header::new("curve", Vec::new());
         let mut points = Vec::new();
-        for (window, quiet) in CURVE {
+        for (window, quiet, blip) in CURVE {
             let tuned = Tuned {
                 shortest_window: Duration::from_secs(window),
                 leadership_quiet: Duration::from_secs(quiet),
+                longest_blip: Duration::from_secs(blip),
             };
             let seeds = self.seed..self.seed.saturating_add(self.trials);
             let order = |seed| {

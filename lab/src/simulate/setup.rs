@@ -24,6 +24,8 @@ pub struct Tuned {
     pub shortest_window: Duration,
     /// `Policy::leadership_quiet`.
     pub leadership_quiet: Duration,
+    /// `Policy::longest_blip`.
+    pub longest_blip: Duration,
 }
 
 impl Default for Tuned {
@@ -32,6 +34,7 @@ impl Default for Tuned {
         Self {
             shortest_window: policy.shortest_window,
             leadership_quiet: policy.leadership_quiet,
+            longest_blip: policy.longest_blip,
         }
     }
 }
@@ -119,6 +122,7 @@ impl Setup {
             window: self.window.map(Duration::from_millis),
             shortest_window: self.tuned.shortest_window,
             leadership_quiet: self.tuned.leadership_quiet,
+            longest_blip: self.tuned.longest_blip,
             slots: self.slots.unwrap_or(Policy::default().slots),
             ..Policy::default()
         }

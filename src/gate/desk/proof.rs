@@ -14,7 +14,6 @@ use crate::evidence::snapshot::Snapshot;
 use crate::gate::doc::RETURNS_KEPT;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Lease, LeaseId, Stage, StartTime};
-use crate::gate::window::BLIP;
 use crate::time::{Human, Mono, Now};
 
 /// Without any progress for so long, a node that is out is worth a look.
@@ -147,7 +146,7 @@ impl Desk {
             if seems_gone(scene.snapshot, *node) {
                 let since = *self.watch.down.entry(*node).or_insert(scene.now.mono);
                 // A blip of the network is none.
-                if scene.now.mono.since(since) >= BLIP {
+                if scene.now.mono.since(since) >= scene.snapshot.policy.longest_blip {
                     went.insert(*node);
                 }
             } else {
