@@ -192,7 +192,7 @@ impl<'a> Turn<'a> {
         match kind {
             FactKind::Cluster => {
                 let answer = self.connection.describe_cluster(within).await?;
-                self.shared.learn(|roster| roster.cluster(&answer.facts));
+                self.shared.learn(|roster| roster.cluster(&answer.facts))?;
                 self.controller = answer.facts.controller;
                 Ok(Facts::Cluster(answer.facts))
             }
@@ -206,7 +206,7 @@ impl<'a> Turn<'a> {
             }
             FactKind::Quorum => {
                 let answer = self.connection.quorum(within).await?;
-                self.shared.learn(|roster| roster.quorum(&answer.facts));
+                self.shared.learn(|roster| roster.quorum(&answer.facts))?;
                 Ok(Facts::Quorum(answer.facts))
             }
             FactKind::Moves => Ok(Facts::Moves(self.moves(within).await?)),

@@ -58,6 +58,5 @@ async fn ask(shared: &Shared, address: &Address) -> Result<(), SourceFailure> {
     }
     let deadline = schedule::row(FactKind::Cluster).deadline;
     let cluster = connection.describe_cluster(deadline).await?;
-    shared.learn(|roster| roster.cluster(&cluster.facts));
-    Ok(())
+    shared.learn(|roster| roster.cluster(&cluster.facts))
 }

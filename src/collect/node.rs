@@ -269,10 +269,10 @@ impl<'a> Own<'a> {
         let asked = shared.now();
         let within = deadline(FactKind::NodeConfigs, self.configs.cost.largest());
         let answer = connection.node_configs(self.node, within).await;
-        if let Ok(answer) = &answer {
-            shared.learn(|roster| roster.configs(&answer.facts));
-        }
-        let facts = answer.map(|answer| Facts::NodeConfigs(answer.facts));
+        let facts = answer.and_then(|answer| {
+            shared.learn(|roster| roster.configs(&answer.facts))?;
+            Ok(Facts::NodeConfigs(answer.facts))
+        });
         self.configs.done(asked, shared.now(), &facts);
         self.configs
             .report(shared, self.node, self.epoch, asked, facts);

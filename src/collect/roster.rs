@@ -1,12 +1,14 @@
 //! The nodes that are known, and where they listen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::facts::{ClusterFacts, NodeConfigs, QuorumFacts};
-use crate::evidence::ids::{ClusterId, NodeId, Role};
+use crate::evidence::ids::{ClusterId, MOST_NODES, NodeId, Role};
+use crate::evidence::report::{FailureClass, SourceFailure};
 use crate::kafka::Address;
 
-/// Everybody known so far. Nodes are added, never removed: a node that has gone is missed.
+/// Everybody known so far. Nodes are added, never removed: a node that has gone is missed. Each
+/// costs tasks and connections, so that there are [`MOST_NODES`] at most, whatever brokers say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     /// The cluster, once an answer has told it or the configuration names it.
@@ -52,8 +54,29 @@ impl Roster {
         }
     }
 
+    /// Whether there is room for these nodes. Nobody is left out silently: an answer that names too
+    /// many is no answer, and what is known stays as it is.
+    fn room_for(&self, nodes: impl Iterator<Item = NodeId>) -> Result<(), SourceFailure> {
+        let is_new = |node: &NodeId| !self.nodes.contains_key(node);
+        let new: BTreeSet<_> = nodes.filter(is_new).collect();
+        if new.is_empty() || self.nodes.len().saturating_add(new.len()) <= MOST_NODES {
+            return Ok(());
+        }
+        let what = format!(
+            "it names {} nodes that are new, beside {} known ones: more than {MOST_NODES} are not \
+             believed (restart the gate where the known ones are wrong)",
+            new.len(),
+            self.nodes.len()
+        );
+        Err(SourceFailure::new(FailureClass::TooLarge, what))
+    }
+
     /// Takes in what a broker says of the brokers.
-    pub fn cluster(&mut self, facts: &ClusterFacts) {
+    ///
+    /// # Errors
+    /// It names more nodes than are believed; then nothing of it is taken in.
+    pub fn cluster(&mut self, facts: &ClusterFacts) -> Result<(), SourceFailure> {
+        self.room_for(facts.brokers.iter().map(|broker| broker.node))?;
         if self.cluster_id.is_none() {
             self.cluster_id = facts.cluster_id.value().cloned();
         }
@@ -65,10 +88,17 @@ impl Roster {
             entry.role = entry.role.and(Role::BROKER);
             entry.broker = address.or_else(|| entry.broker.take());
         }
+        Ok(())
     }
 
     /// Takes in the voters, and where they listen as far as the answer says it.
-    pub fn quorum(&mut self, facts: &QuorumFacts) {
+    ///
+    /// # Errors
+    /// It names more nodes than are believed; then nothing of it is taken in.
+    pub fn quorum(&mut self, facts: &QuorumFacts) -> Result<(), SourceFailure> {
+        let voters = facts.voters.iter().map(|voter| voter.node);
+        let listening = facts.endpoints.iter().map(|(node, ..)| *node);
+        self.room_for(voters.chain(listening))?;
         for voter in &facts.voters {
             let entry = self.nodes.entry(voter.node).or_default();
             entry.role = entry.role.and(Role::CONTROLLER);
@@ -76,20 +106,21 @@ impl Roster {
         for (node, host, port) in &facts.endpoints {
             self.controller_at(*node, Address::new(host.clone(), *port));
         }
+        Ok(())
     }
 
     /// Takes in `controller.quorum.voters` (`101@host:9093,...`) of a node's configuration.
-    pub fn configs(&mut self, configs: &NodeConfigs) {
+    ///
+    /// # Errors
+    /// It names more nodes than are believed; then nothing of it is taken in.
+    pub fn configs(&mut self, configs: &NodeConfigs) -> Result<(), SourceFailure> {
         let voters = configs.text("controller.quorum.voters").unwrap_or_default();
-        for voter in voters.split(',').filter(|voter| !voter.is_empty()) {
-            let Some((id, address)) = voter.split_once('@') else {
-                continue;
-            };
-            let (Ok(id), Ok(address)) = (id.trim().parse(), address.parse()) else {
-                continue;
-            };
-            self.controller_at(NodeId(id), address);
+        let voters: Vec<_> = voters.split(',').filter_map(voter).collect();
+        self.room_for(voters.iter().map(|(node, _)| *node))?;
+        for (node, address) in voters {
+            self.controller_at(node, address);
         }
+        Ok(())
     }
 
     fn controller_at(&mut self, node: NodeId, address: Address) {
@@ -101,10 +132,16 @@ impl Roster {
     }
 }
 
+/// `101@host:9093`
+fn voter(text: &str) -> Option<(NodeId, Address)> {
+    let (id, address) = text.split_once('@')?;
+    Some((NodeId(id.trim().parse().ok()?), address.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::facts::{ConfigSource, RegisteredBroker};
+    use crate::evidence::facts::{ConfigSource, QuorumMember, RegisteredBroker};
     use crate::evidence::known::Known;
 
     fn voters(text: &str) -> NodeConfigs {
@@ -117,7 +154,7 @@ mod tests {
     #[test]
     fn controllers_are_found_in_a_brokers_configuration() {
         let mut roster = Roster::default();
-        roster.configs(&voters("101@h1:9093,102@h2:9093"));
+        roster.configs(&voters("101@h1:9093,102@h2:9093")).unwrap();
         let entry = &roster.nodes[&NodeId(102)];
         assert_eq!(entry.address(), Some(&Address::new("h2", 9093)));
         assert_eq!(entry.role, Role::CONTROLLER);
@@ -129,7 +166,7 @@ mod tests {
             via_brokers: true,
             ..Roster::default()
         };
-        roster.configs(&voters("101@h1:9093"));
+        roster.configs(&voters("101@h1:9093")).unwrap();
         let entry = &roster.nodes[&NodeId(101)];
         assert_eq!((entry.role, entry.address()), (Role::CONTROLLER, None));
     }
@@ -139,22 +176,66 @@ mod tests {
         let mut roster = Roster::default();
         let mine = Address::new("tunnel", 1);
         roster.configured(NodeId(1), Role::CONTROLLER, Some(&mine));
-        roster.configs(&voters("1@h1:9093"));
+        roster.configs(&voters("1@h1:9093")).unwrap();
         assert_eq!(roster.nodes[&NodeId(1)].address(), Some(&mine));
-        roster.cluster(&ClusterFacts {
-            cluster_id: Known::NotInRelease,
-            brokers: vec![RegisteredBroker {
-                node: NodeId(1),
-                host: String::from("h1"),
-                port: 9092,
-                rack: None,
-                fenced: false,
-            }],
-            controller: None,
-            lists_fenced: false,
-        });
+        roster.cluster(&brokers(1..=1)).unwrap();
         let entry = &roster.nodes[&NodeId(1)];
         assert_eq!(entry.address(), Some(&Address::new("h1", 9092)));
         assert_eq!(entry.role, Role::COMBINED);
+    }
+
+    fn brokers(ids: std::ops::RangeInclusive<i32>) -> ClusterFacts {
+        let broker = |id| RegisteredBroker {
+            node: NodeId(id),
+            host: format!("h{id}"),
+            port: 9092,
+            rack: None,
+            fenced: false,
+        };
+        ClusterFacts {
+            cluster_id: Known::NotInRelease,
+            brokers: ids.map(broker).collect(),
+            controller: None,
+            lists_fenced: false,
+        }
+    }
+
+    fn quorum(ids: std::ops::RangeInclusive<i32>) -> QuorumFacts {
+        let member = |id| QuorumMember {
+            node: NodeId(id),
+            directory: None,
+            log_end_offset: 0,
+            last_fetch_ms: None,
+            last_caught_up_ms: None,
+        };
+        QuorumFacts {
+            leader: None,
+            leader_epoch: 1,
+            high_watermark: 0,
+            voters: ids.map(member).collect(),
+            observers: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn more_nodes_than_a_cluster_has_are_not_taken_in_and_not_in_part() {
+        let mut roster = Roster::default();
+        roster.cluster(&brokers(1..=990)).unwrap();
+        let before = roster.clone();
+        let many = roster.cluster(&brokers(981..=1001)).unwrap_err();
+        assert_eq!(many.class, FailureClass::TooLarge);
+        assert!(many.detail.contains("11 nodes that are new"), "{many}");
+        let more = roster.quorum(&quorum(2001..=2011)).unwrap_err();
+        assert_eq!(more.class, FailureClass::TooLarge);
+        let text: Vec<_> = (3001..=3011).map(|id| format!("{id}@h:1")).collect();
+        let told = roster.configs(&voters(&text.join(","))).unwrap_err();
+        assert_eq!(told.class, FailureClass::TooLarge);
+        assert_eq!(roster, before);
+        // Little by little is not another way.
+        roster.quorum(&quorum(2001..=2010)).unwrap();
+        assert_eq!(roster.nodes.len(), MOST_NODES);
+        assert!(roster.quorum(&quorum(2011..=2011)).is_err());
+        roster.cluster(&brokers(1..=990)).unwrap();
     }
 }

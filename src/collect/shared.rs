@@ -137,12 +137,20 @@ impl Shared {
     }
 
     /// Changes the roster; nobody is woken when nothing changes.
-    pub fn learn(&self, change: impl FnOnce(&mut Roster)) {
+    ///
+    /// # Errors
+    /// What the change says.
+    pub fn learn(
+        &self,
+        change: impl FnOnce(&mut Roster) -> Result<(), SourceFailure>,
+    ) -> Result<(), SourceFailure> {
+        let mut learnt = Ok(());
         self.roster.send_if_modified(|roster| {
             let before = roster.clone();
-            change(roster);
+            learnt = change(roster);
             *roster != before
         });
+        learnt
     }
 
     /// The cluster that is meant, once it is known.

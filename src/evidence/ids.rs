@@ -1,5 +1,6 @@
 //! Identities: who is meant.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub i32);
+
+/// The most nodes that one cluster may have. Whoever says otherwise is not believed: each node costs
+/// tasks, connections and a place in the store. The largest clusters told of have some hundred.
+pub const MOST_NODES: usize = 1_000;
+
+/// Whether there are more than [`MOST_NODES`] different ones among these.
+pub fn are_too_many(nodes: impl IntoIterator<Item = NodeId>) -> bool {
+    let mut seen = BTreeSet::new();
+    nodes.into_iter().any(|node| {
+        seen.insert(node);
+        seen.len() > MOST_NODES
+    })
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::facts::Facts;
-use super::ids::{ClusterId, NodeId, Role};
+use super::ids::{ClusterId, MOST_NODES, NodeId, Role};
 use super::jmx::Metric;
 use super::partitions::{PartitionTable, TopicKeyBuf};
 use super::report::{Report, SourceId};
@@ -140,7 +140,13 @@ impl Memory {
         }
     }
 
+    /// Remembers a node for good. Where there is no more room, those that are remembered and those
+    /// that are told of now are more than a cluster may have: some of the old ones are missing, or the
+    /// answer itself is too large. Either keeps the gate shut.
     fn know(&mut self, node: NodeId, role: Role) {
+        if self.known_nodes.len() >= MOST_NODES && !self.known_nodes.contains_key(&node) {
+            return;
+        }
         let known = self.known_nodes.entry(node).or_default();
         *known = known.and(role);
     }
@@ -289,6 +295,20 @@ mod tests {
         assert_eq!(memory.leadership, None);
         memory.observe(&table(2, 7));
         assert_eq!(memory.leadership.map(|change| change.partitions), Some(1));
+    }
+
+    #[test]
+    fn no_more_nodes_are_remembered_than_a_cluster_may_have() {
+        let mut memory = Memory::default();
+        for id in 0..2_000 {
+            memory.know(NodeId(id), Role::BROKER);
+        }
+        assert_eq!(memory.known_nodes.len(), MOST_NODES);
+        memory.know(NodeId(5), Role::CONTROLLER);
+        assert_eq!(memory.known_nodes[&NodeId(5)], Role::COMBINED);
+        memory.forget_node(NodeId(5));
+        memory.know(NodeId(5_000), Role::BROKER);
+        assert!(memory.known_nodes.contains_key(&NodeId(5_000)));
     }
 
     #[test]

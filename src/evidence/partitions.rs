@@ -2,10 +2,13 @@
 
 use core::convert::Infallible;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::ids::{NodeId, Uuid};
+use super::ids::{MOST_NODES, NodeId, Uuid};
+
+/// Node ids below this are counted without a search.
+const SMALL_IDS: usize = 4_096;
 
 /// Which topic: by id where it has one, else by name (ZooKeeper mode below 2.8 formats, KRaft
 /// always has ids). A re-created topic is another topic.
@@ -143,6 +146,23 @@ impl PartitionTable {
     pub fn partitions(&self) -> impl Iterator<Item = (Topic<'_>, Partition<'_>)> {
         self.topics()
             .flat_map(|topic| topic.partitions().map(move |partition| (topic, partition)))
+    }
+
+    /// Whether it names more than [`MOST_NODES`] different nodes. In one pass over what can be a
+    /// million ids: those that Kafka makes itself are small, and one bit each.
+    pub fn has_too_many_nodes(&self) -> bool {
+        let mut small = [false; SMALL_IDS];
+        let mut count = 0_usize;
+        let mut large = BTreeSet::new();
+        self.nodes.iter().any(|node| {
+            let at = usize::try_from(node.0).ok();
+            let new = match at.and_then(|at| small.get_mut(at)) {
+                Some(seen) => !std::mem::replace(seen, true),
+                None => large.insert(*node),
+            };
+            count = count.saturating_add(usize::from(new));
+            count > MOST_NODES
+        })
     }
 
     /// Replicas, ISR and offline replicas of a partition.
@@ -371,5 +391,30 @@ mod tests {
             [("a", 0, isr.clone()), ("b", 0, isr.clone()), ("b", 1, isr)]
         );
         assert!(table.topics().next().is_some_and(|t| t.is_internal()));
+    }
+
+    #[test]
+    fn nodes_are_counted_once_each_whatever_their_ids() {
+        let with = |ids: &mut dyn Iterator<Item = i32>| {
+            let mut builder = Builder::default();
+            builder.topic(Uuid::new(1), "a", false, 0);
+            let replicas: Vec<_> = ids.map(NodeId).collect();
+            builder.partition(Partition {
+                index: 0,
+                leader: None,
+                leader_epoch: None,
+                error: 0,
+                replicas: &replicas,
+                isr: &replicas,
+                offline: &[],
+            });
+            builder.finish().has_too_many_nodes()
+        };
+        let most = i32::try_from(MOST_NODES).unwrap();
+        assert!(!with(&mut (1..=most)));
+        assert!(with(&mut (0..=most)));
+        assert!(!with(&mut (i32::MAX - most + 1..=i32::MAX)));
+        assert!(with(&mut (-1..most)));
+        assert!(with(&mut (0..=most).map(|id| id * 7 - 9)));
     }
 }

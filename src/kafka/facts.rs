@@ -20,7 +20,7 @@ use crate::evidence::facts::{
     ClusterFacts, Identity, LinkFacts, ListenerKind, LogDirFacts, Moves, NodeConfigs, QuorumFacts,
     RegisteredBroker, TopicConfigs,
 };
-use crate::evidence::ids::{ClusterId, NodeId};
+use crate::evidence::ids::{ClusterId, MOST_NODES, NodeId, are_too_many};
 use crate::evidence::known::{Known, Why};
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FailureClass, SourceFailure};
@@ -55,6 +55,20 @@ impl About<'_> {
         };
         let what = format_args!("{self}: grant the gate {right}");
         errors::check(code, message, what)
+    }
+
+    /// Ok unless these are more nodes than a cluster may have.
+    fn few(&self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), SourceFailure> {
+        if are_too_many(nodes) {
+            return Err(self.crowd());
+        }
+        Ok(())
+    }
+
+    /// The failure of an answer that names too many nodes.
+    fn crowd(&self) -> SourceFailure {
+        let what = format!("{self}: it names more than {MOST_NODES} nodes");
+        SourceFailure::new(FailureClass::TooLarge, what)
     }
 
     /// The failure of an answer that does not say what it has to.
@@ -141,12 +155,17 @@ pub fn brokers(
     about: About<'_>,
 ) -> Result<ClusterFacts, SourceFailure> {
     about.check(answer.error, answer.message.as_deref())?;
+    about.few(ids(&answer.nodes))?;
     Ok(ClusterFacts {
         cluster_id: Known::Is(answer.cluster_id),
         brokers: answer.nodes,
         controller: answer.controller,
         lists_fenced: version >= 2,
     })
+}
+
+fn ids(nodes: &[RegisteredBroker]) -> impl Iterator<Item = NodeId> {
+    nodes.iter().map(|node| node.node)
 }
 
 /// The same of Metadata, where DescribeCluster does not exist (before 2.8).
@@ -168,6 +187,7 @@ pub fn controllers(
     about: About<'_>,
 ) -> Result<ControllersAnswer, SourceFailure> {
     about.check(answer.error, answer.message.as_deref())?;
+    about.few(ids(&answer.nodes))?;
     Ok(ControllersAnswer {
         cluster_id: answer.cluster_id,
         leader: answer.controller,
@@ -178,6 +198,10 @@ pub fn controllers(
 /// What Metadata says.
 pub fn metadata(answer: Metadata, about: About<'_>) -> Result<MetadataAnswer, SourceFailure> {
     about.check(answer.error, None)?;
+    about.few(ids(&answer.brokers))?;
+    if answer.table.has_too_many_nodes() {
+        return Err(about.crowd());
+    }
     Ok(MetadataAnswer {
         table: answer.table,
         brokers: answer.brokers,
@@ -189,9 +213,13 @@ pub fn metadata(answer: Metadata, about: About<'_>) -> Result<MetadataAnswer, So
 /// What DescribeQuorum says.
 pub fn quorum(answer: QuorumAnswer, about: About<'_>) -> Result<QuorumFacts, SourceFailure> {
     about.check(answer.error, answer.message.as_deref())?;
-    answer
+    let quorum = answer
         .quorum
-        .ok_or_else(|| about.malformed("no metadata partition in the answer"))
+        .ok_or_else(|| about.malformed("no metadata partition in the answer"))?;
+    let members = quorum.voters.iter().chain(&quorum.observers);
+    let members = members.map(|member| member.node);
+    about.few(members.chain(quorum.endpoints.iter().map(|(node, ..)| *node)))?;
+    Ok(quorum)
 }
 
 /// What ListPartitionReassignments says.

@@ -7,15 +7,20 @@ use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::describe_quorum_response::{PartitionData, ReplicaState, TopicData};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest,
+    BrokerId, DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest,
     DescribeConfigsResponse, DescribeLogDirsResponse, DescribeQuorumResponse, ListOffsetsRequest,
     ListOffsetsResponse, MetadataRequest, MetadataResponse,
 };
 
 use super::*;
 use crate::evidence::facts::{ConfigSource, Identity};
-use crate::evidence::ids::{ClusterId, NodeId};
+use crate::evidence::ids::{ClusterId, MOST_NODES, NodeId};
 use crate::evidence::known::Known;
 
 /// A node that answers DescribeConfigs as Kafka does: only about itself.
@@ -212,6 +217,57 @@ async fn a_quorum_without_its_partition_is_no_quorum() {
     let connection = connected(move |ask| ask.answer(&forbidden)).await;
     let failure = connection.quorum(SOON).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Authorization, "{failure}");
+}
+
+#[tokio::test]
+async fn answers_that_name_more_nodes_than_a_cluster_has_are_too_large() {
+    fn ids(count: usize) -> impl Iterator<Item = BrokerId> {
+        (1..=i32::try_from(count).unwrap()).map(BrokerId)
+    }
+    fn cluster(count: usize) -> DescribeClusterResponse {
+        let brokers = ids(count).map(|id| {
+            let broker = DescribeClusterBroker::default().with_broker_id(id);
+            broker.with_host(text("h")).with_port(1)
+        });
+        DescribeClusterResponse::default().with_brokers(brokers.collect())
+    }
+    fn metadata(count: usize) -> MetadataResponse {
+        let partition = MetadataResponsePartition::default()
+            .with_leader_id(BrokerId(1))
+            .with_replica_nodes(ids(count).collect());
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(text("t").into()))
+            .with_partitions(vec![partition]);
+        MetadataResponse::default().with_topics(vec![topic])
+    }
+    fn quorum(count: usize) -> DescribeQuorumResponse {
+        let voters = ids(count).map(|id| ReplicaState::default().with_replica_id(id));
+        let partition = PartitionData::default().with_current_voters(voters.collect());
+        let topic = TopicData::default()
+            .with_topic_name(text("__cluster_metadata").into())
+            .with_partitions(vec![partition]);
+        DescribeQuorumResponse::default().with_topics(vec![topic])
+    }
+    for (count, large) in [(MOST_NODES, false), (MOST_NODES + 1, true)] {
+        let connection = connected(move |ask| {
+            if ask.is(ApiKey::DescribeCluster) {
+                ask.answer(&cluster(count))
+            } else if ask.is(ApiKey::Metadata) {
+                ask.answer(&metadata(count))
+            } else {
+                ask.answer(&quorum(count))
+            }
+        })
+        .await;
+        let failures = [
+            connection.describe_cluster(SOON).await.err(),
+            connection.describe_controllers(SOON).await.err(),
+            connection.metadata(SOON).await.err(),
+            connection.quorum(SOON).await.err(),
+        ];
+        let classes = failures.map(|failure| failure.map(|failure| failure.class));
+        assert_eq!(classes, [large.then_some(FailureClass::TooLarge); 4]);
+    }
 }
 
 #[tokio::test]

@@ -199,15 +199,18 @@ impl Turn {
             Err(failure) if failure.class == FailureClass::Closed => return true,
             Err(failure) => Err(failure),
         };
-        match &facts {
-            Ok(Facts::Cluster(cluster)) => {
-                scene.shared.roster.cluster(cluster);
-                self.controller = cluster.controller.map(|node| node.0);
+        let facts = facts.and_then(|facts| {
+            match &facts {
+                Facts::Cluster(cluster) => {
+                    scene.shared.roster.cluster(cluster)?;
+                    self.controller = cluster.controller.map(|node| node.0);
+                }
+                Facts::Quorum(quorum) => scene.shared.roster.quorum(quorum)?,
+                Facts::Partitions(table) => self.table(scene, table),
+                _ => {}
             }
-            Ok(Facts::Quorum(quorum)) => scene.shared.roster.quorum(quorum),
-            Ok(Facts::Partitions(table)) => self.table(scene, table),
-            Ok(_) | Err(_) => {}
-        }
+            Ok(facts)
+        });
         if let Some(due) = self.dues.get_mut(index) {
             due.done(asked, scene.now, &facts);
             let (kind, every) = (due.kind(), due.every());

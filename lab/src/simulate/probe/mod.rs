@@ -339,7 +339,9 @@ fn discover(scene: &mut Scene<'_>, brokers: &[NodeId]) -> bool {
             controller: None,
             lists_fenced: true,
         };
-        scene.shared.roster.cluster(&facts);
+        if scene.shared.roster.cluster(&facts).is_err() {
+            return false;
+        }
         for id in scene.cluster.spec().nodes.iter().map(|node| node.id) {
             let source = SourceId::Bootstrap(format!("node {id}"));
             scene.shared.dropped.push((source, FactKind::Cluster));

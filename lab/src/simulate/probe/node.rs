@@ -353,11 +353,14 @@ impl Own {
             Ok(_) => return false,
             Err(failure) => Err(failure),
         };
+        let facts = facts.and_then(|facts| {
+            if let Facts::NodeConfigs(configs) = &facts {
+                scene.shared.roster.configs(configs)?;
+            }
+            Ok(facts)
+        });
         due.done(asked, scene.now, &facts);
         let every = due.every();
-        if let Ok(Facts::NodeConfigs(configs)) = &facts {
-            scene.shared.roster.configs(configs);
-        }
         let source = SourceId::Kafka(known(self.line.node));
         scene.report(source, kind, epoch, asked, every, facts);
         late
