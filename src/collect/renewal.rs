@@ -34,9 +34,11 @@ pub(super) fn renewal<'a>(
     let address = connection.address().clone();
     Box::pin(async move {
         sleep_until(lifetime.renew).await;
+        // A node that is silent is told by its own connection, which is asked all the while. That
+        // there is no new one says nothing of it: most likely there is no token.
         let mut last = SourceFailure::new(
-            FailureClass::Timeout,
-            format!("connection to {address}: no new one before its SASL session ended"),
+            FailureClass::Authentication,
+            format!("connection to {address}: no new login before its SASL session ended"),
         );
         // Nothing is asked over a session that is over: the node would hang up, which reads as its
         // death.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use kafka_protocol::messages::{
     SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::board::Board;
@@ -21,10 +24,11 @@ use crate::clock::SystemClock;
 use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::policy::Mode;
-use crate::evidence::report::{FactKind, FailureClass, Report};
+use crate::evidence::report::{FactKind, FailureClass, Report, Sign};
 use crate::jmx::client::Access;
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper};
+use crate::kafka::sasl::{ClientCredentials, Extensions, TokenSource};
 use crate::kafka::tests::{Ask, Reply, all_apis, broker, versions};
 use crate::kafka::{Address, AddressMap, ConnectionSettings, Credentials, Login, TcpDial};
 
@@ -74,15 +78,26 @@ fn answer(ask: &Ask, sessions: &Mutex<Sessions>) -> Reply {
 
 /// Keeps the liveness connection of such a broker for a while; what was reported.
 async fn watch(sessions: &Arc<Mutex<Sessions>>, turn: Duration, more: Duration) -> Vec<Report> {
+    let plain = |password_file| Credentials::Plain {
+        username: String::from("gate"),
+        password_file,
+    };
+    watch_as(plain, sessions, turn, more).await
+}
+
+/// The same, logging in like this with a secret in a file.
+async fn watch_as(
+    credentials: impl FnOnce(PathBuf) -> Credentials,
+    sessions: &Arc<Mutex<Sessions>>,
+    turn: Duration,
+    more: Duration,
+) -> Vec<Report> {
     let seen = Arc::clone(sessions);
     let address = broker(move |ask| answer(ask, &seen)).await;
     let folder = tempfile::tempdir().unwrap();
-    let password_file = folder.path().join("password");
-    fs::write(&password_file, "secret").unwrap();
-    let login = Login::new(Credentials::Plain {
-        username: String::from("gate"),
-        password_file,
-    });
+    let secret = folder.path().join("password");
+    fs::write(&secret, "secret").unwrap();
+    let login = Login::new(credentials(secret));
     let shared = Arc::new(shared(&address, login.unwrap()));
     let running = tokio::spawn(node::liveness(Arc::clone(&shared), NodeId(1)));
     let mut reports = Vec::new();
@@ -154,4 +169,55 @@ async fn a_login_that_no_longer_works_is_no_dead_node() {
     for failure in failures {
         assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
     }
+}
+
+/// A token endpoint that gives one token, and from then on takes connections and says nothing.
+async fn silent_after_one() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if kept.is_empty() {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let body = r#"{"access_token":"one","expires_in":1}"#;
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 200 x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+                );
+                stream.write_all((head + body).as_bytes()).await.unwrap();
+            }
+            kept.push(stream);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_hangs_is_no_frozen_node() {
+    let url = silent_after_one().await;
+    let bearer = |secret_file| Credentials::Token {
+        source: TokenSource::Endpoint(ClientCredentials {
+            url,
+            id: String::from("gate"),
+            secret_file,
+            scope: None,
+            ca: None,
+        }),
+        extensions: Extensions::default(),
+    };
+    let sessions = Arc::new(Mutex::new(Sessions::default()));
+    let more = Duration::from_millis(500);
+    let reports = watch_as(bearer, &sessions, SESSION, more).await;
+    let failures: Vec<_> = reports
+        .iter()
+        .filter_map(|r| r.facts.as_ref().err())
+        .collect();
+    assert!(!failures.is_empty(), "the session is over by now");
+    for failure in failures {
+        assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+        assert_eq!(failure.class.sign(), Sign::Nothing);
+    }
+    assert_eq!(sessions.lock().unwrap().killed, 0);
 }

@@ -238,10 +238,10 @@ impl Exchange<'_> {
             stream.flush().await?;
             let mut start = [0; 4];
             stream.read_exact(&mut start).await?;
-            let length = usize::try_from(i32::from_be_bytes(start)).unwrap_or(usize::MAX);
-            if length > LARGEST {
+            let length = usize::try_from(i32::from_be_bytes(start)).ok();
+            let Some(length) = length.filter(|length| *length <= LARGEST) else {
                 return Ok(Err(start));
-            }
+            };
             let mut body = vec![0; length];
             stream.read_exact(&mut body).await?;
             Ok(Ok(body))
@@ -252,9 +252,22 @@ impl Exchange<'_> {
                 FailureClass::Tls,
                 "it answers with TLS: set kafka.security.protocol to SASL_SSL",
             )),
-            Ok(Err(_)) => Err(self.fail(FailureClass::Malformed, "this is no Kafka listener")),
+            Ok(Err(start)) => Err(self.no_frame(i32::from_be_bytes(start))),
             Err(error) => Err(self.lost(&error)),
         }
+    }
+
+    /// A length that no answer of a login has.
+    fn no_frame(&self, length: i32) -> SourceFailure {
+        let class = if length < 0 {
+            FailureClass::Malformed
+        } else {
+            FailureClass::TooLarge
+        };
+        let what = format!(
+            "a frame of {length} bytes, where {LARGEST} are read at most: this is no Kafka listener"
+        );
+        self.fail(class, &what)
     }
 
     fn lost(&self, error: &std::io::Error) -> SourceFailure {

@@ -1,7 +1,7 @@
 //! Tokens of a token endpoint: OAuth 2.0 client credentials (RFC 6749, 4.4).
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,11 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::failure;
-use crate::evidence::report::SourceFailure;
+use crate::evidence::report::{FailureClass, SourceFailure};
 use crate::files::{BadFile, Changed, Secret, Watched};
+use crate::time::Human;
 use crate::tls::{ClientFiles, Names, cause, explain, innermost, tell};
 
 /// A client at a token endpoint. The secret is in a file.
@@ -31,8 +32,14 @@ pub struct ClientCredentials {
     pub ca: Option<PathBuf>,
 }
 
-/// How long the endpoint may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the endpoint may take for one answer.
+const ANSWER: Duration = Duration::from_secs(4);
+/// How long one login waits for a token at most, its turn included: longer than one answer takes, so
+/// that whoever waits for another one's answer hears what came of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long a failure is everybody's: the connections to all nodes want a token at once, and
+/// one after the other would wait for the same silence.
+const SHARED: Duration = Duration::from_secs(1);
 /// The largest answer that is read, bytes.
 const LARGEST: usize = 256 * 1024;
 /// How long a token counts whose endpoint does not say it.
@@ -43,6 +50,8 @@ pub(super) struct Tokens {
     settings: ClientCredentials,
     client: Watched<Client>,
     kept: Mutex<Option<Kept>>,
+    /// The newest failure, and when it was one.
+    failed: Mutex<Option<(Instant, SourceFailure)>>,
     /// One question at a time: the connections to all nodes want a token at once.
     asking: tokio::sync::Mutex<()>,
 }
@@ -89,7 +98,7 @@ impl Tokens {
             builder
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
-                .timeout(PATIENCE)
+                .timeout(ANSWER)
                 .build()
                 .map_err(|error| BadFile::new(&PathBuf::from(&url), error.to_string()))
         };
@@ -98,19 +107,38 @@ impl Tokens {
             client: Watched::new(paths, make)?,
             settings,
             kept: Mutex::default(),
+            failed: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         })
     }
 
-    /// A token that is good for a while yet.
+    /// A token that is good for a while yet; within [`PATIENCE`].
     pub(super) async fn token(&self) -> Result<Secret, SourceFailure> {
         if let Some(token) = self.kept() {
             return Ok(token);
         }
+        let late = |_| self.fail(&format!("none within {}", Human(PATIENCE)));
+        timeout(PATIENCE, self.turn()).await.map_err(late)?
+    }
+
+    /// Waits for its turn, and asks unless somebody has just been answered.
+    async fn turn(&self) -> Result<Secret, SourceFailure> {
         let _turn = self.asking.lock().await;
         if let Some(token) = self.kept() {
             return Ok(token);
         }
+        if let Some(failure) = self.just_failed() {
+            return Err(failure);
+        }
+        let token = self.next().await;
+        *lock(&self.failed) = token
+            .as_ref()
+            .err()
+            .map(|failure| (Instant::now(), failure.clone()));
+        token
+    }
+
+    async fn next(&self) -> Result<Secret, SourceFailure> {
         let asked = Instant::now();
         let answer = self.ask().await?;
         let seconds = answer.expires_in.as_ref().and_then(|value| {
@@ -121,7 +149,7 @@ impl Tokens {
         // A session lasts as long as its token: one that is shown late makes a short session.
         let keep = Duration::from_secs(seconds.unwrap_or(UNSAID).min(86_400)).mul_f64(0.5);
         let token = Secret::new(answer.access_token);
-        *self.lock() = Some(Kept {
+        *lock(&self.kept) = Some(Kept {
             token: token.clone(),
             until: asked + keep,
         });
@@ -130,17 +158,19 @@ impl Tokens {
 
     /// Forgets a token that was refused.
     pub(super) fn forget(&self) {
-        *self.lock() = None;
+        *lock(&self.kept) = None;
     }
 
     fn kept(&self) -> Option<Secret> {
-        let kept = self.lock();
+        let kept = lock(&self.kept);
         let kept = kept.as_ref().filter(|kept| Instant::now() < kept.until)?;
         Some(kept.token.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn just_failed(&self) -> Option<SourceFailure> {
+        let failed = lock(&self.failed);
+        let (at, failure) = failed.as_ref()?;
+        (at.elapsed() < SHARED).then(|| failure.clone())
     }
 
     fn fail(&self, why: &str) -> SourceFailure {
@@ -175,7 +205,8 @@ impl Tokens {
             .map_err(|error| self.fail(&explained(&error)))?
         {
             if body.len().saturating_add(chunk.len()) > LARGEST {
-                return Err(self.fail("its answer is too large"));
+                let why = self.fail(&format!("its answer is larger than {LARGEST} bytes"));
+                return Err(SourceFailure::new(FailureClass::TooLarge, why.detail));
             }
             body.extend_from_slice(&chunk);
         }
@@ -229,6 +260,11 @@ impl Tokens {
         let scope = scope.map(|scope| format!("&scope={}", encoded(scope)));
         format!("grant_type=client_credentials{}", scope.unwrap_or_default())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As a form has it.

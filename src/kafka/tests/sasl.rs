@@ -11,6 +11,7 @@ use ring::{digest, hmac, pbkdf2};
 use tempfile::TempDir;
 
 use super::*;
+use crate::evidence::report::Sign;
 use crate::kafka::sasl::{ClientCredentials, Extensions, Hash, TokenSource};
 
 const SECRET: &str = "canary-hunter2";
@@ -197,14 +198,15 @@ async fn a_listener_without_sasl_and_one_with_tls_are_told_apart() {
     for (bytes, class) in [
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-            FailureClass::Malformed,
+            FailureClass::TooLarge,
         ),
         (vec![0, 0, 0, 2, 0, 0], FailureClass::Malformed),
         (
             vec![0, 0, 0, 8, 0, 0, 0, 99, 0, 0, 0, 0],
             FailureClass::Malformed,
         ),
-        (vec![0x7f, 0xff, 0xff, 0xff], FailureClass::Malformed),
+        (vec![0x7f, 0xff, 0xff, 0xff], FailureClass::TooLarge),
+        (vec![0xff, 0xff, 0xff, 0xff], FailureClass::Malformed),
     ] {
         let address = broker(move |_| Reply::Send(bytes.clone())).await;
         assert_eq!(plain().refused(&address, &["SASL PLAIN"]).await, class);
@@ -460,7 +462,7 @@ async fn an_endpoint_that_gives_no_token_is_no_word_about_the_node() {
             String::from(r#"{"access_token":"a\u0001b"}"#),
             "no token",
         ),
-        (200, "x".repeat(300_000), "too large"),
+        (200, "x".repeat(300_000), "larger than 262144 bytes"),
     ] {
         let (url, _) = endpoint(vec![(status, body)]).await;
         let given = client(url.clone());
@@ -472,9 +474,36 @@ async fn an_endpoint_that_gives_no_token_is_no_word_about_the_node() {
         let failure = Connection::open(&TcpDial, &address, &settings)
             .await
             .unwrap_err();
-        assert_eq!(failure.class, FailureClass::Authentication);
+        let class = if word.starts_with("larger") {
+            FailureClass::TooLarge
+        } else {
+            FailureClass::Authentication
+        };
+        assert_eq!((failure.class, class.sign()), (class, Sign::Nothing));
         assert!(failure.detail.contains(word), "{failure}");
         assert!(failure.detail.contains(&url), "{failure}");
         assert!(!failure.detail.contains(SECRET), "{failure}");
     }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_endpoint_is_everybodys_for_a_moment() {
+    let address = listener(&["OAUTHBEARER"], |_| done("")).await;
+    // It answers once, and nobody listens after that: another question would be told apart.
+    let (url, asked) = endpoint(vec![(503, String::from("busy"))]).await;
+    let given = client(url);
+    let settings = ConnectionSettings {
+        login: Some(Arc::new(Login::new(given.credentials.clone()).unwrap())),
+        ..ConnectionSettings::default()
+    };
+    let open = || async { Connection::open(&TcpDial, &address, &settings).await.err() };
+    let (one, two, three) = tokio::join!(open(), open(), open());
+    let one = one.unwrap();
+    assert!(one.detail.contains("HTTP status 503"), "{one}");
+    assert_eq!(one.class, FailureClass::Authentication);
+    assert_eq!((two.as_ref(), three.as_ref()), (Some(&one), Some(&one)));
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let later = open().await.unwrap();
+    assert!(!later.detail.contains("HTTP status 503"), "{later}");
 }
