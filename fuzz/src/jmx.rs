@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
 use upgrade_gate::jmx::page::{self, PageError};
 use upgrade_gate::jmx::recognise::Recogniser;
-use upgrade_gate::jmx::scan::{Counts, Damage, Format, Label, Verdict, scan};
+use upgrade_gate::jmx::scan::{Counts, Damage, Format, Label, MOST_SAMPLES, Verdict, scan};
 
 static RECOGNISER: LazyLock<Recogniser> = LazyLock::new(Recogniser::default);
 
@@ -38,7 +38,11 @@ pub fn run(input: &[u8]) {
     match &facts {
         Ok(facts) => said(facts, &numbers),
         Err(
-            PageError::NotKafka { .. } | PageError::Empty | PageError::Html | PageError::Damaged(_),
+            PageError::NotKafka { .. }
+            | PageError::Empty
+            | PageError::Html
+            | PageError::TooManyBrokers
+            | PageError::Damaged(_),
         ) => {}
     }
     if format == Format::Text && !page.ends_with(b"\n") && !last_line(page).starts_with(b"# EOF") {
@@ -94,7 +98,9 @@ fn line_by_line(page: &[u8], whole: &Result<(Vec<Sample>, Counts), Damage>, form
                 damaged = Some(number + 1);
                 break;
             }
-            Err(damage @ Damage::Cut { .. }) => panic!("{damage} in a whole line"),
+            Err(damage @ (Damage::Cut { .. } | Damage::TooMany)) => {
+                panic!("{damage} in a whole line")
+            }
         }
     }
     match whole {
@@ -103,6 +109,7 @@ fn line_by_line(page: &[u8], whole: &Result<(Vec<Sample>, Counts), Damage>, form
             assert_eq!(*samples, alone, "lines mean something else on their page");
         }
         Err(Damage::Line { line, .. }) => assert_eq!(damaged, Some(*line)),
+        Err(Damage::TooMany) => assert!(page.len() as u64 > MOST_SAMPLES),
         Err(Damage::Cut { bytes }) => {
             assert_eq!((damaged, *bytes), (None, page.len()));
             let cut = !page.ends_with(b"\n");

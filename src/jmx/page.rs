@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::recognise::{Pass, Recogniser, label};
 use super::scan::{Damage, Format, Label, scan};
 use super::table::Reading;
-use crate::evidence::ids::NodeId;
+use crate::evidence::ids::{MOST_NODES, NodeId};
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::{Known, Why};
 use crate::evidence::report::FailureClass;
@@ -36,6 +36,9 @@ pub enum PageError {
         /// Samples on it.
         samples: u64,
     },
+    /// Ages of the heartbeats of more brokers than a cluster may have.
+    #[error("it tells of more than {MOST_NODES} brokers")]
+    TooManyBrokers,
     /// Cut, or damaged where it matters.
     #[error(transparent)]
     Damaged(#[from] Damage),
@@ -46,6 +49,7 @@ impl PageError {
     pub const fn class(&self) -> FailureClass {
         match self {
             Self::Empty | Self::Html | Self::NotKafka { .. } => FailureClass::NotKafkaMetrics,
+            Self::TooManyBrokers | Self::Damaged(Damage::TooMany) => FailureClass::TooLarge,
             Self::Damaged(Damage::Cut { .. }) => FailureClass::Cut,
             Self::Damaged(Damage::Line { .. }) => FailureClass::Malformed,
         }
@@ -70,6 +74,9 @@ pub fn read(page: &[u8], format: Format, recogniser: &Recogniser) -> Result<JmxF
             }
         },
     )?;
+    if gathered.too_many_brokers {
+        return Err(PageError::TooManyBrokers);
+    }
     if counts.kafka == 0 {
         let samples = counts.samples;
         return Err(PageError::NotKafka { samples });
@@ -173,6 +180,8 @@ struct Gathered {
     version: Once<String>,
     raft_state: Once<String>,
     heartbeat_age_ms: BTreeMap<NodeId, f64>,
+    /// More of them than a cluster has.
+    too_many_brokers: bool,
 }
 
 impl Gathered {
@@ -241,6 +250,11 @@ impl Gathered {
     /// The longest age counts; what is no age is the longest of all.
     fn put_age(&mut self, broker: NodeId, value: f64) {
         let value = if value >= 0.0 { value } else { f64::INFINITY };
+        let is_new = !self.heartbeat_age_ms.contains_key(&broker);
+        if is_new && self.heartbeat_age_ms.len() >= MOST_NODES {
+            self.too_many_brokers = true;
+            return;
+        }
         let age = self.heartbeat_age_ms.entry(broker).or_insert(value);
         *age = age.max(value);
     }

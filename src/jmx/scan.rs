@@ -56,6 +56,10 @@ pub struct Counts {
     pub kafka: u64,
 }
 
+/// The most samples that are read of one page. A broker of 12,000 partitions says some 100,000, and 64
+/// MiB of the shortest lines that there are would be 16 million.
+pub const MOST_SAMPLES: u64 = 2_000_000;
+
 /// Why a page cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
@@ -65,6 +69,9 @@ pub enum Damage {
         /// Bytes received.
         bytes: usize,
     },
+    /// It has more samples than are read.
+    #[error("it has more than {MOST_SAMPLES} samples")]
+    TooMany,
     /// A wanted line is not what the format says.
     #[error("line {line} has {what}")]
     Line {
@@ -113,6 +120,9 @@ pub fn scan<'p, V: Copy>(
         };
         eof = false;
         counts.samples = counts.samples.saturating_add(1);
+        if counts.samples > MOST_SAMPLES {
+            return Err(Damage::TooMany);
+        }
         let (wanted, kafka) = match last.1 {
             Verdict::Skip => continue,
             Verdict::Kafka => (None, true),
@@ -428,6 +438,17 @@ mod tests {
             read("x{{{ \"\n= 3 =\nk 1\n").is_ok(),
             "unwanted lines are not read"
         );
+    }
+
+    #[test]
+    fn more_samples_than_a_page_has_are_not_read() {
+        let most = usize::try_from(MOST_SAMPLES).expect("a count");
+        let page = "x 1\n".repeat(most);
+        let counted = read_as(&page, Format::Text).map(|(_, counts)| counts.samples);
+        assert_eq!(counted, Ok(MOST_SAMPLES));
+        // What comes after that is not looked at, the end of the page included.
+        let more = read(&format!("{page}k 1\nk")).expect_err("too many");
+        assert_eq!(more, Damage::TooMany);
     }
 
     #[test]

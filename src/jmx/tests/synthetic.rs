@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::{facts, pages, role};
-use crate::evidence::ids::NodeId;
+use crate::evidence::ids::{MOST_NODES, NodeId};
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
+use crate::evidence::report::FailureClass;
 use crate::jmx::found::Found;
 use crate::jmx::page::read;
 use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
@@ -191,6 +192,22 @@ fn texts_and_labels_under_every_spelling() {
         ages("old-lower-zk-broker"),
         BTreeMap::from([(NodeId(2), 2600.0)])
     );
+}
+
+#[test]
+fn heartbeats_of_more_brokers_than_a_cluster_has_are_not_taken() {
+    let page = |brokers: usize| {
+        let line = |id| {
+            format!(
+                "kafka_controller_kafkacontroller_timesincelastheartbeatreceivedms{{broker=\"{id}\"}} 1\n"
+            )
+        };
+        facts((1..=brokers).map(line).collect::<String>().as_bytes())
+    };
+    let most = page(MOST_NODES).expect("page");
+    assert_eq!(most.heartbeat_age_ms.len(), MOST_NODES);
+    let more = page(MOST_NODES + 1).expect_err("too many");
+    assert_eq!(more.class(), FailureClass::TooLarge, "{more}");
 }
 
 #[test]
