@@ -7,6 +7,8 @@ use reqwest::{Client, Method, Response, Url, redirect};
 
 use super::answer::Raw;
 use super::credentials::{CredentialArgs, Shown};
+use super::out::note;
+use crate::tls::is_readable_on_the_way;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -52,10 +54,16 @@ impl GateClient {
             Err(_) if credentials.ca_file.is_none() => builder()?.tls_certs_only([]).build(),
             built => built,
         };
+        let shown = credentials.shown()?;
+        if let Some(what) = shown.secret().filter(|_| is_readable_on_the_way(&base)) {
+            note(&format!(
+                "warning: the {what} crosses the network readable: give {base} TLS, and ask it by https"
+            ));
+        }
         Ok(Self {
             http: http.context("failed to set up HTTP")?,
             base,
-            shown: credentials.shown()?,
+            shown,
         })
     }
 

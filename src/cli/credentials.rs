@@ -129,6 +129,15 @@ fn bad(path: &Path, error: &std::io::Error) -> BadFile {
 }
 
 impl Shown {
+    /// What of it is a secret.
+    pub const fn secret(&self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Token(_) => Some("token"),
+            Self::Login(..) => Some("password"),
+        }
+    }
+
     /// The request with it. A file that has changed is read again: a command may run for hours.
     pub fn on(&self, request: RequestBuilder) -> Result<RequestBuilder, String> {
         let fresh = |secret: &Watched<Secret>| match secret.refresh() {

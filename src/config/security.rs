@@ -45,6 +45,9 @@ impl Leaf for Mechanism {
 /// TLS and login to Kafka.
 type Security = (Option<ClientFiles>, Option<Credentials>);
 
+/// Headers that are made of nothing but secrets: by file only.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
 /// What exporters are asked with.
 pub(super) struct ExporterAccess {
     pub(super) tls: ClientFiles,
@@ -271,7 +274,7 @@ impl Builder<'_> {
 
     fn headers(&mut self, basic_auth: bool) -> BTreeMap<String, HeaderText> {
         let mut headers = BTreeMap::new();
-        let mut twice = Vec::new();
+        let (mut by_value, mut twice) = (Vec::new(), Vec::new());
         for (path, entry) in self.under("jmx.headers") {
             let (Some([name, kind]), Some(text)) = (path.last_chunk::<2>(), entry.texts.first())
             else {
@@ -280,12 +283,25 @@ impl Builder<'_> {
             let text = if kind == "file" {
                 HeaderText::File(PathBuf::from(text))
             } else {
+                by_value.push(name.clone());
                 HeaderText::Is(text.clone())
             };
             let login = basic_auth && name.eq_ignore_ascii_case("authorization");
             if headers.insert(name.to_ascii_lowercase(), text).is_some() || login {
                 twice.push(name.clone());
             }
+        }
+        let is_secret = |name: &&String| {
+            SECRET_HEADERS
+                .iter()
+                .any(|it| name.eq_ignore_ascii_case(it))
+        };
+        for name in by_value.iter().filter(is_secret) {
+            let what = format!(
+                "is a secret, which would be shown: put the whole value into a file, and name that \
+                 as jmx.headers.{name}.file"
+            );
+            self.problem(&format!("jmx.headers.{name}.value"), &what);
         }
         for name in twice {
             let what = "is given twice: by value and by file, in two spellings, or by basic_auth";

@@ -35,6 +35,12 @@ impl fmt::Debug for HeaderText {
     }
 }
 
+/// Whether something that comes by file is sent: the password of a login, or a header.
+pub fn shows_a_secret(login: bool, headers: &BTreeMap<String, HeaderText>) -> bool {
+    let is_file = |text: &HeaderText| matches!(text, HeaderText::File(_));
+    login || headers.values().any(is_file)
+}
+
 /// How exporters are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -47,6 +53,11 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether something that comes by file is sent with each request.
+    pub fn shows_a_secret(&self) -> bool {
+        shows_a_secret(self.basic_auth.is_some(), &self.headers)
+    }
+
     fn paths(&self) -> Vec<PathBuf> {
         let mut paths = self.tls.paths();
         paths.extend(self.basic_auth.iter().map(|(_, path)| path.clone()));
@@ -116,6 +127,7 @@ pub(super) fn watched(access: Access) -> Result<(Watched<Client>, Shown), BadFil
     let shown = Shown {
         identity: access.tls.identity.is_some(),
         login: access.basic_auth.is_some() || !access.headers.is_empty(),
+        secret: access.shows_a_secret(),
         trust: access.tls.trust.clone(),
     };
     let client = Watched::new(access.paths(), move || access.client())?;
@@ -129,6 +141,8 @@ pub(super) struct Shown {
     pub(super) identity: bool,
     /// A password, or headers.
     pub(super) login: bool,
+    /// A password, or headers of files.
+    pub(super) secret: bool,
     /// How far they are trusted.
     pub(super) trust: Trust,
 }

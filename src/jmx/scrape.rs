@@ -8,11 +8,13 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Url};
+use tracing::warn;
 
 use super::client::{self, Access, Shown};
 use super::page;
@@ -23,7 +25,7 @@ use crate::evidence::jmx::JmxFacts;
 use crate::evidence::report::{FailureClass, SourceFailure};
 use crate::files::{BadFile, Watched};
 use crate::time::Human;
-use crate::tls::{Names, Trust, cause, explain, innermost, tell};
+use crate::tls::{Names, Trust, cause, explain, innermost, is_readable_on_the_way, tell};
 
 /// Default cap of a page after decompression, bytes. A broker of 12,000 partitions says 9 MB.
 pub const PAGE_LIMIT: usize = 64 << 20;
@@ -125,6 +127,8 @@ const NAMES: Names = Names {
 pub struct HttpFetch {
     client: Watched<Client>,
     shown: Shown,
+    /// Whether it was said that secrets are sent readable.
+    warned: AtomicBool,
 }
 
 impl HttpFetch {
@@ -135,7 +139,22 @@ impl HttpFetch {
     /// Files that cannot be used.
     pub fn new(access: Access) -> Result<Self, BadFile> {
         let (client, shown) = client::watched(access)?;
-        Ok(Self { client, shown })
+        Ok(Self {
+            client,
+            shown,
+            warned: AtomicBool::new(false),
+        })
+    }
+
+    /// Says it once, and of the first exporter: it is the same setting for all of them.
+    fn warn(&self, url: &Url) {
+        let readable = self.shown.secret && is_readable_on_the_way(url);
+        if readable && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                %url,
+                "the password or header for exporters crosses the network readable: prefer https"
+            );
+        }
     }
 
     /// The statuses that say something about us, in words.
@@ -155,6 +174,7 @@ impl Fetch for HttpFetch {
     fn fetch<'a>(&'a self, url: &'a Url, limit: usize) -> Fetching<'a> {
         Box::pin(async move {
             tell(&self.client.refresh());
+            self.warn(url);
             let client = self.client.get();
             let request = client.get(url.clone()).header(ACCEPT, WANTED_FORMAT);
             let mut response = request

@@ -9,6 +9,7 @@ mod trust;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reqwest::Url;
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::{info, warn};
@@ -17,6 +18,12 @@ pub use explain::{Names, cause, explain, in_io, innermost, is_tls};
 pub use trust::Trust;
 
 use crate::files::{BadFile, Changed, Watched, pem};
+
+/// Whether what is sent to this URL crosses a network readable: no TLS, and not this machine.
+pub fn is_readable_on_the_way(url: &Url) -> bool {
+    let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    url.scheme() == "http" && !here
+}
 
 /// The files of a client's side, and how far it trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

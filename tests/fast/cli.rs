@@ -260,6 +260,40 @@ fn wrong_usage_is_two() {
 }
 
 #[test]
+fn secrets_to_another_machine_without_tls_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "canary-hunter2-hunter2").unwrap();
+    let file = file.to_str().unwrap();
+    let token = &["--token-file", file][..];
+    let login = &["--username", "ann", "--password-file", file][..];
+    // Nobody listens on port 1 of this machine, under whatever name.
+    for (url, args, warned) in [
+        (
+            "http://0.0.0.0:1",
+            token,
+            Some("warning: the token crosses"),
+        ),
+        (
+            "http://0.0.0.0:1",
+            login,
+            Some("warning: the password crosses"),
+        ),
+        ("http://0.0.0.0:1", &[], None),
+        ("http://127.0.0.1:1", token, None),
+        ("https://0.0.0.0:1", token, None),
+    ] {
+        let ended = run(&[&["check", "--url", url], args].concat());
+        assert_eq!(ended.code, 4, "{}", ended.err);
+        assert!(!ended.err.contains("canary"), "{}", ended.err);
+        match warned {
+            Some(words) => assert!(ended.err.contains(words), "{url}: {}", ended.err),
+            None => assert!(!ended.err.contains("warning"), "{url}: {}", ended.err),
+        }
+    }
+}
+
+#[test]
 fn wait_tells_each_change_once_and_survives_a_gate_that_is_down() {
     let down = http(503, "", "proxy");
     let closed = says(503, "closed", REASON);
