@@ -12,7 +12,6 @@ use super::serve::ServeArgs;
 use crate::doctor::Patient;
 use crate::doctor::gather::gather;
 use crate::doctor::report::Report;
-use crate::gate::state::GateName;
 
 /// The command's arguments.
 #[derive(Clone, Debug, Args)]
@@ -37,13 +36,20 @@ impl DoctorArgs {
         let loaded = self.serve.load()?;
         let settings = loaded.settings;
         let data_dir: Option<PathBuf> = settings.data_dir.clone();
-        let wanted = self.serve.gate_name.as_str();
-        let named = settings.gates.len() > 1 && wanted != GateName::default().as_str();
-        let mut reports = Vec::new();
-        for (gate, of_gate) in settings.gates {
-            if named && gate.as_str() != wanted {
-                continue;
+        let mut gates = settings.gates;
+        if let Some(wanted) = &self.serve.gate_name {
+            let names: Vec<_> = gates.keys().map(ToString::to_string).collect();
+            gates.retain(|gate, _| gate.as_str() == wanted);
+            if gates.is_empty() {
+                let names = names.join(", ");
+                note(&format!(
+                    "error: no gate is called {wanted}; there are: {names}"
+                ));
+                return Ok(Exit::Usage);
             }
+        }
+        let mut reports = Vec::new();
+        for (gate, of_gate) in gates {
             if !self.json {
                 note(&format!("looking at the cluster of gate {gate} ..."));
             }
@@ -55,10 +61,6 @@ impl DoctorArgs {
                 patience: self.timeout,
             };
             reports.push(Report::new(&patient, &gather(&patient).await?));
-        }
-        if reports.is_empty() {
-            note(&format!("error: no gate is called {wanted}"));
-            return Ok(Exit::Usage);
         }
         if self.json {
             let text =

@@ -6,6 +6,9 @@ use super::{Exit, FileArg};
 use crate::config::problem::ConfigError;
 use crate::config::{Flag, Loaded, Sources};
 
+/// The gate that flags are about where none is named.
+const DEFAULT_GATE: &str = "default";
+
 /// The arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
@@ -15,9 +18,9 @@ pub struct ServeArgs {
     /// One gate without a file.
     #[command(flatten)]
     pub gate: GateArgs,
-    /// The gate that --bootstrap, --jmx, --mode and --window are about
-    #[arg(long = "gate", value_name = "NAME", default_value = "default")]
-    pub gate_name: String,
+    /// The gate that --bootstrap, --jmx, --mode and --window are about [default: default]
+    #[arg(long = "gate", value_name = "NAME")]
+    pub gate_name: Option<String>,
     /// Where to serve HTTP, such as 127.0.0.1:10190 or :10190
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub listen: Vec<String>,
@@ -79,7 +82,8 @@ impl ServeArgs {
 
     fn flags(&self) -> Vec<Flag> {
         let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
-        let mut flags = self.gate.flags(&self.gate_name);
+        let gate = self.gate_name.as_deref();
+        let mut flags = self.gate.flags(gate.unwrap_or(DEFAULT_GATE));
         flags.extend(
             [
                 flag("--listen", &["listen"], listen.as_ref()),
@@ -102,7 +106,7 @@ impl ServeArgs {
 impl GateArgs {
     /// Whether any of them was given.
     pub fn is_given(&self) -> bool {
-        !self.flags("default").is_empty()
+        !self.flags(DEFAULT_GATE).is_empty()
     }
 
     /// What the flags set, for the gate of this name.

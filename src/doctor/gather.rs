@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Patient;
+use super::store::{Kept, kept};
 use crate::app::collectors;
 use crate::checks::reason::{Reason, Severity};
 use crate::clock::{Clock, SystemClock};
@@ -18,7 +19,6 @@ use crate::collect::wants::Wants;
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::SourceFailure;
 use crate::evidence::snapshot::Reports;
-use crate::gate::doc::{GateDoc, Revision};
 use crate::gate::machine::{Effect, Input, Machine};
 use crate::gate::view::View;
 use crate::kafka::versions::{
@@ -71,6 +71,8 @@ pub struct Gathered {
     pub addresses: BTreeMap<NodeId, (String, String)>,
     /// Versions of every request, by node.
     pub versions: BTreeMap<NodeId, Result<Vec<Spoken>, SourceFailure>>,
+    /// What a gate would go on from.
+    pub kept: Kept,
     /// How far the wall clock went from the boot clock meanwhile, in nanoseconds.
     pub drift: i128,
 }
@@ -94,8 +96,9 @@ pub async fn gather(patient: &Patient) -> Result<Gathered> {
     let shared = Arc::new(shared);
     let stop = CancellationToken::new();
     let collecting = tokio::spawn(crate::collect::run(Arc::clone(&shared), stop.clone()));
+    let kept = kept(patient.data_dir.as_deref(), &patient.gate);
     let began = clock.now();
-    let mut look = Look::new(patient, began);
+    let mut look = Look::new(patient, &kept, began);
     loop {
         let _ = tokio::time::timeout(STEP, board.changed()).await;
         let now = clock.now();
@@ -119,6 +122,7 @@ pub async fn gather(patient: &Patient) -> Result<Gathered> {
         reports: look.reports,
         addresses: addresses(&shared),
         versions,
+        kept,
         drift: wall - boot,
     })
 }
@@ -131,11 +135,12 @@ struct Look {
 }
 
 impl Look {
-    fn new(patient: &Patient, now: Now) -> Self {
+    /// It goes on from what is stored, as a gate that starts now would.
+    fn new(patient: &Patient, kept: &Kept, now: Now) -> Self {
         let policy = Arc::new(patient.settings.policy.clone());
-        let (gate, doc) = (patient.gate.clone(), GateDoc::default());
+        let (gate, doc) = (patient.gate.clone(), kept.doc.clone());
         Self {
-            machine: Machine::restore(gate.clone(), policy, Revision(0), doc, now),
+            machine: Machine::restore(gate.clone(), policy, kept.revision, doc, now),
             view: Arc::new(View::nothing(gate, now, Reason::WarmingUp, "just begun")),
             reports: Reports::new(),
         }

@@ -2,13 +2,18 @@
 //! the gate's word would rest on.
 //!
 //! [`gather`] runs the gate's own collectors and a Machine for some seconds; [`report`] says what
-//! came of it, and [`rights`] which ACL is missing. So what is examined is exactly what a gate would see: the same addresses,
-//! questions, rights and rules.
+//! came of it: [`rights`] which ACL is missing, [`window`] what the window is built from, [`store`] what
+//! the gate would go on from, [`guarantee`] what its word is worth. So what is examined is exactly
+//! what a gate would see: the same addresses, questions, rights, rules, and the same memory.
 
 pub mod gather;
+pub mod guarantee;
 pub mod report;
 pub mod rights;
+mod secrets;
+pub mod store;
 mod text;
+pub mod window;
 
 use std::path::PathBuf;
 use std::time::Duration;

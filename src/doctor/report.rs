@@ -1,14 +1,17 @@
 //! What was seen, as a report for people and programs. Pure: [`Gathered`] in, [`Report`] out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Patient;
 use super::gather::{Gathered, Spoken};
+use super::guarantee::Guarantee;
 use super::rights::{self, RightRow};
+use super::secrets;
+use super::store::Store;
+use super::window::Window;
 use crate::checks::blind_spots::BlindSpot;
 use crate::checks::reason::{Reason, Severity};
 use crate::collect::schedule::FACTS;
@@ -51,6 +54,8 @@ pub struct Report {
     pub clock: Clock,
     /// The durable state.
     pub store: Store,
+    /// What the gate's word is worth.
+    pub guarantee: Guarantee,
     /// What is not seen in the way the gate is set up.
     pub blind_spots: Vec<BlindSpot>,
 }
@@ -137,29 +142,11 @@ pub struct Fact {
     pub failed: BTreeMap<String, String>,
 }
 
-/// The healthy window.
-#[derive(Debug, Serialize)]
-pub struct Window {
-    /// How long it has to be, in seconds.
-    pub required_seconds: f64,
-    /// Where its length comes from.
-    pub basis: String,
-}
-
 /// The clock of this machine.
 #[derive(Debug, Serialize)]
 pub struct Clock {
     /// How far the wall clock went from the boot clock meanwhile, in milliseconds.
     pub drift_ms: i64,
-}
-
-/// The durable state.
-#[derive(Debug, Serialize)]
-pub struct Store {
-    /// The folder; null: none.
-    pub folder: Option<String>,
-    /// What was found out of it.
-    pub says: String,
 }
 
 impl Report {
@@ -168,17 +155,20 @@ impl Report {
         let view = gathered.view.at(gathered.now.mono);
         let parts = view.last_known();
         let nodes = nodes(gathered, parts);
-        let store = store(patient.data_dir.as_deref());
         let rights = rights::rights(patient, &gathered.reports);
         let mut problems: Vec<_> = rights.iter().filter_map(rights::problem).collect();
         problems.extend(against(parts));
         problems.extend(nodes.iter().filter_map(lacking));
-        problems.extend(store.as_ref().err().map(|why| Problem {
+        problems.extend(gathered.kept.store.trouble().map(|why| Problem {
             code: Reason::StoreUnavailable.code(),
-            what: why.clone(),
+            what: why.to_owned(),
             hint: Reason::StoreUnavailable.row().hint.to_owned(),
         }));
         problems.extend(clock_is_set(gathered.drift));
+        let window = Window::of(gathered, parts);
+        let guarantee = Guarantee::of(patient, gathered, parts, &window, &rights);
+        let mut warnings = warnings(parts, &rights);
+        warnings.extend(secrets::readable(patient));
         let state = match (problems.is_empty(), view.state()) {
             // All that is missing is the window.
             (true, State::Closed | State::Unknown) if only_settling(&parts.reasons) => State::Open,
@@ -192,19 +182,14 @@ impl Report {
             cluster: cluster(parts),
             nodes,
             facts: facts(gathered),
-            warnings: warnings(parts, &rights),
+            warnings,
             rights,
-            window: Window {
-                required_seconds: parts.window.required.as_secs_f64(),
-                basis: parts.window.basis.clone(),
-            },
+            window,
             clock: Clock {
                 drift_ms: i64::try_from(gathered.drift / 1_000_000).unwrap_or(i64::MAX),
             },
-            store: Store {
-                folder: patient.data_dir.as_ref().map(|at| at.display().to_string()),
-                says: store.unwrap_or_else(|why| why),
-            },
+            store: gathered.kept.store.clone(),
+            guarantee,
             blind_spots: parts.blind_spots.clone(),
         }
     }
@@ -397,42 +382,4 @@ fn facts(gathered: &Gathered) -> Vec<Fact> {
         fact
     };
     FACTS.iter().map(|row| of(row.kind, row.request)).collect()
-}
-
-/// What there is to say of the folder of the durable state; an error where a gate could not work
-/// in it.
-fn store(folder: Option<&Path>) -> Result<String, String> {
-    let Some(folder) = folder else {
-        return Ok(String::from(
-            "none: leases, holds and nodes seen before do not survive a restart of the gate; set \
-             data_dir",
-        ));
-    };
-    // The nearest folder that is there is the one whose rights count.
-    let there = folder.ancestors().find(|at| at.is_dir());
-    let there = there.unwrap_or_else(|| Path::new("."));
-    tempfile_in(there)
-        .map(|()| {
-            if there == folder {
-                String::from("it is there, and files can be made in it")
-            } else {
-                String::from("it is not there yet, and can be made")
-            }
-        })
-        .map_err(|why| {
-            format!(
-                "no file can be made in {}: {why}; make it a folder that this user may write to",
-                there.display()
-            )
-        })
-}
-
-/// Makes a file and takes it away.
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
-    let path = folder.join(format!(".upgrade-gate-doctor-{}", std::process::id()));
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)?;
-    std::fs::remove_file(&path)
 }

@@ -1,9 +1,15 @@
 //! The report for people.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
+use super::guarantee::Guarantee;
 use super::report::{Fact, Node, Problem, Report};
 use super::rights::RightRow;
+use super::store::Store;
+use super::window::Window;
+use crate::time::Human;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -28,24 +34,80 @@ impl Display for Report {
         section(f, "what was asked", &self.facts, fact)?;
         section(f, "rights at the authorizer", &self.rights, right)?;
         section(f, "risks and warnings", &self.warnings, problem)?;
-        writeln!(f, "\nwindow")?;
-        let window = &self.window;
-        writeln!(f, "  {} s: {}", window.required_seconds, window.basis)?;
+        window(f, &self.window)?;
         writeln!(f, "\nthis machine")?;
         let drift = self.clock.drift_ms;
         writeln!(f, "  clock: {drift} ms of drift while it looked")?;
-        let folder = self.store.folder.as_deref().unwrap_or("data_dir");
-        writeln!(f, "  {folder}: {}", self.store.says)?;
-        section(
-            f,
-            "not seen, as this gate is set up",
-            &self.blind_spots,
-            |f, spot| {
-                writeln!(f, "  {}: {}", spot.id, spot.unseen)?;
-                writeln!(f, "    instead: {}", spot.instead)
-            },
-        )
+        store(f, &self.store)?;
+        guarantee(f, &self.guarantee)
     }
+}
+
+fn window(f: &mut Formatter<'_>, window: &Window) -> fmt::Result {
+    writeln!(f, "\nwindow")?;
+    writeln!(f, "  {} s: {}", window.required_seconds, window.basis)?;
+    // Nodes with the same word on a setting stand in one line.
+    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in &window.settings {
+        let same = rows.entry((row.setting, row.read, row.ms)).or_default();
+        same.push(row.node.to_string());
+    }
+    for ((setting, read, ms), nodes) in rows {
+        let nodes = nodes.join(", ");
+        if read {
+            writeln!(f, "  {setting}: {ms} ms, read from {nodes}")?;
+        } else {
+            writeln!(
+                f,
+                "  {setting}: {ms} ms, ASSUMED of {nodes}: Kafka's default"
+            )?;
+        }
+    }
+    match window.metadata_interval_ms {
+        Some(ms) => writeln!(f, "  metadata: asked for every {ms} ms"),
+        None => writeln!(f, "  metadata: not asked for"),
+    }
+}
+
+fn store(f: &mut Formatter<'_>, store: &Store) -> fmt::Result {
+    let folder = store.folder.as_deref().unwrap_or("data_dir");
+    writeln!(f, "  {folder}: {}", store.says)?;
+    if let Some(who) = &store.used_by {
+        writeln!(f, "    in use by {who}")?;
+    }
+    if store.known_nodes.is_empty() && store.leases == 0 && store.holds == 0 {
+        return Ok(());
+    }
+    let nodes: Vec<_> = store.known_nodes.iter().map(ToString::to_string).collect();
+    writeln!(
+        f,
+        "    remembered: nodes {}; {} leases, {} holds",
+        nodes.join(", "),
+        store.leases,
+        store.holds
+    )
+}
+
+fn guarantee(f: &mut Formatter<'_>, guarantee: &Guarantee) -> fmt::Result {
+    writeln!(
+        f,
+        "\nguarantee: {}, mode {}",
+        guarantee.name, guarantee.mode
+    )?;
+    writeln!(f, "  \"open\" says: {}", guarantee.open_means)?;
+    writeln!(f, "  it is shut again when")?;
+    for row in &guarantee.noticed {
+        let within = match row.within_ms {
+            0 => String::from("at once"),
+            ms => format!("within {}", Human(Duration::from_millis(ms))),
+        };
+        writeln!(f, "    {}: {within}, by {}", row.what, row.by)?;
+    }
+    writeln!(f, "  it cannot promise")?;
+    for limit in &guarantee.limits {
+        writeln!(f, "    {}: {}", limit.id, limit.what)?;
+    }
+    Ok(())
 }
 
 fn section<T>(

@@ -5,7 +5,7 @@
 //! - [`window`]: the unbroken healthy window before opening;
 //! - [`view`]: the published judgement, readable only through its expiry; [`parts`]: what it is
 //!   made of;
-//! - `basis`: what that window is built from;
+//! - [`basis`]: what that window is built from;
 //! - [`doc`]: what has to survive a restart; [`keep`]: its writes, one at a time; [`event`]: the
 //!   history;
 //! - [`lease`]: permission to stop nodes, and holds; `desk`: everybody who asks for one;
@@ -13,7 +13,7 @@
 //! - `seen`: what is judged; `judgement`: what follows from it;
 //! - [`machine`]: inputs, effects, and the machine between them.
 
-mod basis;
+pub mod basis;
 pub mod build;
 mod desk;
 pub mod doc;

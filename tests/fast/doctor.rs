@@ -2,11 +2,19 @@
 
 use std::fmt::Write as _;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use serde_json::Value;
 use upgrade_gate::checks::blind_spots;
+use upgrade_gate::clock::SystemClock;
+use upgrade_gate::doctor::guarantee::LIMITS;
+use upgrade_gate::evidence::ids::{NodeId, Role};
+use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
+use upgrade_gate::gate::state::GateName;
 use upgrade_gate::model::serve::Served;
 use upgrade_gate::model::{Cluster, Release, Spec, TopicSpec};
+use upgrade_gate::store::sqlite::Retention;
+use upgrade_gate::store::{SqliteStore, Store};
 
 async fn cluster() -> Served {
     let mut spec = Spec::kraft(3, 3, Release::V3_9);
@@ -86,6 +94,30 @@ async fn a_sound_cluster_passes_and_every_node_is_described() {
     assert_eq!(links["told_by"], serde_json::json!(ALL));
     assert!(report["window"]["required_seconds"].as_f64().unwrap() >= 6.0);
     assert!(ids(&report["blind_spots"], "id").is_empty());
+    let settings = report["window"]["settings"].as_array().unwrap();
+    // The session of every node, the lag of brokers.
+    assert_eq!(settings.len(), 6 + 3, "{settings:#?}");
+    for row in settings {
+        assert_eq!(row["read"], true, "{row:#}");
+    }
+    assert!(report["window"]["metadata_interval_ms"].as_u64().unwrap() >= 500);
+    assert_eq!(report["store"]["standing"], "none");
+    let guarantee = &report["guarantee"];
+    assert_eq!(guarantee["name"], "all-healthy");
+    assert_eq!(
+        ids(&guarantee["limits"], "id"),
+        [
+            "consumers",
+            "restart_of_the_gate",
+            "after_the_answer",
+            "who_does_not_ask"
+        ]
+    );
+    assert_eq!(within(&report, "a node's process ends"), 0);
+    assert_eq!(
+        within(&report, "a node freezes, or its machine or network goes"),
+        1_500
+    );
     let text = doctor(config(&cluster, &ALL, "", ""), &[]).await;
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(
@@ -93,6 +125,18 @@ async fn a_sound_cluster_passes_and_every_node_is_described() {
         "{text}"
     );
     assert!(text.contains("identity proved"), "{text}");
+    assert!(
+        text.contains("replica.lag.time.max.ms: 30000 ms, read from 1, 2, 3\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nguarantee: all-healthy, mode kafka+jmx\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("a node's process ends: at once, by its connection"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +157,117 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert!(dead["what"].as_str().unwrap().contains("node 2"), "{dead}");
     assert!(!dead["hint"].as_str().unwrap().is_empty());
     assert!(named("settling").is_none(), "{problems:#?}");
+}
+
+/// How soon something is noticed, as the report says it, in milliseconds.
+fn within(report: &Value, what: &str) -> u64 {
+    let rows = report["guarantee"]["noticed"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["what"] == what).unwrap();
+    row["within_ms"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_alone_are_enough_for_a_word_on_the_whole() {
+    let cluster = cluster().await;
+    let targets: serde_json::Map<_, _> = cluster
+        .jmx()
+        .into_iter()
+        .map(|(node, url)| (node.to_string(), Value::from(url)))
+        .collect();
+    let role = |id: i32| if id < 100 { "broker" } else { "controller" };
+    let nodes: serde_json::Map<_, _> = ALL
+        .into_iter()
+        .map(|id| (id.to_string(), Value::from(role(id))))
+        .collect();
+    let gate = serde_json::json!({"mode": "jmx", "nodes": nodes, "jmx": {"targets": targets}});
+    let config = serde_json::json!({"gates": {"default": gate}}).to_string();
+    let output = doctor(config, &["--json"]).await;
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert_eq!(report["state"], "open", "{report:#}");
+    assert_eq!(ids(&report["blind_spots"], "id"), ["no_protocol"]);
+    assert_eq!(standings(&report), ["not_needed"; 5]);
+    assert_eq!(report["window"]["metadata_interval_ms"], Value::Null);
+    let settings = report["window"]["settings"].as_array().unwrap();
+    assert!(
+        settings.iter().all(|row| row["read"] == false),
+        "{settings:#?}"
+    );
+    let limits = ids(&report["guarantee"]["limits"], "id");
+    for id in ["no_protocol", "no_leases", "assumed_settings"] {
+        assert!(limits.iter().any(|it| it == id), "{limits:?}");
+    }
+    // A page is asked for every 5 s at best, and may take 10 s.
+    assert!(within(&report, "a node's process ends") >= 5_000);
+    assert!(within(&report, "a node freezes, or its machine or network goes") >= 15_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_from_what_is_stored() {
+    let cluster = cluster().await;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = format!("data_dir: {}\n", folder.path().display());
+    let config = data_dir + &config(&cluster, &ALL, "", "");
+    let keep = Retention {
+        age: std::time::Duration::from_secs(60),
+        entries: 10,
+    };
+    let mut doc = GateDoc::default();
+    doc.known_nodes.insert(NodeId(9), Role::BROKER);
+    let mut store = SqliteStore::open(folder.path(), keep, Arc::new(SystemClock)).unwrap();
+    let stored = store.commit(&GateName::default(), Revision(0), &doc, &[]);
+    assert_eq!(stored, Stored::Written(Revision(1)));
+    let args = ["--json", "--timeout", "5s"];
+    // A gate is at work in it.
+    let output = doctor(config.clone(), &args).await;
+    let seen = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{seen:#}");
+    assert_ne!(seen["state"], "open");
+    let problems = seen["problems"].as_array().unwrap();
+    let named = problems
+        .iter()
+        .any(|it| it["what"].as_str().unwrap().contains("node 9"));
+    assert!(named, "{problems:#?}");
+    assert_eq!(seen["store"]["standing"], "readable");
+    assert_eq!(seen["store"]["known_nodes"], serde_json::json!([9]));
+    assert!(seen["store"]["used_by"].is_string(), "{:#}", seen["store"]);
+    drop(store);
+    std::fs::write(folder.path().join("upgrade-gate.db"), "x".repeat(5_000)).unwrap();
+    let output = doctor(config, &["--timeout", "1s"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("store_unavailable: "), "{text}");
+    assert!(
+        text.contains("is damaged (file is not a database)"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_gate_of_several_can_be_asked_for_by_any_name() {
+    let gate = "{mode: kafka, kafka: {bootstrap: \"127.0.0.1:1\"}}";
+    let both = format!("gates: {{default: {gate}, eu: {gate}}}\n");
+    let one = format!("gates: {{eu: {gate}}}\n");
+    let args = ["--json", "--timeout", "300ms", "--gate"];
+    for (config, wanted, found) in [
+        (&both, "default", &["default"][..]),
+        (&both, "eu", &["eu"]),
+        (&one, "eu", &["eu"]),
+    ] {
+        let output = doctor(config.clone(), &[&args[..], &[wanted]].concat()).await;
+        let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(ids(&reports, "gate"), found);
+    }
+    let all = doctor(both, &args[..3]).await;
+    let reports: Value = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!(ids(&reports, "gate"), ["default", "eu"]);
+    let none = doctor(one, &[&args[..], &["default"]].concat()).await;
+    let text = String::from_utf8(none.stderr).unwrap();
+    assert_eq!(none.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("no gate is called default; there are: eu"),
+        "{text}"
+    );
 }
 
 /// What stands of each right, in the order of the table.
@@ -177,6 +332,7 @@ async fn a_store_that_cannot_be_written_is_a_problem() {
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(ids(&report["problems"], "code"), ["store_unavailable"]);
+    assert_eq!(report["store"]["standing"], "unwritable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,11 +363,15 @@ async fn degraded_modes_open_and_say_what_they_do_not_see() {
 }
 
 #[test]
-fn the_docs_name_every_blind_spot() {
+fn the_docs_name_every_blind_spot_and_limit() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/degraded.md")).unwrap();
     for spot in blind_spots::ALL {
         let row = format!("| `{}` | {} | {} |", spot.id, spot.unseen, spot.instead);
+        assert!(page.contains(&row), "docs/degraded.md lacks\n{row}");
+    }
+    for (id, what) in LIMITS {
+        let row = format!("| `{id}` | {what} |");
         assert!(page.contains(&row), "docs/degraded.md lacks\n{row}");
     }
 }

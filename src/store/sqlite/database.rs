@@ -18,7 +18,7 @@ use crate::gate::state::GateName;
 use crate::time::Timestamp;
 
 /// How long another program's write is waited for.
-const BUSY: Duration = Duration::from_millis(100);
+pub(super) const BUSY: Duration = Duration::from_millis(100);
 
 /// How many entries of a gate's history are deleted at a time: a few milliseconds' work.
 const BATCH: u32 = 500;
@@ -75,10 +75,12 @@ impl Database {
             .map_err(&failed)?;
         migrate(&mut db, MIGRATIONS).map_err(sqlite(path, "bring up to date"))?;
         keep_as_is(&db, false).map_err(&failed)?;
-        let identity = Identity::of(path).ok_or_else(|| Trouble::Damaged {
-            path: path.to_path_buf(),
-            what: String::from("it was moved away while it was opened"),
-        })?;
+        Self::looked_at(db, path)
+    }
+
+    /// One that is open and was looked through.
+    pub(super) fn looked_at(db: Connection, path: &Path) -> Result<Self, Trouble> {
+        let identity = Identity::of(path).ok_or_else(|| moved_away(path))?;
         Ok(Self {
             db,
             path: path.to_path_buf(),
@@ -312,6 +314,13 @@ struct Kind {
     kind: String,
 }
 
+fn moved_away(path: &Path) -> Trouble {
+    Trouble::Damaged {
+        path: path.to_path_buf(),
+        what: String::from("it was moved away while it was opened"),
+    }
+}
+
 fn exists(path: &Path) -> Result<bool, Trouble> {
     path.try_exists().map_err(io(path, "look at"))
 }
@@ -348,7 +357,7 @@ fn create(path: &Path) -> Result<(), Trouble> {
         .map_err(io(folder, "synchronise"))
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
@@ -371,12 +380,12 @@ fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
 }
 
 /// Whether closing leaves the write-ahead log where it is.
-fn keep_as_is(db: &Connection, keep: bool) -> rusqlite::Result<bool> {
+pub(super) fn keep_as_is(db: &Connection, keep: bool) -> rusqlite::Result<bool> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
 }
 
 /// Reads every page once.
-fn look_through(db: &Connection, path: &Path, version: i64) -> Result<(), Trouble> {
+pub(super) fn look_through(db: &Connection, path: &Path, version: i64) -> Result<(), Trouble> {
     let damaged = |what| {
         Err(Trouble::Damaged {
             path: path.to_path_buf(),
@@ -396,7 +405,10 @@ fn look_through(db: &Connection, path: &Path, version: i64) -> Result<(), Troubl
     }
 }
 
-fn sqlite(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> Trouble + use<> {
+pub(super) fn sqlite(
+    path: &Path,
+    doing: &'static str,
+) -> impl Fn(rusqlite::Error) -> Trouble + use<> {
     let path = path.to_path_buf();
     move |source| Trouble::Sqlite {
         path: path.clone(),

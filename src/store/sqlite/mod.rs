@@ -1,6 +1,7 @@
 //! Documents and history in one SQLite file of the data folder.
 //!
 //! - `database`: one open database;
+//! - [`look`]: a look at it that changes nothing;
 //! - `schema`: its tables, and how older ones are brought up to date;
 //! - `trouble`: what goes wrong, in words that say what to do.
 //!
@@ -8,6 +9,7 @@
 //! written; nothing is ever repaired or overwritten.
 
 mod database;
+pub mod look;
 mod schema;
 #[cfg(test)]
 mod tests;

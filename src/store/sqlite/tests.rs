@@ -54,23 +54,23 @@ impl Clock for Hand {
     }
 }
 
-fn open(folder: &Path) -> SqliteStore {
+pub(super) fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(folder, KEEP, Arc::new(Hand::default())).unwrap()
 }
 
-fn gate() -> GateName {
+pub(super) fn gate() -> GateName {
     GateName::default()
 }
 
 /// A document that can be told from others.
-fn doc(token: u64) -> GateDoc {
+pub(super) fn doc(token: u64) -> GateDoc {
     GateDoc {
         last_token: Token(token),
         ..GateDoc::default()
     }
 }
 
-fn event(number: u64, at: Duration) -> Event {
+pub(super) fn event(number: u64, at: Duration) -> Event {
     Event {
         number,
         at: Timestamp::default().plus(at),
@@ -80,7 +80,7 @@ fn event(number: u64, at: Duration) -> Event {
     }
 }
 
-fn written(store: &mut SqliteStore, expect: u64, events: &[Event]) {
+pub(super) fn written(store: &mut SqliteStore, expect: u64, events: &[Event]) {
     let stored = store.commit(&gate(), Revision(expect), &doc(expect + 1), events);
     assert_eq!(stored, Stored::Written(Revision(expect + 1)));
 }
@@ -93,7 +93,7 @@ fn refused(stored: &Stored) -> &str {
 }
 
 /// Every file of the folder but the lock, and the index that every reader makes.
-fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(super) fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
