@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use lab::certs::{Authority, Dates};
 use reqwest::Url;
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -21,9 +24,17 @@ use crate::files::pem;
 use crate::jmx::client::{Access, HeaderText};
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper, Target};
-use crate::tls::{ClientFiles, Trust};
+use crate::tls::{ClientFiles, IdentityFiles, Trust};
 
 const SECRET: &str = "canary-hunter2";
+
+/// Whose certificates an exporter lets in.
+enum Clients {
+    /// It asks for none.
+    Anybody,
+    /// Those of this CA.
+    Of(Authority),
+}
 
 /// An exporter over TLS that lets in whoever sends this header, and keeps what it was sent.
 struct Exporter {
@@ -34,6 +45,15 @@ struct Exporter {
 
 impl Exporter {
     async fn start(names: &[&str], dates: Dates, wanted: &'static str) -> Self {
+        Self::start_for(Clients::Anybody, names, dates, wanted).await
+    }
+
+    async fn start_for(
+        clients: Clients,
+        names: &[&str],
+        dates: Dates,
+        wanted: &'static str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Authority::new("lab CA").unwrap();
         fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
@@ -41,10 +61,14 @@ impl Exporter {
         let issued = ca.issue("exporter", names, dates).unwrap();
         let (certificate, key) = issued.write(folder.path(), "exporter").unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
+            .unwrap();
+        let builder = match clients {
+            Clients::Anybody => builder.with_no_client_auth(),
+            Clients::Of(ca) => builder.with_client_cert_verifier(verifier(&ca, provider)),
+        };
+        let config = builder
             .with_single_cert(
                 pem::certificates(&certificate).unwrap(),
                 pem::private_key(&key).unwrap(),
@@ -60,8 +84,15 @@ impl Exporter {
         let seen = Arc::clone(&heard);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    continue;
+                let accepted = acceptor.accept(stream).into_fallible().await;
+                let mut stream = match accepted {
+                    Ok(stream) => stream,
+                    Err((_, mut stream)) => {
+                        // A request that was sent already, closed over, would be a reset, and the
+                        // alert that says why would be lost.
+                        tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+                        continue;
+                    }
                 };
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {
@@ -127,6 +158,18 @@ impl Exporter {
         assert!(failure.detail.contains(word), "no '{word}' in: {failure}");
         assert!(failure.detail.contains(&self.url), "{failure}");
     }
+}
+
+/// Wants a certificate of this CA.
+fn verifier(ca: &Authority, provider: Arc<CryptoProvider>) -> Arc<dyn ClientCertVerifier> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clients.pem");
+    fs::write(&path, ca.pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(pem::certificates(&path).unwrap());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .unwrap()
 }
 
 fn scraper(access: Access) -> Scraper {
@@ -213,4 +256,46 @@ async fn headers_are_sent_by_value_and_by_file() {
         HeaderText::File(exporter.path("none")),
     )]);
     assert!(HttpFetch::new(broken).is_err());
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_each_way_of_not_having_one_is_told() {
+    let clients = Authority::new("CA of the clients").unwrap();
+    let others = Authority::new("another CA").unwrap();
+    let issued = [
+        ("right", clients.issue("gate", &["gate"], Dates::Good)),
+        ("expired", clients.issue("gate", &["gate"], Dates::Expired)),
+        ("unknown", others.issue("gate", &["gate"], Dates::Good)),
+    ];
+    let wants = Clients::Of(clients);
+    let exporter = Exporter::start_for(wants, &["localhost"], Dates::Good, "GET").await;
+    let showing = |name: &str| {
+        let mut access = exporter.access();
+        access.tls.identity = Some(IdentityFiles {
+            certificate: exporter.path(&format!("{name}.pem")),
+            key: exporter.path(&format!("{name}.key")),
+        });
+        access
+    };
+    for (name, issued) in issued {
+        issued.unwrap().write(exporter.folder.path(), name).unwrap();
+    }
+    exporter.scrape(showing("right")).await.unwrap();
+    let heard = exporter.heard.lock().unwrap().len();
+    assert_eq!(heard, 1);
+    let tls = FailureClass::Tls;
+    let missing = "want of a client certificate: set jmx.tls.cert_file";
+    exporter.refused(exporter.access(), tls, missing).await;
+    exporter
+        .refused(
+            showing("unknown"),
+            tls,
+            "does not trust the CA of our certificate",
+        )
+        .await;
+    exporter
+        .refused(showing("expired"), tls, "our certificate has expired")
+        .await;
+    let heard = exporter.heard.lock().unwrap().len();
+    assert_eq!(heard, 1, "nobody else was let in");
 }
