@@ -15,16 +15,21 @@ use ring::pbkdf2;
 use crate::client::check;
 use crate::cluster::{Cluster, ClusterError};
 
-/// A right: (resource type, name, operation), in the protocol's numbers. Types: 2 topic, 4 cluster.
+/// A right: (resource type, name, operation), in the protocol's numbers. Types: 2 topic, 3 group,
+/// 4 cluster.
 /// Operations: 8 describe, 10 describe configs.
 pub type Acl = (i8, &'static str, i8);
 
+/// The group that is watched where one is: the gate needs no right on any other.
+pub const GROUP: &str = "orders-app";
+
 /// What the gate may do, and no more.
-pub const LEAST: [Acl; 4] = [
+pub const LEAST: [Acl; 5] = [
     (4, "kafka-cluster", 8),
     (4, "kafka-cluster", 10),
     (2, "*", 8),
     (2, "*", 10),
+    (3, GROUP, 8),
 ];
 const LITERAL: i8 = 3;
 const ALLOW: i8 = 3;

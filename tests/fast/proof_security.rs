@@ -2,7 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::proofs::proof;
+use crate::proofs::{is_of, proof};
+
+/// Rows by release, way and case.
+type Rows = BTreeSet<(String, String, String)>;
+
+/// The proof of this commit watches no group.
+const BEFORE_GROUPS: &str = "65b18ef60e47";
+
+fn has(seen: &Rows, release: &str, way: &str, case: &str) {
+    let row = (release.to_owned(), way.to_owned(), case.to_owned());
+    assert!(seen.contains(&row), "no row {row:?}");
+}
 
 #[test]
 fn every_way_in_is_proven_on_every_release() {
@@ -37,13 +48,13 @@ fn every_way_in_is_proven_on_every_release() {
             ];
             let cases = all.iter().copied().chain(token.then_some("expired_token"));
             for case in cases {
-                let row = (release.to_owned(), way.to_owned(), case.to_owned());
-                assert!(seen.contains(&row), "no row {row:?}");
+                has(&seen, release, way, case);
             }
         }
     }
-    later_rows(&seen);
+    rows_apart(&seen);
     oidc_rows(&seen);
+    rows_of_rights(&seen, !is_of(&proof, BEFORE_GROUPS));
     let sessions = &proof["sessions"];
     assert_eq!(sessions["ok"], true, "{sessions:#}");
     assert_eq!(sessions["unknown"], 0, "{sessions:#}");
@@ -53,12 +64,8 @@ fn every_way_in_is_proven_on_every_release() {
     assert!(number("replaced") >= 180.0, "{sessions:#}");
 }
 
-/// Tokens of a real OpenID Connect server; these rows came last.
-fn oidc_rows(seen: &BTreeSet<(String, String, String)>) {
-    if !seen.iter().any(|(_, _, case)| case.starts_with("oidc_")) {
-        println!("docs/proof/security.json is older than its newest rows: `lab prove security`");
-        return;
-    }
+/// Tokens of a real OpenID Connect server.
+fn oidc_rows(seen: &Rows) {
     for release in ["3.9.2", "4.3.1"] {
         for case in [
             "right",
@@ -67,30 +74,17 @@ fn oidc_rows(seen: &BTreeSet<(String, String, String)>) {
             "unknown_ca",
             "token_for_another",
         ] {
-            let way = String::from("OAUTHBEARER (OIDC)");
-            let row = (release.to_owned(), way, format!("oidc_{case}"));
-            assert!(seen.contains(&row), "no row {row:?}");
+            has(seen, release, "OAUTHBEARER (OIDC)", &format!("oidc_{case}"));
         }
     }
 }
 
-/// Rows that came later: as soon as there is one of them, all have to be there.
-fn later_rows(seen: &BTreeSet<(String, String, String)>) {
-    let later = |(_, _, case): &(String, String, String)| {
-        ["controllers_", "exporters_", "doctor_"]
-            .iter()
-            .any(|of| case.starts_with(of))
-    };
-    if !seen.iter().any(later) {
-        println!("docs/proof/security.json is older than its newest rows: `lab prove security`");
-        return;
-    }
+/// Controllers and exporters behind doors of their own.
+fn rows_apart(seen: &Rows) {
     for release in ["3.9.2", "4.3.1"] {
         for way in ["mTLS", "PLAIN", "SCRAM-SHA-512"] {
             for case in ["right", "wrong_secret", "unknown_ca"] {
-                let case = format!("controllers_{case}");
-                let row = (release.to_owned(), way.to_owned(), case);
-                assert!(seen.contains(&row), "no row {row:?}");
+                has(seen, release, way, &format!("controllers_{case}"));
             }
         }
         for case in [
@@ -99,19 +93,31 @@ fn later_rows(seen: &BTreeSet<(String, String, String)>) {
             "expired_certificate",
             "unknown_ca",
         ] {
-            let case = format!("exporters_{case}");
-            let row = (release.to_owned(), "basic auth".to_owned(), case);
-            assert!(seen.contains(&row), "no row {row:?}");
+            has(seen, release, "basic auth", &format!("exporters_{case}"));
         }
     }
+}
+
+/// `doctor` without each right; the right on a group came last.
+fn rows_of_rights(seen: &Rows, with_groups: bool) {
     for release in ["2.8.2", "3.9.2", "4.3.1"] {
-        let is_doctor = |(of, _, case): &&(String, String, String)| {
-            of == release && case.starts_with("doctor_")
-        };
-        assert_eq!(
-            seen.iter().filter(is_doctor).count(),
-            5,
-            "doctor on {release}"
-        );
+        for case in [
+            "without_cluster_describe",
+            "without_cluster_configs",
+            "without_topic_describe",
+            "without_topic_configs",
+            "with_all_rights",
+        ] {
+            has(seen, release, "SCRAM-SHA-512", &format!("doctor_{case}"));
+        }
+        for case in [
+            "doctor_without_group_describe",
+            "group_right_removed",
+            "group_right_given_back",
+        ] {
+            if with_groups {
+                has(seen, release, "SCRAM-SHA-512", case);
+            }
+        }
     }
 }

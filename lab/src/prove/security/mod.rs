@@ -19,6 +19,7 @@ use super::gate::{Answer, Gate, Poller};
 use super::report::{Header, write};
 use super::watch::{PATIENCE, WINDOW, Watched, seconds, watch};
 use crate::cluster::Cluster;
+use crate::principals::{GROUP, LEAST};
 use crate::release::Release;
 
 /// How long the gate is watched after it said what is wanted: it must not open.
@@ -119,6 +120,7 @@ pub async fn run(args: &Args) -> Result<()> {
         let cluster = place.start(*release, server.as_ref()).await?;
         println!("{release}: {}", cluster.dir().display());
         right(&place, &cluster, &mut rows).await?;
+        group(&place, &cluster, &mut rows).await?;
         doctors::run(&place, &cluster, &mut rows).await?;
         wrong(&place, &cluster, &mut rows).await?;
         if let Some(server) = &server {
@@ -228,6 +230,41 @@ async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
     let expected = "open within 25 s, after more than a minute without rights";
     keep(cluster, rows, "rights_given_back", expected, seen);
     Ok(())
+}
+
+/// A group that is watched without the right to is named, and shuts nothing.
+async fn group(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
+    let (way, door) = (Way::Scram512, "SECURE");
+    let gate = Gate::start(&[place.config(cluster, "group", door, way, None)?]).await?;
+    gate.wait_open(PATIENCE).await?;
+    let mut gates = vec![Asked {
+        way,
+        door,
+        case: "group",
+        words: "no right to see it",
+        gate,
+    }];
+    let of_group = LEAST.into_iter().find(|(_, name, _)| *name == GROUP);
+    cluster
+        .revoke("User:gate", of_group.context("a right on a group")?)
+        .await?;
+    let seen = watch_all(gates, LIMIT, STAY, names_the_group).await?;
+    let expected = "open; warns that it may not see the group";
+    gates = keep(cluster, rows, "group_right_removed", expected, seen);
+    grant(cluster).await?;
+    for asked in &mut gates {
+        asked.words = "no committed offset";
+    }
+    let seen = watch_all(gates, LIMIT, STAY, names_the_group).await?;
+    let expected = "open; warns that the group has no offsets";
+    keep(cluster, rows, "group_right_given_back", expected, seen);
+    Ok(())
+}
+
+fn names_the_group(answer: &Answer, words: &str) -> bool {
+    let mut reasons = answer.reasons.iter();
+    answer.is_open()
+        && reasons.any(|reason| reason.code == "group_unknown" && reason.observed.contains(words))
 }
 
 /// Makes rows of what was seen, and hands the gates back.
