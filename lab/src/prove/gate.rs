@@ -208,7 +208,13 @@ impl Gate {
         serde_json::from_slice(&body).with_context(|| format!("read {path}"))
     }
 
-    /// Largest resident memory it ever had, in bytes.
+    /// From now on the peak of its memory is counted anew (proc(5): 5 into clear_refs).
+    pub fn forget_peak_memory(&self) -> Result<()> {
+        let pid = self.pid().context("the gate's process")?;
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("forget the peak of memory")
+    }
+
+    /// Largest resident memory it ever had, or since that was forgotten, in bytes.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

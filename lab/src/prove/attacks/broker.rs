@@ -3,6 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::BytesMut;
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::{ApiKey, BrokerId, DescribeClusterResponse};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -21,7 +25,12 @@ pub(super) enum Says {
     OtherAnswer,
     /// Nothing.
     Nothing,
+    /// What the broker at this address says, and of [`CROWD`] brokers more.
+    Crowd(SocketAddr),
 }
+
+/// How many brokers are made up.
+pub(super) const CROWD: i32 = 100_000;
 
 /// A fake broker; nobody listens on its port any more once it is dropped.
 #[derive(Debug)]
@@ -79,6 +88,9 @@ async fn serve(mut stream: TcpStream, says: Says) -> io::Result<()> {
         copy_bidirectional(&mut stream, &mut real).await?;
         return Ok(());
     }
+    if let Says::Crowd(real) = says {
+        return crowd(stream, TcpStream::connect(real).await?).await;
+    }
     loop {
         let length = stream.read_i32().await?;
         let mut request = vec![0; usize::try_from(length).unwrap_or_default()];
@@ -87,7 +99,7 @@ async fn serve(mut stream: TcpStream, says: Says) -> io::Result<()> {
         let id = request.get(4..8).unwrap_or(&[0; 4]);
         let id = i32::from_be_bytes(id.try_into().unwrap_or_default());
         match says {
-            Says::Truth(_) | Says::Nothing => std::future::pending().await,
+            Says::Truth(_) | Says::Crowd(_) | Says::Nothing => std::future::pending().await,
             Says::HugeFrame => {
                 stream.write_i32(i32::MAX).await?;
                 stream.write_i32(id).await?;
@@ -109,4 +121,52 @@ async fn serve(mut stream: TcpStream, says: Says) -> io::Result<()> {
             }
         }
     }
+}
+
+async fn frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_i32().await?;
+    let mut frame = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    stream.read_exact(&mut frame).await?;
+    Ok(frame)
+}
+
+/// Hands questions and answers on, one at a time; one kind of answer is not what it was.
+async fn crowd(mut stream: TcpStream, mut real: TcpStream) -> io::Result<()> {
+    loop {
+        let request = frame(&mut stream).await?;
+        real.write_i32(length(&request)?).await?;
+        real.write_all(&request).await?;
+        let mut answer = frame(&mut real).await?;
+        // Key and version begin a request.
+        let [a, b, c, d] = request.first_chunk::<4>().copied().unwrap_or_default();
+        if i16::from_be_bytes([a, b]) == ApiKey::DescribeCluster as i16 {
+            answer = crowded(&answer, i16::from_be_bytes([c, d]))?;
+        }
+        stream.write_i32(length(&answer)?).await?;
+        stream.write_all(&answer).await?;
+    }
+}
+
+fn length(frame: &[u8]) -> io::Result<i32> {
+    i32::try_from(frame.len()).map_err(io::Error::other)
+}
+
+/// The answer with many brokers more, each at a port of its own.
+fn crowded(answer: &[u8], version: i16) -> io::Result<Vec<u8>> {
+    // Correlation id and no tagged fields.
+    let (header, mut body) = answer.split_at_checked(5).unwrap_or_default();
+    let mut cluster =
+        DescribeClusterResponse::decode(&mut body, version).map_err(io::Error::other)?;
+    let made_up = (0..CROWD).map(|number| {
+        DescribeClusterBroker::default()
+            .with_broker_id(BrokerId(10_000 + number))
+            .with_host(StrBytes::from_static_str("127.0.0.1"))
+            .with_port(1 + number % 60_000)
+    });
+    cluster.brokers.extend(made_up);
+    let mut made = BytesMut::from(header);
+    cluster
+        .encode(&mut made, version)
+        .map_err(io::Error::other)?;
+    Ok(made.to_vec())
 }

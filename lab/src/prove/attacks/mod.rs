@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use self::broker::Says;
+use self::broker::{CROWD, Says};
 pub use self::stand::Stand;
 use self::stand::VICTIM;
 pub use self::walls::there_and_back;
@@ -54,11 +54,11 @@ pub struct Row {
     pub seconds: f64,
     #[serde(flatten)]
     seen: Seen,
-    /// Largest resident memory of the gate so far, bytes.
+    /// Largest resident memory of the gate meanwhile, bytes.
     pub peak_memory: u64,
-    /// What the gate has refused, by what for, since it began.
+    /// What the gate refused meanwhile, by what for.
     refused: BTreeMap<String, u64>,
-    /// What else was measured, in seconds.
+    /// What else was measured; in seconds where the name ends with `_s`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<&'static str, f64>,
     /// Whether the gate said what it should.
@@ -89,9 +89,23 @@ async fn row(
     name: &str,
     gate: &Gate,
     caller: &Caller,
+    how: (Duration, Should),
+    attack: impl Future<Output = Result<()>>,
+) -> Result<Row> {
+    let before = caller.refused().await?;
+    row_since(before, name, gate, caller, how, attack).await
+}
+
+/// The same, with what was refused before: the first question of this row is that for the verdict.
+async fn row_since(
+    before: BTreeMap<String, u64>,
+    name: &str,
+    gate: &Gate,
+    caller: &Caller,
     (span, should): (Duration, Should),
     attack: impl Future<Output = Result<()>>,
 ) -> Result<Row> {
+    gate.forget_peak_memory()?;
     let began = Instant::now();
     let seen = caller.watch(span, attack).await?;
     let said = |state: &str| seen.said.get(state).copied().unwrap_or_default();
@@ -108,13 +122,22 @@ async fn row(
         name: name.to_owned(),
         seconds: began.elapsed().as_secs_f64().round(),
         peak_memory: gate.peak_memory().unwrap_or_default(),
-        refused: caller.refused().await.unwrap_or_default(),
+        refused: more(caller.refused().await.unwrap_or_default(), &before),
         measured: BTreeMap::new(),
         seen,
         ok,
     };
     tracing::info!(?row, "row");
     Ok(row)
+}
+
+/// What was counted since.
+fn more(now: BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let since = |(by, count): (String, u64)| {
+        let before = before.get(&by).copied().unwrap_or_default();
+        Some((by, count.checked_sub(before).filter(|more| *more > 0)?))
+    };
+    now.into_iter().filter_map(since).collect()
 }
 
 /// What goes on until it is dropped.
@@ -208,7 +231,34 @@ async fn targets(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
         rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
         stand.heal();
     }
+    rows.push(crowd(stand, &caller).await?);
     Ok(())
+}
+
+/// A broker names a hundred thousand others: none of them is dialled, waited for or remembered.
+async fn crowd(stand: &Stand, caller: &Caller) -> Result<Row> {
+    stand.gate.wait_open(OPENS).await?;
+    let real = stand.served.brokers().get(&VICTIM).copied();
+    let before = (descriptors_of(&stand.gate)?, caller.too_large().await?);
+    stand.broker.say(Says::Crowd(real.context("a broker")?));
+    let shuts = (Duration::from_secs(15), Should::Shut);
+    let none = std::future::pending();
+    let name = format!("an answer that names {CROWD} brokers");
+    let mut row = row(&name, &stand.gate, caller, shuts, none).await?;
+    let document = stand.gate.json("/api/v1/gates/default").await?;
+    let nodes = document["nodes"].as_array().context("nodes")?.len();
+    let descriptors = descriptors_of(&stand.gate)?;
+    let too_large = caller.too_large().await?.saturating_sub(before.1);
+    row.ok &= nodes == 6 && too_large > 0 && descriptors <= before.0 + 20;
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    row.measured = BTreeMap::from([
+        ("nodes_known", number(nodes)),
+        ("answers_too_large", number(usize::try_from(too_large)?)),
+        ("descriptors_before", number(before.0)),
+        ("descriptors", number(descriptors)),
+    ]);
+    stand.heal();
+    Ok(row)
 }
 
 /// A page of 1 GiB in about 1 MB.
@@ -226,14 +276,19 @@ fn pid(gate: &Gate) -> Result<Pid> {
     pid.and_then(Pid::from_raw).context("the gate's process")
 }
 
+/// How many file descriptors it has open.
+fn descriptors_of(gate: &Gate) -> Result<usize> {
+    let pid = pid(gate)?.as_raw_nonzero();
+    Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 /// No file descriptors are left.
 async fn descriptors(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
     stand.gate.wait_open(OPENS).await?;
     let caller = Caller::new(stand.gate.port(), None)?;
     caller.check().await?;
     let pid = pid(&stand.gate)?;
-    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?.count();
-    let few = u64::try_from(open)?.saturating_add(10);
+    let few = u64::try_from(descriptors_of(&stand.gate)?)?.saturating_add(10);
     let limit = |most| Rlimit {
         current: Some(most),
         maximum: Some(20_000),
@@ -259,6 +314,7 @@ async fn descriptors(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
 async fn stopped(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
     stand.gate.wait_open(OPENS).await?;
     let pid = pid(&stand.gate)?;
+    let before = Caller::new(stand.gate.port(), None)?.refused().await?;
     kill_process(pid, Signal::STOP)?;
     sleep(Duration::from_secs(1)).await;
     stand.served.operate(|cluster| cluster.kill(VICTIM))?;
@@ -269,7 +325,8 @@ async fn stopped(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
     let never = (Duration::from_secs(10), Should::NeverOpen);
     let none = std::future::pending();
     rows.push(
-        row(
+        row_since(
+            before,
             "SIGSTOP for 60 s, while a broker dies",
             &stand.gate,
             &caller,

@@ -135,14 +135,26 @@ impl Caller {
         Ok(seen)
     }
 
+    async fn metrics(&self) -> Result<String> {
+        let url = format!("{}/metrics", self.base);
+        Ok(self.client.get(url).send().await?.text().await?)
+    }
+
+    /// Answers of Kafka nodes that were larger than is read.
+    pub(super) async fn too_large(&self) -> Result<u64> {
+        const SERIES: &str = "upgrade_gate_answers_not_taken_total\
+            {gate=\"default\",from=\"kafka\",because=\"too_large\"} ";
+        let page = self.metrics().await?;
+        let count = page.lines().find_map(|line| line.strip_prefix(SERIES));
+        count
+            .context("count of answers that were too large")?
+            .parse()
+            .context("a count")
+    }
+
     /// Every refusal the gate has counted, by what for.
     pub(super) async fn refused(&self) -> Result<BTreeMap<String, u64>> {
-        let page = self
-            .client
-            .get(format!("{}/metrics", self.base))
-            .send()
-            .await?;
-        let page = page.text().await?;
+        let page = self.metrics().await?;
         let counts = page.lines().filter_map(|line| {
             let rest = line.strip_prefix("upgrade_gate_http_refused_total{by=\"")?;
             let (by, count) = rest.split_once("\"} ")?;
