@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::evidence::ids::NodeId;
 use crate::gate::question::{Answered, Command, Question, Reply};
@@ -47,6 +48,8 @@ pub struct GateHandle {
     published: Arc<Published>,
     asks: mpsc::Sender<Ask>,
     hosts: Arc<Hosts>,
+    /// When a question was asked again last, for somebody who waits.
+    again: Arc<Mutex<Option<Instant>>>,
 }
 
 impl GateHandle {
@@ -59,6 +62,7 @@ impl GateHandle {
                 published,
                 asks,
                 hosts: Arc::default(),
+                again: Arc::default(),
             },
             inbox,
         )
@@ -91,10 +95,41 @@ impl GateHandle {
     pub async fn decide(&self, question: Question, within: Duration) -> Result<Answered, AskError> {
         match self.ask(Command::Decide(question), within).await? {
             Reply::Verdict(answered) => Ok(answered),
-            Reply::Go { .. } | Reply::Over(_) | Reply::Changed(_) | Reply::Refused(_) => {
-                Err(AskError::Gone)
-            }
+            Reply::Verdicts(_)
+            | Reply::Go { .. }
+            | Reply::Over(_)
+            | Reply::Changed(_)
+            | Reply::Refused(_) => Err(AskError::Gone),
         }
+    }
+
+    /// Asks the engine for several sets of nodes at once: one judgement for all of them.
+    pub async fn decide_each(
+        &self,
+        sets: Vec<BTreeSet<NodeId>>,
+        within: Duration,
+    ) -> Result<Vec<Answered>, AskError> {
+        let asked = sets.len();
+        match self.ask(Command::DecideEach(sets), within).await? {
+            Reply::Verdicts(answered) if answered.len() == asked => Ok(answered),
+            Reply::Verdicts(_)
+            | Reply::Verdict(_)
+            | Reply::Go { .. }
+            | Reply::Over(_)
+            | Reply::Changed(_)
+            | Reply::Refused(_) => Err(AskError::Gone),
+        }
+    }
+
+    /// Waits for a turn to ask again on behalf of somebody who waits. However many wait, their
+    /// questions come one after the other and `apart` from each other: the engine's time for them
+    /// is bounded. First come, first served.
+    pub async fn turn_to_ask_again(&self, apart: Duration) {
+        let mut last = self.again.lock().await;
+        if let Some(at) = *last {
+            sleep_until(at + apart).await;
+        }
+        *last = Some(Instant::now());
     }
 
     /// Asks the engine for something only it can do.

@@ -4,8 +4,12 @@
 //! A task that ends or panics leaves its gate `unknown` (`engine_failed`) and is started again
 //! from the store, with a pause that grows; other gates do not notice.
 
+mod flight;
 pub mod handle;
 mod pause;
+mod refresh;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use crate::clock::Clock;
 use crate::collect::board::{Batch, Board};
 use crate::collect::wants::Wants;
 use crate::evidence::policy::Policy;
+use crate::evidence::report::Wanted;
 use crate::gate::doc::Stored;
 use crate::gate::keep::CommitId;
 use crate::gate::machine::{Effect, Input, Machine};
@@ -31,7 +36,9 @@ use crate::metrics::counters::Counters;
 use crate::store::{Job, Writer};
 use crate::time::Mono;
 use crate::view::Published;
+use flight::Flights;
 use handle::Ask;
+use refresh::Refreshes;
 
 /// Good news waits until an evaluation has cost at most this share of the time.
 const SHARE: u32 = 5;
@@ -69,6 +76,8 @@ pub struct Pulse {
     pub steps: AtomicU64,
     /// How often the engine had to be started again.
     pub failures: AtomicU64,
+    /// How often evidence was wanted sooner than its pace brings it.
+    pub refreshes: AtomicU64,
 }
 
 impl Engine {
@@ -117,17 +126,21 @@ impl Engine {
             done,
             waiting: BTreeMap::new(),
             next: 0,
+            flights: Flights::default(),
+            refreshes: Refreshes::default(),
         };
         life.step(evidence(self.board.replay()));
         let mut last_state = State::Unknown;
         loop {
             life.log_change(&mut last_state);
             let wake = life.machine.next_deadline();
+            let (refresh, overdue) = (life.refreshes.due(), life.flights.overdue());
             let input = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.board.changed() => life.evidence().await,
                 Some(ask) = asks.recv() => life.register(ask),
                 Some((id, result)) = stored.recv() => {
+                    life.flights.landed(id);
                     if !life.waiting.is_empty() {
                         pause::point(pause::STORED);
                     }
@@ -135,6 +148,16 @@ impl Engine {
                 }
                 Ok(()) = policy.changed() => Input::Policy(Arc::clone(&policy.borrow_and_update())),
                 () = self.sleep_until(wake) => Input::Wake,
+                () = self.sleep_until(refresh), if refresh.is_some() => {
+                    life.want(Wanted::Quick);
+                    continue;
+                }
+                () = self.sleep_until(overdue), if overdue.is_some() => {
+                    match life.flights.give_up() {
+                        Some((id, result)) => Input::Stored(id, result),
+                        None => continue,
+                    }
+                }
             };
             life.step(input);
             while life.more_waits() {
@@ -163,6 +186,8 @@ struct Life<'a> {
     done: mpsc::UnboundedSender<(CommitId, Stored)>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     next: u64,
+    flights: Flights,
+    refreshes: Refreshes,
 }
 
 impl Life<'_> {
@@ -191,6 +216,7 @@ impl Life<'_> {
         self.next = self.next.wrapping_add(1);
         self.waiting.retain(|_, reply| !reply.is_closed());
         self.waiting.insert(ticket, ask.reply);
+        self.refreshes.asked(&ask.command);
         Input::Ask(ticket, ask.command)
     }
 
@@ -202,15 +228,23 @@ impl Life<'_> {
         let start = self.engine.clock.now();
         let mut effects = Vec::new();
         self.machine.step(start, input, &mut effects);
+        // The view first: whoever is answered finds in it what the answer is about.
+        effects.sort_by_key(|effect| !matches!(effect, Effect::Publish(_)));
         for effect in effects {
-            self.carry_out(effect);
+            self.carry_out(start.mono, effect);
         }
         let cost = self.engine.clock.now().mono.since(start.mono);
         self.engine.pulse.steps.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.evaluated(&self.engine.gate, cost);
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn want(&mut self, wanted: Wanted) {
+        self.refreshes.done(self.engine.clock.now().mono);
+        self.engine.pulse.refreshes.fetch_add(1, Ordering::Relaxed);
+        self.engine.wants.want(wanted);
+    }
+
+    fn carry_out(&mut self, now: Mono, effect: Effect) {
         match effect {
             Effect::Publish(view) => self.engine.published.publish(view),
             Effect::Reply(ticket, reply) => {
@@ -219,20 +253,33 @@ impl Life<'_> {
                     let _ = waiting.send(reply);
                 }
             }
-            Effect::Refresh(wanted) => self.engine.wants.want(wanted),
+            Effect::Refresh(wanted) => {
+                if self.refreshes.is_wanted(now, wanted) {
+                    self.want(wanted);
+                }
+            }
             Effect::Commit {
                 id,
                 expect,
                 doc,
                 events,
-            } => self.engine.store.write(Job {
-                gate: self.engine.gate.clone(),
-                id,
-                expect,
-                doc,
-                events,
-                done: self.done.clone(),
-            }),
+            } => {
+                let job = Job {
+                    gate: self.engine.gate.clone(),
+                    id,
+                    expect,
+                    doc,
+                    events,
+                    done: self.done.clone(),
+                };
+                match self.flights.take_off(now, id) {
+                    Ok(()) => self.engine.store.write(job),
+                    Err(refused) => {
+                        // The receiver is this engine's own, and lives as long as it.
+                        let _ = self.done.send((id, refused));
+                    }
+                }
+            }
         }
     }
 

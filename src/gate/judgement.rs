@@ -170,17 +170,7 @@ impl Course {
         let with_leases = with_leases.as_ref().unwrap_or(&snapshot);
         let judgement = self.conclude(&snapshot, evaluate(&snapshot, with_leases), standing);
         let lacks = build::lacks_evidence(&judgement.evaluation);
-        let mut findings = judgement.general;
-        if question.nodes.is_empty() {
-            findings.extend(build::what_if_findings(&judgement.evaluation));
-        } else {
-            let judged = what_if(with_leases, &question.nodes);
-            findings.extend(judged.findings().into_iter().cloned());
-            let held = standing.of_nodes.iter();
-            let held = held.filter(|(node, _)| question.nodes.contains(node));
-            findings.extend(held.map(|(_, finding)| finding.clone()));
-        }
-        let decision = self.decision(now, &findings);
+        let decision = self.of_set(now, &judgement, with_leases, standing, &question.nodes);
         let enough = question.newer_than.is_none() || !lacks || decision.state == State::Closed;
         let evaluated = now;
         (
@@ -190,6 +180,51 @@ impl Course {
             },
             enough,
         )
+    }
+
+    /// The verdict on each of these sets of nodes as of now: one evaluation for all of them.
+    pub(super) fn decide_each(
+        &self,
+        seen: &Seen,
+        standing: &Standing,
+        now: Now,
+        sets: &[BTreeSet<NodeId>],
+    ) -> Vec<Answered> {
+        let snapshot = seen.snapshot(now, &BTreeSet::new());
+        let with_leases =
+            (!standing.granted.is_empty()).then(|| seen.snapshot(now, &standing.granted));
+        let with_leases = with_leases.as_ref().unwrap_or(&snapshot);
+        let judgement = self.conclude(&snapshot, evaluate(&snapshot, with_leases), standing);
+        let answer = |nodes| match self.strangers(&snapshot, nodes) {
+            Some(strangers) => Answered::NoSuchNodes(strangers),
+            None => Answered::Decided {
+                decision: self.of_set(now, &judgement, with_leases, standing, nodes),
+                evaluated: now,
+            },
+        };
+        sets.iter().map(answer).collect()
+    }
+
+    /// The verdict on "these nodes stop now"; without nodes, the one without a target.
+    fn of_set(
+        &self,
+        now: Now,
+        judgement: &Judgement,
+        with_leases: &Snapshot<'_>,
+        standing: &Standing,
+        nodes: &BTreeSet<NodeId>,
+    ) -> Decision {
+        let mut findings = judgement.general.clone();
+        if nodes.is_empty() {
+            findings.extend(build::what_if_findings(&judgement.evaluation));
+        } else {
+            let judged = what_if(with_leases, nodes);
+            findings.extend(judged.findings().into_iter().cloned());
+            let held = standing.of_nodes.iter();
+            let held = held.filter(|(node, _)| nodes.contains(node));
+            findings.extend(held.map(|(_, finding)| finding.clone()));
+        }
+        self.decision(now, &findings)
     }
 
     /// Nodes that nobody expects. Before everybody has been heard nobody is a stranger: the

@@ -129,6 +129,7 @@ impl Machine {
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
         self.notice_clock_jump(now, out);
         let mut change = None;
+        let mut sets = None;
         match input {
             Input::Evidence { reports, dropped } => {
                 for slot in &dropped {
@@ -139,6 +140,7 @@ impl Machine {
                 }
             }
             Input::Ask(ticket, Command::Decide(question)) => self.ask(now, ticket, question, out),
+            Input::Ask(ticket, Command::DecideEach(asked)) => sets = Some((ticket, asked)),
             Input::Ask(ticket, Command::Enter(entry)) => {
                 out.push(Effect::Refresh(Wanted::Quick));
                 self.desk.enter(now, ticket, entry);
@@ -158,6 +160,11 @@ impl Machine {
             Input::Wake => {}
         }
         self.judge(now, change, out);
+        if let Some((ticket, sets)) = sets {
+            let standing = self.desk.standing(now, &Aside::default());
+            let answered = self.course.decide_each(&self.seen, &standing, now, &sets);
+            out.push(Effect::Reply(ticket, Reply::Verdicts(answered)));
+        }
         self.answer_waiting(now, out);
         self.desk.remember(&self.seen);
         out.extend(self.desk.write(now));

@@ -23,6 +23,8 @@ pub struct Ticket(pub u64);
 pub enum Command {
     /// The verdict on a question that the published view does not answer.
     Decide(Question),
+    /// The verdict on each of these sets of nodes, all on one judgement.
+    DecideEach(Vec<BTreeSet<NodeId>>),
     /// "May I stop these nodes? Then I take them."
     Enter(Entry),
     /// "I have finished with these nodes. Are they proven back?"
@@ -127,6 +129,8 @@ pub enum Answered {
 pub enum Reply {
     /// To a question; to a request for a lease or for its end: not yet, and why.
     Verdict(Answered),
+    /// To a question about several sets of nodes: a verdict on each, in their order.
+    Verdicts(Vec<Answered>),
     /// Go: the lease is durable, and everything was still well after that.
     Go {
         /// The lease.

@@ -113,7 +113,7 @@ impl App {
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
                 let gate = self.gate(&name)?;
-                ok(self.plan(&gate, now).await)
+                ok(self.plan(&gate).await)
             }
             Route::History(name, query) => {
                 self.gate(&name)?;

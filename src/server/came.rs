@@ -88,7 +88,7 @@ pub(super) fn of_reply(reply: Result<GateReply, AskError>, now: Now) -> Result<C
             return Err(conflict("the lease is over", refusal.to_string()));
         }
         Ok(GateReply::Refused(refusal)) => return Err(refused(&refusal)),
-        Ok(GateReply::Changed(_)) => unknown(
+        Ok(GateReply::Changed(_) | GateReply::Verdicts(_)) => unknown(
             Reason::EngineFailed,
             String::from("the engine's answer does not fit the question"),
         ),

@@ -19,9 +19,12 @@ impl App {
                 Ok(Content::json(&body).reply(StatusCode::OK))
             }
             Ok(GateReply::Refused(refusal)) => Err(refused(&refusal)),
-            Ok(GateReply::Verdict(_) | GateReply::Go { .. } | GateReply::Over(_)) => {
-                Err(unanswered(AskError::Gone))
-            }
+            Ok(
+                GateReply::Verdict(_)
+                | GateReply::Verdicts(_)
+                | GateReply::Go { .. }
+                | GateReply::Over(_),
+            ) => Err(unanswered(AskError::Gone)),
             Err(why) => Err(unanswered(why)),
         }
     }

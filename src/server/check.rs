@@ -97,7 +97,7 @@ impl App {
     }
 
     /// One look: at the view, or through the engine where the view does not answer the question.
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         gate: &GateHandle,
         query: &CheckQuery,
@@ -111,7 +111,7 @@ impl App {
             let answered = gate.decide(question, self.limits.decide).await;
             let view = gate.published().load();
             let now = self.state.clock.now();
-            return of_engine(view.at(now.mono), query, answered, now);
+            return of_engine(view.at(now.mono), &query.targets.nodes, answered, now);
         }
         let view = gate.published().load();
         let answer = view.at(self.state.clock.now().mono);
@@ -137,13 +137,14 @@ fn needs_engine(query: &CheckQuery) -> bool {
     query.fresh || query.targets.nodes.len() > 1
 }
 
-fn of_engine(
+/// What the engine's answer about these nodes means.
+pub(super) fn of_engine(
     answer: Answer<'_>,
-    query: &CheckQuery,
+    nodes: &BTreeSet<NodeId>,
     answered: Result<Answered, AskError>,
     now: Now,
 ) -> Result<Verdict, Problem> {
-    let nodes = query.targets.nodes.clone();
+    let nodes = nodes.clone();
     let (decision, evaluated) = match answered {
         Ok(Answered::Decided {
             decision,

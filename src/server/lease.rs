@@ -21,12 +21,30 @@ use super::verdict::Verdict;
 use super::{Shape, text};
 use crate::clock::rfc3339;
 use crate::engine::handle::GateHandle;
+use crate::gate::lease::Lease;
 use crate::gate::question::{Command, Entry};
 use crate::gate::state::State;
-use crate::gate::view::Decision;
+use crate::gate::view::{Answer, Decision};
 
 /// How long a request without a wait of its own waits for another of its owner.
 const SHORTEST_TURN: Duration = Duration::from_secs(2);
+
+/// While this process ends nobody is told "go": it could not see what comes of it. A lease that
+/// was being written is its owner's, who gets it when it asks again.
+fn ending() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "ending",
+        "this gate is ending and gives no leases any more; ask again, with the same owner, once it \
+         runs again",
+    )
+}
+
+/// What the gate has seen of this cluster's returns, beside a lease that has just been given.
+fn usually(answer: Answer<'_>, lease: &Lease) -> Option<Duration> {
+    let mut leases = answer.last_known().leases.iter();
+    leases.find(|view| view.lease.id == lease.id)?.usually
+}
 
 impl App {
     /// May this owner stop these nodes? Then it takes them.
@@ -64,7 +82,11 @@ impl App {
             action: query.action,
             asked: self.state.clock.now().mono,
         });
-        let came = self.poll(gate, &command, deadline, peer).await?;
+        let came = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return Err(ending()),
+            came = self.poll(gate, &command, deadline, peer) => came?,
+        };
         let view = gate.published().load();
         let now = self.state.clock.now();
         let (mut verdict, lease) = match came {
@@ -83,8 +105,10 @@ impl App {
         self.counters().decided(gate.name(), verdict.state);
         let content = match shape {
             Shape::Json => {
+                let lease = lease.as_deref();
+                let usually = lease.and_then(|lease| usually(view.at(now.mono), lease));
                 let body =
-                    EnterBody::new(&verdict, now, &claim.owner, query.action, lease.as_deref());
+                    EnterBody::new(&verdict, now, &claim.owner, query.action, lease, usually);
                 Content::json(&body)
             }
             Shape::Text => {

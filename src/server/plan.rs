@@ -4,25 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::app::App;
 use super::body::{HostBody, PlanBody};
-use super::check::nothing_known;
-use super::query::{CheckQuery, Targets};
+use super::check::{nothing_known, of_engine};
 use super::reply::Content;
 use super::verdict::Verdict;
 use crate::checks::finding::Subject;
 use crate::checks::reason::Reason;
-use crate::engine::handle::GateHandle;
+use crate::engine::handle::{AskError, GateHandle};
 use crate::evidence::ids::NodeId;
-use crate::time::Now;
+use crate::gate::question::Answered;
 
 impl App {
     /// The plan as of now. Nodes are in the published view; machines with several nodes go to the
-    /// engine, since the view judges each node alone.
-    pub(super) async fn plan(&self, gate: &GateHandle, now: Now) -> Content {
-        let mut verdicts = BTreeMap::new();
-        for (host, nodes) in gate.hosts() {
-            let verdict = self.on_host(gate, nodes, now).await;
-            verdicts.insert(host.as_str(), verdict);
-        }
+    /// engine, all of them in one question, since the view judges each node alone.
+    pub(super) async fn plan(&self, gate: &GateHandle) -> Content {
+        let verdicts = self.on_hosts(gate).await;
         let now = self.state.clock.now();
         let view = gate.published().load();
         let answer = view.at(now.mono);
@@ -44,20 +39,29 @@ impl App {
         Content::json(&body).with_verdict(&Verdict::of_view(answer))
     }
 
-    async fn on_host(&self, gate: &GateHandle, nodes: &BTreeSet<NodeId>, now: Now) -> Verdict {
-        let query = CheckQuery {
-            targets: Targets {
-                nodes: nodes.clone(),
-                hosts: BTreeSet::new(),
-            },
-            ..CheckQuery::default()
+    /// The verdict on "all nodes of this machine stop now", for every machine.
+    async fn on_hosts<'g>(&self, gate: &'g GateHandle) -> BTreeMap<&'g str, Verdict> {
+        let hosts = gate.hosts();
+        if hosts.is_empty() {
+            return BTreeMap::new();
+        }
+        let sets = hosts.values().cloned().collect();
+        let answered = gate.decide_each(sets, self.limits.decide).await;
+        let now = self.state.clock.now();
+        let view = gate.published().load();
+        let answers: Vec<Result<Answered, AskError>> = match answered {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(why) => hosts.iter().map(|_| Err(why)).collect(),
         };
-        self.ask(gate, &query, now.mono)
-            .await
-            .unwrap_or_else(|refused| {
+        let verdict = |((host, nodes), answered): ((&'g String, &BTreeSet<NodeId>), _)| {
+            let read = of_engine(view.at(now.mono), nodes, answered, now);
+            let verdict = read.unwrap_or_else(|refused| {
                 // The configuration names a node on it that the cluster does not have.
                 let decision = nothing_known(Reason::EvidenceIncomplete, refused.detail, now);
                 Verdict::alone(gate.name().clone(), nodes.clone(), decision, now)
-            })
+            });
+            (host.as_str(), verdict)
+        };
+        hosts.iter().zip(answers).map(verdict).collect()
     }
 }

@@ -60,7 +60,7 @@ impl Mail {
         match &reply {
             Reply::Go { lease, .. } => self.told.push(Lease::clone(lease)),
             Reply::Over(ended) => self.over.push(ended.id),
-            Reply::Verdict(_) | Reply::Changed(_) | Reply::Refused(_) => {}
+            Reply::Verdict(_) | Reply::Verdicts(_) | Reply::Changed(_) | Reply::Refused(_) => {}
         }
         Some(reply)
     }

@@ -193,7 +193,7 @@ impl Saboteur {
                 nodes: nodes.clone(),
                 newer_than: None,
             },
-            Command::Decide(_) | Command::Change(_) => return command,
+            Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => return command,
         };
         self.asked.insert(ticket, command);
         Command::Decide(question)
@@ -242,7 +242,7 @@ impl Saboteur {
                 how: End::ProvenBack,
                 at: now.wall,
             })),
-            Command::Decide(_) | Command::Change(_) => reply,
+            Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => reply,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Leases and holds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -38,6 +39,9 @@ pub struct EnterBody {
     pub token: Option<u64>,
     /// When its time is over; null without "go".
     pub expires_at: Option<String>,
+    /// How long nodes of this cluster usually take from grant to proof; null without "go", and
+    /// before some have.
+    pub usually_seconds: Option<f64>,
 }
 
 /// The answer of `leave`.
@@ -63,6 +67,9 @@ pub struct LeaveBody {
     pub how: Option<&'static str>,
     /// What the proof waits for, in words; null when it is over.
     pub progress: Option<String>,
+    /// How long nodes of this cluster usually take from grant to proof; null when it is over, and
+    /// before some have.
+    pub usually_seconds: Option<f64>,
 }
 
 /// A slot that is taken.
@@ -178,6 +185,7 @@ impl EnterBody {
         owner: &Owner,
         action: Action,
         lease: Option<&Lease>,
+        usually: Option<Duration>,
     ) -> Self {
         Self {
             head: Head::binding(verdict, now),
@@ -188,6 +196,7 @@ impl EnterBody {
             lease: lease.map(|lease| lease.id.0),
             token: lease.map(|lease| lease.token.0),
             expires_at: lease.map(|lease| rfc3339(lease.expires_at)),
+            usually_seconds: usually.map(seconds),
         }
     }
 }
@@ -223,6 +232,7 @@ impl LeaveBody {
                 End::Retired => "retired",
             }),
             progress: lease.map(|view| view.progress.clone()),
+            usually_seconds: lease.and_then(|view| view.usually).map(seconds),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::{Ask, Hosts};
@@ -128,7 +128,7 @@ async fn answered(served: &mut Served, method: &str, target: &str, reply: Reply)
     let problem = got.header("content-type") == Some("application/problem+json");
     let schema = match &ask.command {
         _ if problem => schema::<ProblemBody<'static>>(),
-        Command::Decide(_) if target == "plan" => schema::<PlanBody>(),
+        Command::DecideEach(_) => schema::<PlanBody>(),
         Command::Decide(_) => schema::<CheckBody>(),
         Command::Enter(_) => schema::<EnterBody>(),
         Command::Leave { .. } => schema::<LeaveBody>(),
@@ -159,6 +159,11 @@ async fn go_is_the_only_answer_of_enter_that_is_a_200() {
     assert!(got.text().starts_with(head), "{}", got.text());
     assert_eq!((&body["lease"], &body["token"]), (&json!(3), &json!(7)));
     assert!(body["expires_at"].is_string() && body["nodes"] == json!([2]));
+    assert_eq!(
+        body["usually_seconds"],
+        json!(null),
+        "nothing has returned yet"
+    );
 
     let others = [
         verdict(State::Open),
@@ -199,6 +204,21 @@ async fn go_is_the_only_answer_of_enter_that_is_a_200() {
         (got.status, got.header("upgrade-gate-state")),
         (503, Some("unknown"))
     );
+}
+
+#[tokio::test]
+async fn enter_and_leave_say_how_long_it_usually_takes() {
+    let mut what = taken();
+    what.leases.truncate(1);
+    what.leases[0].lease.owner = Some(owner("me"));
+    let mut served = serve(View::new(what)).await;
+    for (target, reply) in [
+        ("enter?node=2&owner=me", go()),
+        ("leave?node=2&owner=me", verdict(State::Closed)),
+    ] {
+        let (_, got) = answered(&mut served, "POST", target, reply).await;
+        assert_eq!(got.json()["usually_seconds"], 40.0, "{target}");
+    }
 }
 
 #[tokio::test]
@@ -305,7 +325,7 @@ async fn text_on_request() {
 }
 
 #[tokio::test]
-async fn waiting_asks_again_at_every_new_view() {
+async fn waiting_asks_again_when_a_view_says_something_new() {
     let mut served = serve(closed()).await;
     let caller = send(&served, "POST", "enter?node=2&owner=me&wait=20");
     let first = asked(&mut served).await;
@@ -315,12 +335,46 @@ async fn waiting_asks_again_at_every_new_view() {
     };
     served.clock.advance(Duration::from_millis(10));
     first.reply.send(verdict(State::Closed)).unwrap();
+    // The same again, as the step that answers a question publishes it: nothing to ask about.
+    let told = Instant::now();
+    while told.elapsed() < Duration::from_secs(1) {
+        served.published.publish(Arc::new(closed()));
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(served.asks.try_recv().is_err());
     served.published.publish(Arc::new(open()));
     let second = asked(&mut served).await;
+    assert!(told.elapsed() < Duration::from_millis(1900), "at once");
     // Evidence has to be newer than the request, not than each look.
     assert_eq!(moment(&first.command), moment(&second.command));
     second.reply.send(go()).unwrap();
     assert_eq!(caller.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_gate_that_is_ending_tells_nobody_to_go() {
+    let mut served = serve(open()).await;
+    let caller = send(&served, "POST", "enter?node=2&owner=me");
+    let leaving = send(&served, "POST", "leave?node=3&owner=me");
+    let (mut entered, mut left) = (asked(&mut served).await, asked(&mut served).await);
+    if matches!(left.command, Command::Enter(_)) {
+        std::mem::swap(&mut entered, &mut left);
+    }
+    served.shutdown.cancel();
+    let got = caller.await.unwrap();
+    assert_eq!(
+        (got.status, got.header("upgrade-gate-state")),
+        (503, Some("unknown"))
+    );
+    assert!(got.text().contains("is ending"), "{}", got.text());
+    assert!(got.header("retry-after").is_some());
+    assert!(
+        entered.reply.send(go()).is_err(),
+        "nobody hears it any more"
+    );
+    // Who gives back is still answered.
+    left.reply.send(over(End::ProvenBack)).unwrap();
+    assert_eq!(leaving.await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -401,8 +455,16 @@ async fn a_machine_stands_for_its_nodes() {
     .await;
     assert!(matches!(command, Command::Decide(question) if question.nodes == pair));
     assert_eq!(got.json()["nodes"], json!([1, 101]));
-    let (command, got) = answered(&mut served, "GET", "plan", verdict(State::Closed)).await;
-    assert!(matches!(command, Command::Decide(question) if question.nodes == pair));
+    let verdicts = match verdict(State::Closed) {
+        Reply::Verdict(answered) => Reply::Verdicts(vec![answered]),
+        other => other,
+    };
+    let (command, got) = answered(&mut served, "GET", "plan", verdicts).await;
+    assert_eq!(
+        command,
+        Command::DecideEach(vec![pair]),
+        "one question for all machines"
+    );
     let host = &got.json()["hosts"]["rack1-a"];
     assert_eq!(host["nodes"], json!([1, 101]));
     assert_eq!(host["may_stop"], "closed");

@@ -75,7 +75,7 @@ impl Outside {
                 Reply::Over(ended) => {
                     self.told.remove(&ended.id);
                 }
-                Reply::Verdict(_) | Reply::Changed(_) | Reply::Refused(_) => {}
+                Reply::Verdict(_) | Reply::Verdicts(_) | Reply::Changed(_) | Reply::Refused(_) => {}
             }
         }
         // What somebody was told stands, or has ended in a document that stands.
