@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
@@ -276,6 +276,7 @@ impl App {
         let restart = state.loaded.effective.needs_restart(&loaded.effective);
         let done = self
             .apply(&mut state, &loaded)
+            .await
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
         if let Err(error) = self.log.set(&loaded.settings.log.filter) {
             warn!(%error, "the log filter stays as it was");
@@ -303,10 +304,19 @@ impl App {
         why.to_owned()
     }
 
-    /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
-    /// are started first: when one cannot be, nothing has changed.
-    fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
+    /// A changed policy goes to the gate that runs; changed sources need other tasks. Gates that
+    /// are not wanted any more end first, and new ones are started: when one of them cannot be,
+    /// nothing has changed.
+    async fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
+        let removed: Vec<_> = state.gates.keys().cloned().collect();
+        let removed: Vec<_> = removed
+            .into_iter()
+            .filter(|name| !wanted.contains_key(name))
+            .collect();
+        for name in &removed {
+            self.holds_no_lease(name).await?;
+        }
         let mut started = BTreeMap::new();
         for (name, settings) in wanted {
             let same = state
@@ -317,6 +327,13 @@ impl App {
                 let gate = Running::start(name, settings.clone(), &self.common)?;
                 started.insert(name.clone(), gate);
             }
+        }
+        if let Err(error) = self.remove(state, &removed).await {
+            for gate in started.into_values() {
+                tokio::spawn(gate.end());
+            }
+            publish(&self.gates, &state.gates);
+            return Err(error);
         }
         let mut policies = 0;
         for (name, settings) in wanted {
@@ -331,23 +348,65 @@ impl App {
                 gate.settings = settings.clone();
             }
         }
-        let gone: Vec<_> = state
-            .gates
-            .keys()
-            .filter(|name| !wanted.contains_key(*name) || started.contains_key(*name))
-            .cloned()
-            .collect();
-        let ended = gone.len();
-        for name in gone {
-            if let Some(gate) = state.gates.remove(&name) {
-                tokio::spawn(gate.end());
+        let mut ended = removed.len();
+        let new = started.len();
+        for (name, gate) in started {
+            if let Some(before) = state.gates.insert(name, gate) {
+                tokio::spawn(before.end());
+                ended += 1;
             }
         }
-        let new = started.len();
-        state.gates.append(&mut started);
         Ok(format!(
             "{new} gates started, {ended} ended, {policies} policies changed"
         ))
+    }
+
+    /// Ends these gates, unless somebody was given a lease in this very moment: then all of them go
+    /// on, with their windows begun anew.
+    async fn remove(&self, state: &mut State, removed: &[GateName]) -> Result<()> {
+        let mut ended = Vec::new();
+        for name in removed {
+            if let Some(gate) = state.gates.remove(name) {
+                ended.push((name, gate.settings.clone()));
+                let _ = tokio::time::timeout(LAST_WORDS, gate.end()).await;
+            }
+        }
+        for name in removed {
+            // What its engine has written is in the store by now: requests are served in order.
+            let Err(error) = self.holds_no_lease(name).await else {
+                continue;
+            };
+            for (name, settings) in ended {
+                let again = Running::start(name, settings, &self.common)?;
+                state.gates.insert(name.clone(), again);
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// A gate that is removed or renamed forgets whom it has told to stop which nodes, and a gate
+    /// of another name would let the next ones go beside them.
+    async fn holds_no_lease(&self, name: &GateName) -> Result<()> {
+        let read = self.common.store.load(name.clone());
+        let read = tokio::time::timeout(LAST_WORDS, read).await;
+        let read = read.unwrap_or_else(|_| Err(String::from("the store does not answer")));
+        let (_, doc) = read.map_err(|why| {
+            anyhow!("failed to remove gate {name}: nobody knows whether it holds leases: {why}")
+        })?;
+        // Nodes that went unannounced were given to nobody: every gate sees for itself that they
+        // are out.
+        let given = doc.leases.values().filter(|lease| lease.owner.is_some());
+        let given: Vec<_> = given
+            .map(|lease| format!("{} of {}", lease.id, lease.owner_name()))
+            .collect();
+        ensure!(
+            given.is_empty(),
+            "failed to remove gate {name}: it holds lease {}; have it given back, or break it, and \
+             reload again",
+            given.join(", ")
+        );
+        Ok(())
     }
 
     /// Every gate's signs of life.
