@@ -20,6 +20,7 @@ mod dashboards;
 mod demo;
 mod docs;
 mod doctor;
+mod exec;
 mod fuzz;
 mod history;
 mod hostile;

@@ -6,6 +6,7 @@
 mod renew;
 mod signals;
 
+use std::cell::Cell;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct ExecArgs {
 struct Granted {
     lease: u64,
     token: u64,
+    /// When it was asked for; its time is counted from here on.
+    asked: Instant,
 }
 
 struct Exec {
@@ -129,17 +132,21 @@ impl Exec {
             ("ttl", seconds(self.args.ttl)),
             ("action", String::from(self.args.action.as_str())),
         ];
+        // The lease's time is counted from before the question that "go" was said to.
+        let last = Cell::new(Instant::now());
         let ask = async |keep, within| {
+            last.set(Instant::now());
             post(&self.client, &self.asked, "enter", &more, keep, within).await
         };
         let deadline = Instant::now().checked_add(self.args.wait);
         loop {
             let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
             let (mut verdict, _) = poll(left, self.args.quiet, &ask).await;
+            let asked = last.get();
             if matches!(verdict, Verdict::Says(State::Open, _)) {
                 (verdict, _) = ask(0, ANSWER).await;
             }
-            match granted(&verdict) {
+            match granted(&verdict, asked) {
                 Some(granted) => return Ok(granted),
                 None if is_final(&verdict) || deadline.is_some_and(|at| Instant::now() >= at) => {
                     self.say(&print::summary(&verdict));
@@ -254,11 +261,12 @@ impl Exec {
     }
 }
 
-fn granted(verdict: &Verdict) -> Option<Granted> {
+fn granted(verdict: &Verdict, asked: Instant) -> Option<Granted> {
     match verdict {
         Verdict::Says(State::Open, body) => Some(Granted {
             lease: body.lease?,
             token: body.token?,
+            asked,
         }),
         Verdict::Says(State::Closed | State::Unknown, _)
         | Verdict::Contradicts(_)
@@ -307,7 +315,7 @@ mod tests {
             (refused(Exit::Usage), Exit::Usage),
             (refused(Exit::Closed), CLOSED),
         ] {
-            assert!(granted(&verdict).is_none());
+            assert!(granted(&verdict, Instant::now()).is_none());
             assert_eq!(not_entered(&verdict), exit);
         }
     }
