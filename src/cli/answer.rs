@@ -60,6 +60,9 @@ pub struct Body {
     /// How it ended.
     #[serde(default)]
     pub how: Option<String>,
+    /// How long nodes of this cluster usually take from grant to proof.
+    #[serde(default)]
+    pub usually_seconds: Option<f64>,
     /// Why.
     #[serde(default)]
     pub reasons: Vec<Reason>,

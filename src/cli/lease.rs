@@ -297,7 +297,7 @@ impl LeaseArgs {
 
 /// Leases and holds, as far as they are printed.
 #[derive(Debug, Deserialize)]
-struct Slots {
+pub struct Slots {
     gate: String,
     leases: Vec<Slot>,
     hold: Option<Held>,
@@ -314,6 +314,8 @@ struct Slot {
     stage: String,
     expires_at: String,
     progress: Option<String>,
+    #[serde(default)]
+    usually_seconds: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -362,7 +364,8 @@ impl ListArgs {
 }
 
 impl Slots {
-    fn lines(&self) -> String {
+    /// One line for each.
+    pub fn lines(&self) -> String {
         let leases = self.leases.iter().map(Slot::line);
         let of_gate = self.hold.iter().map(|hold| hold.line("the gate"));
         let of_nodes = self.node_holds.iter();
@@ -378,8 +381,11 @@ impl Slots {
 impl Slot {
     fn line(&self) -> String {
         let nodes: Vec<_> = self.nodes.iter().map(ToString::to_string).collect();
+        let usually = self.usually_seconds.map_or_else(String::new, |seconds| {
+            format!("; the whole usually takes {seconds:.0} s")
+        });
         format!(
-            "lease {} token {} nodes {} {} {} until {} by {}: {}",
+            "lease {} token {} nodes {} {} {} until {} by {}: {}{usually}",
             self.lease,
             self.token,
             nodes.join(","),

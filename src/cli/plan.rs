@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::answer::{Body, Raw, Reason, Verdict};
 use super::ask::{AskArgs, NodeArgs, duration};
+use super::lease::Slots;
 use super::out::{Exit, data, note, plain};
 use super::print;
 use crate::gate::state::State;
@@ -38,6 +39,9 @@ struct Plan {
     order_because: String,
     #[serde(default)]
     risks: Vec<Reason>,
+    /// What is taken, as `leases` tells it.
+    #[serde(skip)]
+    slots: Option<Slots>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +55,10 @@ struct Node {
     release: String,
     #[serde(default)]
     reasons: Vec<Reason>,
+    #[serde(default)]
+    leads: Option<usize>,
+    #[serde(default)]
+    leads_without: Option<BTreeMap<i32, usize>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,8 +108,9 @@ impl PlanArgs {
             let asked = self.ask.asked(&NodeArgs::default());
             return Err(super::answer::read(&asked, raw));
         }
-        let plan: Plan = serde_json::from_slice(&raw.body)
+        let mut plan: Plan = serde_json::from_slice(&raw.body)
             .map_err(|error| contradicts(&format!("a body that is no plan: {error}")))?;
+        plan.slots = serde_json::from_slice(&raw.body).ok();
         let header = raw.state.as_deref();
         if plan.gate != self.ask.whom.gate.as_str() || raw.cached {
             return Err(contradicts("another gate answers, or a cache"));
@@ -126,6 +135,7 @@ impl Plan {
             token: None,
             expires_at: None,
             how: None,
+            usually_seconds: None,
         }
     }
 
@@ -155,6 +165,12 @@ impl Plan {
             table.push_str(plain(&line).trim_end());
             table.push('\n');
         }
+        for node in &self.nodes {
+            table.push_str(&node.heirs());
+        }
+        if let Some(slots) = &self.slots {
+            table.push_str(&slots.lines());
+        }
         data(&table)?;
         if !self.order_because.is_empty() {
             note(&format!("order: {}", plain(&self.order_because)));
@@ -164,6 +180,23 @@ impl Plan {
         let risks: Vec<Reason> = self.risks.iter().filter(known).cloned().collect();
         print::reasons(&risks);
         Ok(())
+    }
+}
+
+impl Node {
+    /// Who would lead how much with this node stopped; nothing where it leads nothing.
+    fn heirs(&self) -> String {
+        let others = self.leads_without.iter().flatten();
+        let others: Vec<_> = others
+            .map(|(id, leads)| format!("{id} leads {leads}"))
+            .collect();
+        match self.leads {
+            Some(leads) if leads > 0 && !others.is_empty() => {
+                let line = format!("without {} ({leads} led): {}", self.id, others.join(", "));
+                plain(&line) + "\n"
+            }
+            Some(_) | None => String::new(),
+        }
     }
 }
 

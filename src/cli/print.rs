@@ -42,6 +42,7 @@ fn lease(verdict: &Verdict) -> String {
         ("token", body.token.map(whole)),
         ("until", body.expires_at.clone()),
         ("how", body.how.clone()),
+        ("usually", body.usually_seconds.map(|n| format!("{n:.0}s"))),
     ] {
         if let Some(value) = value {
             text.extend([" ", name, "=", value.as_str()]);

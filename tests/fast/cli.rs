@@ -355,13 +355,14 @@ fn plan_prints_a_table() {
 
 #[test]
 fn enter_and_leave_end_as_check_does_and_need_a_lease() {
-    let granted = ",\"nodes\":[2],\"lease\":3,\"token\":7,\"expires_at\":\"T\"";
+    let granted = ",\"nodes\":[2],\"lease\":3,\"token\":7,\"expires_at\":\"T\",\
+        \"usually_seconds\":40.4";
     let conflict = http(409, "", "{\"detail\":\"broken by ann\"}");
     for (answer, code, out) in [
         (
             says(200, "open", granted),
             0,
-            "open lease=3 token=7 until=T\n",
+            "open lease=3 token=7 until=T usually=40s\n",
         ),
         // Open, and no lease: whatever answers, it is not a gate that gave one.
         (says(200, "open", ",\"nodes\":[2]"), 3, "unknown\n"),

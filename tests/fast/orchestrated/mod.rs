@@ -1,23 +1,30 @@
 //! The real program in front of the simulated cluster: leases over HTTP and through the command
-//! line, from "go" to the proof of return.
+//! line, from "go" to the proof of return; long polls, a reload, and a store that fails.
+
+mod service;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::Resource;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use upgrade_gate::model::serve::Served;
 use upgrade_gate::model::{Cluster, Release, Spec, TopicSpec};
+use upgrade_gate::store::sqlite::DATABASE;
+
+use crate::served::{Got, raw};
 
 /// A gate of the real program, and the cluster in front of which it stands.
 struct World {
     cluster: Served,
     url: String,
-    _gate: Child,
-    _folder: TempDir,
+    gate: Child,
+    folder: TempDir,
 }
 
 fn program(args: &[&str]) -> Command {
@@ -44,10 +51,11 @@ fn spec() -> Spec {
     spec
 }
 
-fn config(cluster: &Served) -> String {
+fn config(cluster: &Served, data: &Path) -> String {
     let mut text = format!(
-        "listen: 127.0.0.1:0\ngates:\n  default:\n    kafka:\n      bootstrap: {}\n    jmx:\n      \
+        "listen: 127.0.0.1:0\nreload_enabled: true\ndata_dir: {}\ngates:\n  default:\n    kafka:\n      bootstrap: {}\n    jmx:\n      \
          targets:\n",
+        data.display(),
         cluster.bootstrap()
     );
     for (node, url) in cluster.jmx() {
@@ -63,8 +71,24 @@ impl World {
         let cluster = Served::start(Cluster::new(spec()).unwrap()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gate.yaml");
-        std::fs::write(&file, config(&cluster)).unwrap();
-        let mut gate = program(&["serve", file.to_str().unwrap()]).spawn().unwrap();
+        std::fs::write(&file, config(&cluster, &folder.path().join("data"))).unwrap();
+        // A write beyond a file size limit then fails, and does not end the process.
+        let mut gate = Command::new("sh");
+        gate.args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_upgrade-gate"),
+        ]);
+        let gate = gate
+            .arg("serve")
+            .arg(&file)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
+        let gate = gate
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut gate = gate.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(gate.stderr.take().unwrap()).lines();
         let address = loop {
             let line = timeout(Duration::from_secs(60), lines.next_line()).await;
@@ -79,8 +103,8 @@ impl World {
         let world = Self {
             cluster,
             url: format!("http://{address}"),
-            _gate: gate,
-            _folder: folder,
+            gate,
+            folder,
         };
         let open = world.run(&["wait", "--timeout", "60s"]).await;
         assert_eq!(code(&open), 0, "{}", text(&open.stderr));
@@ -97,6 +121,39 @@ impl World {
         let child = self.command(args).spawn().unwrap();
         let ended = timeout(Duration::from_secs(120), child.wait_with_output());
         ended.await.expect("it ends in time").unwrap()
+    }
+
+    /// One request, as a program without our command line makes it.
+    async fn send(&self, method: &str, target: &str) -> Got {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nX-Upgrade-Gate: 1\r\n\
+             Connection: close\r\n\r\n"
+        );
+        let answer = raw(address.parse().unwrap(), &request).await;
+        Got::parse(&answer).unwrap_or_else(|| panic!("no answer to {target}"))
+    }
+
+    /// How often the gate has judged.
+    async fn judged(&self) -> u64 {
+        let document = self.send("GET", "/api/v1/gates/default").await.json();
+        document["generation"].as_u64().unwrap()
+    }
+
+    /// How large a file of the gate may become; `None`: as it was.
+    fn limit_files(&self, bytes: Option<u64>) {
+        let pid = i32::try_from(self.gate.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid);
+        let mut limit = rustix::process::getrlimit(Resource::Fsize);
+        limit.current = bytes.or(limit.current);
+        rustix::process::prlimit(pid, Resource::Fsize, limit).unwrap();
+    }
+
+    /// The database and its log, byte by byte.
+    fn database(&self) -> [Vec<u8>; 2] {
+        [DATABASE, "upgrade-gate.db-wal"].map(|name| {
+            std::fs::read(self.folder.path().join("data").join(name)).unwrap_or_default()
+        })
     }
 
     /// Stops a node and starts it again, as a restart does.
@@ -327,7 +384,19 @@ async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
         "{}",
         text(&held.stderr)
     );
+    service::long_polls_cost_the_engine_next_to_nothing(&world).await;
     assert_eq!(code(&world.run(&["unhold"]).await), 0);
+    let hold = ["hold", "disks", "--node", "3"];
+    assert_eq!(code(&world.run(&hold).await), 0);
+    let check = async |node| code(&world.run(&["check", "--node", node]).await);
+    assert_eq!((check("2").await, check("3").await), (0, 1));
+    let exec = [
+        "exec", "--node", "3", "--wait", "1s", "--", "echo", "started",
+    ];
+    let held = world.run(&exec).await;
+    assert_eq!((code(&held), text(&held.stdout).as_str()), (120, ""));
+    assert_eq!(code(&world.run(&["unhold", "--node", "3"]).await), 0);
+    assert_eq!(check("3").await, 0);
     assert_eq!(
         code(&world.run(&["unhold"]).await),
         1,
@@ -451,5 +520,29 @@ async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repai
     let back = ["leave", "--node", "2", "--owner", "ann", "--wait", "90s"];
     let back = world.run(&back).await;
     assert_eq!(code(&back), 0, "{}", text(&back.stderr));
+    taken_over_while_the_command_runs(&world).await;
     world.cluster.shutdown().await;
+}
+
+/// Somebody mends the node while its owner's command still runs.
+async fn taken_over_while_the_command_runs(world: &World) {
+    let args = ["exec", "--node", "3", "--wait", "60s", "--", "sh", "-c"];
+    let script = "echo started; read line || true";
+    let mut command = world.command(&[&args[..], &[script]].concat());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = timeout(Duration::from_secs(60), lines.next_line()).await;
+    assert_eq!(started.unwrap().unwrap().as_deref(), Some("started"));
+    world.cluster.operate(|cluster| cluster.kill(3)).unwrap();
+    let repair = [
+        "enter", "--node", "3", "--owner", "ann", "--action", "repair", "--wait", "30s",
+    ];
+    let repair = world.run(&repair).await;
+    assert_eq!(code(&repair), 0, "{}", text(&repair.stderr));
+    drop(child.stdin.take());
+    let ended = timeout(Duration::from_secs(60), child.wait_with_output());
+    let ended = ended.await.unwrap().unwrap();
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(125), "{told}");
+    assert!(told.contains("taken over by ann"), "{told}");
 }
