@@ -73,6 +73,25 @@ pub async fn post_for(
     answer.map_err(|_| HttpError::Timeout { port, deadline })?
 }
 
+/// The same with these headers and no others.
+///
+/// # Errors
+/// When nobody answers in time.
+pub async fn post_with(
+    port: u16,
+    path: &str,
+    headers: &[(String, String)],
+    deadline: Duration,
+) -> Result<(u16, Bytes), HttpError> {
+    let request = headers
+        .iter()
+        .fold(Request::post(path), |request, (name, value)| {
+            request.header(name, value)
+        });
+    let answer = tokio::time::timeout(deadline, send(port, request)).await;
+    answer.map_err(|_| HttpError::Timeout { port, deadline })?
+}
+
 async fn fetch(port: u16, path: &str, accept: &str) -> Result<Bytes, HttpError> {
     let request = Request::get(path).header("accept", accept);
     match send(port, request).await? {

@@ -1,6 +1,7 @@
 //! The proof `callers`: a real cluster restarted by those who call the gate in real life, with the
 //! recipes as they stand in `docs/recipes`: Ansible itself (ansible-core from PyPI), Rundeck's
-//! script step run by its shell, and the requests of Jenkins' `waitUntil`, replayed.
+//! script step run by its shell, and the requests of Jenkins' `waitUntil`, replayed. The gate wants a
+//! token, which they read from where their recipe has it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use serde::Serialize;
+use serde_json::json;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use super::gate::Gate;
+use super::gate::{Gate, program};
+use super::jenkins::{Pipeline, Then};
 use super::report::{Header, write};
 use super::roll::order;
 use super::watch::{PATIENCE, config_of_roll, seconds, start};
@@ -71,12 +75,16 @@ pub async fn run(release: Release) -> Result<()> {
         .create_topic("orders", 30, 3, &[("min.insync.replicas", "2")])
         .await?;
     let load = Load::start(LoadSpec::new(cluster.app_bootstrap(), "orders").rate(100))?;
-    let gate = start(&cluster, &config_of_roll(&cluster)).await?;
-    gate.wait_open(PATIENCE).await?;
+    let secret = Secret::make(cluster.dir())?;
+    let mut config = config_of_roll(&cluster);
+    config["auth"] = json!({"tokens": {"roll": {"file": &secret.token, "rights": "lease"}}});
+    let gate = start(&cluster, &config).await?;
+    secret.wait_open(&gate).await?;
 
     let hands = Hands::start(Arc::clone(&cluster))?;
     let stage = Stage {
         gate: &gate,
+        secret: &secret,
         hands: &hands,
         nodes: order(&cluster).await?,
         folder: cluster.dir().to_path_buf(),
@@ -242,8 +250,59 @@ async fn restart(cluster: &Cluster, node: NodeId) -> Result<()> {
     Ok(())
 }
 
+/// The callers' token, in the files that their recipes read it from.
+struct Secret {
+    /// The token alone.
+    token: PathBuf,
+    /// As a header.
+    header: PathBuf,
+}
+
+impl Secret {
+    fn make(folder: &Path) -> Result<Self> {
+        let made = Self {
+            token: folder.join("token"),
+            header: folder.join("header"),
+        };
+        let token = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        std::fs::write(&made.token, format!("{token}\n")).context("write a token")?;
+        let header = format!("Authorization: Bearer {token}\n");
+        std::fs::write(&made.header, header).context("write a header")?;
+        Ok(made)
+    }
+
+    fn read(&self) -> Result<String> {
+        let token = std::fs::read_to_string(&self.token).context("read the token")?;
+        Ok(token.trim().to_owned())
+    }
+
+    async fn wait_open(&self, gate: &Gate) -> Result<()> {
+        let mut wait = Command::new(program()?);
+        wait.args(["wait", "--quiet", "--token-file"])
+            .arg(&self.token);
+        wait.args(["--timeout", &format!("{}s", PATIENCE.as_secs())]);
+        wait.args(["--url", &format!("http://127.0.0.1:{}", gate.port())]);
+        checked(&mut wait).await.context("see the gate open")?;
+        Ok(())
+    }
+}
+
+/// The gate's address in the recipes.
+const GATE: &str = "https://gate.example.org:10190";
+
+/// A recipe's text with this put in place of that, which has to be there.
+fn filled(recipe: &str, places: &[(&str, &str)]) -> Result<String> {
+    let mut text = recipe.to_owned();
+    for (place, with) in places {
+        ensure!(text.contains(place), "find {place:?} in the recipe");
+        text = text.replace(place, with);
+    }
+    Ok(text)
+}
+
 struct Stage<'a> {
     gate: &'a Gate,
+    secret: &'a Secret,
     hands: &'a Hands,
     nodes: Vec<NodeId>,
     folder: PathBuf,
@@ -254,22 +313,22 @@ impl Stage<'_> {
     /// systemd.
     async fn ansible(&self, programs: &Path) -> Result<bool> {
         let book = block(&recipe("ansible.md")?, "yaml")?;
-        let systemd = "ansible.builtin.systemd:\n        name: kafka\n        state: restarted";
-        ensure!(
-            book.contains(systemd),
-            "find the restart in docs/recipes/ansible.md"
-        );
         let ours = format!(
             "ansible.builtin.command: {} {{{{ node_id }}}}",
             self.hands.command()
         );
-        let book = book.replace(systemd, &ours);
-        let gate = "http://127.0.0.1:10190";
-        ensure!(
-            book.contains(gate),
-            "find the gate in docs/recipes/ansible.md"
-        );
-        let book = book.replace(gate, &self.url());
+        let token = self.secret.token.display().to_string();
+        let book = filled(
+            &book,
+            &[
+                (
+                    "ansible.builtin.systemd:\n        name: kafka\n        state: restarted",
+                    &ours,
+                ),
+                (GATE, &self.url()),
+                ("/etc/ansible/upgrade-gate-token", &token),
+            ],
+        )?;
         let book_path = self.folder.join("roll.yml");
         std::fs::write(&book_path, book)?;
         let mut inventory = String::from("[kafka]\n");
@@ -301,17 +360,20 @@ impl Stage<'_> {
             .lines()
             .map(|line| line.strip_prefix("    ").unwrap_or(line))
             .collect();
-        let script = script
-            .join("\n")
-            .replace("http://127.0.0.1:10190", &self.url());
+        let header = self.secret.header.display().to_string();
+        let script = filled(
+            &script.join("\n"),
+            &[
+                (GATE, &self.url()),
+                ("/etc/rundeck/upgrade-gate-header", &header),
+            ],
+        )?;
         for node in &self.nodes {
-            let of_node = script
-                .replace("@option.node@", &node.to_string())
-                .replace("@job.execid@", "88");
-            ensure!(
-                !of_node.contains('@') || of_node.contains("enter?node="),
-                "fill in the options"
-            );
+            let node_text = node.to_string();
+            let of_node = filled(
+                &script,
+                &[("@option.node@", &node_text), ("@job.execid@", "88")],
+            )?;
             self.sh(&of_node).await?;
             self.sh(&format!("{} {node}", self.hands.command())).await?;
             self.sh(&of_node.replace("/enter?", "/leave?")).await?;
@@ -324,32 +386,37 @@ impl Stage<'_> {
         ran.context("see the script end")?
     }
 
-    /// `waitUntil`: asks at once, then after 5 s, and with pauses that grow by a fifth up to 15 s.
+    /// The pipeline as its page has it.
     async fn jenkins(&self) -> Result<bool> {
+        let pipeline = Pipeline::read(&recipe("jenkins.md")?)?;
+        ensure!(pipeline.method == "POST", "see it POST");
+        let (before, after) = &pipeline.around;
         for node in &self.nodes {
-            self.wait_until("enter", *node).await?;
+            self.wait_until(&pipeline, before, *node).await?;
             self.sh(&format!("{} {node}", self.hands.command())).await?;
-            self.wait_until("leave", *node).await?;
+            self.wait_until(&pipeline, after, *node).await?;
         }
         Ok(true)
     }
 
-    async fn wait_until(&self, what: &str, node: NodeId) -> Result<()> {
-        let path = format!("/api/v1/gates/default/{what}?node={node}&owner=roll-17");
-        let mut pause = Duration::from_secs(5);
+    /// `waitUntil`: asks at once, then after the page's pause, and with pauses that grow by a fifth
+    /// up to 15 s.
+    async fn wait_until(&self, pipeline: &Pipeline, what: &str, node: NodeId) -> Result<()> {
+        let target = pipeline.target(what, &node.to_string(), "roll-17");
+        let path = format!("/api/v1/gates/default{target}");
+        let headers = pipeline.headers(&self.secret.read()?);
+        let mut pause = pipeline.pause;
         let began = Instant::now();
         while began.elapsed() < WHOLE_ROLL {
-            // A refused or late connection is 408 to the plugin, and asked again.
-            let answer = http::post_for(self.gate.port(), &path, Duration::from_secs(30)).await;
-            if let Ok((status, body)) = answer {
-                ensure!(
-                    ![400, 403, 409].contains(&status),
-                    "{what} of node {node}: {status} {}",
-                    String::from_utf8_lossy(&body)
-                );
-                let open = serde_json::from_slice::<serde_json::Value>(&body);
-                if status == 200 && open.is_ok_and(|body| body["open"] == true) {
-                    return Ok(());
+            let answer = http::post_with(self.gate.port(), &path, &headers, pipeline.timeout).await;
+            // A refused or late connection is 408 to the plugin.
+            let (status, body) = answer.unwrap_or((408, Bytes::new()));
+            match pipeline.then(status, &body) {
+                Then::GoesOn => return Ok(()),
+                Then::Again => {}
+                Then::Ends => {
+                    let body = String::from_utf8_lossy(&body);
+                    bail!("see {what} of node {node} go on: {status} {body}");
                 }
             }
             sleep(pause).await;

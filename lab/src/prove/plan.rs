@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::sleep;
 
+use super::foreseen;
 use super::gate::{Answer, Gate};
 use super::report::{Header, write};
 use super::watch::{PATIENCE, config, start};
@@ -85,7 +87,7 @@ struct Proof {
 }
 
 /// A gate in front of a cluster, and the rows that are made there.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     cluster: &'a Cluster,
     gate: Gate,
     name: &'static str,
@@ -101,6 +103,7 @@ pub async fn run() -> Result<()> {
     small(old, &mut rows).await?;
     two_controllers(old, &mut rows).await?;
     combined(old, &mut rows).await?;
+    zookeeper(old, &mut rows).await?;
     let proof = Proof {
         header: Header::new("plan", vec![old.to_string(), new.to_string()]),
         rows,
@@ -115,11 +118,17 @@ pub async fn run() -> Result<()> {
 impl<'a> Table<'a> {
     async fn of(cluster: &'a Cluster, name: &'static str, rows: &'a mut Vec<Row>) -> Result<Self> {
         let mut settings = config(cluster);
-        // Combined nodes answer at their brokers' listeners.
-        if matches!(cluster.spec().layout, Layout::KraftCombined { .. })
-            && let Some(kafka) = settings["gates"]["default"]["kafka"].as_object_mut()
-        {
+        // Combined nodes answer at their brokers' listeners; with ZooKeeper there are none.
+        let without = matches!(
+            cluster.spec().layout,
+            Layout::KraftCombined { .. } | Layout::ZooKeeper { .. }
+        );
+        if without && let Some(kafka) = settings["gates"]["default"]["kafka"].as_object_mut() {
             kafka.remove("controllers");
+        }
+        if let Layout::KraftSeparate { controllers: 3, .. } = cluster.spec().layout {
+            // Together these may not go, whatever each may.
+            settings["gates"]["default"]["hosts"] = json!({"a": [1, 101], "b": [2, 3]});
         }
         let gate = start(cluster, &settings).await?;
         Ok(Self {
@@ -128,6 +137,33 @@ impl<'a> Table<'a> {
             name,
             rows,
         })
+    }
+
+    pub(super) const fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
+    pub(super) const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A row of two things that have to be the same.
+    pub(super) fn compared(&mut self, name: &str, nodes: &str, expected: String, actual: String) {
+        let ok = expected == actual;
+        tracing::info!(ok, name, nodes, expected, actual, "row");
+        self.rows.push(Row {
+            cluster: self.name.to_owned(),
+            situation: name.to_owned(),
+            nodes: nodes.to_owned(),
+            expected,
+            actual,
+            seconds: 0.0,
+            ok,
+        });
     }
 
     /// Asks until the expected answer came and stayed.
@@ -251,9 +287,11 @@ async fn separate(release: Release, rows: &mut Vec<Row>) -> Result<()> {
     table
         .row("a broker and a controller", "1,101", Expected::Free)
         .await?;
+    foreseen::plan(&mut table, 1).await?;
     moving(&mut table).await?;
     failed_log_dir(&mut table).await?;
-    fenced(&mut table).await
+    fenced(&mut table).await?;
+    foreseen::repairs(&mut table).await
 }
 
 /// Two megabytes of records, and so many consumers in a group.
@@ -439,5 +477,25 @@ async fn combined(release: Release, rows: &mut Vec<Row>) -> Result<()> {
     let mut table = Table::of(&cluster, "3 combined nodes", rows).await?;
     table.row("one combined node", "1", Expected::Free).await?;
     let lost = Expected::Shut("would_lose_quorum");
-    table.row("two of three combined nodes", "1,2", lost).await
+    table
+        .row("two of three combined nodes", "1,2", lost)
+        .await?;
+    foreseen::plan(&mut table, 1).await
+}
+
+/// Three brokers that elect their controller in ZooKeeper.
+async fn zookeeper(release: Release, rows: &mut Vec<Row>) -> Result<()> {
+    let cluster = Cluster::start(Spec::zookeeper(release).quick()).await?;
+    cluster
+        .create_topic("orders", 12, 3, &[("min.insync.replicas", "2")])
+        .await?;
+    let mut table = Table::of(&cluster, "ZooKeeper, 3 brokers", rows).await?;
+    table
+        .row("ZooKeeper: one of three brokers", "1", Expected::Free)
+        .await?;
+    let short = Expected::Shut("would_lose_min_isr");
+    table
+        .row("ZooKeeper: two of three brokers", "1,2", short)
+        .await?;
+    foreseen::plan(&mut table, 1).await
 }

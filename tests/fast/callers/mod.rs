@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lab::prove::jenkins::{Pipeline, Then};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -390,4 +391,47 @@ async fn whoever_polls_goes_on_at_the_first_open_answer() {
             assert!((caller.goes_on)(&outcome), "{}: {what}", caller.name);
         }
     }
+}
+
+/// The proof `callers` replays the pipeline of the Jenkins recipe as its page has it; here it meets
+/// the gate's own answers.
+#[tokio::test]
+async fn the_jenkins_recipe_goes_on_at_open_only_and_ends_at_what_no_waiting_cures() {
+    let page = std::fs::read_to_string("docs/recipes/jenkins.md").unwrap();
+    let pipeline = Pipeline::read(&page).unwrap();
+    let headers = pipeline.headers("t0ken-of-the-test");
+    let ask = async |served: Served, entered, headers: &[(String, String)], what: &str| {
+        let (address, _kept) = engine(served, entered);
+        let target = pipeline.target(what, "2", "roll-4711");
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let request = format!(
+            "{} /api/v1/gates/default{target} HTTP/1.1\r\nHost: gate\r\n{lines}Connection: close\r\n\r\n",
+            pipeline.method
+        );
+        let answer = crate::served::raw(address, &request).await;
+        let got = Got::parse(&answer).unwrap();
+        pipeline.then(got.status, &got.body)
+    };
+    let (before, after) = &pipeline.around;
+    for what in [before, after] {
+        assert_eq!(
+            ask(serve(open()).await, true, &headers, what).await,
+            Then::GoesOn
+        );
+        assert_eq!(
+            ask(serve(closed()).await, true, &headers, what).await,
+            Then::Again
+        );
+        assert_eq!(
+            ask(serve(unknown()).await, true, &headers, what).await,
+            Then::Again
+        );
+        // Without the header it is 403.
+        assert_eq!(ask(serve(open()).await, true, &[], what).await, Then::Ends);
+    }
+    let not_entered = ask(serve(open()).await, false, &headers, after).await;
+    assert_eq!(not_entered, Then::Ends);
 }
