@@ -99,6 +99,10 @@ struct Race {
     killed_before_the_answer: u64,
     /// Of these, in how many the lease that nobody was told of was there after the restart.
     found_again: u64,
+    /// Clients that were told "go" right before the gate was killed, after its answer.
+    told_before_a_kill: u64,
+    /// Of these, how many had their lease, with its token, in the gate that was started then.
+    held_after_the_restart: u64,
     told_go: u64,
     /// Rounds in which both were told "go".
     two_holders: u64,
@@ -136,7 +140,8 @@ where
 }
 
 /// Two processes ask for two brokers at the same moment, again and again; in a third of the rounds
-/// the gate is killed between the durable write and the answer.
+/// the gate is killed between the durable write and the answer, in another third right after the
+/// answer: whoever was told "go" is looked for in the gate that is started then.
 pub async fn race(args: &Args) -> Result<()> {
     let header = Header::new("race", Vec::new());
     let mut found = Race::default();
@@ -144,6 +149,8 @@ pub async fn race(args: &Args) -> Result<()> {
         found.rounds += lane.rounds;
         found.killed_before_the_answer += lane.killed_before_the_answer;
         found.found_again += lane.found_again;
+        found.told_before_a_kill += lane.told_before_a_kill;
+        found.held_after_the_restart += lane.held_after_the_restart;
         found.told_go += lane.told_go;
         found.two_holders += lane.two_holders;
         found.lost += lane.lost;
@@ -158,7 +165,8 @@ pub async fn race(args: &Args) -> Result<()> {
     println!("wrote {}: {:?}", path.display(), proof.found);
     let found = proof.found;
     ensure!(
-        found.two_holders + found.lost + found.old_tokens == 0,
+        found.two_holders + found.lost + found.old_tokens == 0
+            && found.held_after_the_restart == found.told_before_a_kill,
         "see nobody lose: {found:?}"
     );
     Ok(())
@@ -170,7 +178,7 @@ async fn race_lane(rounds: u64) -> Result<Race> {
     let mut gate = lane.gate(None).await?;
     let mut last = 0;
     for round in 0..rounds {
-        let paused = round % 3 == 0;
+        let (paused, killed_after) = (round % 3 == 0, round % 3 == 1);
         let stands = lane.folder.path().join("stands");
         if paused {
             gate.kill().await?;
@@ -212,10 +220,17 @@ async fn race_lane(rounds: u64) -> Result<Race> {
         race.rounds += 1;
         race.told_go += u64::try_from(told.len())?;
         race.two_holders += u64::from(told.len() > 1);
-        let standing = leases(gate.port()).await?;
+        let mut standing = leases(gate.port()).await?;
+        if killed_after {
+            gate.kill().await?;
+            gate = lane.gate(None).await?;
+            standing = wait_leases(gate.port()).await?;
+            race.told_before_a_kill += u64::try_from(told.len())?;
+            let held = told.iter().filter(|go| go.is_among(&standing)).count();
+            race.held_after_the_restart += u64::try_from(held)?;
+        }
         for go in &told {
-            let same = |it: &&Value| it["lease"] == go.lease && it["token"] == go.token;
-            race.lost += u64::from(!standing.iter().any(|it| same(&it)));
+            race.lost += u64::from(!go.is_among(&standing));
             race.old_tokens += u64::from(go.token <= last);
             last = last.max(go.token);
         }
@@ -271,6 +286,12 @@ struct Go {
 }
 
 impl Go {
+    /// Whether a gate that lists these leases has this one, with its token.
+    fn is_among(&self, leases: &[Value]) -> bool {
+        let mut leases = leases.iter();
+        leases.any(|it| it["lease"] == self.lease && it["token"] == self.token)
+    }
+
     fn of(body: &Value) -> Option<Self> {
         (body["open"] == true).then_some(())?;
         Some(Self {
@@ -430,9 +451,7 @@ async fn owner_of_leases(
             // A gate that has just been started has not read its store yet.
             let port = together.port.load(Ordering::SeqCst);
             let standing = leases(port).await.unwrap_or_default();
-            let has = standing
-                .iter()
-                .any(|it| it["lease"] == go.lease && it["token"] == go.token);
+            let has = go.is_among(&standing);
             if has || began.elapsed() > Duration::from_secs(20) {
                 break has;
             }

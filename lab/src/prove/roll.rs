@@ -2,14 +2,16 @@
 //! orchestrator asks at random; then a broker that cannot start and is repaired through the gate,
 //! and an owner that is killed in mid-restart.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -82,9 +84,39 @@ struct Step {
 #[derive(Clone, Debug, Default, Serialize)]
 struct Second {
     asked: u64,
+    /// Of these, while the first one's node was not back by Kafka's own word.
+    asked_while_a_node_was_out: u64,
+    /// And after that, until the first one's `exec` had ended: in the gate's window.
+    asked_in_the_window: u64,
     told_go: u64,
-    /// Told go while the first one was.
+    /// Told go while a node of the first one was not back by Kafka's own word.
+    beside_a_node_that_is_out: u64,
+    /// Told go before the first one's lease was over, by the order of the gate's history.
     beside_the_first: u64,
+    /// The leases that it was told go for.
+    #[serde(skip)]
+    leases: Vec<u64>,
+}
+
+/// How far the first one is with its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It has none, or waits for go.
+    Free,
+    /// From go until Kafka has it back.
+    Out,
+    /// From there until `exec` has ended.
+    Window,
+}
+
+type Shared = Arc<Mutex<Phase>>;
+
+fn phase(shared: &Shared) -> Phase {
+    *shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn enters(shared: &Shared, phase: Phase) {
+    *shared.lock().unwrap_or_else(PoisonError::into_inner) = phase;
 }
 
 /// A scene with one expected end.
@@ -112,7 +144,7 @@ pub async fn run(args: &Args) -> Result<()> {
     };
     std::fs::create_dir_all(&stage.folder).context("make the folder of the steps")?;
 
-    let held = Arc::new(AtomicBool::new(false));
+    let held = Arc::new(Mutex::new(Phase::Free));
     let other = Other::start(gate.port(), brokers(&cluster), Arc::clone(&held));
     let mut steps = Vec::new();
     for node in order(&cluster).await? {
@@ -120,7 +152,8 @@ pub async fn run(args: &Args) -> Result<()> {
         tracing::info!(?step, "step");
         steps.push(step);
     }
-    let second = other.stop().await;
+    let mut second = other.stop().await;
+    second.beside_the_first = beside(&history(&gate).await?, &second.leases)?;
     let broken_config = stage.broken_config().await?;
     tracing::info!(?broken_config, "story");
     let killed_owner = stage.killed_owner().await?;
@@ -139,7 +172,14 @@ pub async fn run(args: &Args) -> Result<()> {
     let path = write("roll", &proof)?;
     println!("wrote {}", path.display());
     ensure!(proof.load.is_clean(), "lose nothing: {:?}", proof.load);
-    ensure!(proof.second.beside_the_first == 0, "{:?}", proof.second);
+    let second = &proof.second;
+    let beside = second.beside_the_first + second.beside_a_node_that_is_out;
+    ensure!(beside == 0, "see the second one go alone: {second:?}");
+    // One go in the window of each step would have been seen.
+    ensure!(
+        second.asked_in_the_window >= 3 * u64::try_from(proof.steps.len())?,
+        "see the second one ask often enough: {second:?}"
+    );
     ensure!(
         proof.steps.iter().all(|step| step.exit == 0),
         "see every exec end with 0"
@@ -221,11 +261,11 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn restart(&self, node: NodeId, held: &AtomicBool) -> Result<Step> {
+    async fn restart(&self, node: NodeId, held: &Shared) -> Result<Step> {
         let called = Instant::now();
         let mut exec = self.exec(node, "roll", &["--wait", "10m"])?;
         self.told_go(node, &mut exec).await?;
-        held.store(true, Ordering::SeqCst);
+        enters(held, Phase::Out);
         let go = Instant::now();
         let target = self.cluster.node(node)?;
         target.stop_and_wait().await?;
@@ -240,11 +280,13 @@ impl Stage<'_> {
         }
         let back = Instant::now();
         let said_usually = self.said_usually(node).await?;
-        // Once its node is proven back the gate may tell others go before `exec` has ended.
-        held.store(false, Ordering::SeqCst);
+        // The lease is over a moment before `exec` ends: what is told in between is looked up in the
+        // history.
+        enters(held, Phase::Window);
         let status = timeout(PATIENCE * 2, exec.wait()).await;
         let status = status.context("see exec end")??;
         let ended = Instant::now();
+        enters(held, Phase::Free);
         Ok(Step {
             node,
             waited_for_go: seconds(go - called),
@@ -374,6 +416,50 @@ async fn leave_until_over(port: u16, node: NodeId, owner: &str) -> Result<()> {
     Ok(())
 }
 
+/// The whole history of the gate, oldest first.
+async fn history(gate: &Gate) -> Result<Vec<Value>> {
+    let mut entries: Vec<Value> = Vec::new();
+    let mut next = String::from("/api/v1/gates/default/history?limit=500");
+    loop {
+        let page = gate.json(&next).await?;
+        entries.extend(
+            page["entries"]
+                .as_array()
+                .context("entries")?
+                .iter()
+                .cloned(),
+        );
+        let Some(before) = page["next_before"].as_u64() else {
+            entries.reverse();
+            return Ok(entries);
+        };
+        next = format!("/api/v1/gates/default/history?limit=500&before={before}");
+    }
+}
+
+/// How many of these leases were given while one of the first orchestrator's was not over.
+fn beside(history: &[Value], told: &[u64]) -> Result<u64> {
+    let mut running = BTreeSet::new();
+    let mut beside = 0;
+    for entry in history {
+        let lease = entry["lease"].as_u64();
+        match entry["kind"].as_str().context("a kind")? {
+            "granted" if entry["owner"] == "roll" => {
+                running.extend(lease);
+            }
+            "granted" => {
+                let was_told = lease.is_some_and(|lease| told.contains(&lease));
+                beside += u64::from(was_told && !running.is_empty());
+            }
+            "proven_back" | "withdrawn" | "broken" => {
+                running.retain(|running| Some(*running) != lease);
+            }
+            _ => {}
+        }
+    }
+    Ok(beside)
+}
+
 /// Somebody who asks for a random broker again and again, and gives it back untouched.
 struct Other {
     stop: Arc<AtomicBool>,
@@ -381,7 +467,7 @@ struct Other {
 }
 
 impl Other {
-    fn start(port: u16, nodes: Vec<NodeId>, held: Arc<AtomicBool>) -> Self {
+    fn start(port: u16, nodes: Vec<NodeId>, first: Shared) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&stop);
         let turn = AtomicU64::new(u64::from(std::process::id()));
@@ -389,14 +475,20 @@ impl Other {
             let mut second = Second::default();
             while !ends.load(Ordering::SeqCst) {
                 let mut random = crate::simulate::ops::Random(turn.fetch_add(1, Ordering::Relaxed));
-                sleep(Duration::from_millis(random.between(1_000, 6_000))).await;
+                // Several times in each window, which is some ten seconds long.
+                sleep(Duration::from_millis(random.between(200, 1_500))).await;
                 let node = random.pick(&nodes);
+                let before = phase(&first);
                 second.asked += 1;
-                if !matches!(enter(port, node, "second", "restart").await, Ok(200)) {
+                second.asked_while_a_node_was_out += u64::from(before == Phase::Out);
+                second.asked_in_the_window += u64::from(before == Phase::Window);
+                let Some(lease) = told_go(port, node, "second").await else {
                     continue;
-                }
+                };
                 second.told_go += 1;
-                second.beside_the_first += u64::from(held.load(Ordering::SeqCst));
+                second.leases.push(lease);
+                let out = before == Phase::Out && phase(&first) == Phase::Out;
+                second.beside_a_node_that_is_out += u64::from(out);
                 if leave_until_over(port, node, "second").await.is_err() {
                     return second;
                 }
@@ -409,5 +501,39 @@ impl Other {
     async fn stop(self) -> Second {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap_or_default()
+    }
+}
+
+/// The lease that somebody is given who asks once.
+async fn told_go(port: u16, node: NodeId, owner: &str) -> Option<u64> {
+    let path = format!("/api/v1/gates/default/enter?node={node}&owner={owner}&ttl=30s");
+    let answer = http::post_for(port, &path, Duration::from_secs(15)).await;
+    let (status, body) = answer.ok()?;
+    let body: Value = serde_json::from_slice(&body).ok()?;
+    (status == 200).then(|| body["lease"].as_u64())?
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_given_before_the_first_ones_is_over_is_counted() {
+        let granted = |lease, owner| json!({"kind": "granted", "lease": lease, "owner": owner});
+        let back = |lease| json!({"kind": "proven_back", "lease": lease});
+        let verdict = json!({"kind": "verdict"});
+        let apart = [
+            granted(1, "roll"),
+            verdict,
+            back(1),
+            granted(2, "second"),
+            back(2),
+        ];
+        assert_eq!(beside(&apart, &[2]).unwrap(), 0);
+        let together = [granted(1, "roll"), granted(2, "second"), back(1), back(2)];
+        assert_eq!(beside(&together, &[2]).unwrap(), 1);
+        assert_eq!(beside(&together, &[]).unwrap(), 0, "it was not told");
     }
 }
