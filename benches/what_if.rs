@@ -1,5 +1,6 @@
 //! "This node stops now", for each of 30 brokers at once, over 50,000 and 200,000 partitions (RF 3,
-//! min ISR 2), beside the obvious way: one question per node. Aim: 1 ms and 5 ms.
+//! min ISR 2), healthy and with one broker down, beside the obvious way: one question per node. Aim:
+//! 1 ms and 5 ms.
 //!
 //! `lab bench what-if`, or `cargo bench --bench what_if [-- --rounds N]`
 

@@ -104,6 +104,14 @@ fn the_what_if_of_every_node_costs_one_pass() {
             limit,
             aim,
         );
+        // With one broker down every partition of its own is looked at more closely: the aim is said.
+        let degraded = number(&proof, &format!("{at}/microseconds/one_broker_down/median"));
+        at_most(
+            &format!("us for {partitions} partitions with one broker down"),
+            degraded,
+            2.0 * limit,
+            aim,
+        );
         let peer = number(&proof, &format!("{at}/node_by_node_by_ours"));
         at_least("times one question per node", peer, 5.0, 20.0);
     }
