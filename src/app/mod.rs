@@ -3,6 +3,7 @@
 //! [`Running`] is one gate; [`serve`] is the whole process; [`one_shot`] is a gate without one.
 
 pub mod one_shot;
+mod patient;
 pub mod serve;
 pub mod watchdog;
 
@@ -15,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use self::patient::Patient;
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
 use crate::collect::board::Board;
 use crate::collect::shared::{self, Shared};
 use crate::collect::wants::Wants;
 use crate::config::leaf::HostPort;
-use crate::config::settings::{Controllers, GateSettings, KafkaSettings, Limits};
+use crate::config::settings::{Controllers, GateSettings, KafkaSettings, Limits, Settings};
 use crate::engine::handle::GateHandle;
 use crate::engine::{Engine, Pulse};
 use crate::evidence::policy::Policy;
@@ -31,8 +33,9 @@ use crate::jmx::client::Access;
 use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
 use crate::jmx::scrape::{HttpFetch, Scraper};
 use crate::jmx::template::{Template, parse_url};
-use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial, Login, TlsDial};
+use crate::kafka::{Address, AddressMap, ConnectionSettings, Dial, Login, TcpDial, TlsDial};
 use crate::metrics::counters::Counters;
+use crate::server;
 use crate::store::Writer;
 use crate::tls::ClientTls;
 use crate::view::Published;
@@ -71,18 +74,50 @@ pub struct Common {
 
 impl Running {
     /// Starts one gate: its collectors and its engine.
+    ///
+    /// # Errors
+    /// Files that cannot be used.
     pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
-        let board = Arc::new(Board::default());
-        let wants = Arc::new(Wants::default());
-        let shared = collectors(
-            &settings,
-            common.limits,
-            &common.clock,
-            &common.dial,
-            Arc::clone(&board),
-            Arc::clone(&wants),
-        )
-        .with_context(|| format!("failed to start gate {name}"))?;
+        let (board, wants) = (Arc::default(), Arc::default());
+        let shared = common
+            .collectors(&settings, &board, &wants)
+            .with_context(|| format!("failed to start gate {name}"))?;
+        let collects = |stop| crate::collect::run(Arc::new(shared), stop);
+        Ok(Self::launch(
+            name,
+            settings,
+            common,
+            (board, wants),
+            collects,
+        ))
+    }
+
+    /// The same; while its files cannot be used the gate is unknown, says why, and tries again.
+    pub fn start_anyway(name: &GateName, settings: GateSettings, common: &Common) -> Self {
+        let (board, wants) = (Arc::default(), Arc::default());
+        let patient = Patient {
+            name: name.clone(),
+            settings: settings.clone(),
+            common: common.clone(),
+            board: Arc::clone(&board),
+            wants: Arc::clone(&wants),
+        };
+        Self::launch(name, settings, common, (board, wants), |stop| {
+            patient.run(stop)
+        })
+    }
+
+    /// Starts the engine over this board, and what fills it.
+    fn launch<F>(
+        name: &GateName,
+        settings: GateSettings,
+        common: &Common,
+        (board, wants): (Arc<Board>, Arc<Wants>),
+        collects: impl FnOnce(CancellationToken) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let now = common.clock.now();
         let first = View::nothing(
             name.clone(),
@@ -108,16 +143,16 @@ impl Running {
             counters: Arc::clone(&common.counters),
         };
         tasks.spawn(engine.run(asks, stop.clone()));
-        tasks.spawn(crate::collect::run(Arc::new(shared), stop.clone()));
+        tasks.spawn(collects(stop.clone()));
         tasks.close();
-        Ok(Self {
+        Self {
             handle,
             settings,
             policy,
             pulse,
             stop,
             tasks,
-        })
+        }
     }
 
     /// Whether these settings collect the same things in the same way: then only the policy may
@@ -138,6 +173,40 @@ impl Running {
         self.stop.cancel();
         self.tasks.wait().await;
     }
+}
+
+impl Common {
+    /// What the collectors of a gate of this process share.
+    fn collectors(
+        &self,
+        settings: &GateSettings,
+        board: &Arc<Board>,
+        wants: &Arc<Wants>,
+    ) -> Result<Shared> {
+        collectors(
+            settings,
+            self.limits,
+            &self.clock,
+            &self.dial,
+            Arc::clone(board),
+            Arc::clone(wants),
+        )
+    }
+}
+
+/// Everything that is wrong with the files that these settings name: users and tokens of our own
+/// side, certificates and secrets of every gate. Reads them.
+pub fn bad_files(settings: &Settings) -> Vec<String> {
+    let own = server::access::Access::load(&settings.auth).err();
+    let dial: Arc<dyn Dial> = Arc::new(TcpDial);
+    let gates = settings.gates.iter().filter_map(|(name, gate)| {
+        let bad = collected(gate, settings.limits, &dial).err()?;
+        Some(format!("gate {name}: {bad:#}"))
+    });
+    own.map(|bad| bad.to_string())
+        .into_iter()
+        .chain(gates)
+        .collect()
 }
 
 /// What the collectors of a gate share, before any of them runs.

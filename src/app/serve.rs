@@ -1,6 +1,7 @@
 //! The whole process: gates, server, signals, reload, and an end that comes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tracing::{error, info, warn};
 use super::watchdog::{self, Pulses};
 use super::{Common, Running};
 use crate::clock::{Clock, SystemClock};
-use crate::config::settings::Settings;
+use crate::config::settings::{GateSettings, Settings};
 use crate::config::{Loaded, Sources};
 use crate::gate::state::GateName;
 use crate::kafka::TcpDial;
@@ -23,9 +24,9 @@ use crate::metrics::counters::Counters;
 use crate::metrics::{BuildInfo, Gates, Metrics};
 use crate::server::access::Access;
 use crate::server::readiness::Readiness;
-use crate::server::{AppState, History, Limits, Reload, Server};
+use crate::server::{AppState, History, Limits, NoHistory, Reload, Server};
 use crate::store::sqlite::Retention;
-use crate::store::{MemoryStore, SqliteStore, Store, Writer};
+use crate::store::{MemoryStore, ReadError, SqliteStore, Store, Writer};
 use crate::telemetry::LogHandle;
 
 /// How long the gates' tasks may take to end once nobody asks any more.
@@ -69,7 +70,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
         build_info(),
     );
     let readiness = Arc::new(Readiness::default());
-    let app = Arc::new(App::start(common, log, gates, loaded)?);
+    let app = Arc::new(App::start(common, log, gates, loaded));
     counters.reload.succeeded(clock.now().wall);
 
     let reload = reloader(Arc::clone(&app), sources);
@@ -116,13 +117,24 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
 
 /// Says loudly what is open to whom.
 fn say_who_may(settings: &Settings, access: &Access) {
-    let beyond = settings.listen.iter();
-    for address in beyond.filter(|address| !address.ip().is_loopback()) {
+    let is_here = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    let listen = settings.listen.iter().copied();
+    let (here, beyond): (Vec<SocketAddr>, Vec<SocketAddr>) = listen.partition(is_here);
+    if beyond.is_empty() && !access.is_on() {
+        // What a proxy on this machine lets through comes from this machine.
+        warn!(
+            addresses = here.len(),
+            "NO AUTHENTICATION: whoever is on this machine may take leases and change everything, \
+             and so may everybody whom a proxy on it lets through; set web_config or auth"
+        );
+    }
+    for address in beyond {
         if !access.is_on() {
             warn!(
                 %address,
                 "NO AUTHENTICATION: whoever reaches this address may read the verdict, and whoever \
-                 is on this machine may take leases and change everything; set web_config or auth"
+                 is on this machine, or comes through a proxy on it, may take leases and change \
+                 everything; set web_config or auth"
             );
         } else if !access.has_tls() {
             warn!(
@@ -229,7 +241,13 @@ fn listen(kind: SignalKind) -> Result<Signal> {
 pub fn history(store: Writer) -> History {
     Arc::new(move |gate, before, limit| {
         let store = store.clone();
-        Box::pin(async move { store.history(gate, before, limit).await })
+        Box::pin(async move {
+            let read = store.history(gate, before, limit).await;
+            read.map_err(|why| match why {
+                ReadError::Busy => NoHistory::Busy,
+                ReadError::Failed(why) => NoHistory::Failed(why),
+            })
+        })
     })
 }
 
@@ -241,12 +259,14 @@ fn reloader(app: Arc<App>, sources: Sources) -> Reload {
 }
 
 impl App {
-    fn start(common: Common, log: LogHandle, gates: Gates, loaded: Loaded) -> Result<Self> {
-        let mut running = BTreeMap::new();
-        for (name, settings) in &loaded.settings.gates {
-            let gate = Running::start(name, settings.clone(), &common)?;
-            running.insert(name.clone(), gate);
-        }
+    /// Every gate starts, also one whose files cannot be used yet: it is unknown, and the others do
+    /// not notice.
+    fn start(common: Common, log: LogHandle, gates: Gates, loaded: Loaded) -> Self {
+        let start = |(name, settings): (&GateName, &GateSettings)| {
+            let gate = Running::start_anyway(name, settings.clone(), &common);
+            (name.clone(), gate)
+        };
+        let running = loaded.settings.gates.iter().map(start).collect();
         let app = Self {
             common,
             log,
@@ -256,7 +276,7 @@ impl App {
                 gates: running,
             }),
         };
-        Ok(app.published())
+        app.published()
     }
 
     fn published(mut self) -> Self {
@@ -317,17 +337,7 @@ impl App {
         for name in &removed {
             self.holds_no_lease(name).await?;
         }
-        let mut started = BTreeMap::new();
-        for (name, settings) in wanted {
-            let same = state
-                .gates
-                .get(name)
-                .is_some_and(|gate| gate.same_sources(settings));
-            if !same {
-                let gate = Running::start(name, settings.clone(), &self.common)?;
-                started.insert(name.clone(), gate);
-            }
-        }
+        let started = self.start_others(state, wanted)?;
         if let Err(error) = self.remove(state, &removed).await {
             for gate in started.into_values() {
                 tokio::spawn(gate.end());
@@ -407,6 +417,32 @@ impl App {
             given.join(", ")
         );
         Ok(())
+    }
+
+    /// Starts every gate that does not run with these settings; all of them, or none.
+    fn start_others(
+        &self,
+        state: &State,
+        wanted: &BTreeMap<GateName, GateSettings>,
+    ) -> Result<BTreeMap<GateName, Running>> {
+        let mut started = BTreeMap::new();
+        for (name, settings) in wanted {
+            let running = state.gates.get(name);
+            if running.is_some_and(|gate| gate.same_sources(settings)) {
+                continue;
+            }
+            match Running::start(name, settings.clone(), &self.common) {
+                Ok(gate) => drop(started.insert(name.clone(), gate)),
+                Err(error) => {
+                    // Else two engines would go on for one gate.
+                    for gate in started.into_values() {
+                        tokio::spawn(gate.end());
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(started)
     }
 
     /// Every gate's signs of life.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::FileArg;
-use super::out::{Exit, data};
+use super::out::{Exit, data, note};
 use crate::config::{Loaded, Sources, schema};
 
 /// The command's arguments.
@@ -17,7 +17,7 @@ pub struct ConfigArgs {
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Tell everything that is wrong with the file and the environment
+    /// Tell everything that is wrong with the file, the environment, and the files that they name
     Check(FileArg),
     /// Show every value in force and where it comes from; secrets are masked
     Show(FileArg),
@@ -31,6 +31,13 @@ impl ConfigArgs {
         match self.command {
             ConfigCommand::Check(file) => {
                 let loaded = load(&file)?;
+                let bad = crate::app::bad_files(&loaded.settings);
+                for problem in &bad {
+                    note(&format!("error: {problem}"));
+                }
+                if !bad.is_empty() {
+                    return Ok(Exit::Usage);
+                }
                 let gates: Vec<_> = loaded
                     .settings
                     .gates

@@ -137,8 +137,16 @@ pub enum Refused {
     BodyTime,
     /// A request was not answered in time.
     RequestTime,
+    /// An answer was not read in time.
+    WriteTime,
+    /// Too many questions waited for a gate's engine.
+    EngineQueue,
+    /// Too many readers waited for the history.
+    HistoryReaders,
     /// Too many passwords waited to be checked.
     Passwords,
+    /// Too many passwords of one address waited to be checked.
+    PasswordsOfPeer,
     /// Nobody knew who asked.
     NotAuthenticated,
     /// Who asked had no right to.
@@ -147,7 +155,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::ConnectionsOfPeer,
         Self::WaitersOfPeer,
@@ -159,7 +167,11 @@ impl Refused {
         Self::BodySize,
         Self::BodyTime,
         Self::RequestTime,
+        Self::WriteTime,
+        Self::EngineQueue,
+        Self::HistoryReaders,
         Self::Passwords,
+        Self::PasswordsOfPeer,
         Self::NotAuthenticated,
         Self::NotAllowed,
     ];
@@ -178,7 +190,11 @@ impl Refused {
             Self::BodySize => "body_size",
             Self::BodyTime => "body_time",
             Self::RequestTime => "request_time",
+            Self::WriteTime => "write_time",
+            Self::EngineQueue => "engine_queue",
+            Self::HistoryReaders => "history_readers",
             Self::Passwords => "passwords",
+            Self::PasswordsOfPeer => "passwords_per_peer",
             Self::NotAuthenticated => "not_authenticated",
             Self::NotAllowed => "not_allowed",
         }

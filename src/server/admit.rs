@@ -50,8 +50,7 @@ impl App {
                 }
                 // On the heap, because hyper moves this future about for every request.
                 None => {
-                    Box::pin(self.in_time(caller.peer, asked, &parts.headers, body, &mut principal))
-                        .await
+                    Box::pin(self.in_time(caller.peer, asked, &parts, body, &mut principal)).await
                 }
             }
         } else {
@@ -105,21 +104,21 @@ impl App {
         &self,
         peer: IpAddr,
         asked: Asked,
-        headers: &HeaderMap,
+        parts: &Parts,
         body: Incoming,
         principal: &mut Option<Arc<Principal>>,
     ) -> Reply {
         let answer = async {
-            *principal = self.authenticated(asked.who).await?;
+            *principal = self.authenticated(asked.who, peer).await?;
             self.swallow(body).await?;
             let mut route = asked.route?;
             let who = principal.as_deref();
-            let may = Access::may(route.endpoint(), who, peer, headers);
+            let may = Access::may(route.endpoint(), who, peer, parts);
             may.inspect_err(|_| self.counters().http.refused(Refused::NotAllowed))?;
             if let Some(principal) = who {
                 route = route.signed(principal)?;
             }
-            self.dispatch(route, headers, peer).await
+            self.dispatch(route, &parts.headers, peer).await
         };
         let answer = timeout(self.limits.request, answer).await;
         answer
@@ -133,17 +132,22 @@ impl App {
     async fn authenticated(
         &self,
         who: Result<Who, Denied>,
+        peer: IpAddr,
     ) -> Result<Option<Arc<Principal>>, Problem> {
         let known = match who {
             Ok(Who::Anybody) => return Ok(None),
             Ok(Who::Is(principal)) => Ok(principal),
-            Ok(Who::Claims(login)) => self.access.check(login).await,
+            Ok(Who::Claims(login)) => match self.peers.claim(peer) {
+                Some(_share) => self.access.check(login).await,
+                None => Err(Denied::BusyForPeer),
+            },
             Err(denied) => Err(denied),
         };
         known.map(Some).map_err(|denied| {
             self.counters().http.refused(match denied {
                 Denied::Nothing | Denied::Wrong => Refused::NotAuthenticated,
                 Denied::Busy => Refused::Passwords,
+                Denied::BusyForPeer => Refused::PasswordsOfPeer,
             });
             self.access.denied(denied)
         })

@@ -26,11 +26,11 @@ use super::turns::Turns;
 use super::verdict::Verdict;
 use super::{Limits, Shape, openapi, page, text};
 use crate::clock::Clock;
-use crate::engine::handle::GateHandle;
+use crate::engine::handle::{AskError, GateHandle};
 use crate::gate::event::Event;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
-use crate::metrics::counters::Counters;
+use crate::metrics::counters::{Counters, Refused};
 use crate::metrics::{Format, Gates, Metrics};
 use crate::time::Now;
 
@@ -45,7 +45,18 @@ pub type ReloadFuture = Pin<Box<dyn Future<Output = Result<String, String>> + Se
 pub type History = Arc<dyn Fn(GateName, Option<u64>, usize) -> HistoryFuture + Send + Sync>;
 
 /// What a [`History`] returns: the entries, or why they cannot be read now.
-pub type HistoryFuture = Pin<Box<dyn Future<Output = Result<Vec<Event>, String>> + Send>>;
+pub type HistoryFuture = Pin<Box<dyn Future<Output = Result<Vec<Event>, NoHistory>> + Send>>;
+
+/// Why a history cannot be read now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoHistory {
+    /// Too many read.
+    #[error("too many requests wait for the store; ask again")]
+    Busy,
+    /// The store says so.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// What the server reads and calls.
 #[derive(Clone)]
@@ -150,12 +161,20 @@ impl App {
         })
     }
 
+    /// Passes on what an engine has answered; counts questions for which there was no room.
+    pub(super) fn heard<T>(&self, answered: Result<T, AskError>) -> Result<T, AskError> {
+        answered.inspect_err(|why| match why {
+            AskError::Busy => self.counters().http.refused(Refused::EngineQueue),
+            AskError::Gone | AskError::Late(_) => {}
+        })
+    }
+
     async fn history(&self, gate: GateName, query: HistoryQuery) -> Result<HistoryBody, Problem> {
         let late = |_| {
-            Err(format!(
+            Err(NoHistory::Failed(format!(
                 "the store did not answer within {:?}",
                 self.limits.decide
-            ))
+            )))
         };
         let entries = (self.state.history)(gate.clone(), query.before, query.limit);
         let entries = timeout(self.limits.decide, entries).await;
@@ -163,11 +182,10 @@ impl App {
             .unwrap_or_else(late)
             .map(|entries| HistoryBody::new(&gate, entries, query.limit))
             .map_err(|why| {
-                Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the history cannot be read now",
-                    why,
-                )
+                if why == NoHistory::Busy {
+                    self.counters().http.refused(Refused::HistoryReaders);
+                }
+                Problem::unavailable("the history cannot be read now", why.to_string())
             })
     }
 

@@ -13,7 +13,8 @@ use crate::gate::question::{Change, Command, Refusal, Reply as GateReply};
 impl App {
     /// Makes a change, and answers once it is durable.
     pub(super) async fn change(&self, gate: &GateHandle, change: Change) -> Result<Reply, Problem> {
-        match gate.ask(Command::Change(change), self.limits.grant).await {
+        let answered = gate.ask(Command::Change(change), self.limits.grant);
+        match self.heard(answered.await) {
             Ok(GateReply::Changed(changed)) => {
                 let body = ChangedBody::new(gate.name(), changed);
                 Ok(Content::json(&body).reply(StatusCode::OK))

@@ -108,7 +108,7 @@ impl App {
                 nodes: query.targets.nodes.clone(),
                 newer_than: query.fresh.then_some(asked),
             };
-            let answered = gate.decide(question, self.limits.decide).await;
+            let answered = self.heard(gate.decide(question, self.limits.decide).await);
             let view = gate.published().load();
             let now = self.state.clock.now();
             return of_engine(view.at(now.mono), &query.targets.nodes, answered, now);

@@ -197,7 +197,7 @@ impl App {
         peer: IpAddr,
     ) -> Result<Came, Problem> {
         let ask = || async move {
-            let reply = gate.ask(command.clone(), self.limits.grant).await;
+            let reply = self.heard(gate.ask(command.clone(), self.limits.grant).await);
             of_reply(reply, self.state.clock.now())
         };
         self.wait(gate, deadline, false, peer, ask, Came::waits)

@@ -26,7 +26,7 @@ use super::admit::Caller;
 use super::app::{App, AppState};
 use super::check::Rendered;
 use super::peers::{Peers, Place};
-use super::stall::Stall;
+use super::stall::{Stall, is_unread};
 use super::turns::Turns;
 use crate::metrics::counters::{Held, Refused};
 
@@ -333,6 +333,8 @@ impl Running {
                 http.refused(Refused::HeaderSize);
             } else if error.is_timeout() {
                 http.refused(Refused::HeaderTime);
+            } else if is_unread(&error) {
+                http.refused(Refused::WriteTime);
             }
         }
     }

@@ -46,7 +46,7 @@ mod waiting;
 
 use std::time::Duration;
 
-pub use app::{AppState, History, HistoryFuture, Reload, ReloadFuture};
+pub use app::{AppState, History, HistoryFuture, NoHistory, Reload, ReloadFuture};
 pub use listen::{ListenError, Server, serve_stream};
 
 /// How much of the server one caller, or all of them, may take.

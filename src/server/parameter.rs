@@ -226,7 +226,7 @@ impl Endpoint {
         if self.changes() {
             all.push(json!({
                 "name": "X-Upgrade-Gate", "in": "header", "required": true,
-                "description": "A browser cannot be made to send it from another site's page.",
+                "description": "A page of another origin cannot make a browser send it.",
                 "schema": {"const": "1"}, "example": "1",
             }));
         }

@@ -10,6 +10,10 @@ use tokio::time::Instant;
 /// Below so many addresses nobody looks for those that can be forgotten.
 const FEW: usize = 1024;
 
+/// How many passwords of one address may wait to be checked: a quarter of those that may wait at
+/// all, so that none keeps the others out.
+const PASSWORDS: usize = 4;
+
 /// The addresses that have asked lately.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -31,6 +35,7 @@ struct Known {
 struct Peer {
     connections: usize,
     waiters: usize,
+    passwords: usize,
     /// What is left of the second's requests, as of `at`.
     left: f64,
     at: Instant,
@@ -41,9 +46,10 @@ struct Peer {
 enum Share {
     Connections,
     Waiters,
+    Passwords,
 }
 
-/// One connection's or long poll's place, until it is dropped.
+/// One connection's, long poll's or password's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     peers: Arc<Peers>,
@@ -69,6 +75,11 @@ impl Peers {
     /// A place for one more long poll of this address, unless it has enough.
     pub(super) fn wait(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         self.take(peer, Share::Waiters, self.waiters)
+    }
+
+    /// A place for one more password of this address that is to be checked, unless it has enough.
+    pub(super) fn claim(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        self.take(peer, Share::Passwords, PASSWORDS)
     }
 
     fn take(self: &Arc<Self>, peer: IpAddr, share: Share, most: usize) -> Option<Place> {
@@ -118,7 +129,7 @@ impl Known {
         if self.peers.len() >= self.tidy_at.max(FEW) {
             // After a second it may ask a whole second's worth again, as if it were new.
             self.peers.retain(|_, peer| {
-                let busy = peer.connections > 0 || peer.waiters > 0;
+                let busy = peer.connections + peer.waiters + peer.passwords > 0;
                 busy || now - peer.at < Duration::from_secs(1)
             });
             self.tidy_at = self.peers.len().saturating_mul(2);
@@ -126,6 +137,7 @@ impl Known {
         self.peers.entry(peer).or_insert(Peer {
             connections: 0,
             waiters: 0,
+            passwords: 0,
             left: full,
             at: now,
         })
@@ -138,6 +150,7 @@ impl Peer {
         match share {
             Share::Connections => &mut self.connections,
             Share::Waiters => &mut self.waiters,
+            Share::Passwords => &mut self.passwords,
         }
     }
 
@@ -208,6 +221,16 @@ mod tests {
         let third = peers.wait(ip("10.0.0.1"));
         assert!(third.is_some());
         assert!(peers.wait(ip("10.0.0.1")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passwords_of_one_address_leave_places_for_others() {
+        let peers = Arc::new(Peers::new(1, 1, None));
+        let mine: Vec<_> = (0..5).map(|_| peers.claim(ip("10.0.0.1"))).collect();
+        assert_eq!(mine.iter().flatten().count(), PASSWORDS);
+        assert!(peers.claim(ip("10.0.0.2")).is_some());
+        drop(mine);
+        assert!(peers.claim(ip("10.0.0.1")).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+/// Why a write has failed: the caller does not read its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller does not read its answer")]
+struct Unread;
+
+/// Whether a connection has ended because its caller did not read.
+pub(super) fn is_unread(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    cause
+        .and_then(io::Error::get_ref)
+        .is_some_and(|why| why.is::<Unread>())
+}
+
 /// Fails a write that makes no progress for `patience`.
 #[derive(Debug)]
 pub(super) struct Stall<S> {
@@ -43,7 +56,7 @@ impl<S> Stall<S> {
             .get_or_insert_with(|| Box::pin(sleep(patience)));
         if running.as_mut().poll(context).is_ready() {
             running.as_mut().reset(Instant::now() + patience);
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Unread)));
         }
         Poll::Pending
     }

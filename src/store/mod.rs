@@ -150,6 +150,17 @@ enum Request {
     },
 }
 
+/// Why a history could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Too many read.
+    #[error("too many requests wait for the store; ask again")]
+    Busy,
+    /// The store says so.
+    #[error("{0}")]
+    Failed(String),
+}
+
 impl Writer {
     /// Gives the store a thread of its own, which ends with the last writer.
     pub fn spawn(mut store: Box<dyn Store>) -> std::io::Result<Self> {
@@ -206,13 +217,12 @@ impl Writer {
         gate: GateName,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Event>, String> {
+    ) -> Result<Vec<Event>, ReadError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let busy = || String::from("too many requests wait for the store; ask again");
         // Writes come first: a reader that asks too often is refused and delays none of them.
         let place = Arc::clone(&self.readers)
             .try_acquire_owned()
-            .map_err(|_| busy())?;
+            .map_err(|_| ReadError::Busy)?;
         let request = Request::History {
             gate,
             before,
@@ -220,10 +230,10 @@ impl Writer {
             reply,
             place,
         };
-        self.jobs.try_send(request).map_err(|_| busy())?;
-        answer
-            .await
-            .map_err(|_| String::from("the store's thread has ended"))?
+        self.jobs.try_send(request).map_err(|_| ReadError::Busy)?;
+        let gone = || ReadError::Failed(String::from("the store's thread has ended"));
+        let read = answer.await.map_err(|_| gone())?;
+        read.map_err(ReadError::Failed)
     }
 
     /// Hands a write over. When the queue is full the write is refused at once.

@@ -10,8 +10,8 @@ use upgrade_gate::gate::doc::GateDoc;
 use upgrade_gate::gate::event::{Event, What};
 use upgrade_gate::gate::lease::{Action, LeaseId, Owner, Token};
 use upgrade_gate::gate::state::{GateName, State};
-use upgrade_gate::server::Limits;
 use upgrade_gate::server::body::HistoryBody;
+use upgrade_gate::server::{Limits, NoHistory};
 use upgrade_gate::store::{MemoryStore, Store, Writer};
 
 use crate::bodies::schema;
@@ -180,7 +180,7 @@ async fn a_store_that_hangs_or_fails_is_a_503_and_check_does_not_notice() {
             let wait = Arc::clone(&wait);
             Box::pin(async move {
                 wait.notified().await;
-                Err(format!("{gate}'s store is damaged"))
+                Err(NoHistory::Failed(format!("{gate}'s store is damaged")))
             })
         });
     })

@@ -50,7 +50,8 @@ pub(crate) const EVERYBODY: [Means; 11] = {
     ]
 };
 
-const TOKENS: [(&str, &str, Right); 3] = [
+/// Names, texts and rights of the tokens.
+pub(crate) const TOKENS: [(&str, &str, Right); 3] = [
     ("read", "canary-token-read-0001", Right::Read),
     ("lease", "canary-token-lease-0001", Right::Lease),
     ("admin", "canary-token-admin-0001", Right::Admin),
@@ -91,10 +92,14 @@ impl World {
     }
 
     /// A certificate and its key, in two files.
-    fn certificate(&self, name: &str, sans: &[&str]) {
+    pub(crate) fn certificate(&self, name: &str, sans: &[&str]) {
         let sans: Vec<String> = sans.iter().map(|san| String::from(*san)).collect();
+        self.issue(name, &CertificateParams::new(sans).unwrap());
+    }
+
+    /// Any certificate.
+    pub(crate) fn issue(&self, name: &str, params: &CertificateParams) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(sans).unwrap();
         let certificate = params.signed_by(&key, &self.ca).unwrap();
         self.write(&format!("{name}.pem"), &certificate.pem());
         self.write(&format!("{name}.key"), &key.serialize_pem());
@@ -144,18 +149,20 @@ impl World {
         change(builder).build().unwrap()
     }
 
+    /// A client that shows this certificate.
+    pub(crate) fn showing(&self, name: &str) -> Client {
+        let mut both = fs::read(self.path(&format!("{name}.pem"))).unwrap();
+        both.extend(fs::read(self.path(&format!("{name}.key"))).unwrap());
+        let identity = Identity::from_pem(&both).unwrap();
+        self.client(|builder| builder.identity(identity))
+    }
+
     /// A client for each certificate there is.
     pub(crate) fn callers(&self) -> Callers {
-        let showing = |name: &str| {
-            let mut both = fs::read(self.path(&format!("{name}.pem"))).unwrap();
-            both.extend(fs::read(self.path(&format!("{name}.key"))).unwrap());
-            let identity = Identity::from_pem(&both).unwrap();
-            self.client(|builder| builder.identity(identity))
-        };
         Callers {
             plain: self.client(|builder| builder),
-            jenkins: showing("jenkins"),
-            stranger: showing("stranger"),
+            jenkins: self.showing("jenkins"),
+            stranger: self.showing("stranger"),
         }
     }
 }

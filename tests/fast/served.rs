@@ -316,7 +316,7 @@ impl Served {
             length => format!("Content-Length: {length}\r\n"),
         };
         let request = format!(
-            "{method} {target} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
              {headers}{length}\r\n{body}"
         );
         let answer = raw(self.address, &request).await;

@@ -6,9 +6,11 @@
 //!
 //! - [`principal`]: somebody who has proven who they are;
 //! - `web`, `tls`, `certificate`: the web config file, TLS, and names in certificates;
-//! - `password`, `token`, `tag`: what is compared, and how.
+//! - `password`, `token`, `tag`: what is compared, and how;
+//! - `host`: where a request was sent to.
 
 mod certificate;
+mod host;
 mod password;
 pub mod principal;
 mod tag;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
 use self::certificate::Client;
@@ -67,7 +70,14 @@ pub(super) enum Denied {
     Wrong,
     /// Too many passwords wait to be checked.
     Busy,
+    /// Too many of this address wait.
+    BusyForPeer,
 }
+
+/// What [`Access::refresh`] looks at, as the log names it.
+const WEB: &str = "web config";
+const CERTIFICATES: &str = "certificates";
+const TOKENS: &str = "tokens";
 
 impl Access {
     /// Reads the files that the settings name.
@@ -147,17 +157,23 @@ impl Access {
         let tls = self.tls();
         let mut seen = Vec::new();
         if let Some(web) = &self.web {
-            seen.push(("web config", web.refresh()));
+            seen.push((WEB, web.refresh()));
             let tls = web.get().tls.as_ref().map(Watched::refresh);
-            seen.extend(tls.map(|changed| ("certificates", changed)));
+            seen.extend(tls.map(|changed| (CERTIFICATES, changed)));
         }
         let tokens = self.tokens.as_ref().map(Watched::refresh);
-        seen.extend(tokens.map(|changed| ("tokens", changed)));
+        seen.extend(tokens.map(|changed| (TOKENS, changed)));
         for (what, changed) in seen {
             match changed {
                 Changed::No => {}
                 Changed::Yes => {
-                    self.broken().remove(what);
+                    let mut broken = self.broken();
+                    broken.remove(what);
+                    if what == WEB {
+                        // It names the certificates, and is taken only with some that can be used.
+                        broken.remove(CERTIFICATES);
+                    }
+                    drop(broken);
                     tracing::info!(what, "changed files are in use");
                 }
                 Changed::Unusable(why) => {
@@ -258,12 +274,12 @@ impl Access {
         }
     }
 
-    /// Whether this endpoint may be used by this principal, from this address, with these headers.
+    /// Whether this endpoint may be used by this principal, from this address, with such a request.
     pub(super) fn may(
         endpoint: Endpoint,
         principal: Option<&Principal>,
         peer: IpAddr,
-        headers: &HeaderMap,
+        asked: &Parts,
     ) -> Result<(), Problem> {
         let row = endpoint.row();
         match (principal, row.right) {
@@ -274,16 +290,13 @@ impl Access {
                     principal.right
                 )));
             }
-            (None, Some(_)) if endpoint.changes() && !peer.to_canonical().is_loopback() => {
-                return Err(Problem::forbidden(
-                    "without authentication only this machine may change something: ask on the \
-                     gate's own machine, at 127.0.0.1, or give the gate users or tokens",
-                ));
-            }
+            (None, Some(_)) if endpoint.changes() => only_here(peer, asked)?,
             (Some(_) | None, Some(_)) => {}
         }
-        // A browser cannot be made to send it from another site's page.
-        if endpoint.changes() && headers.get("x-upgrade-gate").is_none_or(|it| it != "1") {
+        // A page of another origin cannot send it: the browser asks first whether it may (a CORS
+        // preflight, OPTIONS), and nobody here says yes. Who has no origin of its own: `only_here`.
+        let header = asked.headers.get("x-upgrade-gate");
+        if endpoint.changes() && header.is_none_or(|it| it != "1") {
             return Err(Problem::forbidden(
                 "what changes something needs the header X-Upgrade-Gate: 1",
             ));
@@ -314,6 +327,29 @@ impl Access {
                 "too busy",
                 "too many passwords wait to be checked; ask again",
             ),
+            Denied::BusyForPeer => Problem::unavailable(
+                "too busy",
+                "too many passwords of this address wait to be checked; ask again",
+            ),
         }
     }
+}
+
+/// Without authentication, who changes something has to sit at this machine, and to mean it: what a
+/// web site makes a browser here send is sent to the site's name.
+fn only_here(peer: IpAddr, asked: &Parts) -> Result<(), Problem> {
+    if !peer.to_canonical().is_loopback() {
+        return Err(Problem::forbidden(
+            "without authentication only this machine may change something: ask on the gate's own \
+             machine, at 127.0.0.1, or give the gate users or tokens",
+        ));
+    }
+    if !host::is_no_site(asked) {
+        return Err(Problem::forbidden(
+            "without authentication what changes something has to be sent to an address or to \
+             localhost, and not to a name, which may be a web site's: ask at 127.0.0.1, or give the \
+             gate users or tokens",
+        ));
+    }
+    Ok(())
 }

@@ -108,7 +108,7 @@ fn verdict(state: State) -> Reply {
 /// A caller that does not wait for its answer.
 fn send(served: &Served, method: &str, target: &str) -> JoinHandle<Got> {
     let request = format!(
-        "{method} {GATE}/{target} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{MAY}\r\n"
+        "{method} {GATE}/{target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{MAY}\r\n"
     );
     let address = served.address;
     tokio::spawn(async move { Got::parse(&raw(address, &request).await).unwrap() })
@@ -310,7 +310,7 @@ async fn leave_is_a_200_once_the_nodes_are_back() {
 async fn text_on_request() {
     let mut served = serve(open()).await;
     let request = format!(
-        "POST {GATE}/enter?node=2&owner=me HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\
+        "POST {GATE}/enter?node=2&owner=me HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
          Accept: text/plain\r\n{MAY}\r\n"
     );
     let address = served.address;
