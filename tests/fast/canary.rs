@@ -1,17 +1,20 @@
 //! Secrets go to whom they are for and nowhere else: marked ones in every secret file, and all output
 //! of the real program searched for them, while everybody who is given one sends it back.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use lab::certs::{Authority, Dates};
+use serde_json::Value;
+
+use crate::reread;
+use crate::secured::{EVERYBODY, World};
+use crate::started::Started;
 
 /// Stands in every secret.
 const MARK: &str = "canary";
@@ -72,8 +75,10 @@ fn http(mut stream: TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// The files, and the configuration that names them.
-fn config(folder: &Path) -> String {
+/// The files, and the configuration that names them: every way to log in to a cluster, and our own
+/// side with TLS, tokens and users.
+fn config(world: &World) -> String {
+    let folder = world.folder.path();
     let secret = |name: &str| {
         let path = folder.join(name);
         fs::write(&path, format!("{MARK}-{name}")).unwrap();
@@ -82,9 +87,9 @@ fn config(folder: &Path) -> String {
     let ca = Authority::new("CA").unwrap();
     let own = ca.issue("gate", &["gate"], Dates::Good).unwrap();
     let (certificate, key) = own.write(folder, "own").unwrap();
-    fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
+    fs::write(folder.join("kafka-ca.pem"), ca.pem()).unwrap();
     let (kafka, http) = (listen(kafka), listen(http));
-    let mut text = String::from("listen: 127.0.0.1:0\nlog.filter: trace\ngates:\n");
+    let mut text = reread::config(world) + "log.filter: trace\ngates:\n";
     let mut gate = |name: &str, settings: &str| {
         write!(
             text,
@@ -119,7 +124,7 @@ fn config(folder: &Path) -> String {
         &format!(
             "      security.protocol: SSL\n      ssl:\n        ca.location: {}\n        \
              certificate.location: {}\n        key.location: {}\n",
-            folder.join("ca.pem").display(),
+            folder.join("kafka-ca.pem").display(),
             certificate.display(),
             key.display()
         ),
@@ -135,118 +140,299 @@ fn config(folder: &Path) -> String {
     text
 }
 
-struct Gate(Child);
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"));
     command.args(args).env_clear().stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+/// Everything that a command says, and how it ends.
+fn said(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let texts = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    (output.status.code(), texts.concat())
 }
 
-#[test]
-fn no_output_has_a_secret() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gate.yaml");
-    fs::write(&file, config(folder.path())).unwrap();
+fn run(args: &[&str]) -> (Option<i32>, String) {
+    said(program(args).spawn().unwrap())
+}
+
+/// Everything that one request is told.
+async fn told(request: reqwest::RequestBuilder) -> String {
+    let got = request.send().await.unwrap();
+    let head = format!("{} {:?}\n", got.status(), got.headers());
+    head + &got.text().await.unwrap() + "\n"
+}
+
+const GATES: [&str; 7] = [
+    "PLAIN",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-512",
+    "token",
+    "oidc",
+    "mtls",
+    "jmx",
+];
+
+/// What everybody is told who asks this gate for everything.
+async fn answers(world: &World, address: SocketAddr) -> String {
+    let callers = world.callers();
+    let base = format!("https://{address}");
+    let (token, user) = (EVERYBODY[3], EVERYBODY[5]);
+    let mut output = String::new();
+    for path in ["/", "/metrics", "/api/v1/openapi.json", "/api/v1/gates"] {
+        output += &told(callers.request(token, "GET", &format!("{base}{path}"))).await;
+    }
+    for gate in GATES {
+        for what in ["", "/check", "/plan", "/leases", "/history"] {
+            let url = format!("{base}/api/v1/gates/{gate}{what}");
+            let got = told(callers.request(user, "GET", &url)).await;
+            assert!(got.starts_with("200") || what == "/check", "{url}: {got}");
+            output += &got;
+        }
+    }
+    // What is wrong, and in the wrong place.
+    for means in EVERYBODY.into_iter().filter(|means| means.right.is_none()) {
+        let url = format!("{base}/api/v1/gates");
+        let got = told(callers.request(means, "GET", &url)).await;
+        assert!(got.starts_with("401"), "{got}");
+        output += &got;
+    }
+    for (method, path) in [
+        ("GET", "/metrics?token=canary-query"),
+        ("GET", "/api/v1/gates?token=canary-query"),
+        ("GET", "/api/v1/gates/PLAIN/check?token=canary-query"),
+        (
+            "POST",
+            "/api/v1/gates/PLAIN/enter?access_token=canary-query",
+        ),
+        ("GET", "/nowhere?password=canary-query"),
+    ] {
+        let request = callers.request(token, method, &format!("{base}{path}"));
+        let request = request.header("cookie", "session=canary-cookie");
+        let got = told(request.header("x-upgrade-gate", "1")).await;
+        assert!(got.starts_with('4'), "{path}: {got}");
+        output += &got;
+    }
+    // Something is changed: the log says by whom.
+    let hold = format!("{base}/api/v1/gates/PLAIN/hold?author=test&reason=test");
+    let held = callers.request(token, "PUT", &hold);
+    let held = told(held.header("x-upgrade-gate", "1")).await;
+    assert!(held.starts_with("200"), "{held}");
+    output + &held
+}
+
+/// A configuration with a secret in it is refused without it.
+async fn refused_reload(world: &World, good: &str, file: &str, address: SocketAddr) -> String {
+    let inline = "  inline:\n    mode: kafka\n    kafka:\n      bootstrap: 127.0.0.1:1\n      \
+                  security.protocol: SASL_PLAINTEXT\n      sasl.mechanism: PLAIN\n      \
+                  sasl.username: gate\n      sasl.password: canary-inline\n      \
+                  sasl.oauthbearer.client.secret: canary-inline\n";
+    let ours = good.replacen("auth:\n", "auth:\n  password: canary-inline\n", 1);
+    fs::write(file, ours + inline).unwrap();
+    let url = format!("https://{address}/-/reload");
+    let request = world.callers().request(EVERYBODY[3], "POST", &url);
+    let mut output = told(request.header("x-upgrade-gate", "1")).await;
+    assert!(
+        output.starts_with("500") && output.contains("sasl.password"),
+        "{output}"
+    );
+    for command in ["check", "show"] {
+        let (code, text) = run(&["config", command, file]);
+        assert_eq!(code, Some(2), "{text}");
+        output += &text;
+    }
+    output
+}
+
+/// What the command line prints of this gate.
+fn commands(world: &World, address: SocketAddr) -> String {
+    let url = format!("https://{address}");
+    let path = |name: &str| world.path(name).display().to_string();
+    let (ca, token, password) = (path("ca.pem"), path("token-admin"), path("password-ann"));
+    let by_token = ["--url", &url, "--ca-file", &ca, "--token-file", &token];
+    let by_user = ["--username", "ann", "--password-file", &password];
+    let by_user = ["--url", &url, "--ca-file", &ca].into_iter().chain(by_user);
+    let by_user: Vec<&str> = by_user.collect();
+    let mut output = String::new();
+    for command in [
+        vec!["plan"],
+        vec!["plan", "--json"],
+        vec!["check", "--json"],
+        vec!["history"],
+        vec!["history", "--json"],
+        vec!["lease", "list"],
+        vec!["lease", "list", "--json"],
+    ] {
+        for shown in [by_token.as_slice(), by_user.as_slice()] {
+            let (code, text) = run(&[command.as_slice(), shown, &["--gate", "PLAIN"]].concat());
+            assert!(
+                matches!(code, Some(0 | 1 | 3)),
+                "{command:?}: {code:?} {text}"
+            );
+            output += &text;
+        }
+    }
+    output
+}
+
+/// Each request is one line with these fields, and no other: nothing of the query, no header.
+fn access_log(log: &[Value]) {
+    let ours = log
+        .iter()
+        .filter(|line| line["target"] == "upgrade_gate::access");
+    let lines: Vec<_> = ours.map(|line| line.as_object().unwrap()).collect();
+    assert!(lines.len() > 50, "{}", lines.len());
+    let fields = "timestamp level target message method path status micros peer";
+    let fields: BTreeSet<&str> = fields.split(' ').collect();
+    for line in &lines {
+        let mut has: BTreeSet<&str> = line.keys().map(String::as_str).collect();
+        has.remove("principal");
+        assert_eq!(has, fields, "{line:?}");
+        assert_eq!(line["message"], "request");
+        let path = line["path"].as_str().unwrap();
+        assert!(path.starts_with('/') && !path.contains('?'), "{path}");
+        assert!(
+            line["micros"].is_u64() && line["peer"] == "127.0.0.1",
+            "{line:?}"
+        );
+    }
+    for (method, path, status, principal, level) in [
+        ("GET", "/metrics", 200, Some("token admin"), "DEBUG"),
+        (
+            "GET",
+            "/api/v1/gates/PLAIN/plan",
+            200,
+            Some("user ann"),
+            "DEBUG",
+        ),
+        ("GET", "/api/v1/gates", 401, None, "DEBUG"),
+        (
+            "GET",
+            "/api/v1/gates/PLAIN/check",
+            400,
+            Some("token admin"),
+            "DEBUG",
+        ),
+        (
+            "PUT",
+            "/api/v1/gates/PLAIN/hold",
+            200,
+            Some("token admin"),
+            "INFO",
+        ),
+        ("POST", "/-/reload", 500, Some("token admin"), "DEBUG"),
+    ] {
+        let is_it = |line: &&serde_json::Map<String, Value>| {
+            let principal = principal.map(Value::from);
+            line["method"] == method
+                && line["path"] == path
+                && line["status"] == status
+                && line.get("principal") == principal.as_ref()
+                && line["level"] == level
+        };
+        assert!(
+            lines.iter().any(|line| is_it(&line)),
+            "{method} {path}: {lines:#?}"
+        );
+    }
+}
+
+/// Fails with the line of the output that has one of these.
+fn search(output: &str, secrets: &[String]) {
+    for secret in secrets {
+        if let Some(at) = output.find(secret) {
+            let from = output[..at].rfind('\n').map_or(0, |line| line + 1);
+            let to = output[at..].find('\n').map_or(output.len(), |end| at + end);
+            panic!("a secret is shown ({secret}): {}", &output[from..to]);
+        }
+    }
+}
+
+/// What must be nowhere: the mark, keys, hashes, and names and passwords as Basic has them.
+fn secrets(world: &World) -> Vec<String> {
+    let mut secrets = vec![String::from("canary-")];
+    for key in ["own.key", "server.key"] {
+        let text = fs::read_to_string(world.path(key)).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('-'));
+        secrets.extend(lines.map(str::to_owned));
+    }
+    let web = fs::read_to_string(world.path("web.yml")).unwrap();
+    let hashes = web.split_whitespace().filter(|word| word.starts_with("$2"));
+    secrets.extend(hashes.map(str::to_owned));
+    // "gate:canary", "ann:canary", "bob:canary" and "eve:canary".
+    secrets.extend(
+        [
+            "Z2F0ZTpjYW5hcn",
+            "YW5uOmNhbmFye",
+            "Ym9iOmNhbmFye",
+            "ZXZlOmNhbmFye",
+        ]
+        .map(str::to_owned),
+    );
+    secrets
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_output_has_a_secret() {
+    let world = World::new();
+    let good = config(&world);
+    let file = world.path("gate.yaml");
+    fs::write(&file, &good).unwrap();
     let file = file.to_str().unwrap();
+    let secrets = secrets(&world);
+    assert_eq!(secrets.iter().filter(|it| it.starts_with("$2")).count(), 2);
+
+    let gate = Started::serve(&[file]);
+    // They look for a second at each gate.
+    let look = ["doctor", file, "--timeout", "1s"];
+    let doctors = [vec![], vec!["--json"]].map(|more| {
+        let args = [look.as_slice(), more.as_slice()].concat();
+        program(&args).spawn().unwrap()
+    });
     let mut output = String::new();
     for args in [["config", "show", file], ["config", "check", file]] {
-        let shown = program(&args).output().unwrap();
-        assert!(shown.status.success(), "{shown:?}");
-        output += &String::from_utf8_lossy(&shown.stdout);
-        output += &String::from_utf8_lossy(&shown.stderr);
+        let (code, text) = run(&args);
+        assert_eq!(code, Some(0), "{text}");
+        output += &text;
     }
-    let mut gate = Gate(
-        program(&["serve", file])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let log = Arc::new(Mutex::new(String::new()));
-    let kept = Arc::clone(&log);
-    let lines = BufReader::new(gate.0.stderr.take().unwrap()).lines();
-    thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let mut log = kept.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
-        }
-    });
+    output += &run(&["config", "schema"]).1;
+    let address = gate.address();
     // Every gate has been refused, and said so.
-    let wanted = [
+    for words in [
         "SASL PLAIN at",
         "SASL SCRAM-SHA-256 at",
         "SASL SCRAM-SHA-512 at",
         "SASL OAUTHBEARER at",
         "no token from",
         "TLS with",
-    ];
-    for look in 0.. {
-        let log = log.lock().unwrap().clone();
-        let missing: Vec<_> = wanted
-            .iter()
-            .filter(|words| !log.contains(**words))
-            .collect();
-        if missing.is_empty() {
-            break;
-        }
-        assert!(look < 400, "{missing:?}: {log}");
-        thread::sleep(Duration::from_millis(50));
+    ] {
+        gate.line(|line| line.to_string().contains(words));
     }
-    let text = log.lock().unwrap().clone();
-    let address = text
-        .lines()
-        .find(|line| line.contains("listening"))
-        .and_then(|line| line.split("address=").nth(1))
-        .unwrap()
-        .trim()
-        .to_owned();
-    output += &get(&address, "/metrics");
-    output += &get(&address, "/");
-    output += &get(&address, "/api/v1/gates");
-    let jmx = get(&address, "/api/v1/gates/jmx/check");
-    assert!(jmx.contains("HTTP status 401"), "{jmx}");
-    output += &jmx;
-    for name in ["PLAIN", "SCRAM-SHA-256", "token", "oidc", "mtls"] {
-        output += &get(&address, &format!("/api/v1/gates/{name}"));
-        output += &get(&address, &format!("/api/v1/gates/{name}/check"));
+    output += &answers(&world, address).await;
+    assert!(output.contains("HTTP status 401"), "the exporter's refusal");
+    output += &commands(&world, address);
+    output += &refused_reload(&world, &good, file, address).await;
+    gate.signal("HUP");
+    // Too short to be a token.
+    fs::write(world.path("token-read"), "canary-2").unwrap();
+    for doctor in doctors {
+        let (code, text) = said(doctor);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("SASL PLAIN at"), "{text}");
+        output += &text;
     }
-    output += &log.lock().unwrap();
-
-    let mut secrets = vec![String::from("canary-")];
-    let key = fs::read_to_string(folder.path().join("own.key")).unwrap();
-    secrets.extend(
-        key.lines()
-            .filter(|line| !line.starts_with('-'))
-            .map(str::to_owned),
-    );
-    // "gate:canary-password" and "gate:canary-client" as Basic has them.
-    secrets.extend(["Z2F0ZTpjYW5hcnk"].map(str::to_owned));
-    for secret in secrets {
-        if let Some(at) = output.find(&secret) {
-            let from = output[..at].rfind('\n').map_or(0, |line| line + 1);
-            let to = output[at..].find('\n').map_or(output.len(), |end| at + end);
-            panic!("a secret is shown: {}", &output[from..to]);
-        }
+    gate.line(|line| line["what"] == "tokens" && line["level"] == "ERROR");
+    let refused = |log: &[Value]| {
+        let why = log.iter().filter_map(|line| line["why"].as_str());
+        why.filter(|why| why.contains("sasl.password")).count()
+    };
+    let log = gate.end();
+    assert_eq!(refused(&log), 2, "by HTTP and by SIGHUP");
+    access_log(&log);
+    for line in &log {
+        output += &format!("{line}\n");
     }
+    search(&output, &secrets);
 }
