@@ -255,3 +255,55 @@ const fn by_name(row: &Row, count: bool) -> Series {
         count,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `kafka.server:type=ReplicaManager,*` as rows name it: letters only, a name after it left out.
+    fn bean(listed: &str) -> String {
+        let (domain, keys) = listed.split_once(":type=").unwrap();
+        let kind = keys.split(',').next().unwrap_or_default();
+        let letters = domain.chars().chain(kind.chars());
+        let letters = letters.filter(char::is_ascii_alphabetic);
+        letters.map(|letter| letter.to_ascii_lowercase()).collect()
+    }
+
+    /// The rules that we deliver let through everything that is read.
+    #[test]
+    fn the_small_rules_have_every_bean() {
+        let rules = include_str!("../../config/jmx-exporter.yml");
+        let listed = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- "));
+        let listed: BTreeSet<String> = listed.map(bean).collect();
+        let read = ROWS.iter().map(|row| String::from(row.bean));
+        // A page per partition is what the small rules are there to avoid: the sums over them are
+        // exported beside.
+        let read: BTreeSet<String> = read.filter(|bean| bean != PARTITION).collect();
+        let missing: Vec<_> = read.difference(&listed).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let needless: Vec<_> = listed.difference(&read).collect();
+        assert!(needless.is_empty(), "{needless:?}");
+    }
+
+    /// A rule for one name of a bean lets through what is read of it.
+    #[test]
+    fn rules_for_one_name_have_the_right_one() {
+        let rules = include_str!("../../config/jmx-exporter.yml");
+        for line in rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- "))
+        {
+            let Some((_, name)) = line.split_once(",name=") else {
+                continue;
+            };
+            let name = name.to_ascii_lowercase();
+            let rows = ROWS.iter().filter(|row| row.bean == bean(line));
+            assert!(rows.clone().count() > 0, "{line}");
+            assert!(rows.clone().all(|row| row.name == name), "{line}");
+        }
+    }
+}

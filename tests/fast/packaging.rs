@@ -1,12 +1,17 @@
 //! What an operating system gets: the unit, the package, completions, and the words with systemd.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
 use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::started::Started;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_upgrade-gate");
 
@@ -75,6 +80,8 @@ fn the_package_installs_runs_and_goes() {
     run(Command::new(&program)
         .args(["config", "check"])
         .arg(&config));
+    depends_on_its_libc(package, &program);
+    serves_as_the_unit_says(&system);
     for file in [
         "lib/systemd/system/upgrade-gate.service",
         "usr/share/doc/upgrade-gate/copyright",
@@ -95,6 +102,63 @@ fn the_package_installs_runs_and_goes() {
     assert!(!config.exists() && !data.exists());
 }
 
+/// The package asks for the libc whose newest symbols the program uses.
+fn depends_on_its_libc(package: &str, program: &Path) {
+    let depends = run(Command::new("dpkg-deb").args(["--field", package, "Depends"]));
+    let libc = depends.trim().strip_prefix("libc6 (>= ");
+    let libc = libc.and_then(|rest| rest.split_once(')')).unwrap().0;
+    let bytes = fs::read(program).unwrap();
+    let mark = b"GLIBC_";
+    let versions = bytes.windows(12).filter(|it| it.starts_with(mark));
+    let newest = versions.filter_map(|it| {
+        let text = it[mark.len()..].split(|b| !b.is_ascii_digit() && *b != b'.');
+        version(std::str::from_utf8(text.into_iter().next()?).ok()?)
+    });
+    assert_eq!(version(libc), newest.max(), "{depends}");
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.split_once('.')?;
+    let minor = rest.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The installed unit's own command serves the installed configuration, and ends.
+fn serves_as_the_unit_says(system: &Path) {
+    let unit = system.join("lib/systemd/system/upgrade-gate.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let says = |key: &str| {
+        let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key));
+        let said = lines.next().unwrap_or_else(|| panic!("no {key}"));
+        assert!(lines.next().is_none(), "{key} is there twice");
+        said
+    };
+    assert_eq!(says("Type="), "notify");
+    assert_eq!(says("ExecReload="), "/bin/kill -HUP $MAINPID");
+    // What StateDirectory= makes.
+    fs::create_dir_all(system.join("var/lib").join(says("StateDirectory="))).unwrap();
+    let words = says("ExecStart=").split_whitespace();
+    let mut words = words.map(|word| match word.strip_prefix('/') {
+        Some(path) => system.join(path).into_os_string(),
+        None => word.into(),
+    });
+    let mut command = Command::new(words.next().unwrap());
+    // This machine's own gate may have the packaged port.
+    command
+        .args(words)
+        .env_clear()
+        .env("UPGRADE_GATE_LISTEN", "127.0.0.1:0");
+    let mut served = Served::of(command);
+    served.wait_for("READY=1");
+    served.wait_for("WATCHDOG=1");
+    assert!(system.join("var/lib/upgrade-gate/upgrade-gate.db").exists());
+    served.signal("HUP");
+    while !served.next_line().contains("reloaded") {}
+    served.signal("TERM");
+    served.wait_for("STOPPING=1");
+    assert!(served.gate.wait().unwrap().success());
+}
+
 #[test]
 fn shells_learn_every_command() {
     let help = run(Command::new(PROGRAM).arg("--help"));
@@ -112,50 +176,36 @@ fn shells_learn_every_command() {
     }
 }
 
-/// The rules of `config/jmx-exporter.yml` let through everything that the gate looks for.
-#[test]
-fn the_small_rules_have_every_bean_that_is_read() {
-    let rules = fs::read_to_string(root().join("config/jmx-exporter.yml")).unwrap();
-    let listed: BTreeSet<_> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- "))
-        .collect();
-    for bean in [
-        "kafka.controller:type=KafkaController,*",
-        "kafka.controller:type=ControllerStats,*",
-        "kafka.server:type=ReplicaManager,*",
-        "kafka.server:type=ReplicaFetcherManager,*",
-        "kafka.server:type=KafkaServer,*",
-        "kafka.server:type=MetadataLoader,*",
-        "kafka.server:type=raft-metrics",
-        "kafka.server:type=broker-metadata-metrics",
-        "kafka.log:type=LogManager,*",
-    ] {
-        assert!(listed.contains(bean), "{bean}");
-    }
-}
-
-/// A gate without a cluster, its log and its service manager.
+/// A gate, its log and its service manager.
 struct Served {
     gate: Child,
     log: BufReader<ChildStderr>,
     manager: UnixDatagram,
-    config: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Served {
+    /// Without a cluster.
     fn start(log: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let mut gate = Command::new(PROGRAM);
+        gate.arg("serve")
+            .arg(folder.path().join("gate.yaml"))
+            .env_clear();
+        write(folder.path(), log);
+        Self::managed(gate, folder)
+    }
+
+    fn of(gate: Command) -> Self {
+        Self::managed(gate, tempfile::tempdir().unwrap())
+    }
+
+    fn managed(mut gate: Command, folder: tempfile::TempDir) -> Self {
         let socket = folder.path().join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
         manager
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
-        let config = folder.path().join("gate.yaml");
-        write(&config, log);
-        let mut gate = Command::new(PROGRAM);
-        gate.arg("serve").arg(&config).env_clear();
         gate.env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "600000");
         gate.stderr(Stdio::piped()).stdin(Stdio::null());
@@ -165,8 +215,7 @@ impl Served {
             gate,
             log,
             manager,
-            config,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -190,7 +239,10 @@ impl Served {
 
     fn next_line(&mut self) -> String {
         let mut line = String::new();
-        self.log.read_line(&mut line).unwrap();
+        assert!(
+            self.log.read_line(&mut line).unwrap() > 0,
+            "the log has ended"
+        );
         line
     }
 }
@@ -203,12 +255,12 @@ impl Drop for Served {
 }
 
 /// Nobody listens at the bootstrap address.
-fn write(config: &Path, log: &str) {
+fn write(folder: &Path, log: &str) {
     let text = format!(
         "listen: 127.0.0.1:0\nlog: {{format: json, filter: {log}}}\ngates:\n  default:\n    \
          mode: kafka\n    kafka: {{bootstrap: \"127.0.0.1:1\"}}\n"
     );
-    fs::write(config, text).unwrap();
+    fs::write(folder.join("gate.yaml"), text).unwrap();
 }
 
 #[test]
@@ -227,13 +279,12 @@ fn the_service_manager_is_told_and_the_watchdog_is_fed() {
 fn log_lines_are_json_with_stable_fields_and_the_level_changes_on_reload() {
     let mut served = Served::start("error");
     served.wait_for("READY=1");
-    write(&served.config, "info");
+    write(served.folder.path(), "info");
     served.signal("HUP");
     // At level error nothing is said before the reload, which says so itself.
     loop {
         let line = served.next_line();
-        let said: serde_json::Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
         for field in ["timestamp", "level", "target", "message"] {
             assert!(said[field].is_string(), "{field}: {line}");
         }
@@ -246,4 +297,67 @@ fn log_lines_are_json_with_stable_fields_and_the_level_changes_on_reload() {
             break;
         }
     }
+}
+
+/// An exporter with the page of a broker that runs; its port.
+fn exporter() -> u16 {
+    let page = root().join("tests/fixtures/jmx/recorded/default-4.3.1-broker-running-1.prom");
+    let page = fs::read_to_string(page).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Whoever asks may be gone already.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{page}",
+                page.len()
+            );
+        }
+    });
+    port
+}
+
+/// What an event names stands beside `message` under the names that docs/operations.md promises.
+#[test]
+fn what_events_name_are_fields_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gate.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:0\ngates:\n  default:\n    mode: kafka\n    \
+         kafka: {{bootstrap: \"127.0.0.1:1\"}}\n  pages:\n    mode: jmx\n    nodes: {{1: broker}}\n    \
+         jmx: {{targets: {{1: \"127.0.0.1:{}\"}}}}\n",
+        exporter()
+    );
+    fs::write(&file, text).unwrap();
+    let gate = Started::serve(&[file.to_str().unwrap()]);
+    let says = |words: &'static str| {
+        gate.line(move |line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|it| it.contains(words))
+        })
+    };
+    let lost = says("failed to find the cluster here");
+    assert_eq!(lost["address"], "127.0.0.1:1");
+    assert!(
+        lost["failure"].as_str().unwrap().contains("refused"),
+        "{lost}"
+    );
+    assert_eq!(says("metrics found")["node"], "1");
+    // A hold closes whatever else is known.
+    let url = format!("http://{}", gate.address());
+    run(Command::new(PROGRAM)
+        .env_clear()
+        .args(["hold", "--url", &url, "test"]));
+    let changed = gate.line(|line| line["state"] == "closed");
+    assert_eq!(changed["message"], "the verdict changed");
+    assert_eq!(changed["gate"], "default");
+    let reasons = match &changed["reasons"] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    assert!(reasons.contains("hold"), "{changed}");
 }
