@@ -83,6 +83,20 @@ impl Row {
     pub const fn worst_check_ms(&self) -> f64 {
         self.seen.worst_check_ms
     }
+
+    /// What this share of the answers took at most, milliseconds, in their order.
+    pub fn check_ms(&self, share: f64) -> f64 {
+        let looks = self.seen.looks.iter();
+        let took = looks.map(|look| (look.seen - look.asked).as_secs_f64() * 1000.0);
+        let mut took: Vec<f64> = took.collect();
+        took.sort_by(f64::total_cmp);
+        let within = took.iter().enumerate().filter(|(index, _)| {
+            let rank = u32::try_from(*index).map_or(f64::INFINITY, f64::from);
+            let all = u32::try_from(took.len()).map_or(f64::INFINITY, f64::from);
+            rank < all * share
+        });
+        within.last().map_or(f64::INFINITY, |(_, took)| *took)
+    }
 }
 
 async fn row(
@@ -179,8 +193,8 @@ pub async fn run() -> Result<()> {
     let stand = Stand::start(|_| ()).await?;
     let mut rows = callers(&stand, Duration::from_secs(15)).await?;
     targets(&stand, &mut rows).await?;
-    descriptors(&stand, &mut rows).await?;
-    stopped(&stand, &mut rows).await?;
+    rows.push(descriptors(&stand, Duration::from_secs(15)).await?);
+    rows.push(stopped(&stand, Duration::from_secs(60), Duration::from_secs(10)).await?);
     handshakes(&mut rows).await?;
     walls::all(&Stand::start(|_| ()).await?, &mut rows).await?;
     let proof = Proof {
@@ -282,8 +296,35 @@ fn descriptors_of(gate: &Gate) -> Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// An exporter drips for `span`, which is less than its page is good for: the gate stays open, and as
+/// quick as ever.
+///
+/// # Errors
+/// When the gate cannot be asked.
+pub async fn dripping(stand: &Stand, span: Duration) -> Result<Row> {
+    stand.gate.wait_open(OPENS).await?;
+    let caller = Caller::new(stand.gate.port(), None)?;
+    let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
+    stand.exporter.say(Page::Dripping(line));
+    let stays = (span, Should::StayOpen);
+    let none = std::future::pending();
+    let row = row(
+        "a dripping page, for a moment",
+        &stand.gate,
+        &caller,
+        stays,
+        none,
+    )
+    .await;
+    stand.heal();
+    row
+}
+
 /// No file descriptors are left.
-async fn descriptors(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+///
+/// # Errors
+/// When the gate cannot be asked, or its limits cannot be set.
+pub async fn descriptors(stand: &Stand, span: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
     let caller = Caller::new(stand.gate.port(), None)?;
     caller.check().await?;
@@ -295,50 +336,37 @@ async fn descriptors(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
     };
     let before = prlimit(Some(pid), Resource::Nofile, limit(few))?;
     let attack = inbound::idle_connections(stand.gate.port());
-    let answers = (Duration::from_secs(15), Should::Answer);
-    rows.push(
-        row(
-            "no file descriptors left",
-            &stand.gate,
-            &caller,
-            answers,
-            attack,
-        )
-        .await?,
-    );
+    let answers = (span, Should::Answer);
+    let name = "no file descriptors left";
+    let row = row(name, &stand.gate, &caller, answers, attack).await;
     prlimit(Some(pid), Resource::Nofile, before)?;
-    Ok(())
+    row
 }
 
-/// The gate is stopped for a minute, and a broker dies meanwhile.
-async fn stopped(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+/// The gate is stopped for so long, and a broker dies meanwhile. Who asks from then on, for `after`, is
+/// never told what was true before.
+///
+/// # Errors
+/// When the gate cannot be stopped or asked.
+pub async fn stopped(stand: &Stand, span: Duration, after: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
     let pid = pid(&stand.gate)?;
     let before = Caller::new(stand.gate.port(), None)?.refused().await?;
     kill_process(pid, Signal::STOP)?;
     sleep(Duration::from_secs(1)).await;
     stand.served.operate(|cluster| cluster.kill(VICTIM))?;
-    sleep(Duration::from_secs(59)).await;
+    sleep(span.saturating_sub(Duration::from_secs(1))).await;
     kill_process(pid, Signal::CONT)?;
     // Over a new connection, and asked at once.
     let caller = Caller::new(stand.gate.port(), None)?;
-    let never = (Duration::from_secs(10), Should::NeverOpen);
+    let never = (after, Should::NeverOpen);
     let none = std::future::pending();
-    rows.push(
-        row_since(
-            before,
-            "SIGSTOP for 60 s, while a broker dies",
-            &stand.gate,
-            &caller,
-            never,
-            none,
-        )
-        .await?,
-    );
+    let name = format!("SIGSTOP for {} s, while a broker dies", span.as_secs());
+    let row = row_since(before, &name, &stand.gate, &caller, never, none).await;
     stand
         .served
         .operate(|cluster| cluster.start(VICTIM, None))?;
-    Ok(())
+    row
 }
 
 /// Handshakes that stop half-way, at a gate with TLS.
