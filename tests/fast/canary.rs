@@ -385,8 +385,8 @@ async fn no_output_has_a_secret() {
     assert_eq!(secrets.iter().filter(|it| it.starts_with("$2")).count(), 2);
 
     let gate = Started::serve(&[file]);
-    // They look for a second at each gate.
-    let look = ["doctor", file, "--timeout", "1s"];
+    // They look for two seconds at each gate.
+    let look = ["doctor", file, "--timeout", "2s"];
     let doctors = [vec![], vec!["--json"]].map(|more| {
         let args = [look.as_slice(), more.as_slice()].concat();
         program(&args).spawn().unwrap()
@@ -420,7 +420,9 @@ async fn no_output_has_a_secret() {
     for doctor in doctors {
         let (code, text) = said(doctor);
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains("SASL PLAIN at"), "{text}");
+        // Some of them have heard why at least.
+        let refused = ["SASL", "TLS with", "no token from"];
+        assert!(refused.iter().any(|why| text.contains(why)), "{text}");
         output += &text;
     }
     gate.line(|line| line["what"] == "tokens" && line["level"] == "ERROR");

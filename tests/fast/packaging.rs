@@ -109,10 +109,10 @@ fn depends_on_its_libc(package: &str, program: &Path) {
     let libc = libc.and_then(|rest| rest.split_once(')')).unwrap().0;
     let bytes = fs::read(program).unwrap();
     let mark = b"GLIBC_";
-    let versions = bytes.windows(12).filter(|it| it.starts_with(mark));
-    let newest = versions.filter_map(|it| {
-        let text = it[mark.len()..].split(|b| !b.is_ascii_digit() && *b != b'.');
-        version(std::str::from_utf8(text.into_iter().next()?).ok()?)
+    let newest = memchr::memmem::find_iter(&bytes, mark).filter_map(|at| {
+        let rest = &bytes[at + mark.len()..];
+        let text = rest.split(|b| !b.is_ascii_digit() && *b != b'.').next()?;
+        version(std::str::from_utf8(text).ok()?)
     });
     assert_eq!(version(libc), newest.max(), "{depends}");
 }
@@ -299,9 +299,10 @@ fn log_lines_are_json_with_stable_fields_and_the_level_changes_on_reload() {
     }
 }
 
-/// An exporter with the page of a broker that runs; its port.
+/// An exporter with the page of a broker that runs, and is the active controller; its port.
 fn exporter() -> u16 {
-    let page = root().join("tests/fixtures/jmx/recorded/default-4.3.1-broker-running-1.prom");
+    let page =
+        root().join("tests/fixtures/jmx/recorded/default-3.9.2-zkbroker-active-running-1.prom");
     let page = fs::read_to_string(page).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

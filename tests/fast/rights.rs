@@ -327,7 +327,7 @@ fn who_may_ask_is_said_loudly_at_the_start() {
         ("127.0.0.1:0", "", Some("a proxy on it lets through")),
         ("0.0.0.0:0", "", Some("whoever reaches this address")),
         (
-            "\"127.0.0.1:0,0.0.0.0:0\"",
+            "[127.0.0.1:0, 0.0.0.0:0]",
             "",
             Some("whoever reaches this address"),
         ),
