@@ -1,7 +1,14 @@
 //! What an oracle asks: would stopping these nodes cost acknowledged records or availability?
 //!
 //! Producers write with acks=all: a record counts as acknowledged once every member of the ISR
-//! has it while the ISR has at least `min.insync.replicas` members.
+//! has it while the ISR has at least `min.insync.replicas` members
+//! (`Partition.appendRecordsToLeader`, `Partition.checkEnoughReplicasReachOffset`).
+//!
+//! What counts as harm is our own reading of what Kafka promises, not behaviour of Kafka: producers
+//! with acks=all are refused below min ISR (`NotEnoughReplicasException`), nobody serves a partition
+//! without a leader, and an unclean election loses what the new leader lacks (KIP-106). Assumed:
+//! a controlled stop and a kill end the same, and a broker that does not hear the controller takes
+//! over nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,13 +102,25 @@ impl Cluster {
         gone
     }
 
-    /// Brokers that answer no client now.
+    /// Brokers of the cluster that answer no client now.
     #[must_use]
     pub fn not_serving(&self) -> BTreeSet<NodeId> {
         let brokers = self.nodes.values().filter(|node| node.spec.roles.broker);
         let ids = brokers.map(|node| node.spec.id);
         ids.filter(|id| self.link(*id, Listener::Broker) != Link::Accepts || !self.serves(*id))
+            .filter(|id| self.belongs(*id))
             .collect()
+    }
+
+    /// The broker is one that somebody may miss. Not one that has never been started, nor one that
+    /// was emptied and stopped: its registration may be left over, fenced (`joining`).
+    #[must_use]
+    pub fn belongs(&self, id: NodeId) -> bool {
+        let holds = |partition: &Partition| partition.replicas.contains(&id);
+        let registration = self.image.brokers.get(&id);
+        let wanted = registration
+            .is_some_and(|registration| !registration.fenced || self.process_start(id).is_some());
+        wanted || self.image.partitions().any(|(.., p)| holds(p))
     }
 
     /// Acknowledged records that no longer exist, by partition: unclean elections and lost disks.
@@ -120,7 +139,7 @@ impl Cluster {
         Some(log.acknowledged / 1_000)
     }
 
-    /// A majority of all voters stays and can agree once `stopped` are gone on top of those that
+    /// A majority of all voters (KIP-595) stays and can agree once `stopped` are gone on top of those that
     /// are gone now; on ZooKeeper: somebody is left to be the controller.
     #[must_use]
     pub fn quorum_without(&self, stopped: &BTreeSet<NodeId>) -> bool {

@@ -1,5 +1,7 @@
 //! Brokers and the active controller: registration, heartbeats, fencing, controlled shutdown and
-//! the leaders and ISRs that follow from them.
+//! the leaders and ISRs that follow from them (KIP-631, `BrokerLifecycleManager`,
+//! `BrokerHeartbeatManager`, `ReplicationControlManager`). The order of the steps of a start and of a
+//! stop, and how long they take, are measured (kafka-lab.md, section 4; tests/fixtures/traces).
 
 use super::controllers::{FROZEN_RETRY, LOAD_RETRY};
 use super::elections::Rules;
@@ -8,7 +10,8 @@ use super::state::{BrokerPhase, Contact, ControllerPhase, Event, Millis, Process
 use super::{Cluster, NodeId, Release};
 
 impl Cluster {
-    /// When the active controller last heard of `broker`.
+    /// When the active controller last heard of `broker`: it sends a heartbeat every
+    /// `broker.heartbeat.interval.ms`.
     pub(super) fn last_contact(&self, broker: NodeId) -> Option<Millis> {
         let session = self.sessions.get(&broker)?;
         Some(match session.contact {
@@ -97,7 +100,8 @@ impl Cluster {
         }
     }
 
-    /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat.
+    /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat that
+    /// shows it caught up (`BrokerHeartbeatManager.calculateNextBrokerState`).
     fn welcome_back(&mut self, broker: NodeId) {
         let fenced = self.image.brokers.get(&broker).is_some_and(|r| r.fenced);
         let Some(node) = self.nodes.get(&broker) else {
@@ -274,10 +278,9 @@ impl Cluster {
                 } else {
                     0
                 };
-                Some((
-                    recovery + self.draw(timing.register),
-                    BrokerPhase::Registered,
-                ))
+                // It opens its logs before it registers.
+                let opening = self.draw(timing.register) * self.slowness(id);
+                Some((recovery + opening, BrokerPhase::Registered))
             }
             BrokerPhase::Registered if !stopping => {
                 let ready = node.loaded || self.spec.zookeeper;
@@ -296,7 +299,8 @@ impl Cluster {
                 } else {
                     self.begin_recovery(id)
                 };
-                Some((recovery + self.draw(timing.catch_up), BrokerPhase::CaughtUp))
+                let reading = self.draw(timing.catch_up) * self.slowness(id);
+                Some((recovery + reading, BrokerPhase::CaughtUp))
             }
             BrokerPhase::CaughtUp if !stopping => {
                 // Requests are answered while it waits to be unfenced: measured on 3.9.2 in nine
@@ -365,7 +369,7 @@ impl Cluster {
         let heard = self.can_heartbeat(id);
         let gives_up = self.spec.zookeeper && !heard;
         if registered && !gives_up && (self.committing().is_none() || !heard) {
-            // Controlled shutdown waits for a controller.
+            // Controlled shutdown waits for a controller: it is asked for in a heartbeat.
             self.after(LOAD_RETRY, again);
             return;
         }

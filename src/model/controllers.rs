@@ -1,4 +1,9 @@
-//! The metadata quorum: who leads, who follows the log, what is committed and published.
+//! The metadata quorum (KIP-595, KIP-631): who leads, who follows the log, what is committed and
+//! published.
+//!
+//! Assumed: whoever follows has the whole log, so that every voter in touch with a majority may win
+//! the next election; votes themselves, and the pre-votes of 4.0 (KIP-996), are not played. How long
+//! elections take is measured (`timing`).
 
 use std::sync::Arc;
 
@@ -7,7 +12,7 @@ use super::state::{BrokerPhase, ControllerPhase, Event, IDLE_RECORD, Millis, Pos
 use super::{Cluster, NodeId, Release};
 
 impl Cluster {
-    /// Both processes run (frozen or not) and nothing cuts them off from each other.
+    /// Both processes run, neither is frozen, and nothing cuts them off from each other.
     pub(super) fn linked(&self, a: NodeId, b: NodeId) -> bool {
         let alive = |id: NodeId| {
             self.nodes
@@ -29,6 +34,11 @@ impl Cluster {
         if self.spec.zookeeper {
             return self.may_be_controller(id);
         }
+        self.is_voter(id) && self.runs_raft(id)
+    }
+
+    /// The controller's raft client runs.
+    fn runs_raft(&self, id: NodeId) -> bool {
         self.nodes.get(&id).is_some_and(|node| {
             !node.frozen
                 && node.alive()
@@ -39,7 +49,7 @@ impl Cluster {
         })
     }
 
-    /// `id` and voters it can reach are a majority of all voters.
+    /// `id` and voters it can reach are a majority of all voters (KIP-595).
     fn has_majority(&self, id: NodeId) -> bool {
         if self.spec.zookeeper {
             return self.votes(id) && (self.quorum.leader != Some(id) || self.same_process(id));
@@ -70,7 +80,8 @@ impl Cluster {
     }
 
     /// Commits a change: `change` gets a copy of the image and answers how many records it took;
-    /// with 0 nothing happens. Every node that follows the log publishes it soon.
+    /// with 0 nothing happens. Every node that follows the log publishes it soon (`MetadataLoader`).
+    /// Assumed: a majority in touch commits at once, within the millisecond.
     pub(super) fn commit(&mut self, change: impl FnOnce(&mut Image, &Self) -> i64) {
         let mut image = Image::clone(&self.image);
         let records = change(&mut image, self);
@@ -142,7 +153,8 @@ impl Cluster {
         );
     }
 
-    /// A node has read the log that far and publishes it to itself, if it still runs.
+    /// A node has read the log that far and publishes it to itself, if it still runs
+    /// (`MetadataLoader`, `BrokerMetadataPublisher`).
     pub(super) fn publish(&mut self, id: NodeId, run: u64, image: Arc<Image>) {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run == run) else {
             return;
@@ -253,7 +265,8 @@ impl Cluster {
             self.spec.timing.election
         };
         // Voters take the leader for gone when their fetches have failed for a while; with an
-        // orderly resignation they know at once (EndQuorumEpoch).
+        // orderly resignation they know at once (EndQuorumEpoch, KIP-595). A third of the election's
+        // time is assumed.
         let noticed = if handover { 0 } else { timing.0 / 3 };
         self.after(
             noticed,
@@ -326,6 +339,7 @@ impl Cluster {
         // A new leader knows only fetches of its own epoch (`LeaderState`).
         for node in self.nodes.values_mut() {
             node.position = Position::Never;
+            node.left_behind = node.left_behind.map(|(old, _)| (old, Position::Never));
         }
         self.begin_sessions();
     }
@@ -372,7 +386,7 @@ impl Cluster {
                 | BrokerPhase::Running
                 | BrokerPhase::Leaving => true,
             };
-            !node.frozen && (broker || self.votes(id))
+            !node.frozen && (broker || self.votes(id) || self.runs_raft(id))
         })
     }
 

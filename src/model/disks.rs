@@ -6,6 +6,8 @@
 //! tells the controller, which moves leaders and shrinks ISRs (KIP-858); before, nobody is told:
 //! partitions keep a leader that cannot serve them. On
 //! ZooKeeper the controller has always been told (`LogDirEventNotification`).
+//!
+//! A disk may also be slow and fail nothing; see [`Cluster::set_disk_slow`].
 
 use std::collections::BTreeSet;
 
@@ -25,6 +27,8 @@ pub(super) struct Disks {
     pub broken: BTreeSet<u32>,
     /// The present process has taken the dir offline.
     pub offline: BTreeSet<u32>,
+    /// How much longer everything takes that waits for them; 0 and 1: no longer.
+    pub slow: u64,
 }
 
 impl Cluster {
@@ -41,7 +45,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Puts a new, empty disk under a log dir. The broker takes it into use at its next start.
+    /// Puts a new, empty disk under a log dir. The broker takes it into use at its next start
+    /// (`LogManager` opens `log.dirs` once, when it is made).
     ///
     /// # Errors
     /// When the node is no broker or has no such dir.
@@ -62,6 +67,36 @@ impl Cluster {
             }
         });
         Ok(())
+    }
+
+    /// The node's disks need so many times as long from now on: its start and its log recovery take
+    /// longer, its followers copy more slowly, and others copy more slowly from it. 1 ends it.
+    /// Assumed: all of them by the same factor, and clients of a leader notice nothing else (its
+    /// page cache serves them).
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn set_disk_slow(&mut self, id: NodeId, factor: u64) -> Result<(), OperationError> {
+        self.known(id)?;
+        self.operate(|cluster| {
+            if let Some(node) = cluster.nodes.get_mut(&id) {
+                node.disks.slow = factor;
+            }
+        });
+        Ok(())
+    }
+
+    /// How many times as long the node's disks need.
+    pub(super) fn slowness(&self, id: NodeId) -> u64 {
+        self.nodes.get(&id).map_or(1, |node| node.disks.slow.max(1))
+    }
+
+    /// Records per second and partition that a follower copies from a leader: the slower disk of
+    /// the two counts.
+    pub(super) fn copy_rate(&self, follower: NodeId, leader: NodeId) -> u64 {
+        let rate = self.nodes.get(&follower).map_or(0, |n| n.catch_up_rate);
+        let slow = self.slowness(follower).max(self.slowness(leader));
+        rate.checked_div(slow).unwrap_or(rate)
     }
 
     fn known_dir(&self, id: NodeId, dir: u32) -> Result<(), OperationError> {
@@ -92,7 +127,8 @@ impl Cluster {
         }
     }
 
-    /// Without its metadata log, or without any dir, Kafka gives up.
+    /// Without its metadata log, or without any dir, Kafka gives up (`LogManager.handleLogDirFailure`,
+    /// `Exit.halt`).
     fn must_halt(&self, id: NodeId) -> bool {
         let count = usize::try_from(self.spec.settings.log_dirs).unwrap_or(usize::MAX);
         self.nodes.get(&id).is_some_and(|node| {

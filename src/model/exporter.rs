@@ -59,6 +59,13 @@ impl Cluster {
         }
     }
 
+    /// The node's exporter is in its start delay.
+    #[must_use]
+    pub fn exporter_delayed(&self, id: NodeId) -> bool {
+        let node = self.nodes.get(&id).filter(|node| node.alive());
+        !self.spec.exporter.standalone && node.is_some_and(|node| self.delayed(node))
+    }
+
     fn delayed(&self, node: &Node) -> bool {
         self.now < node.started + self.spec.exporter.start_delay
     }

@@ -1,5 +1,9 @@
 //! Faults beside the life of processes: exporters that lie, answers that are slow, throttled or
 //! cut, rights that are missing.
+//!
+//! Rights and what they hide are measured (kafka-lab.md, sections 5 and 7), what exporters do is read
+//! and captured (kafka-jmx-metrics.md, sections 3.4 and 4). That something slows or cuts answers is
+//! assumed, its numbers are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,23 +16,23 @@ use super::{Answer, Cluster, NodeId};
 /// What is wrong with a node's exporter while the node itself goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its port is closed.
+    /// Its port is closed (assumed: the agent's server died in a JVM that goes on).
     Dead,
-    /// It accepts and never answers.
+    /// It accepts and never answers, as a scrape that waits for a lock in the JVM (assumed).
     Hangs,
-    /// An HTML page with status 200, as a proxy or a wrong path gives.
+    /// An HTML page with status 200, as a proxy or a wrong path gives (assumed).
     Html,
-    /// Status 200 and nothing.
+    /// Status 200 and nothing (assumed).
     Empty,
     /// Status 500, as in `startDelaySeconds` (kafka-jmx-metrics.md, section 3.4).
     Error,
-    /// The page ends in the middle of a line.
+    /// The page ends in the middle of a line (assumed: a proxy's limit or time-out).
     Cut,
-    /// Every value is NaN.
+    /// Every value is NaN (assumed: the text format allows it, kafka-jmx-metrics.md, section 4.3).
     NotANumber,
     /// The page of the moment in which the fault began, for ever (`scrapeTimeoutSeconds`).
     Stale,
-    /// The page of another node: targets swapped.
+    /// The page of another node: targets swapped (assumed: a mistake of configuration).
     Of(NodeId),
 }
 
@@ -85,7 +89,21 @@ impl Cluster {
         self.rights.no_groups = hidden;
     }
 
-    /// Every answer of the node takes this much longer from now on.
+    /// A client is not told what it has to know of topics or of the cluster.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        let rights = &self.rights;
+        rights.no_topics || rights.no_cluster || !rights.hidden.is_empty()
+    }
+
+    /// Some node's answers are cut.
+    #[must_use]
+    pub fn cuts_answers(&self) -> bool {
+        self.nodes.values().any(|node| node.answers.cut)
+    }
+
+    /// Every answer of the node takes this much longer from now on (assumed: a long garbage
+    /// collection, a slow network).
     ///
     /// # Errors
     /// When the node does not exist.

@@ -1,4 +1,7 @@
 //! Consumer groups: who coordinates them and how far they have read.
+//!
+//! Assumed: members commit without pause and are always the same time behind what can be read (the
+//! high watermark); joining, rebalancing and the members themselves are not played.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +21,8 @@ impl Cluster {
         positive.checked_rem(u32::try_from(count).ok()?)
     }
 
-    /// Since when `node` leads the group's offsets partition in the truth, if it does.
+    /// Since when `node` leads the group's offsets partition in the truth, if it does: its leader is
+    /// the coordinator (`GroupCoordinator.onElection`).
     pub(super) fn coordinates(&self, node: NodeId, group: &str) -> Option<Millis> {
         let index = self.offsets_partition(group)?;
         let partition = self.image.partition(OFFSETS_TOPIC, index)?;
@@ -51,7 +55,7 @@ impl Cluster {
         offsets
     }
 
-    /// The group stops committing.
+    /// The group stops committing, as one whose members hang does.
     ///
     /// # Errors
     /// When the spec has no such group.

@@ -1,4 +1,9 @@
 //! Brokers that come and go for good: new empty ones, emptied ones, leftover registrations.
+//!
+//! A new broker registers and holds nothing: Kafka moves no partition by itself. What a drain does
+//! is one call of `kafka-reassign-partitions.sh` (KIP-455); spreading the replicas over whoever lacks
+//! them is assumed, every tool has its own plan. A registration is a record of the metadata log
+//! (KIP-631) and stays until UnregisterBroker removes it (`ClusterControlManager.unregisterBroker`).
 
 use super::elections::Rules;
 use super::image::PartitionId;
@@ -43,7 +48,8 @@ impl Cluster {
     }
 
     /// Forgets the registration of a broker that is down (`kafka-cluster.sh unregister`). Until
-    /// somebody does, a decommissioned broker stays registered and fenced for ever.
+    /// somebody does, a decommissioned broker stays registered and fenced for ever. Assumed: nobody
+    /// does so while it runs, which Kafka would let them.
     ///
     /// # Errors
     /// When the broker is not registered, still runs, or nobody can commit it.

@@ -1,4 +1,8 @@
 //! Time and operations: what people and accidents do to a cluster, and what follows.
+//!
+//! Kills, stops, starts and freezes were done on the lab and their courses measured (kafka-lab.md,
+//! sections 3 to 6; tests/fixtures/traces). That a cut network loses nothing and delivers nothing, in
+//! both directions from one moment on, is assumed.
 
 use std::time::Duration;
 
@@ -129,7 +133,8 @@ impl Cluster {
         }
     }
 
-    /// `kill -9`: connections close at once, nobody is told.
+    /// `kill -9`: the kernel closes connections at once, nobody is told (measured: kafka-lab.md,
+    /// section 5).
     ///
     /// # Errors
     /// When the node does not exist or is down.
@@ -222,7 +227,8 @@ impl Cluster {
         }
     }
 
-    /// Starts a node that is down, with another binary where `release` is given.
+    /// Starts a node that is down, with another binary where `release` is given. What it takes is
+    /// measured (`timing`); a process begins without anything it knew, metrics included.
     ///
     /// # Errors
     /// When the node does not exist or runs.
@@ -292,7 +298,8 @@ impl Cluster {
         }
     }
 
-    /// SIGSTOP: the kernel still takes connections, nobody answers.
+    /// SIGSTOP: the kernel still takes connections, nobody answers (measured: kafka-lab.md,
+    /// section 5).
     ///
     /// # Errors
     /// When the node does not exist, is down, or is frozen already.
@@ -300,7 +307,7 @@ impl Cluster {
         self.set_frozen(id, true, "frozen already")
     }
 
-    /// SIGCONT.
+    /// SIGCONT. Assumed: the process goes on where it was, with everything it had begun.
     ///
     /// # Errors
     /// When the node does not exist, is down, or is not frozen.

@@ -11,8 +11,8 @@
 //!   [`Cluster::link`] and [`Cluster::life`] say what connections meet.
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
-//! and each node's own published copy, which lags), `controllers` the quorum, `zookeeper` what is
-//! different without one, `brokers` registration, fencing and controlled shutdown, `elections`
+//! and each node's own published copy, which lags), `controllers` the quorum, `voters` their
+//! directories, `zookeeper` what is different without a quorum, `brokers` registration, fencing and controlled shutdown, `elections`
 //! leaders, ISRs and ELRs, `replication` the logs, `acknowledged` what an oracle asks of them,
 //! `moves` reassignments, `disks` log dirs that fail, `recovery` what follows an unclean stop,
 //! `topics` and `joining` what comes and goes, `life` events and operations, `faults` exporters
@@ -62,6 +62,7 @@ mod state;
 mod tests;
 mod timing;
 mod topics;
+mod voters;
 mod zookeeper;
 
 use std::time::Duration;

@@ -44,6 +44,7 @@ impl Cluster {
         let rate = self.spec.timing.recovery_rate.max(1);
         let reading = records.saturating_mul(1_000) / rate;
         let takes = self.draw(self.spec.timing.recovery).saturating_add(reading);
+        let takes = takes.saturating_mul(self.slowness(id));
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.recovery = Recovery {

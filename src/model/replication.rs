@@ -179,10 +179,7 @@ impl Cluster {
             if copying.contains(follower) {
                 // What a dead leader had and this one lacks is cut off (KIP-101).
                 replica.end = replica.end.min(end);
-                let speed = self
-                    .nodes
-                    .get(follower)
-                    .map_or(0, |node| node.catch_up_rate);
+                let speed = self.copy_rate(*follower, leader);
                 let reach = replica.end.saturating_add(speed.saturating_mul(elapsed));
                 replica.end = reach.min(end.saturating_sub(behind)).max(replica.end);
                 if replica.end + behind >= end {
@@ -318,10 +315,7 @@ impl Cluster {
             if !fit || !self.copies(*follower, leader, partition, log) {
                 continue;
             }
-            let speed = self
-                .nodes
-                .get(follower)
-                .map_or(0, |node| node.catch_up_rate);
+            let speed = self.copy_rate(*follower, leader);
             let missing = log
                 .high_watermark
                 .saturating_sub(log.replicas.get(follower)?.end);

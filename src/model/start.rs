@@ -1,4 +1,7 @@
 //! The start: a whole cluster that has been up and healthy for some minutes.
+//!
+//! Assumed: epochs, offsets and ages of processes at that moment are made up, and every replica holds
+//! the same number of records, 1,000 more for each next partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +45,7 @@ impl Cluster {
             end: image.offset,
             end_at: ORIGIN,
             alone_since: None,
+            voters: voters.iter().map(|id| (*id, 0)).collect(),
         };
         let mut cluster = Self {
             logs: first_logs(&spec, &image),
@@ -145,7 +149,8 @@ pub(super) fn new_topic(
     }
 }
 
-/// Replicas of one partition: the leader goes round the brokers, the followers' distance grows
+/// Replicas of one partition, as `StripedReplicaPlacer` spreads them over brokers of one rack, with
+/// its random beginnings left out (assumed to make no difference): the leader goes round the brokers, the followers' distance grows
 /// with each turn, so that every pair of brokers shares partitions.
 fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId], log_dirs: u32) -> Partition {
     let count = u32::try_from(brokers.len()).unwrap_or(1).max(1);
@@ -223,6 +228,8 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             },
             leader: None,
             epoch: 0,
+            formats: 0,
+            left_behind: None,
             metadata_lag: 0,
             recovery: Recovery::default(),
             page_time: 0,

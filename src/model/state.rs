@@ -79,6 +79,11 @@ pub(super) struct Node {
     /// Whom it takes for the active controller.
     pub leader: Option<NodeId>,
     pub epoch: i32,
+    /// How often its metadata disk was formatted: its directory id goes with it.
+    pub formats: u32,
+    /// The directory that voted for it before its disk was formatted, by how often it had been, and
+    /// where that stopped.
+    pub left_behind: Option<(u32, Position)>,
     /// Its own copy of the metadata comes this much later.
     pub metadata_lag: Millis,
     pub recovery: Recovery,
@@ -177,6 +182,8 @@ pub(super) struct Quorum {
     pub end_at: Millis,
     /// Since when the leader lacks a majority.
     pub alone_since: Option<Millis>,
+    /// The directory with which each voter was added, by how often it had been formatted.
+    pub voters: BTreeMap<NodeId, u32>,
 }
 
 /// The active controller's view of one broker's heartbeats.

@@ -1,4 +1,5 @@
-//! Durations that the lab measured, and those that are assumed.
+//! Durations that the lab measured, and those that are assumed: fields of which the text below says
+//! nothing are assumed.
 
 /// How long things take, in milliseconds, as (shortest, longest).
 ///

@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails here; its own seconds are measured, nothing is judged"
 )]
 
+mod coverage;
+
 use std::time::{Duration, Instant};
 
 use lab::simulate::figures::Figures;
@@ -58,6 +60,9 @@ fn no_lies(depth: Depth, trials: u64) {
         began.elapsed(),
         Figures::of(&outcomes)
     );
+    if depth == Depth::Machine {
+        coverage::every_op_is_done(&outcomes);
+    }
     let lies: Vec<_> = outcomes
         .iter()
         .filter(|outcome| !outcome.lies.is_empty())

@@ -2,11 +2,21 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey;
 use upgrade_gate::model::{Cluster, NodeId, Release};
 
-use super::ops::{Cuts, Op};
+use super::ops::{Cuts, Op, Right};
 use super::oracle::Oracle;
 use super::world::World;
+
+/// What is big on a big cluster. All of it goes over the bulk connection.
+const BIG: [ApiKey; 5] = [
+    ApiKey::Metadata,
+    ApiKey::ListOffsets,
+    ApiKey::DescribeLogDirs,
+    ApiKey::DescribeTopicPartitions,
+    ApiKey::ListPartitionReassignments,
+];
 
 /// Does it; what makes no sense right now is not done.
 pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: Duration) -> bool {
@@ -23,7 +33,9 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
             .is_some_and(|id| cluster.stop(id).is_ok()),
         Op::Start(id) => cluster.start(id, None).is_ok(),
         Op::StartAll => {
-            let ids: Vec<_> = cluster.spec().nodes.iter().map(|node| node.id).collect();
+            let nodes = cluster.spec().nodes.iter();
+            let wanted = nodes.filter(|node| node.roles.controller || cluster.belongs(node.id));
+            let ids: Vec<_> = wanted.map(|node| node.id).collect();
             ids.into_iter()
                 .filter(|id| cluster.start(*id, None).is_ok())
                 .count()
@@ -47,15 +59,43 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
             world.set_cut_off(id, false);
             true
         }
+        Op::GateCutKafka(id, cut) => {
+            world.set_kafka_cut(id, cut);
+            true
+        }
+        Op::GateCutPages(id, cut) => {
+            world.set_pages_cut(id, cut);
+            true
+        }
         Op::Exporter(id, fault) => cluster.set_exporter(id, fault.map(|fault| fault.0)).is_ok(),
         Op::Latency(id, ms) => cluster.set_latency(id, Duration::from_millis(ms)).is_ok(),
+        Op::BigAnswers(id, ms) => BIG.into_iter().all(|api| {
+            let time = Duration::from_millis(ms);
+            cluster.set_answer_time(id, api as i16, time).is_ok()
+        }),
+        Op::CutAnswers(id, cut) => cluster.set_answers_cut(id, cut).is_ok(),
+        Op::Hide(ref right, hidden) => {
+            match right {
+                Right::Topics => cluster.hide_topics(hidden),
+                Right::Topic(name) => cluster.hide_topic(name, hidden),
+                Right::Cluster => cluster.hide_cluster(hidden),
+            }
+            true
+        }
         Op::CatchUp(id, rate) => cluster.set_catch_up_rate(id, rate).is_ok(),
         Op::MetadataLag(id, ms) => cluster
             .set_metadata_lag(id, Duration::from_millis(ms))
             .is_ok(),
         Op::FailLogDir(id) => cluster.fail_log_dir(id, 1).is_ok(),
         Op::ReplaceLogDir(id) => cluster.replace_log_dir(id, 1).is_ok(),
-        Op::Recreate => recreate(&mut cluster, "events"),
+        Op::Recreate => cluster.delete_topic("events").is_ok() && create(&mut cluster, "events"),
+        Op::Delete(ref name) => cluster.delete_topic(name).is_ok(),
+        Op::Create(ref name) => create(&mut cluster, name),
+        Op::SlowDisk(id, factor) => cluster.set_disk_slow(id, factor).is_ok(),
+        Op::Drain(id) => cluster.drain(id).is_ok_and(|moves| moves > 0),
+        Op::Unregister(id) => cluster.unregister(id).is_ok(),
+        Op::Format(id) => cluster.format(id).is_ok(),
+        Op::ReplaceVoter(id) => cluster.replace_voter(id).is_ok(),
         Op::Reassign(partition, ref replicas) => {
             cluster.reassign("orders", partition, replicas).is_ok()
         }
@@ -69,20 +109,20 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
         Op::Rate(rate) => cluster.set_rate("orders", rate).is_ok(),
         Op::ZooKeeperCut(id, cut) => cluster.cut_zookeeper(id, cut).is_ok(),
         // Done to the gate, not to the cluster.
-        Op::GateStop(_) | Op::GateRestart(_) | Op::Reload(_) | Op::WallStep(_) => false,
+        Op::GateStop(_) | Op::GateRestart(_) | Op::Reload(_) | Op::WallStep(_) | Op::Retire(_) => {
+            false
+        }
     };
     drop(cluster);
     world.tell();
     done
 }
 
-/// Deletes a topic and makes it anew.
-fn recreate(cluster: &mut Cluster, name: &str) -> bool {
+/// Makes a topic of the plan.
+fn create(cluster: &mut Cluster, name: &str) -> bool {
     let topics = cluster.spec().topics.clone();
-    let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
-        return false;
-    };
-    cluster.delete_topic(name).is_ok() && cluster.create_topic(topic).is_ok()
+    let topic = topics.iter().find(|topic| topic.name == name);
+    topic.is_some_and(|topic| cluster.create_topic(topic).is_ok())
 }
 
 fn kill(

@@ -98,7 +98,6 @@ impl Course {
         let unasked = order.plan.operators.is_empty();
         let compared = order.rivals && unasked && setup.mode.kafka();
         let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
-        oracle.excuses = !setup.is_right();
         oracle.remote = setup.remote(&order.plan.spec);
         Self {
             oracle,
@@ -188,6 +187,8 @@ impl Course {
         if let Some(oracle) = &mut self.by_harm {
             oracle.judge(self.now, Arc::clone(&truth), &cluster, &said);
         }
+        let blinded = world.blinds(&cluster, &self.setup);
+        self.oracle.excuses = blinded || !self.setup.is_right();
         let needless = self
             .oracle
             .judge(self.now, Arc::clone(&truth), &cluster, &said);
@@ -277,6 +278,10 @@ impl Course {
                 self.world.step_wall(*millis);
                 true
             }
+            Op::Retire(id) => {
+                self.mail.retire(*id);
+                true
+            }
             op => apply(&self.world, op, &mut self.cuts, &mut self.oracle, self.now),
         };
         if !done {
@@ -306,7 +311,6 @@ impl Course {
     fn reload(&mut self, mut setup: Setup) {
         setup.tuned = self.setup.tuned;
         let same = self.setup.same_sources(&setup);
-        self.oracle.excuses = !setup.is_right();
         self.setup = setup;
         self.world.set_targets(self.setup.targets.clone());
         if same && self.wish.is_none() {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use upgrade_gate::model::{Fault, NodeId, Spec};
+use upgrade_gate::model::{Fault, NodeId, Roles, Spec, TopicSpec};
 
 use super::ops::{Broken, Op, Random};
 
 /// What can go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Episode {
     /// A node goes down and comes back.
     Down,
@@ -19,14 +19,26 @@ pub enum Episode {
     Cut,
     /// The gate does not reach a node, which may go down meanwhile.
     GateCut,
+    /// The gate does not reach several nodes from one moment on.
+    GateCutMany,
+    /// It reaches only the exporters of nodes, or only their listeners.
+    GateHalfCut,
     /// The active controller goes.
     Leader,
     /// An exporter is broken, and a node may go down meanwhile.
     Exporter,
     /// A node answers slowly.
     Slow,
+    /// Big answers take long, small ones do not.
+    BigAnswers,
+    /// Answers end in the middle.
+    CutAnswers,
+    /// The gate may not see topics, or the cluster.
+    Rights,
     /// Followers catch up slowly.
     CatchUp,
+    /// A broker's disks are slow.
+    SlowDisk,
     /// A node goes down several times.
     Flap,
     /// A roll by hand that does not wait long enough.
@@ -45,6 +57,16 @@ pub enum Episode {
     Disk,
     /// Topics and replicas change.
     Topics,
+    /// A topic is deleted while a broker is down, and made anew.
+    Deleted,
+    /// Partitions move to other brokers.
+    Move,
+    /// A new broker joins.
+    Joins,
+    /// A broker is emptied and stopped for good.
+    Leaves,
+    /// A controller's disk is formatted.
+    Formatted,
     /// A node throttles its clients, and a node may go down meanwhile.
     Throttle,
     /// Pages take long, and a node may go down meanwhile.
@@ -55,17 +77,23 @@ pub enum Episode {
 
 impl Episode {
     /// Every kind, those that happen more often more often.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 36] = [
         Self::Down,
         Self::Down,
         Self::TwoDown,
         Self::Freeze,
         Self::Cut,
         Self::GateCut,
+        Self::GateCutMany,
+        Self::GateHalfCut,
         Self::Leader,
         Self::Exporter,
         Self::Slow,
+        Self::BigAnswers,
+        Self::CutAnswers,
+        Self::Rights,
         Self::CatchUp,
+        Self::SlowDisk,
         Self::Flap,
         Self::ByHand,
         Self::ByHand,
@@ -76,6 +104,13 @@ impl Episode {
         Self::OldIsr,
         Self::Disk,
         Self::Topics,
+        Self::Deleted,
+        Self::Move,
+        Self::Move,
+        Self::Joins,
+        Self::Joins,
+        Self::Leaves,
+        Self::Formatted,
         Self::Throttle,
         Self::SlowPages,
         Self::NoQuorum,
@@ -95,22 +130,52 @@ pub struct Drill {
     pub ops: Vec<(Duration, Op)>,
     /// Who is hit, if not anybody.
     pub favourite: Option<NodeId>,
-    zookeeper: bool,
+    /// What was made.
+    pub made: Vec<Episode>,
+    /// Brokers may be stopped for good: nobody has a list of nodes to restart.
+    pub leaves: bool,
+    /// Brokers that have never been started.
+    pub(super) newcomers: Vec<NodeId>,
+    /// Controllers whose disk can be formatted.
+    pub(super) formattable: Vec<NodeId>,
+    /// Topics that can be deleted or hidden.
+    pub(super) topics: Vec<String>,
+    /// Replicas of the topic that has most of them.
+    pub(super) widest: usize,
+    /// Replicas of `orders`.
+    pub(super) orders: usize,
+    /// Records per second into each partition of `orders`.
+    pub(super) rate: u64,
+    pub(super) zookeeper: bool,
 }
 
 impl Drill {
     /// Nothing has happened yet.
     pub fn new(spec: &Spec) -> Self {
-        let nodes = || spec.nodes.iter();
+        let nodes = || {
+            let nodes = spec.nodes.iter();
+            nodes.filter(|node| !spec.later.contains(&node.id))
+        };
+        let votes = nodes().filter(|n| n.roles.controller);
+        let controllers: Vec<_> = votes.map(|n| n.id).collect();
+        let wiped = nodes().filter(|n| spec.dynamic_quorum && n.roles == Roles::CONTROLLER);
+        let replicas = |topic: &TopicSpec| usize::try_from(topic.replication).expect("small");
+        let orders = spec.topics.iter().find(|topic| topic.name == "orders");
         Self {
             all: nodes().map(|n| n.id).collect(),
             brokers: nodes().filter(|n| n.roles.broker).map(|n| n.id).collect(),
-            controllers: nodes()
-                .filter(|n| n.roles.controller)
-                .map(|n| n.id)
-                .collect(),
+            formattable: wiped.map(|n| n.id).collect(),
+            controllers,
             ops: Vec::new(),
             favourite: None,
+            made: Vec::new(),
+            leaves: true,
+            newcomers: spec.later.iter().copied().collect(),
+            topics: spec.topics.iter().map(|topic| topic.name.clone()).collect(),
+            // `__consumer_offsets` has three.
+            widest: spec.topics.iter().map(replicas).max().unwrap_or(3).max(3),
+            orders: orders.map_or(3, replicas),
+            rate: orders.map_or(0, |topic| topic.rate),
             zookeeper: spec.zookeeper,
         }
     }
@@ -124,6 +189,7 @@ impl Drill {
     pub fn episode(&mut self, what: Episode, at: Duration, random: &mut Random) -> Duration {
         let node = random.pick(&self.all);
         let node = self.favourite.unwrap_or(node);
+        self.made.push(what);
         match what {
             Episode::Down => self.down(at, node, random),
             Episode::TwoDown => {
@@ -159,6 +225,17 @@ impl Drill {
                 }
                 over
             }
+            Episode::GateCutMany => self.gate_cut_many(at, node, random),
+            Episode::GateHalfCut => self.gate_half_cut(at, node, random),
+            Episode::BigAnswers => self.big_answers(at, node, random),
+            Episode::CutAnswers => self.cut_answers(at, node, random),
+            Episode::Rights => self.rights(at, node, random),
+            Episode::SlowDisk => self.slow_disk(at, random),
+            Episode::Deleted => self.deleted(at, random),
+            Episode::Move => self.moves(at, random),
+            Episode::Joins => self.joins(at, random),
+            Episode::Leaves => self.leaves(at, random),
+            Episode::Formatted => self.formatted(at, random),
             Episode::Leader => {
                 let op = random.pick(&[Op::StopActiveController, Op::KillActiveController]);
                 let over = at + random.millis(2_000, 20_000);
@@ -186,7 +263,9 @@ impl Drill {
                 for id in self.brokers.clone() {
                     self.add(at, Op::CatchUp(id, random.between(100, 4_000)));
                 }
-                self.down(at, broker, random)
+                let over = self.down(at, broker, random);
+                self.usual_speed(over + random.millis(5_000, 40_000));
+                over
             }
             Episode::Flap => {
                 let mut at = at;
@@ -203,7 +282,8 @@ impl Drill {
                 self.by_hand(at, &list, (3_000, 20_000), random)
             }
             Episode::GateStops => {
-                let op = Op::GateStop(random.between(500, 40_000));
+                let (short, long) = random.pick(&[(500, 40_000), (500, 40_000), (60_000, 90_000)]);
+                let op = Op::GateStop(random.between(short, long));
                 self.add(at, op);
                 let inside = at + random.millis(0, 5_000);
                 self.down(inside, node, random)
@@ -230,7 +310,9 @@ impl Drill {
                 over + Duration::from_secs(5)
             }
             Episode::Topics => {
-                self.add(at, Op::Recreate);
+                if self.topics.iter().any(|name| name == "events") {
+                    self.add(at, Op::Recreate);
+                }
                 let mut replicas = self.brokers.clone();
                 let count = replicas.len();
                 replicas.rotate_left(usize::try_from(random.between(0, 2)).expect("small") % count);

@@ -8,7 +8,7 @@ use upgrade_gate::evidence::ids;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::keep::CommitId;
 use upgrade_gate::gate::lease::{Action, End, Lease, LeaseId, Owner, Token};
-use upgrade_gate::gate::question::{Command, Entry, Reply, Ticket};
+use upgrade_gate::gate::question::{Change, Command, Entry, Reply, Ticket};
 use upgrade_gate::model::NodeId;
 
 use super::ops::Random;
@@ -45,6 +45,14 @@ impl Mail {
             owner: name(owner),
             nodes: BTreeSet::from([ids::NodeId(node)]),
         })
+    }
+
+    /// "This node is gone for good."
+    pub fn retire(&mut self, node: NodeId) {
+        self.ask(Command::Change(Change::Retire {
+            node: ids::NodeId(node),
+            by: name("somebody"),
+        }));
     }
 
     fn ask(&mut self, command: Command) -> Ticket {

@@ -2,8 +2,10 @@
 //! oracle that knows the truth.
 //!
 //! ```text
-//! plan     a trial before it begins, all from its seed;  setup: the gate's configuration in it
-//! ops      what people and accidents can do;  drill: what goes wrong and is repaired
+//! plan     a trial before it begins, all from its seed;  layout: its cluster;  setup: the gate's
+//!          configuration in it
+//! ops      what people and accidents can do;  drill: what goes wrong and is repaired;  mishaps:
+//!          that at length
 //! operator who takes the next node whenever the gate says go
 //! oracle   knows the truth at each instant, and says what a lie is
 //! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
@@ -27,7 +29,9 @@ pub mod course;
 pub mod drill;
 pub mod figures;
 pub mod judge;
+mod layout;
 pub mod leases;
+mod mishaps;
 pub mod operator;
 pub mod ops;
 pub mod oracle;

@@ -34,6 +34,18 @@ impl Random {
         from[usize::try_from(self.between(0, last)).expect("short lists")].clone()
     }
 
+    /// One of these, by its share.
+    pub fn weighted<T: Copy>(&mut self, shares: &[(T, u64)]) -> T {
+        let mut drawn = self.between(1, shares.iter().map(|(_, share)| share).sum());
+        let last = shares.last().expect("a share");
+        let found = shares.iter().find(|(_, share)| {
+            let here = drawn <= *share;
+            drawn = drawn.saturating_sub(*share);
+            here
+        });
+        found.unwrap_or(last).0
+    }
+
     /// A time in milliseconds, uniform over both ends.
     pub fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
@@ -60,6 +72,17 @@ enum FaultText {
 #[serde(transparent)]
 pub struct Broken(#[serde(with = "FaultText")] pub Fault);
 
+/// A right that the gate's user may lack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Right {
+    /// To describe topics.
+    Topics,
+    /// To describe this topic.
+    Topic(String),
+    /// To describe the cluster.
+    Cluster,
+}
+
 /// One thing done to the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -81,10 +104,20 @@ pub enum Op {
     GateCut(NodeId),
     /// Mends that.
     GateMend(NodeId),
+    /// Cuts the gate from a node's listeners and not from its exporter, or mends that.
+    GateCutKafka(NodeId, bool),
+    /// Cuts the gate from a node's exporter and not from its listeners, or mends that.
+    GateCutPages(NodeId, bool),
     /// Breaks an exporter, or mends it.
     Exporter(NodeId, Option<Broken>),
     /// Every answer takes longer.
     Latency(NodeId, u64),
+    /// Big answers take longer: metadata, offsets, log dirs and the like; small ones do not.
+    BigAnswers(NodeId, u64),
+    /// Answers end in the middle, or are whole again.
+    CutAnswers(NodeId, bool),
+    /// Takes a right from the gate's user, or gives it back.
+    Hide(Right, bool),
     /// SIGTERM to whoever leads the quorum then.
     StopActiveController,
     /// `kill -9` of whoever leads the quorum then.
@@ -101,6 +134,22 @@ pub enum Op {
     ReplaceLogDir(NodeId),
     /// Topic `events` is deleted and made anew.
     Recreate,
+    /// A topic is deleted.
+    Delete(String),
+    /// A topic of the plan is made anew.
+    Create(String),
+    /// Disks of a node need so many times as long.
+    SlowDisk(NodeId, u64),
+    /// Every replica of a broker is asked to move to brokers that lack it.
+    Drain(NodeId),
+    /// The registration of a broker that is down is forgotten.
+    Unregister(NodeId),
+    /// The gate is told that this node is gone for good.
+    Retire(NodeId),
+    /// The metadata disk of a controller that is down is formatted.
+    Format(NodeId),
+    /// A controller's present directory gets the vote that an earlier one had.
+    ReplaceVoter(NodeId),
     /// Replica lists of partitions of `orders` are asked to become these.
     Reassign(u32, Vec<NodeId>),
     /// The gate's process does nothing for this many milliseconds; its view is still there.

@@ -70,6 +70,8 @@ impl Truth {
                 .map(|node| node.id)
                 .filter(|id| cluster.link(*id, Listener::Controller) != Link::Accepts),
         );
+        // Its vote is that of a directory which nobody has any more (KIP-853).
+        down.extend(cluster.without_vote());
         // Nobody but itself knows that a controller on ZooKeeper has lost its connection there,
         // until the session ends.
         let in_office = cluster.controller_in_office();

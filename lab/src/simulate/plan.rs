@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use upgrade_gate::evidence::policy::Mode;
-use upgrade_gate::model::{Family, NodeId, Release, Spec, TopicSpec};
+use upgrade_gate::model::{NodeId, Release, Spec};
 
 use super::drill::{Drill, Episode};
+use super::layout;
 use super::operator::Operator;
 use super::ops::{Op, Random};
 use super::setup::{Setup, Target};
@@ -74,8 +75,6 @@ impl fmt::Display for Kind {
 
 /// Shares of the modes, in percent.
 const MODES: [(Mode, u64); 3] = [(Mode::KafkaJmx, 80), (Mode::Kafka, 15), (Mode::Jmx, 5)];
-/// Clusters on ZooKeeper, in percent.
-const ZOOKEEPER: u64 = 15;
 /// A roll gets at most so long per node.
 const PER_NODE: Duration = Duration::from_secs(70);
 
@@ -110,6 +109,8 @@ pub struct Plan {
     pub ops: Vec<(Duration, Op)>,
     /// Who asks the gate and goes.
     pub operators: Vec<Operator>,
+    /// What the operations were made for.
+    pub episodes: Vec<Episode>,
     /// When it is over.
     pub end: Duration,
 }
@@ -123,13 +124,17 @@ impl Plan {
     /// Everything follows from the seed and the slant.
     pub fn slanted(seed: u64, slant: Slant) -> Self {
         let mut random = Random(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ 0x1405);
-        let kind = weighted(&Kind::SHARES, &mut random);
+        let kind = random.weighted(&Kind::SHARES);
         let kind = slant.kind.unwrap_or(kind);
-        let mode = weighted(&MODES, &mut random);
+        let mode = random.weighted(&MODES);
         let mode = slant.mode.unwrap_or(mode);
-        let spec = spec(seed, slant, &mut random);
+        let spec = layout::spec(seed, (kind, mode), slant, &mut random);
         let slots = (kind == Kind::Leases && seed % 4 == 3).then_some(2);
-        let spec = if slots.is_some() { apart(spec) } else { spec };
+        let spec = if slots.is_some() {
+            layout::apart(spec)
+        } else {
+            spec
+        };
         let configured = random.between(0, 1) == 0;
         let jmx = mode == Mode::Jmx;
         let mut setup = Setup::new(mode, configured || jmx);
@@ -158,85 +163,9 @@ impl Plan {
             setup: maker.setup,
             ops: maker.drill.ops,
             operators: maker.operators,
+            episodes: maker.drill.made,
             end: maker.end + Duration::from_secs(5),
         }
-    }
-}
-
-fn weighted<T: Copy>(shares: &[(T, u64)], random: &mut Random) -> T {
-    let mut drawn = random.between(1, shares.iter().map(|(_, share)| share).sum());
-    let last = shares.last().expect("a share");
-    let found = shares.iter().find(|(_, share)| {
-        let here = drawn <= *share;
-        drawn = drawn.saturating_sub(*share);
-        here
-    });
-    found.unwrap_or(last).0
-}
-
-/// Mostly three and three; some clusters are combined, larger, or on ZooKeeper.
-fn layout(slant: Slant, random: &mut Random) -> Spec {
-    if random.between(1, 100) <= ZOOKEEPER && !slant.kraft {
-        let release = random.pick(&[Release::V2_8, Release::V2_8, Release::V3_7, Release::V3_9]);
-        let brokers = random.pick(&[3, 3, 4]);
-        return Spec::zookeeper(brokers, release);
-    }
-    let release = random.pick(&[
-        Release::V3_7,
-        Release::V3_9,
-        Release::V4_0,
-        Release::V4_1,
-        Release::V4_2,
-        Release::V4_3,
-    ]);
-    match random.between(0, 9) {
-        0 => Spec::combined(3, release),
-        1 => Spec::kraft(3, 5, release),
-        2 => Spec::kraft(5, 3, release),
-        _ => Spec::kraft(3, 3, release),
-    }
-}
-
-fn spec(seed: u64, slant: Slant, random: &mut Random) -> Spec {
-    let mut spec = layout(slant, random).seed(seed);
-    let rate = random.pick(&[0, 5, 100, 2_000]);
-    let rate = if slant.idle { 0 } else { rate };
-    let mut topics = vec![TopicSpec::new("orders", 9, 3).rate(rate)];
-    if random.between(0, 1) == 0 && !slant.idle {
-        topics.push(TopicSpec::new("events", 4, 2).rate(20).min_isr(1));
-    }
-    if random.between(0, 3) == 0 && !slant.idle {
-        topics.push(TopicSpec::new("pairs", 2, 2).rate(1));
-    }
-    spec = spec.topics(topics);
-    spec.groups.clear();
-    spec.settings.offsets_partitions = 3;
-    spec.settings.log_dirs = 2;
-    spec.settings.replica_lag_time_max = random.pick(&[30_000, 30_000, 10_000]);
-    if slant.idle {
-        spec.settings.replica_lag_time_max = 10_000;
-    }
-    // Nobody should; some do.
-    spec.settings.unclean_leader_election = random.between(0, 9) == 0;
-    spec.family = random.pick(&[Family::Default, Family::Flat]);
-    // KIP-853 came with 3.9.
-    let may_change = !spec.zookeeper && spec.finalized >= Release::V3_9;
-    spec.dynamic_quorum = random.between(0, 1) == 0 && may_change;
-    spec
-}
-
-/// The same on more brokers, of which many hold no partition together.
-fn apart(spec: Spec) -> Spec {
-    let topics = vec![
-        TopicSpec::new("orders", 2, 2).rate(5).min_isr(1),
-        TopicSpec::new("events", 2, 3).rate(20),
-    ];
-    let wide = Spec::kraft(3, 6, Release::V4_1).seed(spec.seed);
-    Spec {
-        settings: spec.settings,
-        family: spec.family,
-        groups: Vec::new(),
-        ..wide.topics(topics)
     }
 }
 
@@ -377,7 +306,11 @@ impl Maker {
 
     fn which(&mut self) -> Episode {
         match self.slant.episodes {
-            [] => self.random.pick(&Episode::ALL),
+            [] => {
+                let mut all = Episode::ALL.to_vec();
+                all.retain(|what| self.drill.can(*what));
+                self.random.pick(&all)
+            }
             episodes => self.random.pick(episodes),
         }
     }
@@ -429,6 +362,7 @@ impl Maker {
     }
 
     fn book(&mut self, nodes: Vec<NodeId>) {
+        self.drill.leaves = false;
         let newer = if self.spec.zookeeper {
             self.newer_than(&Release::ZOOKEEPER)
         } else {
@@ -438,7 +372,13 @@ impl Maker {
         let jmx = self.setup.mode == Mode::Jmx;
         let pauses: &[u64] = if jmx { &[20_000] } else { &[0, 500, 3_000] };
         let begins = self.slow + self.random.millis(14_000, 24_000);
-        let allowed = PER_NODE + self.slow;
+        let page = Duration::from_millis(self.spec.exporter.start_delay);
+        let page = if self.setup.mode.jmx() {
+            page
+        } else {
+            Duration::ZERO
+        };
+        let allowed = PER_NODE + self.slow + page;
         let allowed = allowed * u32::try_from(nodes.len()).expect("few nodes");
         self.end = self.end.max(begins + allowed);
         self.operators.push(Operator {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use upgrade_gate::model::{Family, NodeId, NodeSpec, Release, Roles, Spec, TopicSpec};
+use upgrade_gate::model::{
+    Delayed, Exporter, Family, NodeId, NodeSpec, Release, Roles, Spec, TopicSpec,
+};
 
 use super::operator::Operator;
 use super::ops::Op;
@@ -83,6 +85,52 @@ pub struct ClusterText {
     unclean_leader_election: bool,
     #[serde(default)]
     later: Vec<NodeId>,
+    /// What is usual for the release, where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    elr: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exporter: Option<ExporterText>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExporterText {
+    standalone: bool,
+    start_delay: u64,
+    delayed: DelayedText,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum DelayedText {
+    Closes,
+    Fails,
+    Refuses,
+}
+
+impl ExporterText {
+    fn of(exporter: Exporter) -> Option<Self> {
+        (exporter != Exporter::default()).then_some(Self {
+            standalone: exporter.standalone,
+            start_delay: exporter.start_delay,
+            delayed: match exporter.delayed {
+                Delayed::Closes => DelayedText::Closes,
+                Delayed::Fails => DelayedText::Fails,
+                Delayed::Refuses => DelayedText::Refuses,
+            },
+        })
+    }
+
+    const fn exporter(&self) -> Exporter {
+        Exporter {
+            standalone: self.standalone,
+            start_delay: self.start_delay,
+            delayed: match self.delayed {
+                DelayedText::Closes => Delayed::Closes,
+                DelayedText::Fails => Delayed::Fails,
+                DelayedText::Refuses => Delayed::Refuses,
+            },
+        }
+    }
 }
 
 const fn one() -> u32 {
@@ -136,6 +184,8 @@ impl ClusterText {
             zookeeper: spec.zookeeper,
             unclean_leader_election: spec.settings.unclean_leader_election,
             later: spec.later.iter().copied().collect(),
+            elr: Some(spec.elr),
+            exporter: ExporterText::of(spec.exporter),
         }
     }
 
@@ -184,6 +234,10 @@ impl ClusterText {
         };
         spec.dynamic_quorum = self.dynamic_quorum;
         spec.later = self.later.iter().copied().collect();
+        spec.elr = self.elr.unwrap_or(spec.elr);
+        if let Some(exporter) = &self.exporter {
+            spec.exporter = exporter.exporter();
+        }
         Ok(spec)
     }
 }
@@ -240,6 +294,7 @@ impl Regression {
                 setup: self.setup.clone(),
                 ops: ops.collect(),
                 operators: self.operators.clone(),
+                episodes: Vec::new(),
                 end: Duration::from_millis(self.end),
             },
             depth: self.depth,

@@ -97,10 +97,15 @@ pub struct Sight {
 impl Sight {
     /// Nothing has been seen yet.
     pub fn new(spec: &Spec) -> Self {
-        let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
+        // Nobody has a target yet for a broker that is added later.
+        let nodes = || {
+            let nodes = spec.nodes.iter();
+            nodes.filter(|node| !spec.later.contains(&node.id))
+        };
+        let brokers = nodes().filter(|node| node.roles.broker);
         Self {
             recogniser: Recogniser::default(),
-            nodes: spec.nodes.iter().map(|node| node.id).collect(),
+            nodes: nodes().map(|node| node.id).collect(),
             brokers: brokers.map(|node| node.id).collect(),
             pages: (Duration::MAX, BTreeMap::new()),
             last_start: None,
@@ -117,6 +122,9 @@ impl Sight {
             Op::Start(id) | Op::Upgrade(id, _) => {
                 self.stopped.remove(id);
                 self.last_start = Some(now);
+            }
+            Op::Unregister(id) | Op::Retire(id) => {
+                self.stopped.remove(id);
             }
             Op::StartAll => {
                 self.stopped.clear();

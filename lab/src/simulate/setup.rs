@@ -77,9 +77,10 @@ impl Setup {
         self.left_out.is_empty() && self.targets.is_empty()
     }
 
-    /// The nodes it names.
+    /// The nodes it names: those of the beginning.
     pub fn nodes(&self, spec: &Spec) -> BTreeMap<ids::NodeId, Role> {
         let nodes = spec.nodes.iter().filter(|_| self.configured);
+        let nodes = nodes.filter(|node| !spec.later.contains(&node.id));
         let nodes = nodes.filter(|node| !self.left_out.contains(&node.id));
         nodes
             .map(|node| {

@@ -18,7 +18,7 @@ use upgrade_gate::kafka::{Address, BoxFuture, BoxedStream, Dial};
 use upgrade_gate::model::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId, Page};
 use upgrade_gate::time::{Mono, Now, Timestamp};
 
-use super::setup::Target;
+use super::setup::{Setup, Target};
 
 /// Node `n` listens on this plus `n`.
 const KAFKA_PORTS: u16 = 9_000;
@@ -37,8 +37,10 @@ pub struct World {
     cluster: Mutex<Cluster>,
     time: Time,
     wall: i64,
-    /// Nodes that the gate cannot reach; nobody tells it so.
+    /// Nodes whose listeners the gate cannot reach; nobody tells it so.
     cut_off: Mutex<BTreeSet<NodeId>>,
+    /// Nodes whose exporters it cannot reach.
+    pages_cut: Mutex<BTreeSet<NodeId>>,
     /// Grows whenever somebody who waits should look again.
     changed: watch::Sender<u64>,
     /// Questions that wait for an answer.
@@ -95,6 +97,7 @@ impl World {
             time,
             wall,
             cut_off: Mutex::default(),
+            pages_cut: Mutex::default(),
             changed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
             version: AtomicU64::new(0),
@@ -162,15 +165,38 @@ impl World {
 
     /// Whether the gate can reach the node.
     pub fn set_cut_off(&self, node: NodeId, cut: bool) {
-        let mut list = lock(&self.cut_off);
-        if cut {
-            list.insert(node);
-        } else {
-            list.remove(&node);
-        }
+        self.set_kafka_cut(node, cut);
+        self.set_pages_cut(node, cut);
     }
 
-    /// Whether the gate cannot reach the node.
+    /// Whether the gate can reach the node's listeners.
+    pub fn set_kafka_cut(&self, node: NodeId, cut: bool) {
+        set(&self.cut_off, node, cut);
+    }
+
+    /// Whether the gate can reach the node's exporter.
+    pub fn set_pages_cut(&self, node: NodeId, cut: bool) {
+        set(&self.pages_cut, node, cut);
+    }
+
+    /// Whether the gate cannot reach some listener or exporter.
+    pub fn is_cut_anywhere(&self) -> bool {
+        !lock(&self.cut_off).is_empty() || !lock(&self.pages_cut).is_empty()
+    }
+
+    /// Whether somebody keeps from a gate with this configuration what it has to know, so that it
+    /// is right to be shut: rights that it lacks, answers that are cut, exporters that wait for
+    /// their start delay.
+    pub fn blinds(&self, cluster: &Cluster, setup: &Setup) -> bool {
+        let kafka = setup.mode.kafka() && (cluster.hides() || cluster.cuts_answers());
+        let scraped = setup.scraped(cluster.spec());
+        let mut scraped = scraped
+            .into_iter()
+            .filter(|_| cluster.spec().exporter.start_delay > 0);
+        kafka || scraped.any(|id| cluster.exporter_delayed(id))
+    }
+
+    /// Whether the gate cannot reach the node's listeners.
     pub fn is_cut_off(&self, node: NodeId) -> bool {
         lock(&self.cut_off).contains(&node)
     }
@@ -204,7 +230,8 @@ impl World {
             }
         };
         let time = cluster.page_time(shown).max(PAGE);
-        (!self.is_cut_off(shown)).then(|| (cluster.jmx_page(shown), time))
+        let cut = lock(&self.pages_cut).contains(&shown);
+        (!cut).then(|| (cluster.jmx_page(shown), time))
     }
 
     /// Where a node's exporter is.
@@ -224,7 +251,7 @@ impl World {
         Mono::from_nanos(u64::try_from(nanos).expect("a short simulation"))
     }
 
-    /// Nodes that the gate cannot reach.
+    /// Nodes whose listeners the gate cannot reach.
     pub fn cut_off(&self) -> BTreeSet<NodeId> {
         lock(&self.cut_off).clone()
     }
@@ -248,6 +275,15 @@ fn port(base: u16, node: NodeId) -> u16 {
 fn lives(cluster: &Cluster) -> Vec<u64> {
     let nodes = cluster.spec().nodes.iter();
     nodes.map(|node| cluster.life(node.id)).collect()
+}
+
+fn set(list: &Mutex<BTreeSet<NodeId>>, node: NodeId, there: bool) {
+    let mut list = lock(list);
+    if there {
+        list.insert(node);
+    } else {
+        list.remove(&node);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -354,7 +354,7 @@ impl Cluster {
         lines.plain("kafka.server", raft, "current-epoch", f64::from(node.epoch));
         lines.plain("kafka.server", raft, "log-end-offset", number(own_end));
         lines.plain("kafka.server", raft, "high-watermark", number(watermark));
-        let voter = node.spec.roles.controller;
+        let voter = node.spec.roles.controller && self.is_voter(id);
         let state = match leader {
             Some(leader) if leader == id => "leader",
             Some(_) if voter => "follower",

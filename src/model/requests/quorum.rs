@@ -65,7 +65,8 @@ fn alone(at: &At<'_>) -> DescribeQuorumResponse {
     let own = at.node.spec.id;
     let voters = at.cluster.voters().map(|id| {
         let seen = if id == own { now } else { then };
-        state(at, id, end, seen)
+        let directory = at.cluster.voting_directory(id);
+        state(at, (id, directory), end, seen)
     });
     let partition = PartitionData::default()
         .with_leader_id(BrokerId(own))
@@ -91,19 +92,9 @@ fn quorum(at: &At<'_>, leader: NodeId) -> DescribeQuorumResponse {
     let end = cluster.metadata_end();
     let voters = cluster
         .voters()
-        .map(|id| replica(at, id, leader, end))
+        .map(|id| voter(at, id, leader, end))
         .collect();
-    let observers = cluster.nodes.values().filter(|node| {
-        let recent = match node.position {
-            Position::Never => false,
-            Position::Following => true,
-            Position::Stopped { at, .. } => cluster.now - at < OBSERVER_SESSION,
-        };
-        !node.spec.roles.controller && recent
-    });
-    let observers = observers
-        .map(|node| replica(at, node.spec.id, leader, end))
-        .collect();
+    let observers = observers(at, leader, end);
     let partition = PartitionData::default()
         .with_leader_id(BrokerId(leader))
         .with_leader_epoch(cluster.quorum.epoch)
@@ -128,29 +119,69 @@ fn node(cluster: &Cluster, id: NodeId) -> QuorumNode {
         .with_listeners(vec![listener])
 }
 
+/// Whoever reads the metadata and does not vote: brokers, and directories that have no vote, or no
+/// more (`LeaderState.observerStates` is kept by id and directory).
+fn observers(at: &At<'_>, leader: NodeId, end: i64) -> Vec<ReplicaState> {
+    let cluster = at.cluster;
+    let recent = |position: Position| match position {
+        Position::Never => false,
+        Position::Following => true,
+        Position::Stopped { at, .. } => cluster.now - at < OBSERVER_SESSION,
+    };
+    let mut list = Vec::new();
+    for node in cluster.nodes.values() {
+        let id = node.spec.id;
+        if !cluster.is_voter(id) {
+            if recent(node.position) {
+                list.push(replica(at, id, leader, end));
+            }
+        } else if let Some((old, position)) = node.left_behind.filter(|(_, p)| recent(*p)) {
+            let key = (id, cluster.directory_after(id, old));
+            list.push(placed(at, key, position, end));
+        }
+    }
+    list
+}
+
+/// A voter: where its node is, or where it stopped if the node is there with another directory.
+fn voter(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
+    let node = at.cluster.nodes.get(&id);
+    match node.and_then(|node| node.left_behind) {
+        Some((_, position)) if !at.cluster.is_voter(id) => {
+            placed(at, (id, at.cluster.voting_directory(id)), position, end)
+        }
+        Some(_) | None => replica(at, id, leader, end),
+    }
+}
+
 fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
     let cluster = at.cluster;
-    let position = cluster
-        .nodes
-        .get(&id)
-        .map_or(Position::Never, |node| node.position);
+    let key = (id, cluster.directory(id));
     if id == leader {
-        return state(at, id, end, cluster.wall(cluster.now));
+        return state(at, key, end, cluster.wall(cluster.now));
     }
+    let node = cluster.nodes.get(&id);
+    let position = node.map_or(Position::Never, |node| node.position);
+    placed(at, key, position, end)
+}
+
+fn placed(at: &At<'_>, key: (NodeId, Uuid), position: Position, end: i64) -> ReplicaState {
+    let cluster = at.cluster;
+    let (id, _) = key;
     match position {
-        Position::Never => state(at, id, -1, -1),
+        Position::Never => state(at, key, -1, -1),
         Position::Following => {
             // A follower with nothing to read asks every 500 ms; idle records come as often.
             let phase = u64::try_from(id).unwrap_or(0) * 137;
             let last = cluster.now.saturating_sub((cluster.now + phase) % 500);
-            state(at, id, end, cluster.wall(last))
+            state(at, key, end, cluster.wall(last))
         }
-        Position::Stopped { at: last, end } => state(at, id, end, cluster.wall(last)),
+        Position::Stopped { at: last, end } => state(at, key, end, cluster.wall(last)),
     }
 }
 
 /// One voter or observer that fetched last, and was caught up, at `seen`.
-fn state(at: &At<'_>, id: NodeId, end: i64, seen: i64) -> ReplicaState {
+fn state(at: &At<'_>, (id, directory): (NodeId, Uuid), end: i64, seen: i64) -> ReplicaState {
     let mut state = ReplicaState::default()
         .with_replica_id(BrokerId(id))
         .with_log_end_offset(end);
@@ -160,21 +191,9 @@ fn state(at: &At<'_>, id: NodeId, end: i64, seen: i64) -> ReplicaState {
             .with_last_caught_up_timestamp(seen);
     }
     if at.version >= 2 {
-        state = state.with_replica_directory_id(at.cluster.directory(id));
+        state = state.with_replica_directory_id(directory);
     }
     state
-}
-
-impl Cluster {
-    /// The directory id of a voter; all zero with static voters (kraft.version 0, KIP-853).
-    pub(in crate::model) fn directory(&self, id: NodeId) -> Uuid {
-        if self.spec.dynamic_quorum {
-            let id = u64::try_from(id).unwrap_or(0);
-            Uuid::from_u64_pair(self.spec.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15), id + 1)
-        } else {
-            Uuid::nil()
-        }
-    }
 }
 
 pub(super) fn reassignments(

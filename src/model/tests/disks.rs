@@ -93,3 +93,25 @@ fn before_3_7_nobody_is_told_and_leaders_stay_where_they_cannot_serve() {
     assert_eq!(lacking(&cluster, 2), (4, 0));
     assert_eq!(replica_manager(&cluster, 1, "LeaderCount"), Some(2.0));
 }
+
+#[test]
+fn slow_disks_make_a_return_and_what_is_copied_from_them_slow() {
+    let back = |slow: u64| {
+        let mut cluster = two_dirs(Release::V3_9);
+        cluster.set_disk_slow(1, slow).unwrap();
+        cluster.kill(1).unwrap();
+        cluster.advance(cluster.elapsed() + secs(12.0));
+        cluster.start(1, None).unwrap();
+        until(&mut cluster, 120.0, |cluster| lacking(cluster, 2) == (0, 0))
+    };
+    let (usual, slow) = (back(1), back(10));
+    assert!(usual < 8.0, "{usual}");
+    assert!(slow > 2.0 * usual, "{slow} after {usual}");
+    // A leader whose disk gives less than producers send loses its followers.
+    let mut cluster = two_dirs(Release::V3_9);
+    cluster.set_disk_slow(1, 1_000).unwrap();
+    let led = |cluster: &Cluster| lacking(cluster, 2).0 >= 4;
+    until(&mut cluster, 60.0, led);
+    cluster.set_disk_slow(1, 1).unwrap();
+    until(&mut cluster, 60.0, |cluster| lacking(cluster, 2) == (0, 0));
+}

@@ -21,6 +21,7 @@ fn a_new_broker_joins_empty_and_another_leaves_its_registration_behind() {
     let mut cluster = four(Release::V4_0);
     assert_eq!(brokers_in_metadata(&cluster, 1), [1, 2, 3]);
     assert_eq!(cluster.link(4, Listener::Broker), Link::Refuses);
+    assert!(cluster.not_serving().is_empty(), "nobody misses it yet");
     cluster.start(4, None).unwrap();
     until(&mut cluster, 15.0, |cluster| {
         brokers_in_metadata(cluster, 1).len() == 4
@@ -35,6 +36,7 @@ fn a_new_broker_joins_empty_and_another_leaves_its_registration_behind() {
     until(&mut cluster, 600.0, moved);
     cluster.stop(1).unwrap();
     cluster.advance(cluster.elapsed() + secs(20.0));
+    assert!(cluster.not_serving().is_empty(), "fenced, stopped, empty");
     assert_eq!(lacking(&cluster, 2), (0, 0), "nobody misses it");
     let request = DescribeClusterRequest::default()
         .with_endpoint_type(1)

@@ -21,6 +21,7 @@ mod served;
 mod timelines;
 mod topics;
 mod traces;
+mod voters;
 mod zookeeper;
 
 use std::collections::BTreeMap;

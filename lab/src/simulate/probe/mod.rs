@@ -267,7 +267,7 @@ impl Collectors {
         let cluster = world.cluster();
         let operated = world.operated();
         let quiet = &mut self.shared.quiet;
-        quiet.look(now, &cluster, operated, !cut.is_empty());
+        quiet.look(now, &cluster, operated, world.is_cut_anywhere());
         let mut scene = Scene {
             now,
             world,

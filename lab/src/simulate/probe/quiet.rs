@@ -1,5 +1,6 @@
 //! Between a question and the node: while nothing happens, nodes say the same again, which is
-//! not made and read anew; and a connection that is throttled says nothing for a while.
+//! not made and read anew; a connection that is throttled says nothing for a while; and on each
+//! one questions are answered one after the other.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub(super) struct Quiet {
     throttles: BTreeMap<NodeId, Duration>,
     /// Until when nothing is read from a connection (KIP-219), by its serial.
     muted: RefCell<BTreeMap<u64, Mono>>,
+    /// Until when a connection's next question waits for the answers before it (`SocketServer`
+    /// mutes the channel), by its serial.
+    busy: RefCell<BTreeMap<u64, Mono>>,
 }
 
 /// As long as it stays the same nothing has happened that an answer could show.
@@ -46,6 +50,11 @@ struct Sign {
     nodes: Vec<(u64, bool, Option<i64>)>,
 }
 
+/// Nobody has started it yet.
+fn is_away(cluster: &Cluster, node: NodeId) -> bool {
+    cluster.spec().later.contains(&node) && cluster.process_start(node).is_none()
+}
+
 impl Quiet {
     /// Looks whether the cluster rests.
     pub(super) fn look(&mut self, now: Mono, cluster: &Cluster, operated: u64, cut: bool) {
@@ -56,6 +65,7 @@ impl Quiet {
             self.throttles = throttles.filter(|(_, time)| !time.is_zero()).collect();
         }
         self.muted.borrow_mut().retain(|_, until| *until > now);
+        self.busy.borrow_mut().retain(|_, until| *until > now);
         let nodes = cluster.spec().nodes.iter();
         let accepts = |id, has: bool, listener| !has || cluster.link(id, listener) == Link::Accepts;
         let sign = Sign {
@@ -63,6 +73,7 @@ impl Quiet {
             offset: cluster.committed_image().offset,
             active: cluster.active_controller(),
             nodes: nodes
+                .filter(|node| !is_away(cluster, node.id))
                 .map(|node| {
                     let up = accepts(node.id, node.roles.broker, Listener::Broker)
                         && accepts(node.id, node.roles.controller, Listener::Controller);
@@ -101,6 +112,9 @@ impl Quiet {
                 Heard::Said(Duration::ZERO, Err(failure()))
             });
         }
+        if self.busy.borrow().contains_key(&line.serial) {
+            return Some(Heard::Silent);
+        }
         if !self.rests {
             return None;
         }
@@ -117,6 +131,11 @@ impl Quiet {
         wait: Duration,
         said: &Result<Said, SourceFailure>,
     ) {
+        if !wait.is_zero() {
+            self.busy
+                .borrow_mut()
+                .insert(line.serial, self.now.plus(wait));
+        }
         if let (Some(time), Ok(_)) = (self.throttles.get(&line.node), said) {
             let until = self.now.plus(wait + *time);
             self.muted.borrow_mut().insert(line.serial, until);

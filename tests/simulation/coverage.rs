@@ -1,0 +1,243 @@
+//! What the trials are made of: whatever the model can do and nobody ever does proves nothing. Only
+//! plans are made here; how many operations come to nothing is counted in trials that are made
+//! anyway.
+
+use std::collections::BTreeMap;
+
+use lab::simulate::Outcome;
+use lab::simulate::drill::Episode;
+use lab::simulate::ops::{Broken, Op, Right};
+use lab::simulate::plan::{Kind, Plan};
+use lab::simulate::setup::Target;
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::{Delayed, Exporter, Fault, Release, Spec};
+
+/// Plans of the standard run.
+const PLANS: u64 = 1000;
+/// Everything is in so many of them at least.
+const LEAST: usize = 8;
+
+/// The names of an enum's variants; a new one does not compile before it is listed.
+macro_rules! names {
+    ($all:ident, $name:ident, $type:ident: $($variant:ident)*) => {
+        const $all: &[&str] = &[$(stringify!($variant)),*];
+
+        const fn $name(of: &$type) -> &'static str {
+            match of {
+                $($type::$variant { .. } => stringify!($variant),)*
+            }
+        }
+    };
+}
+
+names!(OPS, op_name, Op:
+    Kill Stop Start Freeze Thaw Cut Mend GateCut GateMend GateCutKafka GateCutPages Exporter Latency
+    BigAnswers CutAnswers Hide StopActiveController KillActiveController StartAll CatchUp MetadataLag
+    FailLogDir ReplaceLogDir Recreate Delete Create SlowDisk Drain Unregister Retire Format
+    ReplaceVoter Reassign GateStop GateRestart Reload Upgrade Throttle PageTime Rate ZooKeeperCut
+    WallStep);
+names!(FAULTS, fault_name, Fault: Dead Hangs Html Empty Error Cut NotANumber Stale Of);
+names!(RIGHTS, right_name, Right: Topics Topic Cluster);
+names!(DELAYS, delay_name, Delayed: Closes Fails Refuses);
+
+/// How often something is there, by its name.
+#[derive(Default)]
+struct Counts(BTreeMap<String, usize>);
+
+impl Counts {
+    fn expect(&mut self, name: impl Into<String>) {
+        self.0.entry(name.into()).or_default();
+    }
+
+    fn add(&mut self, name: impl Into<String>) {
+        *self.0.entry(name.into()).or_default() += 1;
+    }
+
+    /// Everything that has to be there.
+    fn expected() -> Self {
+        let mut counts = Self::default();
+        // Operators start other releases; no plan says when.
+        let ops = OPS.iter().filter(|name| **name != "Upgrade");
+        ops.for_each(|name| counts.expect(format!("op {name}")));
+        counts.expect("operator who upgrades");
+        for (all, what) in [
+            (FAULTS, "fault"),
+            (RIGHTS, "right"),
+            (DELAYS, "exporter that"),
+        ] {
+            all.iter()
+                .for_each(|name| counts.expect(format!("{what} {name}")));
+        }
+        let episodes = Episode::ALL;
+        episodes
+            .iter()
+            .for_each(|what| counts.expect(format!("episode {what:?}")));
+        let kinds = Kind::SHARES;
+        kinds
+            .iter()
+            .for_each(|(kind, _)| counts.expect(format!("kind {kind}")));
+        for mode in [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx] {
+            counts.expect(format!("mode {}", mode.as_str()));
+        }
+        Release::ALL
+            .iter()
+            .for_each(|release| counts.expect(format!("KRaft {release}")));
+        let zookeeper = Release::ZOOKEEPER;
+        zookeeper
+            .iter()
+            .for_each(|release| counts.expect(format!("ZooKeeper {release}")));
+        (1..=4).for_each(|replicas| counts.expect(format!("RF {replicas}")));
+        (3..=5).for_each(|brokers| counts.expect(format!("{brokers} brokers")));
+        [3, 5]
+            .iter()
+            .for_each(|voters| counts.expect(format!("{voters} voters")));
+        for what in [
+            "combined nodes",
+            "voters by directory id",
+            "ELR by upgrade",
+            "ELR by default",
+            "no ELR on 4.1 or later",
+            "unclean elections",
+            "short lag time",
+            "a broker that joins",
+            "standalone exporter",
+            "controllers by the brokers' word",
+            "nodes by configuration",
+            "nodes by the cluster's word",
+            "mistake: pages swapped",
+            "mistake: page of another cluster",
+            "mistake: node left out",
+        ] {
+            counts.expect(what);
+        }
+        counts
+    }
+
+    fn plan(&mut self, plan: &Plan) {
+        self.add(format!("kind {}", plan.kind));
+        self.add(format!("mode {}", plan.setup.mode.as_str()));
+        let mut episodes = plan.episodes.clone();
+        episodes.sort_unstable();
+        episodes.dedup();
+        episodes
+            .iter()
+            .for_each(|what| self.add(format!("episode {what:?}")));
+        for (_, op) in &plan.ops {
+            self.add(format!("op {}", op_name(op)));
+            match op {
+                Op::Exporter(_, Some(Broken(fault))) => {
+                    self.add(format!("fault {}", fault_name(fault)));
+                }
+                Op::Hide(right, true) => self.add(format!("right {}", right_name(right))),
+                _ => {}
+            }
+        }
+        if plan.operators.iter().any(|operator| operator.to.is_some()) {
+            self.add("operator who upgrades");
+        }
+        self.spec(&plan.spec);
+        let setup = &plan.setup;
+        let targets = || setup.targets.values();
+        let swapped = targets().any(|target| matches!(target, Target::Node(_)));
+        let another = targets().any(|target| *target == Target::AnotherCluster);
+        for (there, what) in [
+            (setup.via_brokers, "controllers by the brokers' word"),
+            (setup.configured, "nodes by configuration"),
+            (!setup.configured, "nodes by the cluster's word"),
+            (swapped, "mistake: pages swapped"),
+            (another, "mistake: page of another cluster"),
+            (!setup.left_out.is_empty(), "mistake: node left out"),
+        ] {
+            if there {
+                self.add(what);
+            }
+        }
+    }
+
+    fn spec(&mut self, spec: &Spec) {
+        let mode = if spec.zookeeper { "ZooKeeper" } else { "KRaft" };
+        self.add(format!("{mode} {}", spec.finalized));
+        let mut replicas: Vec<_> = spec.topics.iter().map(|topic| topic.replication).collect();
+        replicas.sort_unstable();
+        replicas.dedup();
+        replicas
+            .iter()
+            .for_each(|replicas| self.add(format!("RF {replicas}")));
+        let there = || {
+            spec.nodes
+                .iter()
+                .filter(|node| !spec.later.contains(&node.id))
+        };
+        let brokers = there().filter(|node| node.roles.broker).count();
+        let voters = there().filter(|node| node.roles.controller).count();
+        self.add(format!("{brokers} brokers"));
+        self.add(format!("{voters} voters"));
+        let combined = there().any(|node| node.roles.broker && node.roles.controller);
+        let by_default = spec.finalized >= Release::V4_1;
+        for (there, what) in [
+            (combined, "combined nodes"),
+            (spec.dynamic_quorum, "voters by directory id"),
+            (spec.elr && by_default, "ELR by default"),
+            (spec.elr && !by_default, "ELR by upgrade"),
+            (!spec.elr && by_default, "no ELR on 4.1 or later"),
+            (spec.settings.unclean_leader_election, "unclean elections"),
+            (
+                spec.settings.replica_lag_time_max < 30_000,
+                "short lag time",
+            ),
+            (!spec.later.is_empty(), "a broker that joins"),
+        ] {
+            if there {
+                self.add(what);
+            }
+        }
+        let Exporter {
+            standalone,
+            start_delay,
+            delayed,
+        } = spec.exporter;
+        if standalone {
+            self.add("standalone exporter");
+        }
+        if start_delay > 0 {
+            self.add(format!("exporter that {}", delay_name(&delayed)));
+        }
+    }
+}
+
+#[test]
+fn everything_that_can_happen_is_in_some_plan() {
+    let mut counts = Counts::expected();
+    (1..=PLANS).for_each(|seed| counts.plan(&Plan::new(seed)));
+    for (what, count) in &counts.0 {
+        println!("{count:>6} {what}");
+    }
+    let rare = counts.0.iter().filter(|(_, count)| **count < LEAST);
+    let rare: Vec<_> = rare.collect();
+    assert!(rare.is_empty(), "in too few of {PLANS} plans: {rare:?}");
+}
+
+/// What is asked for at a moment at which it makes no sense is not done: some of each is.
+pub(super) fn every_op_is_done(outcomes: &[Outcome]) {
+    /// Of an operation that was asked for so often ...
+    const ASKED: usize = 20;
+    /// ... one in so many is done.
+    const DONE: usize = 4;
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for outcome in outcomes {
+        let plan = Plan::new(outcome.seed);
+        let due = plan.ops.iter().filter(|(at, _)| *at < outcome.length);
+        due.for_each(|(_, op)| counts.entry(op_name(op)).or_default().0 += 1);
+        // Operators do the same kinds of things, and at other times.
+        let planned = |op: &Op| plan.ops.iter().any(|(_, other)| other == op);
+        let done = outcome.done.iter().filter(|(_, op)| planned(op));
+        done.for_each(|(_, op)| counts.entry(op_name(op)).or_default().1 += 1);
+    }
+    for (name, (asked, done)) in &counts {
+        println!("{name}: {done} of {asked} done");
+    }
+    let idle = counts.iter();
+    let idle = idle.filter(|(_, (asked, done))| *asked >= ASKED && done * DONE < *asked);
+    let idle: Vec<_> = idle.collect();
+    assert!(idle.is_empty(), "hardly ever done: {idle:?}");
+}
