@@ -49,6 +49,19 @@ const GATE: &[&str] = &[
     "src/kafka",
 ];
 
+/// The gate's judging on the simulated cluster, and what judges it there.
+const SIMULATION: &[&str] = &[
+    "src/checks",
+    "src/collect",
+    "src/engine",
+    "src/evidence",
+    "src/gate",
+    "src/jmx",
+    "src/kafka",
+    "src/model",
+    "lab/src/simulate",
+];
+
 /// What each proof is about: when that changes it is to be made anew.
 const ABOUT: &[(&str, &[&str])] = &[
     ("bench-check", &["benches/check.rs", "src/server"]),
@@ -78,17 +91,43 @@ const ABOUT: &[(&str, &[&str])] = &[
     ("callers", &["docs/recipes", "src/gate", "src/server"]),
     ("crashes", &["src/gate", "src/store", "src/engine"]),
     ("race", &["src/gate", "src/store", "src/engine"]),
-    ("attacks", &["src/server", "src/jmx", "src/kafka"]),
+    (
+        "attacks",
+        &[
+            "src/checks",
+            "src/collect",
+            "src/engine",
+            "src/evidence",
+            "src/gate",
+            "src/jmx",
+            "src/kafka",
+            "src/server",
+        ],
+    ),
     ("openapi", &["src/server"]),
-    ("curve", GATE),
+    ("curve", SIMULATION),
     ("kill", GATE),
     ("kill-zookeeper", GATE),
     ("plan", GATE),
     ("restart", GATE),
     ("roll", GATE),
-    ("security", &["src/collect", "src/kafka", "src/tls"]),
-    ("simulate", GATE),
-    ("simulate-leases", GATE),
+    (
+        "security",
+        &[
+            "src/checks",
+            "src/collect",
+            "src/doctor",
+            "src/evidence",
+            "src/files",
+            "src/gate",
+            "src/jmx",
+            "src/kafka",
+            "src/tls",
+        ],
+    ),
+    ("simulate", SIMULATION),
+    ("simulate-drivers", SIMULATION),
+    ("simulate-leases", SIMULATION),
     ("situations", GATE),
 ];
 
