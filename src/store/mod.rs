@@ -161,6 +161,55 @@ pub enum ReadError {
     Failed(String),
 }
 
+impl Request {
+    fn serve(self, store: &mut dyn Store) {
+        match self {
+            Self::Load(gate, reply) => {
+                // Nobody waits any more when the engine has ended meanwhile.
+                let _ = reply.send(store.load(&gate));
+            }
+            Self::Write(job) => {
+                let stored = store.commit(&job.gate, job.expect, &job.doc, &job.events);
+                let _ = job.done.send((job.id, stored));
+            }
+            Self::History {
+                gate,
+                before,
+                limit,
+                reply,
+                place,
+            } => {
+                if !reply.is_closed() {
+                    let _ = reply.send(store.history(&gate, before, limit));
+                }
+                drop(place);
+            }
+        }
+    }
+}
+
+/// The other end of [`Writer::to_inbox`].
+#[derive(Debug)]
+pub struct Inbox {
+    requests: mpsc::Receiver<Request>,
+    next: Option<Request>,
+}
+
+impl Inbox {
+    /// Waits for the next request; `false` once no writer is left.
+    pub async fn wait(&mut self) -> bool {
+        self.next = self.requests.recv().await;
+        self.next.is_some()
+    }
+
+    /// Serves the request that was waited for.
+    pub fn serve(&mut self, store: &mut dyn Store) {
+        if let Some(request) = self.next.take() {
+            request.serve(store);
+        }
+    }
+}
+
 impl Writer {
     /// Gives the store a thread of its own, which ends with the last writer.
     pub fn spawn(mut store: Box<dyn Store>) -> std::io::Result<Self> {
@@ -169,35 +218,24 @@ impl Writer {
             .name(String::from("store"))
             .spawn(move || {
                 while let Some(request) = inbox.blocking_recv() {
-                    match request {
-                        Request::Load(gate, reply) => {
-                            // Nobody waits any more when the engine has ended meanwhile.
-                            let _ = reply.send(store.load(&gate));
-                        }
-                        Request::Write(job) => {
-                            let stored = store.commit(&job.gate, job.expect, &job.doc, &job.events);
-                            let _ = job.done.send((job.id, stored));
-                            if inbox.is_empty() {
-                                store.tidy();
-                            }
-                        }
-                        Request::History {
-                            gate,
-                            before,
-                            limit,
-                            reply,
-                            place,
-                        } => {
-                            if !reply.is_closed() {
-                                let _ = reply.send(store.history(&gate, before, limit));
-                            }
-                            drop(place);
-                        }
+                    let writes = matches!(request, Request::Write(_));
+                    request.serve(&mut *store);
+                    if writes && inbox.is_empty() {
+                        store.tidy();
                     }
                 }
             })?;
         let readers = Arc::new(Semaphore::new(READERS));
         Ok(Self { jobs, readers })
+    }
+
+    /// A way to a store that somebody serves on a task and at a pace of his own: the simulation, whose
+    /// paused clock waits for no thread.
+    pub fn to_inbox() -> (Self, Inbox) {
+        let (jobs, requests) = mpsc::channel(QUEUE);
+        let readers = Arc::new(Semaphore::new(READERS));
+        let next = None;
+        (Self { jobs, readers }, Inbox { requests, next })
     }
 
     /// The document of a gate and its revision.
