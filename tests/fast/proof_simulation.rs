@@ -109,6 +109,24 @@ fn ten_thousand_trials_of_leases_without_a_false_grant() {
     assert_eq!(number(&proof, "/false_opens"), 0.0);
 }
 
+/// The same with the real collectors, engine and view, on the same model and by the same oracle.
+#[test]
+fn hundreds_of_trials_with_drivers_and_engine_without_a_false_open() {
+    let Some(proof) = proof("simulate-drivers") else {
+        return;
+    };
+    assert_eq!(proof["depth"].as_str(), Some("drivers"));
+    assert!(number(&proof, "/trials") >= 300.0);
+    assert_eq!(number(&proof, "/false_opens"), 0.0);
+    assert!(number(&proof, "/opened") >= 0.9 * number(&proof, "/trials"));
+    assert!(number(&proof, "/needless/count") > 0.0);
+    let rolls = proof["rolls"].as_array().expect("rolls");
+    assert!(!rolls.is_empty());
+    for roll in rolls {
+        assert_eq!(number(roll, "/harmful"), 0.0, "{roll}");
+    }
+}
+
 /// The shortest window is three times the smallest one without a false open.
 #[test]
 fn the_shortest_window_follows_from_its_curve() {

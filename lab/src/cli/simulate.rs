@@ -12,7 +12,8 @@ use lab::prove::report::{Header, write};
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::plan::{Plan, Slant};
-use lab::simulate::regression::{Regression, shrink};
+use lab::simulate::regression::Regression;
+use lab::simulate::shrink::shrink;
 use lab::simulate::{Depth, Kind, Order, Outcome, Sabotage, Tuned, run};
 
 /// What to simulate.
@@ -55,7 +56,8 @@ pub struct Args {
     /// Shrink the first lie to few operations and write it here
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
-    /// Write docs/proof/simulate.json; of `--plan leases` simulate-leases.json
+    /// Write docs/proof/simulate.json; of `--plan leases` simulate-leases.json, of `--depth drivers`
+    /// simulate-drivers.json
     #[arg(long)]
     write: bool,
 }
@@ -68,7 +70,7 @@ struct Proof {
     /// How the program was built: `release`, or `dev`, which takes more than twice as long.
     build: &'static str,
     seconds: f64,
-    allowance_ms: BTreeMap<&'static str, u128>,
+    allowance_ms: BTreeMap<&'static str, u64>,
     #[serde(flatten)]
     figures: Figures,
 }
@@ -197,6 +199,33 @@ impl Args {
         Ok(())
     }
 
+    /// How many trials catch a broken gate, and how many of those that nobody made for it.
+    fn tell_of_ordinary_trials(&self, made: &[Outcome]) {
+        let caught = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.went_wrong()).count();
+        let how = self.sabotage;
+        if how == Sabotage::None || self.shrink.is_some() {
+            return;
+        }
+        if how.is_slanted() {
+            println!(
+                "{how}: caught by {} of {} trials made for it",
+                caught(made),
+                made.len()
+            );
+            let seeds = self.seed..self.seed.saturating_add(self.trials);
+            let ordinary = |seed| Order {
+                sabotage: how,
+                ..Order::new(seed, self.depth)
+            };
+            let outcomes = run(seeds, ordinary, |_| false);
+            let (caught, all) = (caught(&outcomes), outcomes.len());
+            println!("{how}: caught by {caught} of {all} ordinary trials");
+        } else {
+            let (caught, all) = (caught(made), made.len());
+            println!("{how}: caught by {caught} of {all} ordinary trials");
+        }
+    }
+
     /// Runs it; blocks.
     pub fn run(&self) -> Result<()> {
         if self.story {
@@ -207,9 +236,10 @@ impl Args {
         if self.curve {
             return self.draw();
         }
-        let name = match self.plan {
-            Some(Kind::Leases) => "simulate-leases",
-            _ => "simulate",
+        let name = match (self.depth, self.plan) {
+            (Depth::Drivers, _) => "simulate-drivers",
+            (Depth::Machine, Some(Kind::Leases)) => "simulate-leases",
+            (Depth::Machine, _) => "simulate",
         };
         let header = Header::new(name, Vec::new());
         let began = Instant::now();
@@ -219,6 +249,7 @@ impl Args {
         let outcomes = run(seeds, |seed| self.order(seed), lied);
         let figures = Figures::of(&outcomes);
         println!("{figures}took {:.0?}", began.elapsed());
+        self.tell_of_ordinary_trials(&outcomes);
         let lying = outcomes.iter().find(|outcome| outcome.went_wrong());
         if let Some(outcome) = lying {
             println!("{}", outcome.evidence());
@@ -241,7 +272,7 @@ impl Args {
                 seconds: began.elapsed().as_secs_f64(),
                 allowance_ms: ALLOWANCES
                     .into_iter()
-                    .map(|(what, allowed)| (what, allowed.as_millis()))
+                    .map(|(cause, millis)| (cause.as_str(), millis))
                     .collect(),
                 figures,
             };

@@ -1,7 +1,7 @@
 //! A trial under way, whoever says go and however that is found out: things happen, the oracle
 //! looks, operators act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use upgrade_gate::gate::lease::Lease;
 use upgrade_gate::model::Cluster;
 
 use super::apply::apply;
-use super::leases::{Ledger, Mail};
-use super::operator::Roll;
+use super::leases::{Ledger, Mail, Told};
+use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
-use super::oracle::{Oracle, Said, Standard, Truth, are_apart};
+use super::oracle::{Oracle, Said, Standard, Stop, Truth, are_apart};
 use super::rivals::{OURS, Rivals, Rolled, Score};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
@@ -63,6 +63,8 @@ pub struct Course {
     rivals: Option<Rivals>,
     cuts: Cuts,
     truth: Option<(u64, Arc<Truth>)>,
+    /// What operators have in mind beside stopping one node.
+    stops: Vec<Stop>,
     next: usize,
     /// What operators do at the next look.
     decided: Vec<Op>,
@@ -86,8 +88,12 @@ pub struct Course {
     verdicts: Vec<bool>,
     last: String,
     waits: Vec<(&'static str, Duration)>,
+    /// Needless waits that ended before it opened.
+    cut_off: Vec<(&'static str, Duration)>,
     /// Of the needless wait under way.
     wait: BTreeMap<&'static str, Duration>,
+    /// Why it was shut until it first opened.
+    shut: BTreeMap<&'static str, Duration>,
 }
 
 impl Course {
@@ -96,21 +102,27 @@ impl Course {
         let setup = order.plan.setup.clone();
         world.set_targets(setup.targets.clone());
         let unasked = order.plan.operators.is_empty();
-        let compared = order.rivals && unasked && setup.mode.kafka();
+        let by_harm = order.rivals && setup.mode.kafka();
+        let compared = by_harm && unasked;
         let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
         oracle.remote = setup.remote(&order.plan.spec);
+        let stops = order.plan.operators.iter();
+        let repairers = order.plan.operators.iter().filter(|op| op.repairs);
+        let repairers: BTreeSet<_> = repairers.filter_map(|op| op.owner.clone()).collect();
+        let rolls = order.plan.operators.len() - repairers.len();
         Self {
             oracle,
-            by_harm: compared.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
+            by_harm: by_harm.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
             rivals: compared.then(|| Rivals::new(&order.plan.spec)),
             cuts: Cuts::new(),
             truth: None,
+            stops: stops.flat_map(Operator::special_stops).collect(),
             next: 0,
             decided: Vec::new(),
             rolls: order.plan.operators.iter().map(Roll::new).collect(),
             mail: Mail::default(),
-            ledger: Ledger::new(setup.slots.unwrap_or(1)),
-            rolled: Rolled::new(OURS, order.plan.operators.len()),
+            ledger: Ledger::new(setup.slots.unwrap_or(1), repairers),
+            rolled: Rolled::new(OURS, rolls),
             over_since: None,
             now: Duration::ZERO,
             pace: LOOK,
@@ -124,7 +136,9 @@ impl Course {
             verdicts: Vec::new(),
             last: String::new(),
             waits: Vec::new(),
+            cut_off: Vec::new(),
             wait: BTreeMap::new(),
+            shut: BTreeMap::new(),
             world,
             order,
         }
@@ -173,7 +187,12 @@ impl Course {
         let cluster = world.cluster();
         let truth = match &self.truth {
             Some((at, truth)) if *at == version => Arc::clone(truth),
-            Some(_) | None => Arc::new(Truth::of(&cluster, &self.cuts, self.setup.mode)),
+            Some(_) | None => Arc::new(Truth::of(
+                &cluster,
+                &self.cuts,
+                self.setup.mode,
+                &self.stops,
+            )),
         };
         self.truth = Some((version, Arc::clone(&truth)));
         if let Some(rivals) = &mut self.rivals {
@@ -204,18 +223,19 @@ impl Course {
     /// Operators ask, and go when they may.
     fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said, stored: Option<&GateDoc>) {
         for roll in &mut self.rolls {
-            let asked = roll.asks(self.now, cluster);
-            let Some(op) = roll.act(self.now, cluster, said, &mut self.mail) else {
-                let safe = |node| !truth.of_node.contains_key(node);
-                if asked.as_ref().is_some_and(safe) {
+            let asked = roll.asks(self.now, cluster).filter(|_| !roll.repairs());
+            let ops = roll.act(self.now, cluster, said, &mut self.mail);
+            match asked {
+                Some(stop) if ops.is_empty() && truth.against(&stop).is_none() => {
                     self.rolled.waits_needlessly(self.pace);
                 }
-                continue;
-            };
-            if let Some(node) = asked {
-                self.rolled.goes(self.oracle.would_harm(node).as_ref());
+                Some(stop) if !ops.is_empty() => {
+                    let harm = self.oracle.would_harm(&stop);
+                    self.rolled.goes(harm.as_ref());
+                }
+                Some(_) | None => {}
             }
-            self.decided.push(op);
+            self.decided.extend(ops);
         }
         self.account_leases(cluster, stored);
         let over = self.rolls.iter().all(Roll::is_over) && !self.rolls.is_empty();
@@ -229,11 +249,14 @@ impl Course {
     fn account_leases(&mut self, cluster: &Cluster, stored: Option<&GateDoc>) {
         let ids = |lease: &Lease| lease.nodes.iter().map(|node| node.0).collect();
         let apart = |one: &Lease, other: &Lease| are_apart(cluster, &ids(one), &ids(other));
-        for lease in std::mem::take(&mut self.mail.told) {
-            let node = lease.nodes.first().map_or(0, |node| node.0);
-            let harm = self.oracle.would_harm(node);
-            self.ledger
-                .told(self.now, &lease, harm.as_ref(), apart, stored);
+        for (lease, stop) in std::mem::take(&mut self.mail.told) {
+            let harm = self.oracle.would_harm(&stop);
+            let told = Told {
+                lease: &lease,
+                harm: harm.as_ref(),
+                were_up: self.oracle.were_up(&stop.nodes),
+            };
+            self.ledger.told(self.now, &told, apart, stored);
         }
         for lease in std::mem::take(&mut self.mail.over) {
             self.ledger.over(lease);
@@ -256,6 +279,7 @@ impl Course {
     }
 
     fn happens(&mut self, op: Op) {
+        let op = self.by_name(op);
         let done = match &op {
             Op::GateStop(millis) => {
                 let until = self.now + Duration::from_millis(*millis);
@@ -303,6 +327,16 @@ impl Course {
         self.done.push((self.now, op));
     }
 
+    /// Whoever is the active controller now: who waits for its return has to know who went.
+    fn by_name(&self, op: Op) -> Op {
+        let active = || self.world.cluster().active_controller();
+        match op {
+            Op::StopActiveController => active().map_or(op, Op::Stop),
+            Op::KillActiveController => active().map_or(op, Op::Kill),
+            op => op,
+        }
+    }
+
     fn begin(&mut self) {
         let policy = self.setup.policy(&self.order.plan.spec);
         self.wish = Some(Wish::Begin(self.setup.clone(), policy));
@@ -321,18 +355,31 @@ impl Course {
         }
     }
 
-    /// A wait that ends because the truth becomes unsafe is none that the gate has ended.
+    /// A wait that ends because the truth becomes unsafe is none that the gate has ended: it is
+    /// counted apart.
     fn account(&mut self, needless: bool, open: bool, speaker: &impl Speaker) {
+        if self.oracle.open.is_zero() {
+            *self.shut.entry(speaker.first_reason()).or_default() += self.pace;
+        }
         if needless {
             let why = self.cause(speaker.first_reason());
             *self.wait.entry(why).or_default() += self.pace;
             return;
         }
+        let wait = self.take_wait();
+        if open {
+            self.waits.extend(wait);
+        } else {
+            self.cut_off.extend(wait);
+        }
+    }
+
+    /// The wait that is over, by the reason that held for the longest part of it.
+    fn take_wait(&mut self) -> Option<(&'static str, Duration)> {
         let wait = std::mem::take(&mut self.wait);
         let length: Duration = wait.values().sum();
         let longest = wait.into_iter().max_by_key(|(_, time)| *time);
-        let longest = longest.filter(|_| open);
-        self.waits.extend(longest.map(|(why, _)| (why, length)));
+        longest.map(|(why, _)| (why, length))
     }
 
     /// Who has asked for a longer window than the gate's own waits by his own order.
@@ -359,14 +406,22 @@ impl Course {
     /// What came of the rolls.
     pub fn rolled(&self) -> Rolled {
         let mut rolled = self.rolled.clone();
-        rolled.finished = self.rolls.iter().filter(|roll| roll.is_over()).count();
+        let rolls = self.rolls.iter().filter(|roll| !roll.repairs());
+        rolled.finished = rolls.filter(|roll| roll.is_over()).count();
+        rolled.exposed = self.by_harm.as_ref().unwrap_or(&self.oracle).exposed;
         rolled
     }
 
     /// What became of it.
-    pub fn finish(self, steps: u64) -> Outcome {
+    pub fn finish(mut self, steps: u64) -> Outcome {
         let rolled = self.rolled();
-        let ours = self.by_harm.map(|oracle| Score::of(OURS, oracle));
+        let wait = self.take_wait();
+        self.cut_off.extend(wait);
+        let longest = self.shut.iter().max_by_key(|(_, time)| **time);
+        let never = longest.filter(|_| self.oracle.open.is_zero());
+        let never_opened = never.map(|(why, _)| *why);
+        let ours = self.by_harm.filter(|_| self.rivals.is_some());
+        let ours = ours.map(|oracle| Score::of(OURS, oracle));
         let rivals = self.rivals.map(Rivals::scores).unwrap_or_default();
         Outcome {
             seed: self.order.seed,
@@ -377,6 +432,8 @@ impl Course {
             exposed: self.oracle.exposed,
             lies: self.oracle.lies,
             waits: self.waits,
+            cut_off: self.cut_off,
+            never_opened,
             restarts: self.restarts,
             done: self.done,
             story: self.story,

@@ -73,6 +73,8 @@ pub enum Episode {
     SlowPages,
     /// A broker loses ZooKeeper, or on `KRaft` the controllers.
     NoQuorum,
+    /// A node goes down and nobody comes for up to a minute. Only where a trial is made for it.
+    Away,
 }
 
 impl Episode {
@@ -338,6 +340,12 @@ impl Drill {
                 self.perhaps_down(at, 20_000, victim, random).max(over)
             }
             Episode::NoQuorum => self.no_quorum(at, random),
+            Episode::Away => {
+                let over = at + random.millis(25_000, 60_000);
+                self.add(at, random.pick(&[Op::Kill(node), Op::Stop(node)]));
+                self.add(over, Op::Start(node));
+                over
+            }
         }
     }
 

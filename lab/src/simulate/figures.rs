@@ -1,5 +1,7 @@
 //! Many trials in a few numbers: for people, and for `docs/proof/simulate.json`.
 
+mod text;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -111,6 +113,8 @@ pub struct Roll {
     pub needless: Waits,
     /// The same on average per node, in seconds.
     pub needless_seconds_per_node: f64,
+    /// Open on a truth already unsafe, within the allowance, in seconds.
+    pub exposed_seconds: f64,
 }
 
 /// How a rule in use today did, or the gate by the same standard, that was only watched.
@@ -128,8 +132,12 @@ pub struct Rival {
     pub exposed_seconds: f64,
     /// Needless waiting per time that a node was taken down, in seconds.
     pub needless_seconds_per_step: f64,
+    /// The same per node of a roll in which it says go (`rival_rolls`), where there is one.
+    pub needless_seconds_per_node: Option<f64>,
     /// Its needless waits.
     pub needless: Waits,
+    /// Those that ended before it opened: by the next fault, or with the trial.
+    pub cut_off: Waits,
 }
 
 /// What came out of many trials.
@@ -149,6 +157,8 @@ pub struct Figures {
     pub opened: usize,
     /// Seeds of trials in which it did not.
     pub never_opened_seeds: Vec<u64>,
+    /// How many of these by the reason that held longest.
+    pub never_opened: BTreeMap<&'static str, usize>,
     /// False opens.
     pub false_opens: usize,
     /// Seeds of trials with false opens.
@@ -163,6 +173,10 @@ pub struct Figures {
     pub needless: Waits,
     /// Needless waits for a window that the gate's users have made longer.
     pub needless_by_order: Waits,
+    /// Needless waits that ended before it opened, by the next fault or with the trial.
+    pub cut_off: Waits,
+    /// How long each node of the rolls by the book waited that could have gone.
+    pub needless_per_node: Waits,
     /// Both by cause, the costliest first.
     pub causes: Vec<Cause>,
     /// The longest needless waits: seed, reason, seconds.
@@ -188,6 +202,7 @@ impl Figures {
         let by_order = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(true)));
         let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
+        let rival_rolls = rival_rolls(outcomes);
         Self {
             trials: outcomes.len(),
             first_seed: outcomes.first().map_or(0, |o| o.seed),
@@ -196,6 +211,7 @@ impl Figures {
             judgements: outcomes.iter().map(|o| o.steps).sum(),
             opened: outcomes.iter().filter(|o| !o.open.is_zero()).count(),
             never_opened_seeds: never.map(|o| o.seed).collect(),
+            never_opened: never_opened(outcomes),
             false_opens: outcomes.iter().map(|o| o.lies.len()).sum(),
             false_open_seeds: lying.map(|o| o.seed).collect(),
             open_seconds: seconds(sum(|o| o.open)),
@@ -203,13 +219,15 @@ impl Figures {
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
             needless_by_order: by_order,
+            cut_off: Waits::of(outcomes.iter().flat_map(|o| &o.cut_off).map(|wait| wait.1)),
+            needless_per_node: Waits::of(outcomes.iter().flat_map(|o| o.rolled.needless.clone())),
             causes: causes(outcomes),
             longest: longest(outcomes),
             grants: grants(outcomes),
             kinds: kinds(outcomes),
             rolls: vec![roll(OURS, outcomes.iter().map(|o| &o.rolled))],
-            rival_rolls: rival_rolls(outcomes),
-            rivals: rivals(outcomes),
+            rivals: rivals(outcomes, &rival_rolls),
+            rival_rolls,
         }
     }
 }
@@ -217,6 +235,14 @@ impl Figures {
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 fn per(sum: f64, count: u64) -> f64 {
     sum / count.max(1) as f64
+}
+
+fn never_opened(outcomes: &[Outcome]) -> BTreeMap<&'static str, usize> {
+    let mut by_reason = BTreeMap::new();
+    for reason in outcomes.iter().filter_map(|o| o.never_opened) {
+        *by_reason.entry(reason).or_default() += 1;
+    }
+    by_reason
 }
 
 fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
@@ -251,6 +277,12 @@ pub struct GrantsRow {
     pub go: u64,
     /// Of these, how many beside somebody else, by a second slot, where they share nothing.
     pub beside: u64,
+    /// Of these, how many for several nodes at once.
+    pub sets: u64,
+    /// Of these, how many for a repair.
+    pub repairs: u64,
+    /// Of these, how many have lost their lease to a repair of its nodes.
+    pub taken_over: u64,
     /// Of these, how many would have done harm, with time enough to notice.
     pub false_grants: u64,
     /// Of these, how many would have done harm, before that.
@@ -273,6 +305,9 @@ fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
     (all.go > 0).then(|| GrantsRow {
         go: all.go,
         beside: all.beside,
+        sets: all.sets,
+        repairs: all.repairs,
+        taken_over: all.taken_over,
         false_grants: all.false_go,
         too_soon_to_tell: all.too_soon,
         doubled: all.doubled,
@@ -315,6 +350,7 @@ fn roll<'a>(name: &'static str, rolled: impl Iterator<Item = &'a Rolled>) -> Rol
         harmful_within_allowance: sum(|one| one.too_soon),
         needless_seconds_per_node: per(needless.sum, steps),
         needless,
+        exposed_seconds: seconds(rolled.iter().map(|one| one.exposed).sum()),
     }
 }
 
@@ -332,7 +368,7 @@ fn rival_rolls(outcomes: &[Outcome]) -> Vec<Roll> {
     std::iter::once(ours).chain(rules).collect()
 }
 
-fn rivals(outcomes: &[Outcome]) -> Vec<Rival> {
+fn rivals(outcomes: &[Outcome], rolls: &[Roll]) -> Vec<Rival> {
     let watched = || outcomes.iter().filter(|o| !o.rivals.is_empty());
     let Some(first) = watched().next() else {
         return Vec::new();
@@ -346,6 +382,7 @@ fn rivals(outcomes: &[Outcome]) -> Vec<Rival> {
         let scores = of(name);
         let lies = scores.iter().map(|score| score.lies).sum::<u64>();
         let needless = Waits::of(scores.iter().flat_map(|s| s.needless.iter().copied()));
+        let own = rolls.iter().find(|roll| roll.name == name);
         Rival {
             name,
             false_opens: lies,
@@ -353,7 +390,9 @@ fn rivals(outcomes: &[Outcome]) -> Vec<Rival> {
             false_open_seconds: seconds(scores.iter().map(|s| s.lied).sum()),
             exposed_seconds: seconds(scores.iter().map(|s| s.exposed).sum()),
             needless_seconds_per_step: per(needless.sum, steps),
+            needless_seconds_per_node: own.map(|roll| roll.needless_seconds_per_node),
             needless,
+            cut_off: Waits::of(scores.iter().flat_map(|s| s.cut_off.iter().copied())),
         }
     };
     first.rivals.iter().map(|score| rival(score.name)).collect()
@@ -362,99 +401,4 @@ fn rivals(outcomes: &[Outcome]) -> Vec<Rival> {
 #[expect(clippy::cast_precision_loss, reason = "counts of lies are small")]
 const fn per_unit(count: u64) -> f64 {
     count as f64
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}, \
-             not in {:?}",
-            self.trials,
-            self.first_seed,
-            self.steps,
-            self.simulated_hours,
-            self.judgements,
-            self.opened,
-            self.never_opened_seeds
-        )?;
-        writeln!(
-            f,
-            "false opens: {} {:?}; open {:.0} s, exposed within the allowance {:.1} s",
-            self.false_opens, self.false_open_seeds, self.open_seconds, self.exposed_seconds
-        )?;
-        writeln!(
-            f,
-            "needless: {} ({:.1} s per step)",
-            self.needless, self.needless_seconds_per_step
-        )?;
-        writeln!(f, "by order: {}", self.needless_by_order)?;
-        for cause in self.causes.iter().take(12) {
-            writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
-        }
-        writeln!(f, "the longest: {:?}", self.longest)?;
-        if let Some(grants) = &self.grants {
-            writeln!(
-                f,
-                "leases: {} times go ({} beside another), {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
-                grants.go,
-                grants.beside,
-                grants.false_grants,
-                grants.too_soon_to_tell,
-                grants.doubled,
-                grants.lost,
-                grants.old_tokens,
-                grants.bad_seeds
-            )?;
-        }
-        for of in &self.kinds {
-            writeln!(
-                f,
-                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon \
-                 to tell, {}",
-                of.kind,
-                of.trials,
-                of.steps,
-                of.false_opens,
-                of.exposed_seconds,
-                of.harmful_within_allowance,
-                of.needless
-            )?;
-        }
-        for (what, rolls) in [
-            ("rolls by the book", &self.rolls),
-            ("rolls, each with its own word", &self.rival_rolls),
-        ] {
-            writeln!(f, "{what}:")?;
-            for roll in rolls {
-                writeln!(
-                    f,
-                    "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
-                     tell, needless {:>5.1} s per node, {} of {} rolls finished",
-                    roll.name,
-                    roll.steps,
-                    roll.harmful,
-                    roll.harmful_per_1000_steps,
-                    roll.harmful_within_allowance,
-                    roll.needless_seconds_per_node,
-                    roll.finished,
-                    roll.rolls,
-                )?;
-            }
-        }
-        for rival in &self.rivals {
-            writeln!(
-                f,
-                "{:<42} {:>6} false opens ({:>6.1} per 1,000 steps, {:>7.0} s), exposed {:>6.0} s, \
-                 needless {:>5.1} s per step",
-                rival.name,
-                rival.false_opens,
-                rival.false_opens_per_1000_steps,
-                rival.false_open_seconds,
-                rival.exposed_seconds,
-                rival.needless_seconds_per_step,
-            )?;
-        }
-        Ok(())
-    }
 }

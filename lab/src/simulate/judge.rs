@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use upgrade_gate::checks::reason::Severity;
 use upgrade_gate::clock::Clock;
 use upgrade_gate::collect::board::Slot;
 use upgrade_gate::evidence::policy::Policy;
@@ -12,14 +11,16 @@ use upgrade_gate::evidence::report::Wanted;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::machine::{Effect, Input, Machine};
 use upgrade_gate::gate::question::{Command, Reply, Ticket};
-use upgrade_gate::gate::state::{GateName, State};
+use upgrade_gate::gate::state::GateName;
 use upgrade_gate::gate::view::View;
 use upgrade_gate::time::{Mono, Now};
 
 use super::course::Speaker;
-use super::leases::Flaky;
+use super::flaky::Flaky;
 use super::oracle::Said;
-use super::sabotage::{Sabotage, Saboteur};
+use super::reading;
+use super::sabotage::Sabotage;
+use super::saboteur::Saboteur;
 use super::world::WorldClock;
 
 /// A Machine and its newest view.
@@ -122,6 +123,10 @@ impl Judge {
         let now = self.clock.now();
         let (reports, dropped) = self.saboteur.reports(now, reports, dropped);
         self.step(Input::Evidence { reports, dropped });
+        for change in self.saboteur.changes(now.mono) {
+            // Nobody waits for the answer.
+            self.step(Input::Ask(Ticket(u64::MAX), Command::Change(change)));
+        }
     }
 
     /// A deadline came.
@@ -184,46 +189,29 @@ impl Speaker for Judge {
     }
 
     fn says(&self) -> Said {
-        let Some((published, view)) = &self.view else {
-            return Said::default();
-        };
-        let answer = view.at(self.read_at(*published));
-        let nodes = answer.parts().map(|parts| &parts.nodes[..]);
-        let may = |state| state == State::Open;
-        Said {
-            open: may(answer.state()),
-            nodes: nodes
-                .unwrap_or_default()
-                .iter()
-                .filter(|node| may(node.may_stop))
-                .map(|node| node.node.0)
-                .collect(),
-        }
+        let view = self.view.as_ref();
+        view.map_or_else(Said::default, |(at, view)| {
+            reading::says(&view.at(self.read_at(*at)))
+        })
     }
 
     fn why(&self) -> Vec<String> {
-        let Some((published, view)) = &self.view else {
-            return vec!["nothing published".into()];
-        };
-        let answer = view.at(self.read_at(*published));
-        let reasons = answer.reasons();
-        reasons
-            .iter()
-            .filter(|r| r.severity != Severity::Warn)
-            .map(|r| format!("{} {:?}: {}", r.reason.code(), r.subject, r.observed))
-            .collect()
+        let view = self.view.as_ref();
+        view.map_or_else(
+            || vec![NOTHING.to_owned()],
+            |(at, view)| reading::why(&view.at(self.read_at(*at))),
+        )
     }
 
     fn first_reason(&self) -> &'static str {
-        let Some((published, view)) = &self.view else {
-            return "nothing published";
-        };
-        let answer = view.at(self.read_at(*published));
-        let reasons = answer.reasons();
-        let first = reasons.iter().find(|r| r.severity != Severity::Warn);
-        first.map_or("", |first| first.reason.code())
+        let view = self.view.as_ref();
+        view.map_or(NOTHING, |(at, view)| {
+            reading::first_reason(&view.at(self.read_at(*at)))
+        })
     }
 }
+
+const NOTHING: &str = "nothing published";
 
 fn restore(policy: Arc<Policy>, (revision, doc): &(Revision, GateDoc), now: Now) -> Machine {
     let gate = GateName::default();

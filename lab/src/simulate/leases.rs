@@ -1,18 +1,15 @@
-//! Orchestrators that take leases: their mail with the gate, an account of what they were told, and
-//! a store that answers in every way.
+//! Orchestrators that take leases: their mail with the gate, and an account of what they were told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use upgrade_gate::evidence::ids;
-use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
-use upgrade_gate::gate::keep::CommitId;
+use upgrade_gate::gate::doc::GateDoc;
 use upgrade_gate::gate::lease::{Action, End, Lease, LeaseId, Owner, Token};
 use upgrade_gate::gate::question::{Change, Command, Entry, Reply, Ticket};
 use upgrade_gate::model::NodeId;
 
-use super::ops::Random;
-use super::oracle::Harm;
+use super::oracle::{Harm, Stop};
 use super::world::World;
 
 /// Questions on their way to the gate, and its answers.
@@ -21,29 +18,32 @@ pub struct Mail {
     next: u64,
     out: Vec<(Ticket, Command)>,
     replies: BTreeMap<Ticket, Reply>,
-    /// Leases that somebody has read "go" of since the last look.
-    pub(super) told: Vec<Lease>,
+    asked: BTreeMap<Ticket, Stop>,
+    /// Leases that somebody has read "go" of since the last look, and what he had asked for.
+    pub(super) told: Vec<(Lease, Stop)>,
     /// Leases that somebody has read the end of.
     pub(super) over: Vec<LeaseId>,
 }
 
 impl Mail {
-    /// "May I stop this node?"
-    pub fn enter(&mut self, owner: &str, node: NodeId, ttl: Duration, now: Duration) -> Ticket {
-        self.ask(Command::Enter(Entry {
+    /// "May I stop these nodes?"
+    pub fn enter(&mut self, owner: &str, stop: &Stop, ttl: Duration, now: Duration) -> Ticket {
+        let ticket = self.ask(Command::Enter(Entry {
             owner: name(owner),
-            nodes: BTreeSet::from([ids::NodeId(node)]),
+            nodes: ids(&stop.nodes),
             ttl,
-            action: Action::Restart,
+            action: stop.action,
             asked: World::mono(now),
-        }))
+        }));
+        self.asked.insert(ticket, stop.clone());
+        ticket
     }
 
-    /// "I have finished with this node."
-    pub fn leave(&mut self, owner: &str, node: NodeId) -> Ticket {
+    /// "I have finished with these nodes."
+    pub fn leave(&mut self, owner: &str, nodes: &BTreeSet<NodeId>) -> Ticket {
         self.ask(Command::Leave {
             owner: name(owner),
-            nodes: BTreeSet::from([ids::NodeId(node)]),
+            nodes: ids(nodes),
         })
     }
 
@@ -65,8 +65,12 @@ impl Mail {
     /// The answer to a question, once it is there.
     pub fn read(&mut self, ticket: Ticket) -> Option<Reply> {
         let reply = self.replies.remove(&ticket)?;
+        let asked = self.asked.remove(&ticket);
         match &reply {
-            Reply::Go { lease, .. } => self.told.push(Lease::clone(lease)),
+            Reply::Go { lease, .. } => {
+                self.told
+                    .extend(asked.map(|stop| (Lease::clone(lease), stop)));
+            }
             Reply::Over(ended) => self.over.push(ended.id),
             Reply::Verdict(_) | Reply::Verdicts(_) | Reply::Changed(_) | Reply::Refused(_) => {}
         }
@@ -87,7 +91,12 @@ impl Mail {
     pub fn lose(&mut self) {
         self.out.clear();
         self.replies.clear();
+        self.asked.clear();
     }
+}
+
+fn ids(nodes: &BTreeSet<NodeId>) -> BTreeSet<ids::NodeId> {
+    nodes.iter().copied().map(ids::NodeId).collect()
 }
 
 fn name(owner: &str) -> Owner {
@@ -103,6 +112,12 @@ pub struct Grants {
     pub false_go: u64,
     /// How many before that.
     pub too_soon: u64,
+    /// Of these, how many for several nodes at once.
+    pub sets: u64,
+    /// Of these, how many for a repair.
+    pub repairs: u64,
+    /// Of these, how many have lost their lease to a repair of its nodes.
+    pub taken_over: u64,
     /// Told "go" beside somebody else, by a second slot, where their nodes share nothing.
     pub beside: u64,
     /// Told "go" while somebody else was out, where that must not be.
@@ -111,8 +126,8 @@ pub struct Grants {
     pub lost: u64,
     /// Tokens that did not grow.
     pub old_tokens: u64,
-    /// The first of these, in words.
-    pub first: Option<String>,
+    /// The first of these: when, and in words.
+    pub first: Option<(Duration, String)>,
 }
 
 impl Grants {
@@ -127,6 +142,9 @@ impl Grants {
         self.go += other.go;
         self.false_go += other.false_go;
         self.too_soon += other.too_soon;
+        self.sets += other.sets;
+        self.repairs += other.repairs;
+        self.taken_over += other.taken_over;
         self.beside += other.beside;
         self.doubled += other.doubled;
         self.lost += other.lost;
@@ -136,9 +154,19 @@ impl Grants {
     }
 
     fn wrong(&mut self, now: Duration, what: impl FnOnce() -> String) {
-        self.first
-            .get_or_insert_with(|| format!("{now:?} {}", what()));
+        self.first.get_or_insert_with(|| (now, what()));
     }
+}
+
+/// A "go" that somebody reads, and what is true of it then.
+#[derive(Debug)]
+pub struct Told<'a> {
+    /// The lease.
+    pub lease: &'a Lease,
+    /// What speaks against it.
+    pub harm: Option<&'a Harm>,
+    /// Its nodes have been up for so long that the gate had to know.
+    pub were_up: bool,
 }
 
 /// Who was told "go" and not yet that it is over, as the world outside the gate knows it.
@@ -147,6 +175,8 @@ pub struct Ledger {
     /// How many may be out at one time.
     slots: usize,
     out: BTreeMap<LeaseId, Lease>,
+    /// Who comes to repair, and may take leases over by that.
+    repairers: BTreeSet<String>,
     /// The highest token of those who were out and are not any more.
     last: Token,
     /// What came of it.
@@ -155,10 +185,11 @@ pub struct Ledger {
 
 impl Ledger {
     /// Nobody was told anything yet, by a gate with so many slots.
-    pub fn new(slots: usize) -> Self {
+    pub fn new(slots: usize, repairers: BTreeSet<String>) -> Self {
         Self {
             slots,
             out: BTreeMap::new(),
+            repairers,
             last: Token::default(),
             grants: Grants::default(),
         }
@@ -168,40 +199,28 @@ impl Ledger {
     pub fn told(
         &mut self,
         now: Duration,
-        lease: &Lease,
-        harm: Option<&Harm>,
+        told: &Told<'_>,
         apart: impl Fn(&Lease, &Lease) -> bool,
         stored: Option<&GateDoc>,
     ) {
+        let lease = told.lease;
         // Asked again, the same is said again.
         if self.out.contains_key(&lease.id) {
             return;
         }
-        self.forget_proven(stored);
-        self.grants.go += 1;
-        if let Some(harm) = harm {
-            if harm.noticed {
-                self.grants.false_go += 1;
-                self.grants
-                    .wrong(now, || format!("go for {:?}: {}", lease.nodes, harm.why));
-            } else {
-                self.grants.too_soon += 1;
-            }
+        self.forget_proven(now, stored);
+        self.count(now, told);
+        // Taken over on its way to whoever asked: he and the one who repairs mean the same node.
+        let ended = stored.iter().flat_map(|doc| &doc.ended);
+        let mut taken = ended.filter(|ended| matches!(ended.how, End::TakenOver { .. }));
+        if taken.any(|ended| ended.id == lease.id) {
+            self.grants.taken_over += 1;
+            return;
         }
-        let room = self.out.len() < self.slots;
-        let clash = |other: &&Lease| !room || !apart(other, lease);
-        if let Some(other) = self.out.values().find(clash) {
-            self.grants.doubled += 1;
-            let words = format!(
-                "go for {:?} beside {} on {:?}",
-                lease.nodes,
-                other.owner_name(),
-                other.nodes
-            );
-            self.grants.wrong(now, || words);
-        } else {
-            self.grants.beside += u64::from(!self.out.is_empty());
+        if lease.action == Action::Repair {
+            self.take_over(lease);
         }
+        self.look_beside(now, told, apart);
         // Two that are out together may read of it in either order.
         let taken = self.out.values().any(|other| other.token == lease.token);
         if lease.token <= self.last || taken {
@@ -210,6 +229,57 @@ impl Ledger {
             self.grants.wrong(now, || words);
         }
         self.out.insert(lease.id, lease.clone());
+    }
+
+    fn count(&mut self, now: Duration, told: &Told<'_>) {
+        self.grants.go += 1;
+        self.grants.sets += u64::from(told.lease.nodes.len() > 1);
+        self.grants.repairs += u64::from(told.lease.action == Action::Repair);
+        let Some(harm) = told.harm else { return };
+        if harm.noticed {
+            self.grants.false_go += 1;
+            let (what, nodes) = (told.lease.action.as_str(), &told.lease.nodes);
+            self.grants
+                .wrong(now, || format!("go for {what} of {nodes:?}: {}", harm.why));
+        } else {
+            self.grants.too_soon += 1;
+        }
+    }
+
+    /// A repair ends the leases on its nodes: whoever had them is told by whom.
+    fn take_over(&mut self, lease: &Lease) {
+        let touched = self.out.values();
+        let touched = touched.filter(|other| !other.nodes.is_disjoint(&lease.nodes));
+        for id in touched.map(|other| other.id).collect::<Vec<_>>() {
+            self.grants.taken_over += 1;
+            self.over(id);
+        }
+    }
+
+    fn look_beside(
+        &mut self,
+        now: Duration,
+        told: &Told<'_>,
+        apart: impl Fn(&Lease, &Lease) -> bool,
+    ) {
+        // Another node that is out does not stand in the way of the cure of one that is down.
+        if told.lease.action == Action::Repair && !told.were_up {
+            return;
+        }
+        let room = self.out.len() < self.slots;
+        let clash = |other: &&Lease| !room || !apart(other, told.lease);
+        if let Some(other) = self.out.values().find(clash) {
+            self.grants.doubled += 1;
+            let words = format!(
+                "go for {:?} beside {} on {:?}",
+                told.lease.nodes,
+                other.owner_name(),
+                other.nodes
+            );
+            self.grants.wrong(now, || words);
+        } else {
+            self.grants.beside += u64::from(!self.out.is_empty());
+        }
     }
 
     /// Somebody reads that it is over.
@@ -221,7 +291,7 @@ impl Ledger {
 
     /// A lease whose owner is gone ends by proof; whoever was told of another one has lost it.
     pub fn look(&mut self, now: Duration, stored: Option<&GateDoc>) {
-        self.forget_proven(stored);
+        self.forget_proven(now, stored);
         let Some(stored) = stored else { return };
         let lost = |lease: &&Lease| {
             let ended = stored.ended.iter().any(|ended| ended.id == lease.id);
@@ -236,77 +306,25 @@ impl Ledger {
         }
     }
 
-    fn forget_proven(&mut self, stored: Option<&GateDoc>) {
+    fn forget_proven(&mut self, now: Duration, stored: Option<&GateDoc>) {
         let Some(stored) = stored else { return };
         for ended in &stored.ended {
-            match ended.how {
+            match &ended.how {
                 End::ProvenBack | End::NeverGone => {
                     self.over(ended.id);
                 }
+                End::TakenOver { by } if self.out.contains_key(&ended.id) => {
+                    if !self.repairers.contains(by.as_str()) {
+                        self.grants.lost += 1;
+                        let words = format!("{by} has taken a lease over and repairs nothing");
+                        self.grants.wrong(now, || words);
+                    }
+                    self.grants.taken_over += 1;
+                    self.over(ended.id);
+                }
                 // Nobody who was told "go" may lose the lease like this.
-                End::Withdrawn | End::TakenOver { .. } | End::Broken { .. } | End::Retired => {}
+                End::TakenOver { .. } | End::Withdrawn | End::Broken { .. } | End::Retired => {}
             }
         }
-    }
-}
-
-/// A store that takes its time, and does not always say what it has done.
-#[derive(Debug)]
-pub struct Flaky {
-    random: Random,
-    due: Vec<(Duration, CommitId, Stored)>,
-}
-
-impl Flaky {
-    /// Its moods follow from the seed.
-    pub const fn new(seed: u64) -> Self {
-        Self {
-            random: Random(seed ^ 0x0073_746f_7265),
-            due: Vec::new(),
-        }
-    }
-
-    /// A write comes in; what stands afterwards is decided here, what is said of it comes later.
-    pub fn commit(
-        &mut self,
-        now: Duration,
-        id: CommitId,
-        expect: Revision,
-        doc: GateDoc,
-        stands: &mut (Revision, GateDoc),
-    ) {
-        let write = |stands: &mut (Revision, GateDoc)| {
-            if stands.0 != expect {
-                return Stored::Lost(stands.0, stands.1.clone());
-            }
-            *stands = (Revision(expect.0 + 1), doc.clone());
-            Stored::Written(stands.0)
-        };
-        let said = match self.random.between(0, 19) {
-            0 => Stored::Refused(String::from("disk full")),
-            1 => Stored::Unclear(String::from("no answer, and it is not there")),
-            2 | 3 => {
-                write(stands);
-                Stored::Unclear(String::from("no answer, and it is there"))
-            }
-            _ => write(stands),
-        };
-        let pause = self.random.pick(&[0, 0, 20, 200, 1_500]);
-        self.due
-            .push((now + Duration::from_millis(pause), id, said));
-    }
-
-    /// What has been found out by now.
-    pub fn said(&mut self, now: Duration) -> Vec<(CommitId, Stored)> {
-        let due = std::mem::take(&mut self.due);
-        let (ready, later) = due.into_iter().partition(|(at, ..)| *at <= now);
-        self.due = later;
-        let ready: Vec<(Duration, CommitId, Stored)> = ready;
-        ready.into_iter().map(|(_, id, said)| (id, said)).collect()
-    }
-
-    /// Whoever waited is gone.
-    pub fn forget(&mut self) {
-        self.due.clear();
     }
 }

@@ -7,14 +7,17 @@
 //! ops      what people and accidents can do;  drill: what goes wrong and is repaired;  mishaps:
 //!          that at length
 //! operator who takes the next node whenever the gate says go
-//! oracle   knows the truth at each instant, and says what a lie is
+//! oracle   knows the truth at each instant, and says what a lie is;  stops: what a stop breaks
 //! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
-//! judge    the Machine under test;  sabotage: ways to break it, which the oracle must notice
+//! judge    the Machine under test
+//! sabotage ways to break it, which the oracle must notice;  saboteur: how that is done
 //! probe    depth "machine": reports made of the model's answers, without streams and tasks
-//! world    depth "drivers": streams, pages and clocks for the real collectors;  collect: those
+//! world    depth "drivers": streams, pages and clocks for the real collectors
+//! collect  those, the real engine and its view;  reading: what is taken from a view
+//! flaky    a store that answers in every way
 //! rules    the rules in use today;  rivals: these, on the same trials
 //! figures  all of it in numbers
-//! regression  a trial as a file, and the shrinking of a failing one to few operations
+//! regression  a trial as a file;  shrink: of a failing one to few operations
 //! ```
 
 #![expect(
@@ -28,6 +31,7 @@ pub mod collect;
 pub mod course;
 pub mod drill;
 pub mod figures;
+mod flaky;
 pub mod judge;
 mod layout;
 pub mod leases;
@@ -37,11 +41,15 @@ pub mod ops;
 pub mod oracle;
 pub mod plan;
 pub mod probe;
+mod reading;
 pub mod regression;
 pub mod rivals;
 pub mod rules;
 pub mod sabotage;
+mod saboteur;
 pub mod setup;
+pub mod shrink;
+pub mod stops;
 pub mod trial;
 pub mod world;
 

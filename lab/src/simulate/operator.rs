@@ -1,15 +1,18 @@
 //! Who takes nodes down one after the other by the book: the next one only when somebody says
-//! that it may go. Each "go" is acted on, so a lie does harm.
+//! that it may go. Each "go" is acted on, so a lie does harm. Some take several at once, and some come
+//! to repair.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use upgrade_gate::gate::lease::Action;
 use upgrade_gate::gate::question::{Reply, Ticket};
 use upgrade_gate::model::{Cluster, NodeId};
 
 use super::leases::Mail;
 use super::ops::Op;
-use super::oracle::Said;
+use super::oracle::{Said, Stop};
 
 /// A roll to be made; times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,43 @@ pub struct Operator {
     /// When its process dies.
     #[serde(default)]
     pub dies: Option<u64>,
+    /// Nodes that are taken down together, where one of them is to be.
+    #[serde(default)]
+    pub hosts: Vec<BTreeSet<NodeId>>,
+    /// It comes to repair its nodes, whoever has a lease on them.
+    #[serde(default)]
+    pub repairs: bool,
+    /// For how long it goes on asking.
+    #[serde(default)]
+    pub patience: Option<u64>,
+}
+
+impl Operator {
+    /// What its stops are for.
+    pub const fn action(&self) -> Action {
+        if self.repairs {
+            Action::Repair
+        } else {
+            Action::Restart
+        }
+    }
+
+    /// Every stop that takes more than one node, or is a repair.
+    pub fn special_stops(&self) -> impl Iterator<Item = Stop> {
+        let action = self.action();
+        let repaired = self.nodes.iter().filter(|_| self.repairs);
+        let repaired = repaired.map(|node| BTreeSet::from([*node]));
+        let sets = self.hosts.iter().filter(|host| host.len() > 1).cloned();
+        let sets = sets.filter(|_| !self.repairs).chain(repaired);
+        sets.map(move |nodes| Stop { nodes, action })
+    }
+
+    /// The node, and whatever goes with it.
+    fn with_its_host(&self, node: NodeId) -> BTreeSet<NodeId> {
+        let mut hosts = self.hosts.iter();
+        let host = hosts.find(|host| host.contains(&node));
+        host.cloned().unwrap_or_else(|| BTreeSet::from([node]))
+    }
 }
 
 /// A roll under way.
@@ -48,6 +88,8 @@ pub struct Operator {
 pub struct Roll {
     operator: Operator,
     left: Vec<NodeId>,
+    /// What it has asked for, or has taken down.
+    current: BTreeSet<NodeId>,
     due: Duration,
     /// Since when it asks, where it does.
     asks_from: Duration,
@@ -59,11 +101,11 @@ pub struct Roll {
 enum State {
     Asks,
     /// Has asked for a lease, at that time.
-    Enters(NodeId, Ticket, Duration),
-    Stops(NodeId),
-    Waits(NodeId),
-    /// Wants to be told that the node is proven back, and has asked at that time.
-    Leaves(NodeId, Option<(Ticket, Duration)>),
+    Enters(Ticket, Duration),
+    Stops,
+    Waits,
+    /// Wants to be told that its nodes are proven back, and has asked at that time.
+    Leaves(Option<(Ticket, Duration)>),
 }
 
 /// For how long an answer is waited for.
@@ -74,6 +116,7 @@ impl Roll {
     pub fn new(operator: &Operator) -> Self {
         Self {
             left: operator.nodes.clone(),
+            current: BTreeSet::new(),
             due: Duration::from_millis(operator.begins),
             asks_from: Duration::from_millis(operator.begins),
             state: State::Asks,
@@ -87,17 +130,27 @@ impl Roll {
         self.dead || (self.left.is_empty() && self.state == State::Asks)
     }
 
-    /// The node it asks about, if it waits for a go.
-    pub fn asks(&self, now: Duration, cluster: &Cluster) -> Option<NodeId> {
-        let asking = match self.state {
-            State::Asks => now >= self.asks_from && !self.is_dead(now),
-            State::Enters(..) => true,
-            State::Stops(_) | State::Waits(_) | State::Leaves(..) => false,
+    /// It comes to repair, and not to restart one node after the other.
+    pub const fn repairs(&self) -> bool {
+        self.operator.repairs
+    }
+
+    /// What it asks about, if it waits for a go.
+    pub fn asks(&self, now: Duration, cluster: &Cluster) -> Option<Stop> {
+        let nodes = match self.state {
+            State::Asks if now >= self.asks_from && !self.is_dead(now) => self.next(cluster)?,
+            State::Enters(..) => self.current.clone(),
+            State::Asks | State::Stops | State::Waits | State::Leaves(_) => return None,
         };
-        if let State::Enters(node, ..) = self.state {
-            return Some(node);
-        }
-        let first = *self.left.first().filter(|_| asking)?;
+        Some(Stop {
+            nodes,
+            action: self.operator.action(),
+        })
+    }
+
+    /// Of the same kind the active controller comes last.
+    fn next(&self, cluster: &Cluster) -> Option<BTreeSet<NodeId>> {
+        let first = *self.left.first()?;
         let votes = |id: NodeId| {
             let spec = cluster.spec().nodes.iter().find(|node| node.id == id);
             spec.is_some_and(|node| node.roles.controller)
@@ -105,63 +158,40 @@ impl Roll {
         let alike = self.left.iter().filter(|id| votes(**id) == votes(first));
         let active = cluster.active_controller();
         let mut others = alike.filter(|id| Some(**id) != active);
-        Some(others.next().copied().unwrap_or(first))
+        let node = others.next().copied().unwrap_or(first);
+        Some(self.operator.with_its_host(node))
     }
 
-    /// What it does now, given what it is told.
+    /// What it does now, given what it is told; nothing, mostly.
     pub fn act(
         &mut self,
         now: Duration,
         cluster: &Cluster,
         said: &Said,
         mail: &mut Mail,
-    ) -> Option<Op> {
+    ) -> Vec<Op> {
         if self.is_dead(now) {
             self.dead = true;
         }
         if now < self.due || self.dead {
-            return None;
+            return Vec::new();
         }
         match self.state {
-            State::Enters(node, ticket, since) => self.read_entry(now, (node, ticket, since), mail),
-            State::Leaves(node, asked) => {
-                self.leave(now, node, asked, mail);
-                None
+            State::Enters(ticket, since) => self.read_entry(now, (ticket, since), mail),
+            State::Leaves(asked) => {
+                self.leave(now, asked, mail);
+                Vec::new()
             }
-            State::Asks => {
-                let node = self.asks(now, cluster)?;
-                if let Some(owner) = &self.operator.owner {
-                    let ttl = Duration::from_millis(self.operator.ttl);
-                    let ticket = mail.enter(owner, node, ttl, now);
-                    self.state = State::Enters(node, ticket, now);
-                    return None;
-                }
-                self.due = now + Duration::from_millis(self.operator.every);
-                let go = said.open || (self.operator.by_node && said.nodes.contains(&node));
-                if !go {
-                    return None;
-                }
-                Some(self.stop(now, node))
-            }
-            State::Stops(node) => {
-                if cluster.process_start(node).is_none() {
+            State::Asks => self.ask(now, cluster, said, mail),
+            State::Stops => {
+                let mut nodes = self.current.iter();
+                if nodes.all(|node| cluster.process_start(*node).is_none()) {
                     self.due = now + Duration::from_millis(self.operator.away);
-                    self.state = State::Waits(node);
+                    self.state = State::Waits;
                 }
-                None
+                Vec::new()
             }
-            State::Waits(node) => {
-                self.due = now + Duration::from_millis(self.operator.pause);
-                self.asks_from = self.due;
-                self.state = match self.operator.owner {
-                    Some(_) => State::Leaves(node, None),
-                    None => State::Asks,
-                };
-                Some(match &self.operator.to {
-                    Some(release) => Op::Upgrade(node, release.clone()),
-                    None => Op::Start(node),
-                })
-            }
+            State::Waits => self.start(now),
         }
     }
 
@@ -170,47 +200,85 @@ impl Roll {
         dies.is_some_and(|at| now >= at)
     }
 
-    fn stop(&mut self, now: Duration, node: NodeId) -> Op {
-        self.left.retain(|id| *id != node);
-        self.state = State::Stops(node);
-        self.due = now;
-        if self.operator.kills {
-            Op::Kill(node)
-        } else {
-            Op::Stop(node)
+    fn ask(&mut self, now: Duration, cluster: &Cluster, said: &Said, mail: &mut Mail) -> Vec<Op> {
+        let patience = self.operator.patience.map(Duration::from_millis);
+        if patience.is_some_and(|patience| now >= self.asks_from + patience) {
+            self.left.clear();
         }
+        let Some(stop) = self.asks(now, cluster) else {
+            return Vec::new();
+        };
+        if let Some(owner) = &self.operator.owner {
+            let ttl = Duration::from_millis(self.operator.ttl);
+            let ticket = mail.enter(owner, &stop, ttl, now);
+            self.current = stop.nodes;
+            self.state = State::Enters(ticket, now);
+            return Vec::new();
+        }
+        self.due = now + Duration::from_millis(self.operator.every);
+        let may = |node| self.operator.by_node && said.nodes.contains(node);
+        if said.open || stop.nodes.iter().all(may) {
+            self.current = stop.nodes;
+            self.stop(now)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn stop(&mut self, now: Duration) -> Vec<Op> {
+        self.left.retain(|id| !self.current.contains(id));
+        self.state = State::Stops;
+        self.due = now;
+        let op = if self.operator.kills {
+            Op::Kill
+        } else {
+            Op::Stop
+        };
+        self.current.iter().copied().map(op).collect()
+    }
+
+    fn start(&mut self, now: Duration) -> Vec<Op> {
+        self.due = now + Duration::from_millis(self.operator.pause);
+        self.asks_from = self.due;
+        self.state = match self.operator.owner {
+            Some(_) => State::Leaves(None),
+            None => State::Asks,
+        };
+        let op = |node| match &self.operator.to {
+            Some(release) => Op::Upgrade(node, release.clone()),
+            None => Op::Start(node),
+        };
+        self.current.iter().copied().map(op).collect()
     }
 
     fn read_entry(
         &mut self,
         now: Duration,
-        (node, ticket, since): (NodeId, Ticket, Duration),
+        (ticket, since): (Ticket, Duration),
         mail: &mut Mail,
-    ) -> Option<Op> {
+    ) -> Vec<Op> {
         match mail.read(ticket) {
-            Some(Reply::Go { .. }) => return Some(self.stop(now, node)),
+            Some(Reply::Go { .. }) => return self.stop(now),
             Some(_) => {
                 self.due = now + Duration::from_millis(self.operator.every);
-                self.asks_from = now;
+                // Whose patience ends counts from the first time.
+                if self.operator.patience.is_none() {
+                    self.asks_from = now;
+                }
                 self.state = State::Asks;
             }
             // The answer is lost: it asks again, and may have the lease already.
             None if now >= since + ANSWER => self.state = State::Asks,
             None => {}
         }
-        None
+        Vec::new()
     }
 
-    fn leave(
-        &mut self,
-        now: Duration,
-        node: NodeId,
-        asked: Option<(Ticket, Duration)>,
-        mail: &mut Mail,
-    ) {
+    fn leave(&mut self, now: Duration, asked: Option<(Ticket, Duration)>, mail: &mut Mail) {
         let owner = self.operator.owner.clone().unwrap_or_default();
         let Some((ticket, since)) = asked else {
-            self.state = State::Leaves(node, Some((mail.leave(&owner, node), now)));
+            let ticket = mail.leave(&owner, &self.current);
+            self.state = State::Leaves(Some((ticket, now)));
             return;
         };
         match mail.read(ticket) {
@@ -221,9 +289,9 @@ impl Roll {
             }
             Some(_) => {
                 self.due = now + Duration::from_millis(self.operator.every);
-                self.state = State::Leaves(node, None);
+                self.state = State::Leaves(None);
             }
-            None if now >= since + ANSWER => self.state = State::Leaves(node, None),
+            None if now >= since + ANSWER => self.state = State::Leaves(None),
             None => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Knows the truth at each instant, and says whether an `open` was a lie.
 //!
 //! A verdict at t is judged on the true state at t - D, with D the time that the gate is allowed
-//! to notice: 100 ms for a killed process, whose connections close; 2 s for everything else. What
+//! to notice ([`ALLOWANCES`]): 100 ms for a killed process, whose connections close; 2 s for everything else. What
 //! was unsafe then and is safe at t (a process that was frozen and goes on) is no lie: nobody who
 //! acts on that open does harm.
 //!
@@ -13,26 +13,85 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::gate::lease::Action;
 use upgrade_gate::model::{Cluster, Image, Link, Listener, NodeId};
 
-/// What a killed process may take to be noticed: its connections close.
-const KILL: Duration = Duration::from_millis(100);
-/// What everything else may take.
-const OTHER: Duration = Duration::from_secs(2);
-/// What anything may take in mode `jmx`, which sees nothing but pages: so old a page may be.
-const PAGE: Duration = Duration::from_secs(20);
+pub use super::stops::Stop;
+use super::stops::{harm, of_each, unled};
 
-/// D: what each may take to be noticed. The proofs on real Kafka allow the same; nothing here is
-/// for tuning.
-pub const ALLOWANCES: [(&str, Duration); 7] = [
-    ("kill", KILL),
-    ("kill of a controller that is not asked itself", OTHER),
-    ("freeze", OTHER),
-    ("cut", OTHER),
-    ("controlled stop", OTHER),
-    ("everything else", OTHER),
-    ("anything in mode jmx", PAGE),
+/// Why a truth may be new to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A process was killed: its connections close.
+    Kill,
+    /// The same of a controller that is not asked itself: none closes.
+    KillOfRemote,
+    /// A process stands still.
+    Freeze,
+    /// A network is cut.
+    Cut,
+    /// A process ends as it was asked to.
+    ControlledStop,
+    /// Everything else.
+    Other,
+    /// Anything in mode `jmx`, which sees nothing but pages: so old a page may be.
+    InModeJmx,
+}
+
+impl Cause {
+    /// Its name in a report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::KillOfRemote => "kill of a controller that is not asked itself",
+            Self::Freeze => "freeze",
+            Self::Cut => "cut",
+            Self::ControlledStop => "controlled stop",
+            Self::Other => "everything else",
+            Self::InModeJmx => "anything in mode jmx",
+        }
+    }
+}
+
+/// D, in milliseconds: what each may take to be noticed. The oracle judges by this table; the
+/// proofs on real Kafka allow the same. Nothing here is for tuning.
+pub const ALLOWANCES: [(Cause, u64); 7] = [
+    (Cause::Kill, 100),
+    (Cause::KillOfRemote, 2_000),
+    (Cause::Freeze, 2_000),
+    (Cause::Cut, 2_000),
+    (Cause::ControlledStop, 2_000),
+    (Cause::Other, 2_000),
+    (Cause::InModeJmx, 20_000),
 ];
+
+/// What these causes may take: the longest of them.
+fn allowed(causes: &[Cause]) -> Duration {
+    let rows = ALLOWANCES.iter();
+    let own = rows.filter(|(cause, _)| causes.contains(cause));
+    let longest = own.map(|(_, millis)| *millis).max();
+    Duration::from_millis(longest.expect("a row for every cause"))
+}
+
+/// What a gate that reads so much may take for a kill, and for everything else.
+fn allowances(mode: Mode) -> (Duration, Duration) {
+    match mode {
+        Mode::KafkaJmx | Mode::Kafka => (
+            allowed(&[Cause::Kill]),
+            allowed(&[
+                Cause::KillOfRemote,
+                Cause::Freeze,
+                Cause::Cut,
+                Cause::ControlledStop,
+                Cause::Other,
+            ]),
+        ),
+        Mode::Jmx => {
+            let page = allowed(&[Cause::InModeJmx]);
+            (page, page)
+        }
+    }
+}
 
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +100,19 @@ pub struct Truth {
     pub down: BTreeSet<NodeId>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
+    /// The same of stops that somebody has in mind: of several nodes, or for a repair.
+    pub of_stop: BTreeMap<Stop, String>,
 }
 
 impl Truth {
+    /// What speaks against a stop.
+    pub fn against(&self, stop: &Stop) -> Option<&String> {
+        match (stop.action, stop.nodes.first(), stop.nodes.len()) {
+            (Action::Restart, Some(node), 1) => self.of_node.get(node),
+            (Action::Restart | Action::Repair, ..) => self.of_stop.get(stop),
+        }
+    }
+
     /// Whether any node may be stopped.
     pub fn is_safe(&self) -> bool {
         self.down.is_empty() && self.of_node.is_empty()
@@ -58,7 +127,12 @@ impl Truth {
     /// The same goes for brokers that ZooKeeper does not hear: they count once it says so.
     /// In mode `jmx` as well: no page tells how far voters are, so that mode promises nothing
     /// about voters that run and are cut off.
-    pub fn of(cluster: &Cluster, cuts: &BTreeSet<(NodeId, NodeId)>, mode: Mode) -> Self {
+    pub fn of(
+        cluster: &Cluster,
+        cuts: &BTreeSet<(NodeId, NodeId)>,
+        mode: Mode,
+        stops: &[Stop],
+    ) -> Self {
         let spec = cluster.spec();
         let shows = mode.kafka() && !spec.zookeeper;
         let nodes = || spec.nodes.iter();
@@ -78,9 +152,11 @@ impl Truth {
         let in_office = in_office.filter(|id| spec.zookeeper && !down.contains(id));
         let Some(active) = cluster.active_controller().or(in_office) else {
             let why = "no controller can commit";
+            let leaderless = |stop: &Stop| unled(cluster, &down, stop);
             return Self {
-                down,
                 of_node: nodes().map(|node| (node.id, why.into())).collect(),
+                of_stop: of_each(stops, leaderless),
+                down,
             };
         };
         let deaf = nodes().map(|node| node.id);
@@ -90,38 +166,19 @@ impl Truth {
         let gone: BTreeSet<_> = down.union(&deaf).copied().collect();
         if gone.is_empty() && all_in_sync(cluster.committed_image()) && cluster.disks_online() {
             // Everything is there: what a stop does now it always does.
-            return Self::default();
+            return Self {
+                of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
+                ..Self::default()
+            };
         }
-        let of_node = nodes().filter_map(|node| Some((node.id, harm(cluster, &gone, node.id)?)));
+        let alone = |node| harm(cluster, &gone, &BTreeSet::from([node]));
+        let of_node = nodes().filter_map(|node| Some((node.id, alone(node.id)?)));
         Self {
             of_node: of_node.collect(),
+            of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
             down,
         }
     }
-}
-
-/// What stopping a node would break on top of what is gone, beyond what its stop does to a
-/// cluster in which nothing is wrong.
-fn harm(cluster: &Cluster, gone: &BTreeSet<NodeId>, stopped: NodeId) -> Option<String> {
-    let nodes = cluster.spec().nodes.iter();
-    let voters: BTreeSet<_> = nodes
-        .filter(|node| node.roles.controller)
-        .map(|node| node.id)
-        .collect();
-    let left = voters.difference(gone).filter(|id| **id != stopped);
-    // Two voters that do not reach each other, and of which none leads, show nowhere: followers
-    // have nothing to say to each other before an election. So not `quorum_without` on KRaft.
-    if voters.len() > 2 && left.count() * 2 <= voters.len() {
-        return Some("the quorum loses its majority".to_owned());
-    }
-    let stop = BTreeSet::from([stopped]);
-    if voters.is_empty() && !cluster.quorum_without(&stop) {
-        return Some("nobody is left to be the controller".to_owned());
-    }
-    let harmed = cluster.harmed_without(gone, &stop);
-    let first = harmed.into_iter().find(|harmed| !harmed.structural)?;
-    let (topic, index) = first.partition;
-    Some(format!("{topic}-{index}: {:?}", first.harm))
 }
 
 /// Whether two sets of nodes share nothing: no partition, moves included, and no voter among them.
@@ -202,6 +259,8 @@ pub struct Oracle {
     pub lies: Vec<FalseOpen>,
     /// How long each truly safe time stayed shut before it opened, the start aside.
     pub needless: Vec<Duration>,
+    /// How long each stayed shut that ended before it opened.
+    pub cut_off: Vec<Duration>,
     spell: Option<Duration>,
     lying: bool,
     opened_once: bool,
@@ -210,13 +269,10 @@ pub struct Oracle {
 
 impl Oracle {
     /// An oracle that has seen nothing yet, for a gate or a rule that reads so much.
-    pub const fn new(standard: Standard, mode: Mode) -> Self {
+    pub fn new(standard: Standard, mode: Mode) -> Self {
         Self {
             standard,
-            allowed: match mode {
-                Mode::KafkaJmx | Mode::Kafka => (KILL, OTHER),
-                Mode::Jmx => (PAGE, PAGE),
-            },
+            allowed: allowances(mode),
             past: VecDeque::new(),
             killed: BTreeMap::new(),
             remote: BTreeSet::new(),
@@ -225,6 +281,7 @@ impl Oracle {
             open: Duration::ZERO,
             lies: Vec::new(),
             needless: Vec::new(),
+            cut_off: Vec::new(),
             spell: None,
             lying: false,
             opened_once: false,
@@ -232,15 +289,21 @@ impl Oracle {
         }
     }
 
-    /// Whether a node's stop does harm now, and whether there was time enough to notice.
-    pub fn would_harm(&self, node: NodeId) -> Option<Harm> {
+    /// Whether a stop does harm now, and whether there was time enough to notice.
+    pub fn would_harm(&self, stop: &Stop) -> Option<Harm> {
         let (now, is) = self.past.back()?;
-        let why = is.of_node.get(&node)?.clone();
-        let harms = |truth: &Truth| truth.of_node.contains_key(&node);
+        let why = is.against(stop)?.clone();
+        let harms = |truth: &Truth| truth.against(stop).is_some();
         let allowed = self.allowed_now(*now).1;
         let was = self.before(*now, allowed);
         let noticed = was.is_some_and(|was| harms(was)) && self.unbroken(*now, allowed, harms);
         Some(Harm { why, noticed })
+    }
+
+    /// Whether all of these nodes have been up for as long as is looked back.
+    pub fn were_up(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let mut past = self.past.iter();
+        past.all(|(_, truth)| truth.down.is_disjoint(nodes))
     }
 
     fn before(&self, now: Duration, allowed: Duration) -> Option<&Arc<Truth>> {
@@ -362,7 +425,15 @@ impl Oracle {
     fn unbroken(&self, now: Duration, allowed: Duration, so: impl Fn(&Truth) -> bool) -> bool {
         let since = now.saturating_sub(allowed);
         let recent = self.past.iter().filter(|(at, _)| *at >= since);
-        allowed < PAGE || recent.map(|(_, truth)| truth).all(|truth| so(truth))
+        allowed < self::allowed(&[Cause::InModeJmx])
+            || recent.map(|(_, truth)| truth).all(|truth| so(truth))
+    }
+
+    /// The trial is over, and with it whatever went on.
+    pub fn end(&mut self) {
+        let spell = self.spell.take().filter(|_| self.opened_once);
+        self.cut_off
+            .extend(spell.map(|since| self.last.saturating_sub(since)));
     }
 
     fn note_needless(&mut self, now: Duration, safe: bool, open: bool) -> bool {
@@ -378,7 +449,11 @@ impl Oracle {
                 }
                 self.opened_once = true;
             }
-            (false, _) => self.spell = None,
+            (false, _) => {
+                let spell = self.spell.take().filter(|_| self.opened_once);
+                self.cut_off
+                    .extend(spell.map(|since| now.saturating_sub(since)));
+            }
         }
         safe && !open && self.opened_once
     }

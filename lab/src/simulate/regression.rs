@@ -1,4 +1,4 @@
-//! A trial as a file that people can read, and the shrinking of a failing one to few operations.
+//! A trial as a file that people can read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,7 @@ use super::ops::Op;
 use super::plan::{Kind, Plan};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
-use super::trial::{Depth, Order, Outcome, run};
-
-/// Shrinking makes at most so many trials.
-const TRIES: usize = 150;
+use super::trial::{Depth, Order};
 
 /// Why a file is no trial.
 #[derive(Debug, Error)]
@@ -51,6 +48,12 @@ pub struct Regression {
     /// How the gate is broken; the oracle has to notice. A sound gate must not lie.
     #[serde(default)]
     pub sabotage: Option<Sabotage>,
+    /// What it was made as.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What the store answers follows from it; without it, it always writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moods: Option<u64>,
     /// The cluster.
     pub cluster: ClusterText,
     /// The gate's configuration at the start.
@@ -251,6 +254,8 @@ impl Regression {
             why: why.into(),
             depth: order.depth,
             sabotage: Some(order.sabotage).filter(|how| *how != Sabotage::None),
+            kind: order.plan.kind,
+            moods: order.plan.moods,
             cluster: ClusterText::of(&order.plan.spec),
             setup: order.plan.setup.clone(),
             operators: order.plan.operators.clone(),
@@ -289,12 +294,13 @@ impl Regression {
         Ok(Order {
             seed: spec.seed,
             plan: Plan {
-                kind: Kind::Accidents,
+                kind: self.kind,
                 spec,
                 setup: self.setup.clone(),
                 ops: ops.collect(),
                 operators: self.operators.clone(),
                 episodes: Vec::new(),
+                moods: self.moods,
                 end: Duration::from_millis(self.end),
             },
             depth: self.depth,
@@ -309,47 +315,5 @@ fn file(path: &Path, source: std::io::Error) -> RegressionError {
     RegressionError::File {
         path: path.display().to_string(),
         source,
-    }
-}
-
-/// The same lie with fewer operations: leaves out ever smaller parts as long as it still lies,
-/// and ends soon after the lie. Gives back what it was given where that does not lie.
-pub fn shrink(order: &Order) -> (Order, Outcome) {
-    let first = run(order.clone());
-    let mut best = order.replayed(&first);
-    let mut outcome = run(best.clone());
-    if outcome.lies.is_empty() {
-        // Operators do not go the same way again without the gate's word.
-        (best, outcome) = (order.clone(), first);
-    }
-    let mut tries = 2;
-    end_after(&mut best, &outcome);
-    let mut size = best.plan.ops.len().div_ceil(2);
-    while size > 0 && !outcome.lies.is_empty() && tries < TRIES {
-        let mut start = 0;
-        while start < best.plan.ops.len() && tries < TRIES {
-            let mut fewer = best.clone();
-            let stop = (start + size).min(fewer.plan.ops.len());
-            fewer.plan.ops.drain(start..stop);
-            let tried = run(fewer.clone());
-            tries += 1;
-            if tried.lies.is_empty() {
-                start += size;
-            } else {
-                best = fewer;
-                outcome = tried;
-                end_after(&mut best, &outcome);
-            }
-        }
-        size = if size == 1 { 0 } else { size.div_ceil(2) };
-    }
-    (best, outcome)
-}
-
-fn end_after(order: &mut Order, outcome: &Outcome) {
-    if let Some(lie) = outcome.lies.first() {
-        let end = lie.at + lie.lasted + Duration::from_secs(2);
-        order.plan.end = order.plan.end.min(end);
-        order.plan.ops.retain(|(at, _)| *at <= end);
     }
 }

@@ -40,19 +40,23 @@ pub struct Score {
     pub exposed: Duration,
     /// Needless waits.
     pub needless: Vec<Duration>,
+    /// Those that ended before it opened.
+    pub cut_off: Vec<Duration>,
     /// Open for so long.
     pub open: Duration,
 }
 
 impl Score {
     /// By this oracle.
-    pub fn of(name: &'static str, oracle: Oracle) -> Self {
+    pub fn of(name: &'static str, mut oracle: Oracle) -> Self {
+        oracle.end();
         Self {
             name,
             lies: u64::try_from(oracle.lies.len()).unwrap_or(u64::MAX),
             lied: oracle.lies.iter().map(|lie| lie.lasted).sum(),
             exposed: oracle.exposed,
             needless: oracle.needless,
+            cut_off: oracle.cut_off,
             open: oracle.open,
         }
     }
@@ -73,6 +77,8 @@ pub struct Rolled {
     pub first_harm: Option<String>,
     /// How long each waited though its stop would have done no harm.
     pub needless: Vec<Duration>,
+    /// Open on a truth already unsafe, within the allowance.
+    pub exposed: Duration,
     /// How many rolls were begun.
     pub begun: usize,
     /// How many were finished.
@@ -90,6 +96,7 @@ impl Rolled {
             too_soon: 0,
             first_harm: None,
             needless: Vec::new(),
+            exposed: Duration::ZERO,
             begun,
             finished: 0,
             waits: Duration::ZERO,

@@ -100,6 +100,10 @@ pub struct Outcome {
     /// How long truly safe times stayed shut before they opened, by the reason that held for the
     /// longest part of each.
     pub waits: Vec<(&'static str, Duration)>,
+    /// The same of those that ended before it opened: by the next fault, or with the trial.
+    pub cut_off: Vec<(&'static str, Duration)>,
+    /// The reason that held longest, where it never opened.
+    pub never_opened: Option<&'static str>,
     /// How often somebody took a node down.
     pub restarts: u64,
     /// What was done.
@@ -131,12 +135,26 @@ impl Outcome {
         !self.lies.is_empty() || !self.grants.are_sound()
     }
 
+    /// When it said the first false thing.
+    pub fn wrong_at(&self) -> Option<Duration> {
+        let lie = self.lies.first().map(|lie| lie.at + lie.lasted);
+        let go = self.grants.first.as_ref().map(|(at, _)| *at);
+        match (lie, go) {
+            (Some(lie), Some(go)) => Some(lie.min(go)),
+            (lie, go) => lie.or(go),
+        }
+    }
+
     /// What was done last before the first lie.
     pub fn evidence(&self) -> String {
         use std::fmt::Write as _;
         let mut text = format!("seed {}\n", self.seed);
         if let Some(wrong) = &self.grants.first {
-            let _ = writeln!(text, "  {wrong}");
+            let (at, what) = wrong;
+            for (at, op) in self.last_ops(*at) {
+                let _ = writeln!(text, "  {at:?} {op}");
+            }
+            let _ = writeln!(text, "  {at:?} {what}");
         }
         for lie in &self.lies {
             let _ = writeln!(text, "{}", self.before(lie));
@@ -144,11 +162,16 @@ impl Outcome {
         text
     }
 
+    fn last_ops(&self, until: Duration) -> impl Iterator<Item = &(Duration, Op)> {
+        let before: Vec<_> = self.done.iter().filter(|(at, _)| *at <= until).collect();
+        let many = before.len().saturating_sub(8);
+        before.into_iter().skip(many)
+    }
+
     fn before(&self, lie: &FalseOpen) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
-        let before: Vec<_> = self.done.iter().filter(|(at, _)| *at <= lie.at).collect();
-        for (at, op) in before.iter().skip(before.len().saturating_sub(8)) {
+        for (at, op) in self.last_ops(lie.at) {
             let _ = writeln!(text, "  {at:?} {op}");
         }
         let _ = writeln!(
@@ -186,9 +209,9 @@ pub fn run(order: Order) -> Outcome {
 fn judge(world: &Arc<World>, order: &Order) -> Judge {
     let policy = order.plan.setup.policy(&order.plan.spec);
     let judge = Judge::new(WorldClock(Arc::clone(world)), policy, order.sabotage);
-    match order.plan.kind {
-        Kind::Leases => judge.with_flaky_store(order.seed),
-        _ => judge,
+    match order.plan.moods {
+        Some(seed) => judge.with_flaky_store(seed),
+        None => judge,
     }
 }
 
@@ -224,29 +247,28 @@ fn machine(order: Order) -> Outcome {
 async fn drivers(order: Order) -> Outcome {
     let cluster = Cluster::new(order.plan.spec.clone()).expect("a sound spec");
     let world = World::new(cluster);
-    let judge = judge(&world, &order);
-    let mut gate = Gate::start(&world, &order.plan.spec, &order.plan.setup, judge);
+    let mut gate = Gate::start(&world, &order);
     let mut course = Course::new(world, order);
     while let Some(now) = course.next_look() {
         if course.is_stalled() {
-            tokio::time::sleep_until(course.world.at(now)).await;
+            // Nothing is awaited: no task of the gate runs.
+            course.world.stand_still(now);
         } else {
             match course.wish() {
-                Some(Wish::Begin(setup, policy)) => {
-                    gate.judge.restart(policy);
-                    gate.collect(&setup);
-                }
-                Some(Wish::Policy(policy)) => gate.judge.reload(policy),
+                Some(Wish::Begin(setup, policy)) => gate.restart(&setup, policy),
+                Some(Wish::Policy(policy)) => gate.reload(policy),
                 None => {}
             }
-            gate.judge.hear_store();
+            course.world.go_on().await;
             for (ticket, command) in course.mail.sent() {
-                gate.judge.ask(ticket, command);
+                gate.ask(ticket, command);
             }
-            gate.run_until(now).await;
-            course.mail.receive(gate.judge.replies());
+            tokio::time::sleep_until(course.world.at(now)).await;
+            course.mail.receive(gate.replies());
         }
-        course.look(&gate.judge);
+        gate.look_at_store();
+        course.look(&gate);
     }
-    course.finish(gate.judge.steps)
+    let steps = gate.steps();
+    course.finish(steps)
 }

@@ -36,6 +36,8 @@ const BOOT: Duration = Duration::from_secs(10_000);
 pub struct World {
     cluster: Mutex<Cluster>,
     time: Time,
+    /// How much later it is than tokio's clock says, in nanoseconds: nobody's task has run meanwhile.
+    ahead: AtomicU64,
     wall: i64,
     /// Nodes whose listeners the gate cannot reach; nobody tells it so.
     cut_off: Mutex<BTreeSet<NodeId>>,
@@ -95,6 +97,7 @@ impl World {
         Arc::new(Self {
             cluster: Mutex::new(cluster),
             time,
+            ahead: AtomicU64::new(0),
             wall,
             cut_off: Mutex::default(),
             pages_cut: Mutex::default(),
@@ -111,7 +114,9 @@ impl World {
     /// Since the start of the simulation.
     pub fn elapsed(&self) -> Duration {
         match &self.time {
-            Time::Tokio(began) => began.elapsed(),
+            Time::Tokio(began) => {
+                began.elapsed() + Duration::from_nanos(self.ahead.load(Ordering::Relaxed))
+            }
             Time::Set(nanos) => Duration::from_nanos(nanos.load(Ordering::Relaxed)),
         }
     }
@@ -121,6 +126,23 @@ impl World {
         if let Time::Set(nanos) = &self.time {
             let elapsed = u64::try_from(elapsed.as_nanos()).expect("a short simulation");
             nanos.store(elapsed, Ordering::Relaxed);
+        }
+    }
+
+    /// Time goes on until then and no task runs: every process of the gate is stopped (SIGSTOP).
+    /// Whoever calls this must not await before [`Self::go_on`].
+    pub fn stand_still(&self, until: Duration) {
+        let more = until.saturating_sub(self.elapsed());
+        let more = u64::try_from(more.as_nanos()).expect("a short simulation");
+        self.ahead.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Tasks go on, and find that all that time is over at once (SIGCONT). What nodes were asked
+    /// before is answered only now, which is as good as late.
+    pub async fn go_on(&self) {
+        let ahead = Duration::from_nanos(self.ahead.swap(0, Ordering::Relaxed));
+        if !ahead.is_zero() {
+            tokio::time::advance(ahead).await;
         }
     }
 

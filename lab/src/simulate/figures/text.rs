@@ -1,0 +1,108 @@
+//! The figures for people.
+
+use std::fmt;
+
+use super::Figures;
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} trials from seed {}, {} steps, {:.1} h simulated, {} judgements; opened in {}, \
+             not in {:?} {:?}",
+            self.trials,
+            self.first_seed,
+            self.steps,
+            self.simulated_hours,
+            self.judgements,
+            self.opened,
+            self.never_opened_seeds,
+            self.never_opened
+        )?;
+        writeln!(
+            f,
+            "false opens: {} {:?}; open {:.0} s, exposed within the allowance {:.1} s",
+            self.false_opens, self.false_open_seeds, self.open_seconds, self.exposed_seconds
+        )?;
+        writeln!(
+            f,
+            "needless: {} ({:.1} s per step)",
+            self.needless, self.needless_seconds_per_step
+        )?;
+        writeln!(f, "by order: {}", self.needless_by_order)?;
+        writeln!(f, "cut off:  {}", self.cut_off)?;
+        writeln!(f, "per node of a roll: {}", self.needless_per_node)?;
+        for cause in self.causes.iter().take(12) {
+            writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
+        }
+        writeln!(f, "the longest: {:?}", self.longest)?;
+        if let Some(grants) = &self.grants {
+            writeln!(
+                f,
+                "leases: {} times go ({} beside another, {} for several nodes, {} for repairs, {} taken over), \
+                 {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
+                grants.go,
+                grants.beside,
+                grants.sets,
+                grants.repairs,
+                grants.taken_over,
+                grants.false_grants,
+                grants.too_soon_to_tell,
+                grants.doubled,
+                grants.lost,
+                grants.old_tokens,
+                grants.bad_seeds
+            )?;
+        }
+        for of in &self.kinds {
+            writeln!(
+                f,
+                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon \
+                 to tell, {}",
+                of.kind,
+                of.trials,
+                of.steps,
+                of.false_opens,
+                of.exposed_seconds,
+                of.harmful_within_allowance,
+                of.needless
+            )?;
+        }
+        for (what, rolls) in [
+            ("rolls by the book", &self.rolls),
+            ("rolls, each with its own word", &self.rival_rolls),
+        ] {
+            writeln!(f, "{what}:")?;
+            for roll in rolls {
+                writeln!(
+                    f,
+                    "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
+                     tell, exposed {:>6.1} s, needless {:>5.1} s per node, {} of {} rolls finished",
+                    roll.name,
+                    roll.steps,
+                    roll.harmful,
+                    roll.harmful_per_1000_steps,
+                    roll.harmful_within_allowance,
+                    roll.exposed_seconds,
+                    roll.needless_seconds_per_node,
+                    roll.finished,
+                    roll.rolls,
+                )?;
+            }
+        }
+        for rival in &self.rivals {
+            writeln!(
+                f,
+                "{:<42} {:>6} false opens ({:>6.1} per 1,000 steps, {:>7.0} s), exposed {:>6.0} s, \
+                 needless {:>5.1} s per step",
+                rival.name,
+                rival.false_opens,
+                rival.false_opens_per_1000_steps,
+                rival.false_open_seconds,
+                rival.exposed_seconds,
+                rival.needless_seconds_per_step,
+            )?;
+        }
+        Ok(())
+    }
+}

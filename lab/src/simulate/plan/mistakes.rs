@@ -1,0 +1,57 @@
+//! Other configurations in the middle of a trial, and wrong ones.
+
+use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::NodeId;
+
+use super::Maker;
+use crate::simulate::setup::{Setup, Target};
+
+impl Maker {
+    pub(super) fn another_setup(&mut self) -> Setup {
+        let mut setup = self.setup.clone();
+        let windows: &[Option<u64>] = if setup.mode == Mode::Jmx {
+            &[None, Some(60_000)]
+        } else {
+            &[None, Some(10_000), Some(20_000), Some(60_000)]
+        };
+        if self.random.between(0, 1) == 0 {
+            setup.window = self.random.pick(windows);
+        } else if setup.mode != Mode::Jmx {
+            setup.configured = !setup.configured;
+        }
+        setup
+    }
+
+    pub(super) fn mistake(&mut self) -> Setup {
+        let mut setup = self.setup.clone();
+        let one = self.random.pick(&self.drill.all);
+        let other = self.random.pick(&self.drill.all);
+        match self.random.between(0, 3) {
+            0 | 1 if one != other => {
+                setup.targets.insert(one, Target::Node(other));
+                setup.targets.insert(other, Target::Node(one));
+            }
+            2 => {
+                setup.configured = true;
+                setup.left_out.insert(one);
+            }
+            _ => {
+                setup.targets.insert(one, Target::AnotherCluster);
+            }
+        }
+        setup
+    }
+
+    /// Two targets that lead to the exporter of one of them.
+    pub(super) fn one_page_twice(&mut self) -> Setup {
+        let mut setup = self.setup.clone();
+        let one = self.random.pick(&self.drill.all);
+        let one = self.drill.favourite.unwrap_or(one);
+        let votes = |id: &NodeId| self.drill.controllers.contains(id);
+        let mut alike = self.drill.all.clone();
+        alike.retain(|id| *id != one && votes(id) == votes(&one));
+        let other = self.random.pick(&alike);
+        setup.targets.insert(one, Target::Node(other));
+        setup
+    }
+}

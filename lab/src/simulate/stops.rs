@@ -1,0 +1,125 @@
+//! A stop that somebody has in mind, and what it would truly break.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use upgrade_gate::gate::lease::Action;
+use upgrade_gate::model::{Cluster, Harmed, NodeId};
+
+/// Nodes that are stopped together, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stop {
+    /// Which.
+    pub nodes: BTreeSet<NodeId>,
+    /// A restart must break nothing; a repair must make nothing worse than it is.
+    pub action: Action,
+}
+
+impl Stop {
+    /// What it would break now, on top of what is gone.
+    pub(super) fn breaks(&self, cluster: &Cluster, gone: &BTreeSet<NodeId>) -> Option<String> {
+        match self.action {
+            Action::Restart => harm(cluster, gone, &self.nodes),
+            Action::Repair => worse(cluster, gone, &self.nodes),
+        }
+    }
+}
+
+/// What speaks against each of these.
+pub(super) fn of_each(
+    stops: &[Stop],
+    against: impl Fn(&Stop) -> Option<String>,
+) -> BTreeMap<Stop, String> {
+    let told = stops
+        .iter()
+        .filter_map(|stop| Some((stop.clone(), against(stop)?)));
+    told.collect()
+}
+
+/// What stopping these nodes would break on top of what is gone, beyond what their stop does to a
+/// cluster in which nothing is wrong.
+pub(super) fn harm(
+    cluster: &Cluster,
+    gone: &BTreeSet<NodeId>,
+    stop: &BTreeSet<NodeId>,
+) -> Option<String> {
+    let voters = voters(cluster);
+    // Two voters that do not reach each other, and of which none leads, show nowhere: followers
+    // have nothing to say to each other before an election. So not `quorum_without` on KRaft.
+    if voters.len() > 2 && !is_majority(&voters, gone, stop) {
+        return Some("the quorum loses its majority".to_owned());
+    }
+    if voters.is_empty() && !cluster.quorum_without(stop) {
+        return Some("nobody is left to be the controller".to_owned());
+    }
+    let harmed = cluster.harmed_without(gone, stop);
+    let mut harmed = harmed.into_iter();
+    harmed
+        .find(|harmed| !is_by_design(cluster, harmed, stop))
+        .map(|first| in_words(&first))
+}
+
+/// What stopping those of these nodes that run would make worse than it is.
+fn worse(cluster: &Cluster, gone: &BTreeSet<NodeId>, nodes: &BTreeSet<NodeId>) -> Option<String> {
+    let stop: BTreeSet<_> = nodes.difference(gone).copied().collect();
+    if stop.is_empty() {
+        return None;
+    }
+    let voters = voters(cluster);
+    let none = BTreeSet::new();
+    if is_majority(&voters, gone, &none) && !is_majority(&voters, gone, &stop) {
+        return Some("the quorum loses its majority".to_owned());
+    }
+    let before = cluster.harmed_without(gone, &none).into_iter();
+    let before: BTreeMap<_, _> = before.map(|it| (it.partition, it.harm)).collect();
+    let is_new = |after: &Harmed| {
+        let was = before.get(&after.partition);
+        was.is_none_or(|was| *was < after.harm) && !is_by_design(cluster, after, &stop)
+    };
+    let mut after = cluster.harmed_without(gone, &stop).into_iter();
+    after.find(is_new).map(|first| in_words(&first))
+}
+
+/// With nobody to elect leaders a repair takes away what its node leads.
+pub(super) fn unled(cluster: &Cluster, down: &BTreeSet<NodeId>, stop: &Stop) -> Option<String> {
+    if stop.action == Action::Restart {
+        return Some("no controller can commit".to_owned());
+    }
+    let led = |leader: Option<NodeId>| {
+        leader.is_some_and(|node| stop.nodes.contains(&node) && !down.contains(&node))
+    };
+    let mut partitions = cluster.committed_image().partitions();
+    let found = partitions.find(|(.., partition)| led(partition.leader));
+    found.map(|(topic, index, ..)| format!("{topic}-{index} without a leader, and none elected"))
+}
+
+fn voters(cluster: &Cluster) -> BTreeSet<NodeId> {
+    let nodes = cluster.spec().nodes.iter();
+    let voters = nodes.filter(|node| node.roles.controller);
+    voters.map(|node| node.id).collect()
+}
+
+fn is_majority(
+    voters: &BTreeSet<NodeId>,
+    gone: &BTreeSet<NodeId>,
+    stop: &BTreeSet<NodeId>,
+) -> bool {
+    let left = voters.difference(gone).filter(|id| !stop.contains(id));
+    left.count() * 2 > voters.len()
+}
+
+/// Only one replica's stop can be the topic's own doing: two at once are the caller's.
+fn is_by_design(cluster: &Cluster, harmed: &Harmed, stop: &BTreeSet<NodeId>) -> bool {
+    let (name, index) = &harmed.partition;
+    let mut partitions = cluster.committed_image().partitions();
+    let found = partitions.find(|(topic, i, ..)| *topic == name && i == index);
+    let stopped = found.map_or(0, |(.., partition)| {
+        let replicas = partition.replicas.iter();
+        replicas.filter(|id| stop.contains(id)).count()
+    });
+    harmed.structural && stopped <= 1
+}
+
+fn in_words(harmed: &Harmed) -> String {
+    let (topic, index) = &harmed.partition;
+    format!("{topic}-{index}: {:?}", harmed.harm)
+}
