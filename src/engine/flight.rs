@@ -29,10 +29,9 @@ struct Flight {
 
 impl Flights {
     /// A write is handed over, unless the store still works on one that was given up.
-    pub(super) fn take_off(&mut self, now: Mono, id: CommitId) -> Result<(), Stored> {
+    pub(super) fn take_off(&mut self, now: Mono, id: CommitId) -> Result<(), &'static str> {
         if self.flight.is_some() {
-            let why = "the store has not answered the write before this one";
-            return Err(Stored::Refused(String::from(why)));
+            return Err("the store has not answered the write before this one");
         }
         let until = Some(now.plus(DEADLINE));
         self.flight = Some(Flight { id, until });

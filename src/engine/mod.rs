@@ -274,9 +274,9 @@ impl Life<'_> {
                 };
                 match self.flights.take_off(now, id) {
                     Ok(()) => self.engine.store.write(job),
-                    Err(refused) => {
+                    Err(why) => {
                         // The receiver is this engine's own, and lives as long as it.
-                        let _ = self.done.send((id, refused));
+                        let _ = self.done.send((id, Stored::Refused(why.to_owned())));
                     }
                 }
             }

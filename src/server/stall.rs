@@ -20,7 +20,7 @@ pub(super) fn is_unread(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
     cause
         .and_then(io::Error::get_ref)
-        .is_some_and(|why| why.is::<Unread>())
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unread>)
 }
 
 /// Fails a write that makes no progress for `patience`.

@@ -5,9 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::prove::attacks::{Row, Stand, callers, descriptors, dripping, stopped, there_and_back};
+use tokio::time::Instant;
 
 use crate::proofs::{is_of, number, proof};
 

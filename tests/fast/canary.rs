@@ -332,10 +332,7 @@ fn access_log(log: &[Value]) {
                 && line.get("principal") == principal.as_ref()
                 && line["level"] == level
         };
-        assert!(
-            lines.iter().any(|line| is_it(&line)),
-            "{method} {path}: {lines:#?}"
-        );
+        assert!(lines.iter().any(is_it), "{method} {path}: {lines:#?}");
     }
 }
 
@@ -434,7 +431,8 @@ async fn no_output_has_a_secret() {
     assert_eq!(refused(&log), 2, "by HTTP and by SIGHUP");
     access_log(&log);
     for line in &log {
-        output += &format!("{line}\n");
+        output.push_str(&line.to_string());
+        output.push('\n');
     }
     search(&output, &secrets);
 }

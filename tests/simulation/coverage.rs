@@ -65,32 +65,33 @@ impl Counts {
             (RIGHTS, "right"),
             (DELAYS, "exporter that"),
         ] {
-            all.iter()
-                .for_each(|name| counts.expect(format!("{what} {name}")));
+            for name in all {
+                counts.expect(format!("{what} {name}"));
+            }
         }
         let episodes = Episode::ALL;
-        episodes
-            .iter()
-            .for_each(|what| counts.expect(format!("episode {what:?}")));
+        for what in &episodes {
+            counts.expect(format!("episode {what:?}"));
+        }
         let kinds = Kind::SHARES;
-        kinds
-            .iter()
-            .for_each(|(kind, _)| counts.expect(format!("kind {kind}")));
+        for (kind, _) in &kinds {
+            counts.expect(format!("kind {kind}"));
+        }
         for mode in [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx] {
             counts.expect(format!("mode {}", mode.as_str()));
         }
-        Release::ALL
-            .iter()
-            .for_each(|release| counts.expect(format!("KRaft {release}")));
+        for release in &Release::ALL {
+            counts.expect(format!("KRaft {release}"));
+        }
         let zookeeper = Release::ZOOKEEPER;
-        zookeeper
-            .iter()
-            .for_each(|release| counts.expect(format!("ZooKeeper {release}")));
+        for release in &zookeeper {
+            counts.expect(format!("ZooKeeper {release}"));
+        }
         (1..=4).for_each(|replicas| counts.expect(format!("RF {replicas}")));
         (3..=5).for_each(|brokers| counts.expect(format!("{brokers} brokers")));
-        [3, 5]
-            .iter()
-            .for_each(|voters| counts.expect(format!("{voters} voters")));
+        for voters in [3, 5] {
+            counts.expect(format!("{voters} voters"));
+        }
         for what in [
             "combined nodes",
             "voters by directory id",
@@ -119,9 +120,9 @@ impl Counts {
         let mut episodes = plan.episodes.clone();
         episodes.sort_unstable();
         episodes.dedup();
-        episodes
-            .iter()
-            .for_each(|what| self.add(format!("episode {what:?}")));
+        for what in &episodes {
+            self.add(format!("episode {what:?}"));
+        }
         for (_, op) in &plan.ops {
             self.add(format!("op {}", op_name(op)));
             match op {
@@ -160,9 +161,9 @@ impl Counts {
         let mut replicas: Vec<_> = spec.topics.iter().map(|topic| topic.replication).collect();
         replicas.sort_unstable();
         replicas.dedup();
-        replicas
-            .iter()
-            .for_each(|replicas| self.add(format!("RF {replicas}")));
+        for replicas in &replicas {
+            self.add(format!("RF {replicas}"));
+        }
         let there = || {
             spec.nodes
                 .iter()

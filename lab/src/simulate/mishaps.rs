@@ -51,7 +51,8 @@ impl Drill {
             | Episode::Deleted
             | Episode::Throttle
             | Episode::SlowPages
-            | Episode::NoQuorum => true,
+            | Episode::NoQuorum
+            | Episode::Away => true,
         }
     }
 

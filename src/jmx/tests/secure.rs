@@ -33,7 +33,7 @@ enum Clients {
     /// It asks for none.
     Anybody,
     /// Those of this CA.
-    Of(Authority),
+    Of(Box<Authority>),
 }
 
 /// An exporter over TLS that lets in whoever sends this header, and keeps what it was sent.
@@ -267,7 +267,7 @@ async fn a_client_certificate_is_shown_and_each_way_of_not_having_one_is_told() 
         ("expired", clients.issue("gate", &["gate"], Dates::Expired)),
         ("unknown", others.issue("gate", &["gate"], Dates::Good)),
     ];
-    let wants = Clients::Of(clients);
+    let wants = Clients::Of(Box::new(clients));
     let exporter = Exporter::start_for(wants, &["localhost"], Dates::Good, "GET").await;
     let showing = |name: &str| {
         let mut access = exporter.access();

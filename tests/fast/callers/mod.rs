@@ -403,10 +403,10 @@ async fn the_jenkins_recipe_goes_on_at_open_only_and_ends_at_what_no_waiting_cur
     let ask = async |served: Served, entered, headers: &[(String, String)], what: &str| {
         let (address, _kept) = engine(served, entered);
         let target = pipeline.target(what, "2", "roll-4711");
-        let lines: String = headers
+        let lines = headers
             .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<Vec<_>>().concat();
         let request = format!(
             "{} /api/v1/gates/default{target} HTTP/1.1\r\nHost: gate\r\n{lines}Connection: close\r\n\r\n",
             pipeline.method

@@ -367,6 +367,20 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
     world.cluster.shutdown().await;
 }
 
+async fn a_node_that_is_held(world: &World) {
+    let hold = ["hold", "disks", "--node", "3"];
+    assert_eq!(code(&world.run(&hold).await), 0);
+    let check = async |node| code(&world.run(&["check", "--node", node]).await);
+    assert_eq!((check("2").await, check("3").await), (0, 1));
+    let exec = [
+        "exec", "--node", "3", "--wait", "1s", "--", "echo", "started",
+    ];
+    let held = world.run(&exec).await;
+    assert_eq!((code(&held), text(&held.stdout).as_str()), (120, ""));
+    assert_eq!(code(&world.run(&["unhold", "--node", "3"]).await), 0);
+    assert_eq!(check("3").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
     let world = World::start().await;
@@ -386,17 +400,7 @@ async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
     );
     service::long_polls_cost_the_engine_next_to_nothing(&world).await;
     assert_eq!(code(&world.run(&["unhold"]).await), 0);
-    let hold = ["hold", "disks", "--node", "3"];
-    assert_eq!(code(&world.run(&hold).await), 0);
-    let check = async |node| code(&world.run(&["check", "--node", node]).await);
-    assert_eq!((check("2").await, check("3").await), (0, 1));
-    let exec = [
-        "exec", "--node", "3", "--wait", "1s", "--", "echo", "started",
-    ];
-    let held = world.run(&exec).await;
-    assert_eq!((code(&held), text(&held.stdout).as_str()), (120, ""));
-    assert_eq!(code(&world.run(&["unhold", "--node", "3"]).await), 0);
-    assert_eq!(check("3").await, 0);
+    a_node_that_is_held(&world).await;
     assert_eq!(
         code(&world.run(&["unhold"]).await),
         1,
