@@ -326,13 +326,14 @@ fn secured(kafka: Option<&KafkaSettings>, dial: &Arc<dyn Dial>) -> Result<Way> {
     let Some(credentials) = &kafka.login else {
         return Ok((dial, None));
     };
+    let login = Login::new(credentials.clone()).context("failed to read the login to Kafka")?;
+    // After it: a gate that waits for its files tries again and again.
     if kafka.tls.is_none() && credentials.is_readable() {
         warn!(
             mechanism = %credentials.mechanism(),
             "the secret crosses the network readable: prefer SASL_SSL or SCRAM"
         );
     }
-    let login = Login::new(credentials.clone()).context("failed to read the login to Kafka")?;
     Ok((dial, Some(Arc::new(login))))
 }
 

@@ -324,16 +324,16 @@ impl App {
         why.to_owned()
     }
 
-    /// A changed policy goes to the gate that runs; changed sources need other tasks. Gates that
-    /// are not wanted any more end first, and new ones are started: when one of them cannot be,
+    /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
+    /// are started first, then those end that are not wanted any more: when either cannot be,
     /// nothing has changed.
     async fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
-        let removed: Vec<_> = state.gates.keys().cloned().collect();
-        let removed: Vec<_> = removed
-            .into_iter()
-            .filter(|name| !wanted.contains_key(name))
-            .collect();
+        let removed = state
+            .gates
+            .keys()
+            .filter(|name| !wanted.contains_key(*name));
+        let removed: Vec<GateName> = removed.cloned().collect();
         for name in &removed {
             self.holds_no_lease(name).await?;
         }

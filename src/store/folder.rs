@@ -131,17 +131,22 @@ impl FolderLock {
 /// The process that works in this folder, in words; `None`: nobody, or that cannot be seen. Takes no
 /// lock itself: a gate that starts meanwhile would be turned away by it.
 pub fn holder(folder: &Path) -> Option<String> {
-    let inode = fs::metadata(folder.join(LOCK_FILE)).ok()?.ino();
+    let pid = locks_of(&folder.join(LOCK_FILE))?;
+    Some(pid_text((!pid.starts_with('-')).then_some(&pid)))
+}
+
+/// The process that has a lock on a file, of whatever kind.
+pub(super) fn locks_of(path: &Path) -> Option<String> {
+    let inode = fs::metadata(path).ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    // `1: FLOCK  ADVISORY  WRITE 1234 08:01:131090 0 EOF`
-    let mut fields = locks.lines().map(str::split_whitespace);
-    let pid = fields.find_map(|mut fields| {
-        let (_, kind) = (fields.next()?, fields.next()?);
+    // `1: FLOCK  ADVISORY  WRITE 1234 08:01:131090 0 EOF`; whoever waits for one has `->` there.
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let has = fields.next()? != "->";
         let pid = fields.nth(2)?;
         let of = fields.next()?.rsplit(':').next()?;
-        (kind == "FLOCK" && of == inode.to_string()).then_some(pid)
-    })?;
-    Some(pid_text((!pid.starts_with('-')).then_some(pid)))
+        (has && of == inode).then(|| pid.to_owned())
+    })
 }
 
 /// How the folder's files are made: for this user only.

@@ -88,7 +88,7 @@ fn what_goes_wrong_after_the_start_has_its_code() {
         (
             Then::Says("409 Conflict"),
             "1s",
-            "echo started; sleep 1",
+            "echo started; sleep 2",
             125,
             "is lost (HTTP 409)",
         ),

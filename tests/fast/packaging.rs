@@ -309,7 +309,9 @@ fn exporter() -> u16 {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             // Whoever asks may be gone already.
-            let _ = stream.read(&mut [0; 4096]);
+            let Ok(1..) = stream.read(&mut [0; 4096]) else {
+                continue;
+            };
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
@@ -353,9 +355,8 @@ fn what_events_name_are_fields_of_the_log() {
     run(Command::new(PROGRAM)
         .env_clear()
         .args(["hold", "--url", &url, "test"]));
-    let changed = gate.line(|line| line["state"] == "closed");
+    let changed = gate.line(|line| line["state"] == "closed" && line["gate"] == "default");
     assert_eq!(changed["message"], "the verdict changed");
-    assert_eq!(changed["gate"], "default");
     let reasons = match &changed["reasons"] {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -75,9 +75,8 @@ async fn order(table: &mut Table<'_>, plan: &Value) -> Result<()> {
 
 async fn machines(table: &mut Table<'_>, plan: &Value) -> Result<()> {
     for (host, told) in plan["hosts"].as_object().context("hosts of the plan")? {
-        let nodes: Vec<_> = told["nodes"].as_array().context("nodes")?.iter().collect();
-        let nodes: Vec<_> = nodes.into_iter().map(Value::to_string).collect();
-        let nodes = nodes.join(",");
+        let nodes = told["nodes"].as_array().context("nodes")?.iter();
+        let nodes = nodes.map(Value::to_string).collect::<Vec<_>>().join(",");
         let check = table.gate().check(&format!("?node={nodes}")).await?.state;
         let says = told["may_stop"].as_str().unwrap_or_default().to_owned();
         tracing::info!(host, nodes, "a machine");

@@ -134,7 +134,13 @@ fn kill(
 ) -> bool {
     let done = cluster.kill(id).is_ok();
     // A frozen process's connections are closed by the kernel; over a cut network nothing comes.
-    if done && !world.is_cut_off(id) {
+    // Nobody misses a broker that was not in service yet, and that nobody knew.
+    let nodes = cluster.spec().nodes.iter();
+    let votes = nodes
+        .filter(|node| node.id == id)
+        .any(|node| node.roles.controller);
+    let missed = votes || cluster.belongs(id);
+    if done && missed && !world.is_cut_off(id) {
         oracle.killed(id, now);
     }
     done

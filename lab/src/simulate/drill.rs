@@ -285,10 +285,11 @@ impl Drill {
             }
             Episode::GateStops => {
                 let (short, long) = random.pick(&[(500, 40_000), (500, 40_000), (60_000, 90_000)]);
-                let op = Op::GateStop(random.between(short, long));
-                self.add(at, op);
+                let length = random.between(short, long);
+                self.add(at, Op::GateStop(length));
                 let inside = at + random.millis(0, 5_000);
-                self.down(inside, node, random)
+                let over = self.down(inside, node, random);
+                over.max(at + Duration::from_millis(length))
             }
             Episode::Clock => {
                 // By a second or by an hour.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use upgrade_gate::evidence::ids;
 use upgrade_gate::gate::doc::GateDoc;
-use upgrade_gate::gate::lease::{Action, End, Lease, LeaseId, Owner, Token};
+use upgrade_gate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Token};
 use upgrade_gate::gate::question::{Change, Command, Entry, Reply, Ticket};
 use upgrade_gate::model::NodeId;
 
@@ -306,6 +306,24 @@ impl Ledger {
         }
     }
 
+    /// Whoever takes a lease over holds its slot from then on. While he has not been told "go", the one
+    /// who was told before may still act; who is never told has taken it for nothing.
+    fn look_at_taker(&mut self, now: Duration, ended: &Ended, by: &Owner, stored: &GateDoc) {
+        let mut takers = stored.ended.iter().filter(|taker| {
+            let same = taker.owner.as_ref() == Some(by) && ended.nodes.is_subset(&taker.nodes);
+            same && taker.id > ended.id
+        });
+        let Some(taker) = takers.next() else { return };
+        let for_nothing = taker.how == End::Withdrawn || !self.repairers.contains(by.as_str());
+        self.grants.taken_over += 1;
+        self.over(ended.id);
+        if for_nothing {
+            self.grants.lost += 1;
+            let words = format!("a lease on {:?} is taken over for nothing", ended.nodes);
+            self.grants.wrong(now, || words);
+        }
+    }
+
     fn forget_proven(&mut self, now: Duration, stored: Option<&GateDoc>) {
         let Some(stored) = stored else { return };
         for ended in &stored.ended {
@@ -314,13 +332,7 @@ impl Ledger {
                     self.over(ended.id);
                 }
                 End::TakenOver { by } if self.out.contains_key(&ended.id) => {
-                    if !self.repairers.contains(by.as_str()) {
-                        self.grants.lost += 1;
-                        let words = format!("{by} has taken a lease over and repairs nothing");
-                        self.grants.wrong(now, || words);
-                    }
-                    self.grants.taken_over += 1;
-                    self.over(ended.id);
+                    self.look_at_taker(now, ended, by, stored);
                 }
                 // Nobody who was told "go" may lose the lease like this.
                 End::TakenOver { .. } | End::Withdrawn | End::Broken { .. } | End::Retired => {}

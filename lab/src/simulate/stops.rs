@@ -123,3 +123,51 @@ fn in_words(harmed: &Harmed) -> String {
     let (topic, index) = &harmed.partition;
     format!("{topic}-{index}: {:?}", harmed.harm)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use upgrade_gate::model::{Release, Spec, TopicSpec};
+
+    use super::*;
+
+    /// Three brokers (1 to 3) and three controllers (101 to 103); three replicas, of which two have to
+    /// be in sync. These are killed.
+    fn cluster(killed: &[NodeId]) -> (Cluster, BTreeSet<NodeId>) {
+        let topic = TopicSpec::new("orders", 3, 3).rate(10).min_isr(2);
+        let spec = Spec::kraft(3, 3, Release::V4_1).topics(vec![topic]);
+        let mut cluster = Cluster::new(spec).unwrap();
+        cluster.advance(Duration::from_secs(30));
+        for id in killed {
+            cluster.kill(*id).unwrap();
+        }
+        cluster.advance(Duration::from_secs(60));
+        (cluster, killed.iter().copied().collect())
+    }
+
+    fn breaks(killed: &[NodeId], action: Action, nodes: &[NodeId]) -> Option<String> {
+        let (cluster, gone) = cluster(killed);
+        let nodes = nodes.iter().copied().collect();
+        Stop { nodes, action }.breaks(&cluster, &gone)
+    }
+
+    #[test]
+    fn two_brokers_at_once_are_nobodys_design() {
+        assert_eq!(breaks(&[], Action::Restart, &[1]), None);
+        assert_eq!(breaks(&[], Action::Restart, &[1, 101]), None);
+        let both = breaks(&[], Action::Restart, &[1, 2]).unwrap();
+        assert!(both.contains("UnderMinIsr"), "{both}");
+        let voters = breaks(&[], Action::Restart, &[101, 102]).unwrap();
+        assert!(voters.contains("majority"), "{voters}");
+    }
+
+    #[test]
+    fn a_repair_is_judged_by_what_it_makes_worse() {
+        assert_eq!(breaks(&[1], Action::Repair, &[1]), None);
+        assert!(breaks(&[1], Action::Repair, &[2]).is_some());
+        assert!(breaks(&[1], Action::Restart, &[2]).is_some());
+        assert_eq!(breaks(&[1], Action::Repair, &[101]), None);
+        assert!(breaks(&[101], Action::Repair, &[102]).is_some());
+    }
+}

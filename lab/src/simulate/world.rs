@@ -211,11 +211,11 @@ impl World {
     /// their start delay.
     pub fn blinds(&self, cluster: &Cluster, setup: &Setup) -> bool {
         let kafka = setup.mode.kafka() && (cluster.hides() || cluster.cuts_answers());
-        let scraped = setup.scraped(cluster.spec());
-        let mut scraped = scraped
-            .into_iter()
-            .filter(|_| cluster.spec().exporter.start_delay > 0);
-        kafka || scraped.any(|id| cluster.exporter_delayed(id))
+        let waits = || {
+            let mut scraped = setup.scraped(cluster.spec()).into_iter();
+            scraped.any(|id| cluster.exporter_delayed(id))
+        };
+        kafka || (cluster.spec().exporter.start_delay > 0 && waits())
     }
 
     /// Whether the gate cannot reach the node's listeners.

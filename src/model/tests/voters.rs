@@ -34,7 +34,7 @@ fn standby(cluster: &Cluster) -> NodeId {
 /// Stops it, formats its disk and starts it again.
 fn wipe(cluster: &mut Cluster, id: NodeId) {
     cluster.stop(id).unwrap();
-    until(cluster, 5.0, |cluster| cluster.process_start(id).is_none());
+    until(cluster, 15.0, |cluster| cluster.process_start(id).is_none());
     cluster.format(id).unwrap();
     cluster.start(id, None).unwrap();
     cluster.advance(cluster.elapsed() + secs(10.0));

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::super::folder::locks_of;
 use super::DATABASE;
 use super::database::{BUSY, Database, beside, keep_as_is, look_through, sqlite};
 use super::schema::{MIGRATIONS, newest, version};
@@ -87,7 +88,8 @@ fn read(path: &Path, gate: &GateName) -> Result<Option<(Revision, GateDoc)>, Tro
         Some(0) if path.is_file() => return Err(damaged("it is empty")),
         Some(_) => {}
     }
-    let shared = length(&beside(path, "-shm"))?.is_some();
+    // An open database has a lock of its own, also where its index is not beside it.
+    let shared = length(&beside(path, "-shm"))?.is_some() || locks_of(path).is_some();
     let failed = sqlite(path, "open");
     let db = connect(path, shared || logged).map_err(&failed)?;
     keep_as_is(&db, true).map_err(&failed)?;

@@ -408,7 +408,7 @@ async fn the_jenkins_recipe_goes_on_at_open_only_and_ends_at_what_no_waiting_cur
             .map(|(name, value)| format!("{name}: {value}\r\n"));
         let lines = lines.collect::<Vec<_>>().concat();
         let request = format!(
-            "{} /api/v1/gates/default{target} HTTP/1.1\r\nHost: gate\r\n{lines}Connection: close\r\n\r\n",
+            "{} /api/v1/gates/default{target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Connection: close\r\n\r\n",
             pipeline.method
         );
         let answer = crate::served::raw(address, &request).await;

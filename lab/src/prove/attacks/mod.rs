@@ -90,12 +90,10 @@ impl Row {
         let took = looks.map(|look| (look.seen - look.asked).as_secs_f64() * 1000.0);
         let mut took: Vec<f64> = took.collect();
         took.sort_by(f64::total_cmp);
-        let mut within = took.iter().enumerate().filter(|(index, _)| {
-            let rank = u32::try_from(*index).map_or(f64::INFINITY, f64::from);
-            let all = u32::try_from(took.len()).map_or(f64::INFINITY, f64::from);
-            rank < all * share
-        });
-        within.next_back().map_or(f64::INFINITY, |(_, took)| *took)
+        let all = u32::try_from(took.len()).map_or(f64::INFINITY, f64::from);
+        let within = (0_u32..).zip(&took);
+        let within = within.take_while(|(rank, _)| f64::from(*rank) < all * share);
+        within.last().map_or(f64::INFINITY, |(_, took)| *took)
     }
 }
 
