@@ -238,6 +238,7 @@ mod tests {
             starts: std::collections::BTreeMap::new(),
             gone: BTreeSet::new(),
             retired: BTreeSet::new(),
+            took_over: false,
         }
     }
 

@@ -199,6 +199,9 @@ pub struct Lease {
     /// Nodes that it was given for and that were retired since: its owner may go on naming them.
     #[serde(default)]
     pub retired: BTreeSet<NodeId>,
+    /// It took leases of others over: their owners may still act.
+    #[serde(default)]
+    pub took_over: bool,
 }
 
 impl Lease {

@@ -22,7 +22,23 @@ impl Connection {
         deadline: Duration,
     ) -> Result<Identity, SourceFailure> {
         let answer = self.configs_of(node, IDENTITY_KEYS, deadline).await;
+        let answer = answer.map_err(|failure| self.explained(failure));
         facts::identity(answer.map(|answer| answer.facts))
+    }
+
+    /// Controllers answer DescribeConfigs from 3.7 on (KIP-919): older ones cannot say who they are.
+    fn explained(&self, failure: SourceFailure) -> SourceFailure {
+        match (failure.class, self.listener()) {
+            (FailureClass::Unsupported, ListenerKind::Controller) => SourceFailure::new(
+                FailureClass::Unsupported,
+                format!(
+                    "{} is a controller before 3.7, which cannot say who it is: set \
+                     kafka.via_brokers, and brokers tell of it",
+                    self.address()
+                ),
+            ),
+            _ => failure,
+        }
     }
 
     /// Which cluster answers. Controllers before 3.7 cannot say it: `NotInRelease`.

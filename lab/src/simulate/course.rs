@@ -8,7 +8,7 @@ use std::time::Duration;
 use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::gate::doc::GateDoc;
 use upgrade_gate::gate::lease::Lease;
-use upgrade_gate::model::Cluster;
+use upgrade_gate::model::{Cluster, NodeId};
 
 use super::apply::apply;
 use super::leases::{Ledger, Mail, Told};
@@ -254,7 +254,7 @@ impl Course {
             let told = Told {
                 lease: &lease,
                 harm: harm.as_ref(),
-                were_up: self.oracle.were_up(&stop.nodes),
+                were_up: self.oracle.were_up(&stop.nodes) && !are_fenced(cluster, &stop.nodes),
             };
             self.ledger.told(self.now, &told, apart, stored);
         }
@@ -444,4 +444,12 @@ impl Course {
             rolls: Vec::new(),
         }
     }
+}
+
+/// Whether all of these are brokers that the controllers have fenced: they lead nothing.
+fn are_fenced(cluster: &Cluster, nodes: &BTreeSet<NodeId>) -> bool {
+    let brokers = &cluster.committed_image().brokers;
+    nodes
+        .iter()
+        .all(|id| brokers.get(id).is_some_and(|broker| broker.fenced))
 }

@@ -79,7 +79,7 @@ pub enum Episode {
 
 impl Episode {
     /// Every kind, those that happen more often more often.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::Down,
         Self::Down,
         Self::TwoDown,
@@ -89,6 +89,9 @@ impl Episode {
         Self::GateCutMany,
         Self::GateHalfCut,
         Self::Leader,
+        Self::Exporter,
+        Self::Exporter,
+        Self::Exporter,
         Self::Exporter,
         Self::Slow,
         Self::BigAnswers,

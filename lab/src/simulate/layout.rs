@@ -150,3 +150,10 @@ pub(super) fn apart(spec: Spec) -> Spec {
         ..wide.topics(topics)
     }
 }
+
+/// Whether it has dedicated controllers of a release before 3.7, which do not answer DescribeConfigs
+/// (KIP-919).
+pub fn has_nameless_controllers(spec: &Spec) -> bool {
+    let mut nodes = spec.nodes.iter();
+    nodes.any(|node| node.roles == Roles::CONTROLLER && node.release < Release::V3_7)
+}

@@ -144,7 +144,9 @@ impl Plan {
         let configured = random.between(0, 1) == 0;
         let jmx = mode == Mode::Jmx;
         let mut setup = Setup::new(mode, configured || jmx);
-        setup.via_brokers = mode.kafka() && seed % 8 == 5;
+        // Dedicated controllers before 3.7 cannot say who they are: everybody has to do it so there.
+        let nameless = layout::has_nameless_controllers(&spec);
+        setup.via_brokers = mode.kafka() && (seed % 8 == 5 || nameless);
         setup.slots = slots;
         let mut maker = Maker {
             // Without log ends the window is 45 s and more.

@@ -141,6 +141,7 @@ impl Saboteur {
                     starts: BTreeMap::new(),
                     gone: BTreeSet::new(),
                     retired: BTreeSet::new(),
+                    took_over: false,
                 }),
             },
             Command::Leave { owner, nodes } => Reply::Over(Box::new(Ended {

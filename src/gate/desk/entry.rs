@@ -160,6 +160,7 @@ impl Desk {
                 expires_at: now.wall.plus(entry.ttl),
                 gone: BTreeSet::new(),
                 retired: BTreeSet::new(),
+                took_over: !replaced.is_empty(),
             };
             doc.leases.insert(lease.id, lease.clone());
             lease
@@ -252,7 +253,9 @@ impl Desk {
         is_answered(&snapshot).then(|| lease.nodes.iter().all(|node| is_gone(&snapshot, *node)))
     }
 
-    /// Nobody was told "go": the slot is given back as soon as that is written.
+    /// Nobody was told "go": the slot is given back as soon as that is written. Where it took leases
+    /// over, their owners were told and may still stop their nodes: then it stays, as one whose time
+    /// is over, and ends by proof. Found by the simulation.
     fn withdraw(&mut self, scene: &Scene<'_, '_>, lease: &Lease, reasons: &[Reason]) {
         let codes: BTreeSet<_> = reasons.iter().map(|reason| reason.code()).collect();
         let what = What::Withdrawn {
@@ -260,7 +263,18 @@ impl Desk {
             reasons: codes.into_iter().map(str::to_owned).collect(),
         };
         self.keeper.note(scene.now.wall, what);
-        self.finish(lease, End::Withdrawn, scene.now);
+        if !lease.took_over {
+            self.finish(lease, End::Withdrawn, scene.now);
+            return;
+        }
+        self.keeper.edit(|doc| {
+            if let Some(lease) = doc.leases.get_mut(&lease.id) {
+                lease.stage = Stage::Expired;
+                lease.stage_since = scene.now.wall;
+            }
+        });
+        self.deadlines.remove(&lease.id);
+        self.watch.staged(lease.id, scene.now.mono);
     }
 
     /// Ends a lease in what is wanted.

@@ -178,6 +178,7 @@ impl Desk {
                 starts: starts(scene, &nodes),
                 gone: nodes.clone(),
                 retired: BTreeSet::new(),
+                took_over: false,
                 nodes: nodes.clone(),
                 action: Action::Restart,
                 stage: Stage::Unannounced,

@@ -48,6 +48,7 @@ pub(crate) fn lease(stage: Stage) -> Lease {
         starts: BTreeMap::from([(NodeId(2), StartTime(1))]),
         gone: BTreeSet::new(),
         retired: BTreeSet::new(),
+        took_over: false,
     }
 }
 

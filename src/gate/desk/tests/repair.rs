@@ -6,7 +6,8 @@ use crate::checks::reason::Reason;
 use crate::evidence::facts::Facts;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, kafka};
-use crate::gate::lease::Action;
+use crate::gate::lease::{Action, Stage};
+use crate::gate::question::{Change, Command};
 
 /// Broker 1 leads what has one other copy left: without it writes fail.
 fn needed(mut scene: Scene) -> Bed {
@@ -134,4 +135,40 @@ fn a_repair_waits_for_answers_newer_than_itself() {
         "by what was said before"
     );
     assert!(bed.await_go(ticket).is_ok());
+}
+
+/// Its owner was told "go" and may still stop the node: the slot must not be free because a repair
+/// that took it over came to nothing.
+#[test]
+fn a_takeover_that_is_withdrawn_frees_nobody() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    bed.fence(1);
+    bed.answers = false;
+    let ticket = bed.ask_enter("ann", &[1], Action::Repair);
+    while bed.commits.is_empty() {
+        bed.tick();
+    }
+    // A moment before it is written somebody closes the gate by hand.
+    bed.ask(Command::Change(Change::Hold {
+        node: None,
+        author: super::owner("ben"),
+        reason: String::from("stop"),
+        ttl: None,
+    }));
+    bed.answers = true;
+    bed.answer_written();
+    assert!(bed.await_go(ticket).unwrap_err().contains(&Reason::Hold));
+    bed.tick();
+    let lease = bed.doc.leases.values().next().expect("it stays");
+    assert_eq!((lease.stage, lease.nodes.len()), (Stage::Expired, 1));
+    bed.change(Change::Lift {
+        node: None,
+        by: super::owner("ben"),
+    });
+    assert!(bed.enter("rundeck", &[2]).is_err());
+    bed.up(1, before);
+    bed.run(2 * super::WINDOW + 2);
+    assert!(bed.doc.leases.is_empty(), "free by itself once it is back");
 }
