@@ -32,7 +32,7 @@ const CAUGHT_DRIVEN: usize = 5;
 const LEASES: u64 = 100;
 const DRIVEN_LEASES: u64 = 4;
 /// Trials with the real collectors and the real engine.
-const DRIVEN: u64 = 60;
+const DRIVEN: u64 = 40;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(name).ok();
