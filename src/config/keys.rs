@@ -1,7 +1,9 @@
 //! Every knob there is. The walk, the defaults, `config/reference.yaml` and the schema come from
 //! this one table.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::leaf::{Bytes, HostPort, JmxTemplate, JmxUrl, Leaf, Listen, Series, TrustedUrl};
@@ -29,26 +31,39 @@ pub struct Key {
 /// A place in the table: the parts of a path, placeholders included.
 pub(super) type Pattern = Vec<&'static str>;
 
-/// What may follow this place.
-pub(super) fn below(pattern: &Pattern) -> Vec<&'static str> {
-    let mut names = Vec::new();
+/// What the table has at one place.
+#[derive(Debug, Default)]
+struct Place {
+    /// Names that may follow, in the table's order.
+    below: Vec<&'static str>,
+    key: Option<&'static Key>,
+}
+
+/// Every place, found once: a walk looks here for every value it meets.
+static PLACES: LazyLock<BTreeMap<Pattern, Place>> = LazyLock::new(|| {
+    let mut places: BTreeMap<Pattern, Place> = BTreeMap::new();
     for key in KEYS {
-        let mut segments = key.segments();
-        let inside = pattern.iter().all(|part| segments.next() == Some(part));
-        if let Some(name) = segments
-            .next()
-            .filter(|name| inside && !names.contains(name))
-        {
-            names.push(name);
+        let mut pattern = Pattern::new();
+        for name in key.segments() {
+            let here = &mut places.entry(pattern.clone()).or_default().below;
+            if !here.contains(&name) {
+                here.push(name);
+            }
+            pattern.push(name);
         }
+        places.entry(pattern).or_default().key = Some(key);
     }
-    names
+    places
+});
+
+/// What may follow this place.
+pub(super) fn below(pattern: &Pattern) -> &'static [&'static str] {
+    PLACES.get(pattern).map_or(&[], |place| &place.below)
 }
 
 /// The key at this place.
 pub(super) fn at(pattern: &Pattern) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.segments().eq(pattern.iter().copied()))
+    PLACES.get(pattern)?.key
 }
 
 /// Whether the names at a place are chosen by the user.

@@ -23,7 +23,7 @@ pub fn schema() -> Value {
 fn section(pattern: &mut Pattern) -> Value {
     let mut properties = Map::new();
     let mut names = Map::new();
-    for segment in keys::below(pattern) {
+    for segment in keys::below(pattern).iter().copied() {
         pattern.push(segment);
         let inner = match keys::at(pattern) {
             Some(key) => leaf(key),

@@ -71,7 +71,7 @@ impl Walker<'_> {
             self.path.push(name.clone());
             match literal.or(chosen) {
                 Some(segment) => self.step(segment, name, value),
-                None => self.unknown(name, value, &known),
+                None => self.unknown(name, value, known),
             }
             self.path.pop();
         }
