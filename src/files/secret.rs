@@ -26,16 +26,24 @@ impl Secret {
             return bad("is too large to hold a secret");
         }
         let text = fs::read(path).map_err(|error| BadFile::new(path, error.to_string()))?;
-        let Ok(text) = String::from_utf8(text) else {
-            return bad("is not text (UTF-8)");
+        Self::parse(text).or_else(bad)
+    }
+
+    /// From a file's content.
+    ///
+    /// # Errors
+    /// What is wrong with it; never what stands in it.
+    pub fn parse(content: Vec<u8>) -> Result<Self, &'static str> {
+        let Ok(text) = String::from_utf8(content) else {
+            return Err("is not text (UTF-8)");
         };
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
-            return bad("is empty; it has to hold the secret, and nothing else");
+            return Err("is empty; it has to hold the secret, and nothing else");
         }
         if line.contains(['\n', '\r']) {
-            return bad("has more than one line; it has to hold the secret, and nothing else");
+            return Err("has more than one line; it has to hold the secret, and nothing else");
         }
         Ok(Self(line.to_owned()))
     }

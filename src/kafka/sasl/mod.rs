@@ -9,7 +9,7 @@
 mod exchange;
 mod extensions;
 mod oidc;
-mod scram;
+pub mod scram;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub use exchange::Session;
 pub(super) use exchange::{Bare, authenticate};
 pub use extensions::{BadExtensions, Extensions};
-pub use oidc::ClientCredentials;
+pub use oidc::{ClientCredentials, Token};
 pub use scram::Hash;
 
 use crate::evidence::report::{FailureClass, SourceFailure};

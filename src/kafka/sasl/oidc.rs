@@ -79,6 +79,75 @@ struct Refusal {
     error_description: Option<String>,
 }
 
+/// A token of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token: not empty, and without control characters.
+    pub token: Secret,
+    /// How long it is kept: half the time for which it is good, 12 hours at most.
+    pub keep: Duration,
+}
+
+impl ClientCredentials {
+    /// Reads an endpoint's answer.
+    ///
+    /// # Errors
+    /// What it says instead of a token; never the client's secret, whatever the endpoint repeats.
+    pub fn token(&self, status: u16, body: &[u8], secret: &Secret) -> Result<Token, SourceFailure> {
+        if status != 200 {
+            return Err(self.refused(status, body, secret));
+        }
+        // An object (RFC 6749, 5.1): a list of the values would be taken as well.
+        let object = body.trim_ascii_start().starts_with(b"{");
+        let answer: Option<Answer> = serde_json::from_slice(body).ok().filter(|_| object);
+        let answer = answer.ok_or_else(|| self.fail("its answer has no access_token"))?;
+        if answer.access_token.is_empty() || answer.access_token.contains(char::is_control) {
+            return Err(self.fail("its access_token is empty or no token"));
+        }
+        let seconds = answer.expires_in.as_ref().and_then(|value| {
+            value
+                .as_u64()
+                .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+        });
+        Ok(Token {
+            token: Secret::new(answer.access_token),
+            // A session lasts as long as its token: one that is shown late makes a short session.
+            keep: Duration::from_secs(seconds.unwrap_or(UNSAID).min(86_400)).mul_f64(0.5),
+        })
+    }
+
+    fn fail(&self, why: &str) -> SourceFailure {
+        failure(format!("no token from {}: {why}", self.url))
+    }
+
+    fn refused(&self, status: u16, body: &[u8], secret: &Secret) -> SourceFailure {
+        let said: Option<Refusal> = serde_json::from_slice(body).ok();
+        let said = said.map(|refusal| {
+            [refusal.error, refusal.error_description]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": ")
+        });
+        let said = said
+            .unwrap_or_default()
+            .replace(secret.reveal(), "***")
+            .replace(&encoded(secret.reveal()), "***")
+            .replace(&self.pair(secret), "***");
+        self.fail(&format!(
+            "HTTP status {status} for client '{}' with the secret in {}: {said}",
+            self.id,
+            self.secret_file.display()
+        ))
+    }
+
+    /// RFC 6749, 2.3.1: both are form encoded before they are joined.
+    fn pair(&self, secret: &Secret) -> String {
+        let pair = [encoded(&self.id), encoded(secret.reveal())].join(":");
+        STANDARD.encode(pair)
+    }
+}
+
 impl Tokens {
     pub(super) fn new(settings: ClientCredentials) -> Result<Self, BadFile> {
         Secret::read(&settings.secret_file)?;
@@ -140,15 +209,7 @@ impl Tokens {
 
     async fn next(&self) -> Result<Secret, SourceFailure> {
         let asked = Instant::now();
-        let answer = self.ask().await?;
-        let seconds = answer.expires_in.as_ref().and_then(|value| {
-            value
-                .as_u64()
-                .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-        });
-        // A session lasts as long as its token: one that is shown late makes a short session.
-        let keep = Duration::from_secs(seconds.unwrap_or(UNSAID).min(86_400)).mul_f64(0.5);
-        let token = Secret::new(answer.access_token);
+        let Token { token, keep } = self.ask().await?;
         *lock(&self.kept) = Some(Kept {
             token: token.clone(),
             until: asked + keep,
@@ -174,10 +235,10 @@ impl Tokens {
     }
 
     fn fail(&self, why: &str) -> SourceFailure {
-        failure(format!("no token from {}: {why}", self.settings.url))
+        self.settings.fail(why)
     }
 
-    async fn ask(&self) -> Result<Answer, SourceFailure> {
+    async fn ask(&self) -> Result<Token, SourceFailure> {
         let secret =
             Secret::read(&self.settings.secret_file).map_err(|bad| self.fail(&bad.to_string()))?;
         let changed = self.client.refresh();
@@ -210,45 +271,11 @@ impl Tokens {
             }
             body.extend_from_slice(&chunk);
         }
-        if status.as_u16() != 200 {
-            return Err(self.refused(status.as_u16(), &body, &secret));
-        }
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|_| self.fail("its answer has no access_token"))?;
-        if answer.access_token.is_empty() || answer.access_token.contains(char::is_control) {
-            return Err(self.fail("its access_token is empty or no token"));
-        }
-        Ok(answer)
-    }
-
-    fn refused(&self, status: u16, body: &[u8], secret: &Secret) -> SourceFailure {
-        let said: Option<Refusal> = serde_json::from_slice(body).ok();
-        let said = said.map(|refusal| {
-            [refusal.error, refusal.error_description]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(": ")
-        });
-        let said = said
-            .unwrap_or_default()
-            .replace(secret.reveal(), "***")
-            .replace(&self.pair(secret), "***");
-        self.fail(&format!(
-            "HTTP status {status} for client '{}' with the secret in {}: {said}",
-            self.settings.id,
-            self.settings.secret_file.display()
-        ))
-    }
-
-    /// RFC 6749, 2.3.1: both are form encoded before they are joined.
-    fn pair(&self, secret: &Secret) -> String {
-        let pair = [encoded(&self.settings.id), encoded(secret.reveal())].join(":");
-        STANDARD.encode(pair)
+        self.settings.token(status.as_u16(), &body, &secret)
     }
 
     fn authorization(&self, secret: &Secret) -> Result<HeaderValue, SourceFailure> {
-        let text = format!("Basic {}", self.pair(secret));
+        let text = format!("Basic {}", self.settings.pair(secret));
         let mut value =
             HeaderValue::from_str(&text).map_err(|error| self.fail(&error.to_string()))?;
         value.set_sensitive(true);

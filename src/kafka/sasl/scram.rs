@@ -46,16 +46,16 @@ impl Hash {
 }
 
 /// Fewer would make a stolen proof worth a dictionary (RFC 7677; Kafka's own floor).
-const FEWEST_ITERATIONS: u32 = 4096;
+pub const FEWEST_ITERATIONS: u32 = 4096;
 /// More is work that nobody asks for but to keep us busy. Kafka itself makes 16,384 at most.
-const MOST_ITERATIONS: u32 = 100_000;
+pub const MOST_ITERATIONS: u32 = 100_000;
 
 /// No channel binding: Kafka has none.
 const HEADER: &str = "n,,";
 
 /// What the server said that it may not say, or did not say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// Not text, or a field is missing or no such thing.
     #[error("its message is not SCRAM's: {0}")]
     Message(&'static str),
@@ -80,14 +80,19 @@ pub(super) enum Broken {
 }
 
 /// Before the server's first message.
-pub(super) struct First {
+#[derive(Debug)]
+pub struct First {
     hash: Hash,
     nonce: String,
     bare: String,
 }
 
 impl First {
-    pub(super) fn new(hash: Hash, user: &str) -> Result<Self, Broken> {
+    /// As this user, with a nonce of this moment.
+    ///
+    /// # Errors
+    /// No random numbers.
+    pub fn new(hash: Hash, user: &str) -> Result<Self, Broken> {
         let mut noise = [0; 24];
         let random = SystemRandom::new();
         random.fill(&mut noise).map_err(|_| Broken::Random)?;
@@ -102,14 +107,25 @@ impl First {
     }
 
     /// The first message.
-    pub(super) fn message(&self) -> String {
+    pub fn message(&self) -> String {
         format!("{HEADER}{}", self.bare)
+    }
+
+    /// Reads the server's first message.
+    ///
+    /// # Errors
+    /// What it says that it may not say, or does not say.
+    pub fn challenge<'a>(&self, server: &'a [u8]) -> Result<Challenge<'a>, Broken> {
+        Challenge::read(server, &self.nonce)
     }
 
     /// Reads the server's first message and proves that we know the password. Takes some
     /// milliseconds of one core, up to a tenth of a second.
-    pub(super) fn answer(&self, server: &[u8], password: &Secret) -> Result<Last, Broken> {
-        let challenge = Challenge::read(server, &self.nonce)?;
+    ///
+    /// # Errors
+    /// As [`First::challenge`].
+    pub fn answer(&self, server: &[u8], password: &Secret) -> Result<Last, Broken> {
+        let challenge = self.challenge(server)?;
         let mut salted = vec![0; self.hash.digest().output_len()];
         pbkdf2::derive(
             self.hash.pbkdf2(),
@@ -137,11 +153,15 @@ impl First {
 }
 
 /// The server's first message.
-struct Challenge<'a> {
+#[derive(Debug)]
+pub struct Challenge<'a> {
     text: &'a str,
-    nonce: &'a str,
-    salt: Vec<u8>,
-    iterations: NonZeroU32,
+    /// Begins with ours.
+    pub nonce: &'a str,
+    /// Of the stored password.
+    pub salt: Vec<u8>,
+    /// From [`FEWEST_ITERATIONS`] to [`MOST_ITERATIONS`].
+    pub iterations: NonZeroU32,
 }
 
 impl<'a> Challenge<'a> {
@@ -175,16 +195,19 @@ impl<'a> Challenge<'a> {
 
 /// Our proof, and what the server's has to be.
 #[derive(Debug)]
-pub(super) struct Last {
+pub struct Last {
     /// The last message.
-    pub(super) message: String,
+    pub message: String,
     server_key: hmac::Key,
     signed: String,
 }
 
 impl Last {
     /// Checks that the server knows the password, too.
-    pub(super) fn check(&self, server: &[u8]) -> Result<(), Broken> {
+    ///
+    /// # Errors
+    /// It does not, or says something else.
+    pub fn check(&self, server: &[u8]) -> Result<(), Broken> {
         let text = utf8(server)?;
         if let Some(error) = text.strip_prefix("e=") {
             return Err(Broken::Refused(error.to_owned()));
