@@ -8,8 +8,10 @@ pub mod config;
 pub mod jmx;
 pub mod kafka;
 pub mod memory;
+pub mod scram;
 pub mod served;
 pub mod server;
+pub mod token;
 
 /// Does `work` on `input` bytes and demands that it never holds more than `fixed` bytes and
 /// `per_byte` for each byte of the input.

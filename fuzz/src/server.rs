@@ -1,61 +1,44 @@
-//! One connection to the HTTP server: request line, headers, query and body to answers.
+//! One connection to the HTTP server: request line, headers, query and body to answers, with an
+//! engine behind it that answers what it is asked.
 //!
-//! The first byte chooses what the gate says, the rest is what a caller sends.
+//! The first byte chooses what the gate says (two bits), how its engine answers (five bits) and
+//! whether the caller hangs up at once; the rest is what a caller sends.
+
+mod answer;
+mod engine;
+mod seeds;
+mod world;
 
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use upgrade_gate::checks::finding::Subject;
-use upgrade_gate::clock::Clock;
-use upgrade_gate::engine::handle::Ask;
-use upgrade_gate::gate::parts::ViewParts;
-use upgrade_gate::gate::state::State;
-use upgrade_gate::gate::view::View;
+use upgrade_gate::gate::question::Command;
+use upgrade_gate::gate::state::GateName;
+use upgrade_gate::server::endpoint::Endpoint;
 use upgrade_gate::server::query::CLOSED_STATUSES;
-use upgrade_gate::server::{AppState, Limits, serve_stream};
-use upgrade_gate::time::{Mono, Now, Timestamp};
+use upgrade_gate::server::route::Route;
+use upgrade_gate::server::{Limits, serve_stream};
 
-use super::served;
+pub use self::engine::Manner;
+pub use self::seeds::{asks, dictionary, seeds};
 
-const NOW: Now = Now {
-    mono: Mono::from_nanos(1_000_000_000_000),
-    wall: Timestamp::from_nanos(1_795_000_000_000_000_000),
-};
-
-/// The only path that answers by status.
-const CHECK: &str = "/api/v1/gates/default/check";
+use self::answer::{Asked, First};
+use self::engine::{LEASE, Said, TOKEN};
+use self::world::{World, worlds};
 
 /// What a server may say to anything. Never 1xx but 100, 204, 3xx, 408 or a 5xx of its own making.
-const STATUSES: [u16; 13] = [
-    200, 400, 403, 404, 405, 409, 412, 413, 414, 423, 425, 429, 431,
+const STATUSES: [u16; 14] = [
+    200, 400, 403, 404, 405, 409, 412, 413, 414, 423, 425, 429, 431, 503,
 ];
 
 thread_local! {
     static SERVED: OnceCell<Served> = const { OnceCell::new() };
-}
-
-/// Sends one connection's bytes.
-///
-/// # Panics
-/// When something does not hold.
-pub fn run(input: &[u8]) {
-    let Some((choice, sent)) = input.split_first() else {
-        return;
-    };
-    SERVED.with(|served| {
-        let served = served.get_or_init(Served::new);
-        let worlds = &served.worlds;
-        let world = &worlds[usize::from(*choice) % worlds.len()];
-        let exchange = || served.runtime.block_on(exchange(world.app.clone(), sent));
-        let answer = super::bounded(512 << 10, 64, sent.len(), exchange);
-        judge(world, sent, &answer);
-    });
 }
 
 struct Served {
@@ -63,20 +46,49 @@ struct Served {
     worlds: Vec<World>,
 }
 
-struct World {
-    opens: bool,
-    app: AppState,
-    /// Nobody reads it: questions to the engine are not answered here.
-    _inbox: Receiver<Ask>,
+/// How far the first request of an input came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// What it asks for.
+    pub endpoint: Option<Endpoint>,
+    /// Its method.
+    pub method: Method,
+    /// The status of its answer.
+    pub status: u16,
+    /// How the engine answers.
+    pub manner: Manner,
+    /// Whether the engine was asked anything.
+    pub asked: bool,
 }
 
-#[derive(Debug)]
-struct StandingClock;
+/// Sends one connection's bytes.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let _ = reached(input);
+}
 
-impl Clock for StandingClock {
-    fn now(&self) -> Now {
-        NOW
-    }
+/// The same, and says how far it came; `None` where the server closed without a word, or the
+/// request line is none.
+///
+/// # Panics
+/// When something does not hold.
+pub fn reached(input: &[u8]) -> Option<Reached> {
+    let (choice, sent) = input.split_first()?;
+    SERVED.with(|served| {
+        let served = served.get_or_init(Served::new);
+        let world = &served.worlds[usize::from(choice & 3)];
+        let manner = Manner::of(choice >> 2 & 31);
+        let hangs_up = choice & 0x80 != 0;
+        let exchange = || {
+            served
+                .runtime
+                .block_on(exchange(world, manner, sent, hangs_up))
+        };
+        let (answer, said) = super::bounded(512 << 10, 64, sent.len(), exchange);
+        judge(world, sent, &answer, &said, manner)
+    })
 }
 
 impl Served {
@@ -84,163 +96,167 @@ impl Served {
         // With its clock paused: whatever waits for a time is there at once.
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build();
-        let closed = served::under_replicated(NOW, Subject::Cluster);
-        let open = || served::view(NOW, Vec::new());
-        let expired = ViewParts {
-            valid_until: NOW.mono.minus(Duration::from_secs(1)),
-            ..open().at(NOW.mono).last_known().clone()
-        };
         Self {
             runtime: runtime.expect("a runtime"),
-            worlds: vec![
-                World::new(served::view(NOW, vec![closed])),
-                World::new(served::just_started(NOW)),
-                World::new(View::new(expired)),
-                World::new(open()),
-            ],
+            worlds: worlds(),
         }
     }
 }
 
-impl World {
-    fn new(view: View) -> Self {
-        let opens = view.at(NOW.mono).state() == State::Open;
-        let (app, _, inbox) = served::app(view, Arc::new(StandingClock));
-        Self {
-            opens,
-            app,
-            _inbox: inbox,
-        }
-    }
-}
-
-/// Everything the server writes until it closes.
-async fn exchange(app: AppState, sent: &[u8]) -> Vec<u8> {
+/// Everything the server writes until it closes, and what its engine said meanwhile. It closes by
+/// itself what is idle; a caller who hangs up at once gets no answer that takes time.
+async fn exchange(
+    world: &World,
+    manner: Manner,
+    sent: &[u8],
+    hangs_up: bool,
+) -> (Vec<u8>, Vec<Said>) {
+    let mut inbox = world.inbox.lock().await;
+    // Of a caller before who hung up.
+    while inbox.try_recv().is_ok() {}
     let (mut ours, theirs) = duplex(64 << 10);
     let caller = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let stop = CancellationToken::new();
-    let serving = serve_stream(theirs, caller, app, Limits::default(), stop);
+    let serving = serve_stream(theirs, caller, world.app.clone(), Limits::default(), stop);
     let asking = async {
         let mut answer = Vec::new();
         let _ = ours.write_all(sent).await;
+        if !hangs_up {
+            let _ = timeout(Duration::from_secs(300), ours.read_to_end(&mut answer)).await;
+        }
         let _ = ours.shutdown().await;
         let _ = ours.read_to_end(&mut answer).await;
         answer
     };
-    tokio::join!(serving, asking).1
+    let mut said = Vec::new();
+    let answer = tokio::select! {
+        biased;
+        never = engine::serve(&mut inbox, manner, &mut said) => match never {},
+        ((), answer) = async { tokio::join!(serving, asking) } => answer,
+    };
+    (answer, said)
 }
 
 /// What a caller may be told.
-fn judge(world: &World, sent: &[u8], answer: &[u8]) {
+fn judge(
+    world: &World,
+    sent: &[u8],
+    answer: &[u8],
+    said: &[Said],
+    manner: Manner,
+) -> Option<Reached> {
     let text = String::from_utf8_lossy(answer);
-    if !world.opens {
-        for open in [
-            "\"open\":true",
-            "\"state\":\"open\"",
-            "state: open",
-            "\nOPEN\n",
-        ] {
-            assert!(
-                !text.contains(open),
-                "{open} from a gate that is not:\n{text}"
-            );
-        }
-        assert!(
-            !text.contains("upgrade_gate_open{gate=\"default\"} 1"),
-            "{text}"
-        );
-    }
-    let Some(first) = First::of(answer) else {
-        return; // The server closed without a word, as it does where nothing whole came.
+    let granted = said.iter().any(Said::is_yes);
+    let may_open = world.opens || granted;
+    never_open(&text, world.opens, may_open);
+    let marked = || {
+        sent.to_ascii_lowercase()
+            .windows(14)
+            .any(|it| it == b"x-upgrade-gate")
     };
-    let status = first.status;
     assert!(
-        STATUSES.contains(&status) || status == 503,
+        !said.iter().any(Said::changes) || marked(),
+        "asked to change something without the header: {said:?}"
+    );
+    // The server closed without a word, as it does where nothing whole came.
+    let first = First::of(answer)?;
+    let asked = Asked::of(sent);
+    let route = asked.as_ref().and_then(Asked::route);
+    let endpoint = route.as_ref().map(Route::endpoint);
+    let status = first.status;
+    let failed_reload = status == 500 && endpoint == Some(Endpoint::Reload);
+    assert!(
+        STATUSES.contains(&status) || failed_reload,
         "status {status}:\n{text}"
     );
-    let (method, path) = asked(sent);
-    if path == CHECK {
-        if !world.opens {
-            let refused = [400, 405, 413, 414, 431].contains(&status);
-            assert!(
-                refused || CLOSED_STATUSES.contains(&status),
-                "{status} closed:\n{text}"
-            );
+    let asked = asked?;
+    match &route {
+        None => assert!(status >= 400, "{status} to no question:\n{text}"),
+        Some(Route::Check(gate, _)) if *gate == GateName::default() => {
+            let refused = [400, 413, 431].contains(&status);
+            let closed = refused || CLOSED_STATUSES.contains(&status);
+            assert!(may_open || closed, "{status} closed:\n{text}");
         }
-    } else if method == "POST" {
-        assert!(
-            status >= 400,
-            "{status} to a POST that is no check:\n{text}"
-        );
+        Some(Route::Check(..)) => assert!(status >= 400, "{status} of another gate:\n{text}"),
+        Some(Route::Reload) => {}
+        Some(_) if asked.reads() => {}
+        Some(_) => assert!(granted || status >= 400, "{status} for nothing:\n{text}"),
     }
-    if method != "HEAD" && first.says("content-type", "json") {
-        first.is_whole_json(world.opens && status == 200);
+    if status == 200
+        && let Some(route) = &route
+    {
+        was_asked(route, said);
     }
+    if asked.method != Method::HEAD {
+        let body = first.json();
+        is_true(body.as_ref(), endpoint, status, may_open);
+    }
+    Some(Reached {
+        endpoint,
+        method: asked.method,
+        status,
+        manner,
+        asked: !said.is_empty(),
+    })
 }
 
-/// Method and path of the first request line, where there is one in the usual form. Empty lines
-/// before it are skipped, as a server should (RFC 9112, 2.2).
-fn asked(sent: &[u8]) -> (&str, &str) {
-    let line = sent
-        .trim_ascii_start()
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    let line = std::str::from_utf8(line).unwrap_or_default();
-    let mut words = line.split(' ');
-    let (method, target) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
-    let path = target.split('?').next().unwrap_or_default();
-    (method, path)
+fn never_open(text: &str, published: bool, may_open: bool) {
+    let words = [
+        "\"open\":true",
+        "\"state\":\"open\"",
+        "state: open",
+        "\nOPEN\n",
+    ];
+    if let Some(open) = words.iter().find(|open| text.contains(**open)) {
+        assert!(may_open, "{open} from a gate that is not:\n{text}");
+    }
+    let metric = "upgrade_gate_open{gate=\"default\"} 1";
+    assert!(published || !text.contains(metric), "{text}");
 }
 
-/// The first answer that is one.
-struct First<'a> {
+/// A 200 is the answer to the question in the URL, and not to another one.
+fn was_asked(route: &Route, said: &[Said]) {
+    let first = said.first().map(|said| &said.command);
+    let fits = match (route, first) {
+        (Route::Enter(_, query), Some(Command::Enter(entry))) => {
+            let (claim, named) = (&query.claim, &query.claim.targets.nodes);
+            entry.owner == claim.owner
+                && entry.ttl == query.ttl
+                && entry.action == query.action
+                && entry.nodes.is_superset(named)
+                && !entry.nodes.is_empty()
+        }
+        (Route::Leave(_, claim), Some(Command::Leave { owner, nodes })) => {
+            *owner == claim.owner && nodes.is_superset(&claim.targets.nodes) && !nodes.is_empty()
+        }
+        (Route::Change(_, change), Some(Command::Change(asked))) => change == asked,
+        (Route::Enter(..) | Route::Leave(..) | Route::Change(..), _) => false,
+        _ => true,
+    };
+    assert!(fits, "{route:?} was answered by {said:?}");
+}
+
+/// A body that says `open` says it truly, and a lease is given only with its token.
+fn is_true(
+    body: Option<&serde_json::Value>,
+    endpoint: Option<Endpoint>,
     status: u16,
-    head: &'a str,
-    rest: &'a [u8],
-}
-
-impl<'a> First<'a> {
-    fn of(answer: &'a [u8]) -> Option<Self> {
-        if answer.is_empty() {
-            return None;
-        }
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-        let (head, rest) = answer.split_at(end.expect("a whole header") + 4);
-        let head = std::str::from_utf8(head).expect("a header of text");
-        let status = head
-            .strip_prefix("HTTP/1.")
-            .expect("HTTP/1")
-            .get(2..5)
-            .expect("a status");
-        match status.parse().expect("a number") {
-            100 => Self::of(rest),
-            status => Some(Self { status, head, rest }),
-        }
+    may_open: bool,
+) {
+    let Some(body) = body else { return };
+    let open = body
+        .get("open")
+        .map(|open| open.as_bool().expect("true or false"));
+    assert!(may_open && status == 200 || open != Some(true), "{body:#}");
+    if endpoint == Some(Endpoint::Enter) && open.is_some() {
+        let lease = (body["lease"].as_u64(), body["token"].as_u64());
+        let given = (Some(LEASE.0), Some(TOKEN.0));
+        assert_eq!(lease == given, status == 200, "{body:#}");
+        assert!(status == 200 || lease == (None, None), "{body:#}");
     }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        let mut named = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.next().map(|(_, value)| value)
-    }
-
-    fn says(&self, name: &str, word: &str) -> bool {
-        self.header(name).is_some_and(|value| value.contains(word))
-    }
-
-    /// The body is JSON of the length announced; what says `open` in it says it truly.
-    fn is_whole_json(&self, may_open: bool) {
-        let length = self.header("content-length").expect("a length");
-        let length: usize = length.parse().expect("a number");
-        let body = self.rest.get(..length).expect("a whole body");
-        let body: serde_json::Value = serde_json::from_slice(body).expect("JSON");
-        let open = body
-            .get("open")
-            .map(|open| open.as_bool().expect("true or false"));
-        assert!(may_open || open != Some(true), "{body:#}");
+    if endpoint == Some(Endpoint::Leave) && open.is_some() {
+        let how = body["how"].as_str();
+        let back = how == Some("proven_back") || how == Some("never_gone");
+        assert_eq!(back, status == 200, "{body:#}");
     }
 }

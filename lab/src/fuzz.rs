@@ -37,6 +37,10 @@ enum Target {
     Server,
     /// Configuration file and environment
     Config,
+    /// What a server says to log in by SCRAM
+    Scram,
+    /// A token endpoint's answer and a token file
+    Token,
 }
 
 impl Target {
@@ -46,16 +50,18 @@ impl Target {
             Self::Kafka => "kafka",
             Self::Server => "server",
             Self::Config => "config",
+            Self::Scram => "scram",
+            Self::Token => "token",
         }
     }
 
     /// How it is built beside what is usual.
     const fn build(self) -> &'static [&'static str] {
         match self {
-            Self::Jmx | Self::Kafka | Self::Server => &[],
-            // Half of the time went into tracing how unknown names are compared with known ones,
-            // to suggest one; the corpus has the names.
-            Self::Config => &["--no-trace-compares"],
+            Self::Jmx | Self::Kafka => &[],
+            // Half of the time went into tracing comparisons, as of unknown names with known ones to
+            // suggest one; corpora and dictionary have the names.
+            Self::Server | Self::Config | Self::Scram | Self::Token => &["--no-trace-compares"],
         }
     }
 
@@ -63,7 +69,7 @@ impl Target {
     const fn longest(self) -> u32 {
         match self {
             Self::Jmx | Self::Server | Self::Config => 512,
-            Self::Kafka => 256,
+            Self::Kafka | Self::Scram | Self::Token => 256,
         }
     }
 }
@@ -153,6 +159,10 @@ fn before() -> BTreeMap<String, Record> {
 
 /// One round.
 fn fuzz(target: Target, runs: u64) -> Result<Record> {
+    let dictionary = std::path::absolute("fuzz/dictionaries")
+        .context("find fuzz/dictionaries")?
+        .join(target.name());
+    let dictionary = dictionary.exists().then_some(dictionary);
     // Without a sanitizer: the code has no `unsafe`, and memory is bounded by the targets.
     let mut cargo = Command::new("cargo");
     cargo
@@ -162,6 +172,7 @@ fn fuzz(target: Target, runs: u64) -> Result<Record> {
         .arg(format!("-runs={runs}"))
         .arg(format!("-max_len={}", target.longest()))
         .args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        .args(dictionary.map(|path| format!("-dict={}", path.display())))
         // Configurations are read from files: keep them in memory.
         .env("TMPDIR", "/dev/shm")
         .stderr(Stdio::piped());

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use upgrade_gate::server::endpoint::Endpoint;
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "a library of its own for cargo-fuzz")]
 pub(crate) mod targets;
 
 use targets::memory::{Counting, taken};
+use targets::server::{Manner, Reached};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -19,11 +21,15 @@ static ALLOCATOR: Counting = Counting;
 /// All targets together have 20 seconds in `scripts/test`; mutations stop at a quarter of that.
 const LONGEST: Duration = Duration::from_secs(4);
 
+fn file(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz")
+        .join(path)
+}
+
 /// A committed corpus, in a fixed order.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
+    let folder = file(&format!("corpus/{target}"));
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .expect("a committed corpus")
         .map(|file| file.unwrap().path())
@@ -112,6 +118,70 @@ fn connections_to_the_server() {
 }
 
 #[test]
+fn messages_of_scram() {
+    smoke("scram", 40_000, targets::scram::run);
+}
+
+#[test]
+fn tokens() {
+    smoke("token", 100_000, targets::token::run);
+}
+
+#[test]
 fn configurations() {
     smoke("config", 1_000, targets::config::run);
+}
+
+/// What is committed is what the code makes of its tables; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn what_fuzzing_begins_with_is_made_of_the_tables() {
+    let seeds = [
+        ("server", targets::server::seeds()),
+        ("scram", targets::scram::seeds()),
+        ("token", targets::token::seeds()),
+    ];
+    let dictionary = targets::server::dictionary().into_bytes();
+    let mut wanted = vec![(String::from("dictionaries/server"), dictionary)];
+    for (target, seeds) in seeds {
+        let named = |(name, input)| (format!("corpus/{target}/seed-{name}"), input);
+        wanted.extend(seeds.into_iter().map(named));
+    }
+    for (path, content) in wanted {
+        let path = file(&path);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &content).unwrap();
+        }
+        let there = fs::read(&path).unwrap_or_default();
+        assert!(there == content, "{}: UPDATE_GOLDEN=1", path.display());
+    }
+}
+
+/// Fuzzing of a server is worth what it reaches: every handler with every method, and every answer
+/// of the engine through every handler that asks it.
+#[test]
+fn the_corpus_of_the_server_reaches_every_handler_and_every_answer_of_the_engine() {
+    let corpus = corpus("server");
+    let reached = corpus.iter().filter_map(|it| targets::server::reached(it));
+    let reached: Vec<Reached> = reached.collect();
+    let any = |fits: &dyn Fn(&Reached) -> bool| reached.iter().any(fits);
+    for endpoint in Endpoint::ALL.iter().copied() {
+        let here = |it: &Reached| it.endpoint == Some(endpoint);
+        for method in endpoint.row().methods {
+            let good = |it: &Reached| here(it) && it.method == *method && it.status == 200;
+            assert!(any(&good), "{method} {endpoint:?}");
+        }
+        if !targets::server::asks(endpoint) {
+            continue;
+        }
+        let refused = |it: &Reached| here(it) && it.asked && (400..500).contains(&it.status);
+        assert!(any(&refused), "no {endpoint:?} is refused by the engine");
+        for manner in Manner::ALL {
+            let asked = |it: &Reached| here(it) && it.asked && it.manner == *manner;
+            assert!(
+                any(&asked),
+                "{endpoint:?} of an engine that answers {manner:?}"
+            );
+        }
+    }
 }
