@@ -192,4 +192,27 @@ mod tests {
         });
         assert_eq!(old, []);
     }
+
+    /// "No page says that its node is active" is a claim about every node that could be: as long as
+    /// one of them has not said anything, that one may be it.
+    #[test]
+    fn nobody_is_active_only_once_everybody_who_could_be_has_said_so() {
+        let clusters = [
+            (Scene::healthy_kraft(), 101, 102),
+            (Scene::healthy_zookeeper(), 1, 2),
+        ];
+        for (mut scene, active, other) in clusters {
+            let claims = |scene: &Scene| {
+                let finding = scene.snapshot(|snapshot| pages(snapshot, None));
+                finding.map(|finding| finding.reason)
+            };
+            assert_eq!(claims(&scene), None);
+            scene.metric(active, Metric::ActiveControllerCount, 0.0);
+            assert_eq!(claims(&scene), Some(Reason::NoActiveController));
+            scene.page(other, |page| {
+                page.values.remove(&Metric::ActiveControllerCount);
+            });
+            assert_eq!(claims(&scene), None, "{other} has not spoken");
+        }
+    }
 }

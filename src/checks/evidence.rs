@@ -261,22 +261,5 @@ fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> O
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evidence::report::FailureClass;
-    use crate::evidence::scene::Scene;
-
-    #[test]
-    fn why_no_bootstrap_address_answers_is_told() {
-        let mut scene = Scene::healthy_kraft();
-        scene.reports.clear();
-        scene.memory.known_nodes.clear();
-        for address in ["b1:1", "b2:1"] {
-            let source = SourceId::Bootstrap(String::from(address));
-            scene.fail(source, FactKind::Cluster, FailureClass::Tls);
-        }
-        let said = scene.snapshot(|snapshot| format!("{:?}", run(snapshot)));
-        assert!(said.contains("Tls by test"), "{said}");
-        assert!(said.contains("1 other addresses fail, too"), "{said}");
-    }
-}
+#[path = "evidence_tests.rs"]
+mod tests;

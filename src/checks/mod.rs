@@ -40,6 +40,10 @@ mod topics;
 mod unclean;
 
 #[cfg(test)]
+mod bounds_of_nodes_tests;
+#[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod table_tests;

@@ -221,8 +221,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::evidence::ids::NodeId;
-    use crate::gate::lease::{Action, End, Lease, LeaseId, Stage, Token};
+    use crate::evidence::ids::{NodeId, Role};
+    use crate::gate::lease::{Action, End, Hold, Lease, LeaseId, Owner, Stage, Token};
 
     fn lease(id: u64) -> Lease {
         Lease {
@@ -326,10 +326,7 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_restricts_too() {
         let mut keeper = Keeper::new(Revision(0), GateDoc::default());
-        keeper.edit(|doc| {
-            doc.known_nodes
-                .insert(NodeId(1), crate::evidence::ids::Role::BROKER)
-        });
+        keeper.edit(|doc| doc.known_nodes.insert(NodeId(1), Role::BROKER));
         let id = id_of(keeper.write(NOW));
         let mut theirs = GateDoc::default();
         theirs.leases.insert(LeaseId(7), lease(7));
@@ -379,5 +376,67 @@ mod tests {
         };
         let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
         assert_eq!(numbers, [1, 2]);
+    }
+    /// Holds and nodes as well; and a lease that is over here does not come back by it.
+    #[test]
+    fn of_what_somebody_else_wrote_everything_that_restricts_is_taken() {
+        let hold = |author: &str| Hold {
+            author: Owner::try_from(String::from(author)).unwrap(),
+            reason: String::from("disks"),
+            since: Timestamp::default(),
+            until: None,
+        };
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        keeper.edit(|doc| {
+            doc.known_nodes.insert(NodeId(1), Role::BROKER);
+            doc.node_holds.insert(NodeId(1), hold("ours"));
+        });
+        keeper.end(over(7));
+        let id = id_of(keeper.write(NOW));
+        let mut theirs = GateDoc::default();
+        theirs.known_nodes.insert(NodeId(1), Role::CONTROLLER);
+        theirs.known_nodes.insert(NodeId(2), Role::BROKER);
+        theirs.hold = Some(hold("theirs"));
+        theirs.node_holds.insert(NodeId(1), hold("theirs"));
+        theirs.node_holds.insert(NodeId(2), hold("theirs"));
+        theirs.leases.insert(LeaseId(7), lease(7));
+        theirs.last_lease = LeaseId(8);
+        theirs.last_event = 40;
+        keeper.result(NOW, id, Stored::Lost(Revision(9), theirs.clone()));
+        let wanted = keeper.wanted();
+        let both = Role::BROKER.and(Role::CONTROLLER);
+        assert_eq!(wanted.known_nodes[&NodeId(1)], both);
+        assert_eq!(wanted.known_nodes[&NodeId(2)], Role::BROKER);
+        assert_eq!(wanted.hold, theirs.hold);
+        assert_eq!(wanted.node_holds[&NodeId(1)], hold("ours"));
+        assert_eq!(wanted.node_holds[&NodeId(2)], hold("theirs"));
+        assert_eq!(wanted.leases.len(), 0, "it is over here");
+        assert_eq!((wanted.last_lease, wanted.last_event), (LeaseId(8), 40));
+        assert_eq!(*keeper.stored(), theirs);
+        // Ours goes before theirs where both hold the gate.
+        keeper.edit(|doc| doc.hold = Some(hold("ours")));
+        let id = id_of(keeper.write(LATER));
+        keeper.result(LATER, id, Stored::Lost(Revision(10), theirs));
+        assert_eq!(keeper.wanted().hold, Some(hold("ours")));
+    }
+
+    /// An engine sleeps until the retry; while a write is on its way there is none.
+    #[test]
+    fn a_failed_write_is_tried_again_after_a_second() {
+        let mut keeper = Keeper::new(Revision(0), GateDoc::default());
+        assert_eq!(keeper.retry(), None);
+        take(&mut keeper, 1);
+        let id = id_of(keeper.write(NOW));
+        assert_eq!(keeper.retry(), None);
+        keeper.result(NOW, id, Stored::Refused(String::from("disk full")));
+        assert_eq!(keeper.trouble(), Some("disk full"));
+        let again = NOW.plus(RETRY);
+        assert_eq!(keeper.retry(), Some(again));
+        assert!(keeper.write(NOW.plus(RETRY / 2)).is_none());
+        let id = id_of(keeper.write(again));
+        assert_eq!(keeper.retry(), None, "it is on its way");
+        assert!(keeper.write(again).is_none(), "one at a time");
+        keeper.result(again, id, Stored::Written(Revision(1)));
+        assert_eq!((keeper.retry(), keeper.trouble()), (None, None));
     }
 }

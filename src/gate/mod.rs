@@ -15,6 +15,8 @@
 
 pub mod basis;
 pub mod build;
+#[cfg(test)]
+mod build_tests;
 mod desk;
 pub mod doc;
 pub mod event;

@@ -4,7 +4,9 @@
 mod again;
 mod holds;
 mod leases;
+mod measured;
 mod progress;
+mod questions;
 mod repair;
 mod slots;
 mod store;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use crate::checks::reason::Reason;
 use crate::evidence::facts::{ClusterFacts, Facts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::{FactKind, Report};
+use crate::evidence::report::{FactKind, Report, Wanted};
 use crate::evidence::scene::{Scene, set};
 use crate::gate::doc::{GateDoc, Revision, Stored};
 use crate::gate::event::{Event, What};
@@ -43,6 +45,8 @@ pub(super) struct Bed {
     pub(super) commits: Vec<(CommitId, Revision, GateDoc, Vec<Event>)>,
     pub(super) replies: BTreeMap<Ticket, Reply>,
     pub(super) view: Arc<View>,
+    /// What was asked for at once.
+    pub(super) refreshed: Vec<Wanted>,
     next: u64,
 }
 
@@ -79,6 +83,7 @@ impl Bed {
                 Reason::WarmingUp,
                 "",
             )),
+            refreshed: Vec::new(),
             next: 0,
         }
     }
@@ -129,7 +134,7 @@ impl Bed {
                         let before = self.replies.insert(ticket, reply);
                         assert!(before.is_none(), "answered twice");
                     }
-                    Effect::Refresh(_) => {}
+                    Effect::Refresh(wanted) => self.refreshed.push(wanted),
                     Effect::Commit {
                         id,
                         expect,

@@ -1,0 +1,376 @@
+//! Numbers at their bounds, and what is said, counted and named: of topics, releases, disks, groups,
+//! pages and nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bounds_tests::{found, one, reasons};
+use super::finding::{EXAMPLES, Finding, Subject};
+use super::reason::{Reason, Severity};
+use super::{fetchers, groups, identity, jmx_view, log_dirs, nodes, release, topics, unclean};
+use crate::evidence::facts::{Facts, GroupOffsets, GroupTable, Identity, LogDir, PartitionLag};
+use crate::evidence::ids::{GroupId, Release, Version};
+use crate::evidence::jmx::Metric;
+use crate::evidence::known::Known;
+use crate::evidence::memory::LeadershipChange;
+use crate::evidence::policy::Mode;
+use crate::evidence::report::{FactKind, FailureClass, SourceId};
+use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node};
+
+#[test]
+fn hosted_partitions_that_nobody_lists_are_counted_and_a_few_are_named() {
+    let mut scene = Scene::healthy_kraft();
+    scene.log_dirs(2, |dirs| {
+        dirs.hosted.push((Arc::from("__cluster_metadata"), 0));
+    });
+    assert_eq!(
+        found(&scene, topics::run),
+        [],
+        "the metadata log is no topic"
+    );
+    scene.log_dirs(2, |dirs| {
+        dirs.hosted
+            .extend((0..7).map(|index| (Arc::from("secret"), index)));
+    });
+    let hidden = one(&scene, topics::run, Reason::TopicsHidden).expect("a finding");
+    assert_eq!(
+        hidden.observed,
+        "it hosts 7 partitions that Metadata does not list"
+    );
+    assert_eq!((hidden.count, hidden.examples.len()), (7, EXAMPLES));
+    assert_eq!(
+        (hidden.subject, &*hidden.examples[0]),
+        (Subject::Node(node(2)), "secret-0")
+    );
+}
+
+/// Either of the two is enough to hide what a broker hosts.
+#[test]
+fn a_topic_that_one_broker_hides_and_another_describes_is_described() {
+    let mut scene = Scene::healthy_kraft();
+    let hides = |scene: &mut Scene, id: i32| {
+        scene.topic_configs(id, |configs| {
+            configs.min_insync_replicas.remove("orders");
+            configs.hidden.push(String::from("orders"));
+        });
+    };
+    let mut described = None;
+    scene.topic_configs(1, |configs| described = Some(configs.clone()));
+    let described = Facts::TopicConfigs(Arc::new(described.expect("configs")));
+    scene.put(kafka(2), described);
+    hides(&mut scene, 1);
+    assert_eq!(found(&scene, topics::run), []);
+    hides(&mut scene, 2);
+    let hidden = one(&scene, topics::run, Reason::TopicsHidden).expect("a finding");
+    assert_eq!(
+        (hidden.count, hidden.examples),
+        (1, vec![String::from("orders")])
+    );
+}
+
+/// "There is no partition" is a claim about every expected broker's disks.
+#[test]
+fn no_partition_anywhere_is_proven_by_every_broker() {
+    let empty = || Scene::with(&[1, 2, 3], &[101, 102, 103], Vec::new());
+    assert_eq!(reasons(&empty(), topics::run), [Reason::NoPartitions]);
+    let spoilers: [fn(&mut Scene); 3] = [
+        |scene| scene.log_dirs(2, |dirs| dirs.dirs.clear()),
+        |scene| scene.log_dirs(2, |dirs| dirs.readable = false),
+        |scene| scene.fail(kafka(2), FactKind::LogDirs, FailureClass::Timeout),
+    ];
+    for spoil in spoilers {
+        let mut scene = empty();
+        spoil(&mut scene);
+        let unproven = one(&scene, topics::run, Reason::EvidenceIncomplete).expect("a finding");
+        assert!(unproven.observed.contains("broker 2"), "{unproven:?}");
+    }
+}
+
+#[test]
+fn a_release_counts_from_the_oldest_that_is_judged() {
+    let judged = |mut scene: Scene, major, minor| {
+        let release = Release::Is(Version { major, minor });
+        scene.link(2, |link| link.release = release);
+        reasons(&scene, release::run)
+    };
+    assert_eq!(judged(Scene::healthy_kraft(), 3, 3), []);
+    assert_eq!(
+        judged(Scene::healthy_kraft(), 3, 2),
+        [Reason::UnsupportedRelease]
+    );
+    assert_eq!(judged(Scene::healthy_zookeeper(), 2, 8), []);
+    assert_eq!(
+        judged(Scene::healthy_zookeeper(), 2, 7),
+        [Reason::UnsupportedRelease]
+    );
+}
+
+#[test]
+fn failed_log_dirs_are_counted_and_named() {
+    let mut scene = Scene::healthy_kraft();
+    scene.log_dirs(2, |dirs| {
+        let dir = |path: &str, error| LogDir {
+            path: String::from(path),
+            error,
+        };
+        dirs.dirs.extend([dir("/a", 56), dir("/b", 57)]);
+    });
+    let failed = one(&scene, log_dirs::run, Reason::LogDirFailed).expect("a finding");
+    assert_eq!(failed.observed, "/a: Kafka error 56");
+    assert_eq!(
+        (failed.count, failed.examples),
+        (2, vec!["/a".to_owned(), "/b".to_owned()])
+    );
+    let mut scene = Scene::healthy_kraft();
+    scene.metric(3, Metric::FetcherDeadThreads, 2.0);
+    let dead = one(&scene, fetchers::run, Reason::FetcherFailed).expect("a finding");
+    assert_eq!(
+        (dead.subject, dead.source),
+        (Subject::Node(node(3)), Some(jmx(3)))
+    );
+}
+
+#[test]
+fn an_unclean_election_is_one_more_than_when_it_was_first_seen() {
+    let mut scene = Scene::healthy_kraft();
+    scene.memory.unclean.insert(node(101), 2.0);
+    scene.metric(101, Metric::UncleanLeaderElections, 2.0);
+    assert_eq!(found(&scene, unclean::run), []);
+    scene.metric(101, Metric::UncleanLeaderElections, 3.0);
+    let new = one(&scene, unclean::run, Reason::UncleanElection).expect("a finding");
+    assert_eq!(new.observed, "3 unclean elections, 2 when first seen");
+}
+
+fn group_of(lags: &[(Known<i64>, i64)]) -> Vec<Finding> {
+    let group = GroupId(String::from("billing"));
+    let mut scene = Scene::healthy_kraft();
+    scene.policy.groups = vec![group.clone()];
+    let partitions = (0..)
+        .zip(lags)
+        .map(|(partition, (committed, end))| PartitionLag {
+            topic: String::from("orders"),
+            partition,
+            committed: committed.clone(),
+            end: Known::Is(*end),
+        });
+    let partitions = Known::Is(partitions.collect());
+    let mut others = vec![GroupOffsets { group, partitions }];
+    others.push(GroupOffsets {
+        group: GroupId(String::from("other")),
+        partitions: Known::Is(vec![PartitionLag {
+            topic: String::from("orders"),
+            partition: 0,
+            committed: Known::Is(0),
+            end: Known::Is(1_000_000),
+        }]),
+    });
+    scene.put(
+        kafka(1),
+        Facts::Groups(Arc::new(GroupTable { groups: others })),
+    );
+    found(&scene, groups::run)
+}
+
+/// Below a thousand records a busy group always is.
+#[test]
+fn a_group_is_behind_from_a_thousand_records_over_all_its_partitions() {
+    assert_eq!(group_of(&[(Known::Is(0), 400), (Known::Is(0), 599)]), []);
+    let behind = &group_of(&[(Known::Is(0), 400), (Known::Is(0), 600)])[0];
+    assert_eq!(behind.reason, Reason::GroupLagging);
+    assert_eq!(behind.observed, "1000 records behind on 2 partitions");
+    let unknown = &group_of(&[(Known::Is(0), 5_000), (Known::Hidden, 5)])[0];
+    assert_eq!(unknown.reason, Reason::GroupUnknown);
+    assert!(unknown.observed.starts_with("orders-1: "), "{unknown:?}");
+    let none = &group_of(&[])[0];
+    assert_eq!(
+        (none.reason, &*none.observed),
+        (Reason::GroupUnknown, "no committed offset")
+    );
+}
+
+/// Pages are older than tables: differing counts mean something once the layout has been quiet for
+/// thirty seconds, and the page was asked for five seconds after the last change.
+#[test]
+fn pages_and_tables_have_to_agree_once_the_layout_is_quiet() {
+    let quiet = |changed: u64, asked: u64| {
+        let mut scene = Scene::healthy_kraft();
+        let ago = |millis| scene.now.mono.minus(Duration::from_millis(millis));
+        let (changed, asked) = (ago(changed), ago(asked));
+        scene.memory.partitions_changed = Some(changed);
+        scene.snapshot(|snapshot| jmx_view::is_quiet(snapshot, asked))
+    };
+    assert!(quiet(30_000, 25_000));
+    assert!(!quiet(29_999, 0), "it has changed a moment ago");
+    assert!(
+        !quiet(40_000, 35_001),
+        "the page may be from before the change"
+    );
+    assert!(quiet(40_000, 35_000));
+    let mut scene = Scene::healthy_kraft();
+    scene.memory.partitions_changed = None;
+    let asked = scene.now.mono;
+    assert!(scene.snapshot(|snapshot| jmx_view::is_quiet(snapshot, asked)));
+    // The last of the two counts: leaders that move are a change as well.
+    scene.memory.partitions_changed = Some(scene.now.mono.minus(Duration::from_secs(99)));
+    scene.memory.leadership = Some(LeadershipChange {
+        at: scene.now.mono.minus(Duration::from_secs(9)),
+        partitions: 1,
+    });
+    assert!(!scene.snapshot(|snapshot| jmx_view::is_quiet(snapshot, asked)));
+}
+
+/// Before 3.7 a topic with fewer replicas than its min ISR is under it by design: its leader counts
+/// it, and nothing is missing.
+#[test]
+fn what_is_under_min_isr_by_design_is_taken_off_the_pages_count() {
+    let mut scene = Scene::healthy_kraft();
+    for id in [1, 2, 3] {
+        let version = Version { major: 3, minor: 6 };
+        scene.link(id, |link| link.release = Release::Is(version));
+    }
+    scene.retopic(|topics| topics.push(SceneTopic::new("raw", 2, &[&[1]])));
+    scene.metric(1, Metric::UnderMinIsrPartitionCount, 1.0);
+    assert_eq!(one(&scene, jmx_view::run, Reason::UnderMinIsr), None);
+    scene.metric(1, Metric::UnderMinIsrPartitionCount, 2.0);
+    let under = one(&scene, jmx_view::run, Reason::UnderMinIsr).expect("a finding");
+    assert_eq!(
+        (&*under.observed, &*under.required),
+        ("2 by the JMX pages", "1 by the JMX pages")
+    );
+    assert_eq!(under.count, 2);
+}
+
+/// A page whose counts fit exactly its own node is that node's; one that fits another node as well
+/// shows nothing, and one that fits only another is that one's.
+#[test]
+fn a_page_is_known_by_what_it_counts() {
+    let alike = |id: i32| ScenePartition {
+        leader: Some(id),
+        ..ScenePartition::on(&[1, 2, 3])
+    };
+    let mut scene = Scene::healthy_kraft();
+    assert_eq!(one(&scene, identity::run, Reason::WrongNode), None);
+    scene.retopic(|topics| {
+        topics.truncate(1);
+        topics[0].partitions = vec![alike(1), alike(2), alike(3), alike(3)];
+    });
+    let unproven = one(&scene, identity::run, Reason::IdentityUnproven).expect("a finding");
+    assert_eq!(unproven.severity, Severity::Warn);
+    let named = |id: i32| SourceId::Jmx(node(id)).to_string();
+    assert!(unproven.examples.contains(&named(1)), "{unproven:?}");
+    assert!(unproven.examples.contains(&named(2)), "{unproven:?}");
+    assert!(
+        !unproven.examples.contains(&named(3)),
+        "it alone leads two: {unproven:?}"
+    );
+    scene.metric(1, Metric::LeaderCount, 2.0);
+    let wrong = one(&scene, identity::run, Reason::WrongNode).expect("a finding");
+    assert_eq!(wrong.observed, "4 replicas and 2 leaders fit node 3");
+    assert_eq!(wrong.subject, Subject::Source(jmx(1)));
+    // Leaders that have just moved: the page is older than the tables, which proves nothing.
+    scene.memory.leadership = Some(LeadershipChange {
+        at: scene.now.mono.minus(Duration::from_secs(1)),
+        partitions: 1,
+    });
+    assert_eq!(one(&scene, identity::run, Reason::WrongNode), None);
+}
+
+/// A page that carries its node's id and counts what that node does not hold is another cluster's.
+#[test]
+fn a_page_of_the_same_node_of_another_cluster_is_noticed() {
+    let mut scene = Scene::healthy_kraft();
+    for id in [1, 2, 3, 101, 102, 103] {
+        scene.page(id, |page| page.node = Known::Is(node(id)));
+    }
+    assert_eq!(found(&scene, identity::run), []);
+    scene.metric(2, Metric::LeaderCount, 6.0);
+    let other = one(&scene, identity::run, Reason::SourcesDisagree).expect("a finding");
+    assert_eq!(other.subject, Subject::Source(jmx(2)));
+    assert_eq!(
+        other.observed,
+        "7 replicas and 6 leaders, which Metadata does not say"
+    );
+}
+
+/// A controller that cannot show who it is is heard by the quorum's leader, and one whose page shows it
+/// needs no more; of a broker without either nothing is shown.
+#[test]
+fn who_a_node_is_has_to_be_shown_by_something() {
+    let unproven = |mut scene: Scene, id: i32| {
+        scene.link(id, |link| {
+            let why = String::from("no right to DescribeConfigs");
+            link.identity = Identity::Unproven(why);
+        });
+        let all = found(&scene, identity::run).into_iter();
+        let mut of_it = all.filter(|it| it.subject == Subject::Source(kafka(id)));
+        of_it.next().expect("a finding").severity
+    };
+    assert_eq!(unproven(Scene::healthy_kafka(), 102), Severity::Warn);
+    assert_eq!(unproven(Scene::healthy_kafka(), 2), Severity::Unknown);
+    assert_eq!(unproven(Scene::healthy_kraft(), 2), Severity::Warn);
+    assert_eq!(unproven(Scene::healthy_combined(), 1), Severity::Warn);
+    let mut combined = Scene::healthy_combined();
+    combined.policy.mode = Mode::Kafka;
+    combined
+        .reports
+        .retain(|(_, kind), _| *kind != FactKind::Jmx);
+    assert_eq!(
+        unproven(combined, 1),
+        Severity::Unknown,
+        "a broker has to show itself"
+    );
+}
+
+#[test]
+fn what_the_cluster_says_of_a_node_is_told_as_it_says_it() {
+    let mut scene = Scene::healthy_kraft();
+    scene.quorum(1, |quorum| {
+        let member = quorum.voters.remove(2);
+        quorum.observers.push(member);
+    });
+    let said = one(&scene, nodes::run, Reason::NodeMissing).expect("a finding");
+    assert_eq!(said.observed, "an observer of the quorum, without a vote");
+    assert_eq!(said.subject, Subject::Node(node(103)));
+    scene.quorum(1, |quorum| {
+        quorum.observers.retain(|it| it.node != node(103));
+    });
+    let said = one(&scene, nodes::run, Reason::NodeMissing).expect("a finding");
+    assert_eq!(said.observed, "not among the voters");
+    // "Fenced" by one broker says more than "not listed" by another.
+    let mut scene = Scene::healthy_kraft();
+    scene.cluster(1, |cluster| cluster.brokers[2].fenced = true);
+    scene.cluster(2, |cluster| cluster.brokers.retain(|it| it.node != node(3)));
+    assert_eq!(reasons(&scene, nodes::run), [Reason::NodeFenced]);
+}
+
+/// Mode `jmx`: the controllers count brokers, and nobody names them.
+#[test]
+fn brokers_are_counted_where_nobody_names_them() {
+    let counted = |active: f64, fenced: f64| {
+        let mut scene = Scene::healthy_jmx();
+        for id in [101, 102, 103] {
+            scene.metric(id, Metric::ActiveBrokerCount, active);
+            scene.metric(id, Metric::FencedBrokerCount, fenced);
+        }
+        let said = found(&scene, nodes::run).into_iter().next();
+        said.map(|it| (it.reason, it.severity, it.observed))
+    };
+    let text = |text: &str| String::from(text);
+    assert_eq!(counted(3.0, 0.0), None);
+    assert_eq!(counted(4.0, 0.0), None);
+    let missing = text("2 brokers active, 0 fenced, 3 expected");
+    assert_eq!(
+        counted(2.0, 0.0),
+        Some((Reason::NodeMissing, Severity::Block, missing))
+    );
+    let fenced = text("2 brokers active, 1 fenced, 3 expected");
+    assert_eq!(
+        counted(2.0, 1.0),
+        Some((Reason::NodeFenced, Severity::Block, fenced))
+    );
+    let left = text("3 brokers active, 1 fenced, 3 expected");
+    assert_eq!(
+        counted(3.0, 1.0),
+        Some((Reason::LeftoverRegistration, Severity::Warn, left))
+    );
+}
