@@ -338,7 +338,7 @@ fn an_error_in_a_table_is_no_proof_unless_it_is_one_of_the_harmless_two() {
     assert_eq!(answers(0, 5, Some(1)), [Reason::EvidenceIncomplete]);
     assert_eq!(
         answers(0, 3, None),
-        [Reason::OfflinePartitions, Reason::EvidenceIncomplete]
+        [Reason::EvidenceIncomplete, Reason::OfflinePartitions]
     );
     assert_eq!(answers(29, 0, Some(1)), [Reason::TopicsHidden]);
     assert_eq!(answers(3, 0, Some(1)), [Reason::EvidenceIncomplete]);
