@@ -202,13 +202,18 @@ impl Manner {
 
 fn hoped_for(command: &Command, evaluated: Now) -> Reply {
     match command {
-        Command::Decide(_) => Reply::Verdict(Answered::Decided {
-            decision: decision(State::Open),
-            evaluated,
-        }),
+        Command::Decide(_) => Reply::Verdict(open(evaluated)),
+        Command::DecideEach(sets) => Reply::Verdicts(vec![open(evaluated); sets.len()]),
         Command::Enter(_) => go(command, evaluated),
         Command::Leave { .. } => Reply::Over(Box::new(ended(command, End::ProvenBack))),
         Command::Change(change) => Reply::Changed(changed(change)),
+    }
+}
+
+fn open(evaluated: Now) -> Answered {
+    Answered::Decided {
+        decision: decision(State::Open),
+        evaluated,
     }
 }
 
@@ -257,6 +262,7 @@ fn nodes(command: &Command) -> BTreeSet<NodeId> {
         Command::Decide(question) => question.nodes.clone(),
         Command::Enter(entry) => entry.nodes.clone(),
         Command::Leave { nodes, .. } => nodes.clone(),
+        Command::DecideEach(sets) => sets.iter().flatten().copied().collect(),
         Command::Change(_) => BTreeSet::from([NodeId(1)]),
     }
 }
@@ -275,6 +281,8 @@ pub(super) fn lease(nodes: BTreeSet<NodeId>) -> Lease {
         stage_since: NOW.wall,
         expires_at: NOW.wall.plus(Duration::from_secs(1800)),
         starts: BTreeMap::new(),
+        retired: BTreeSet::new(),
+        took_over: false,
     }
 }
 
