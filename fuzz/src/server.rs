@@ -86,7 +86,8 @@ pub fn reached(input: &[u8]) -> Option<Reached> {
                 .runtime
                 .block_on(exchange(world, manner, sent, hangs_up))
         };
-        let (answer, said) = super::bounded(512 << 10, 64, sent.len(), exchange);
+        // The OpenAPI document is made for each request: 2 MB while it is.
+        let (answer, said) = super::bounded(4 << 20, 64, sent.len(), exchange);
         judge(world, sent, &answer, &said, manner)
     })
 }

@@ -114,7 +114,7 @@ impl Said {
 
     /// Whether it was asked to change something.
     pub(super) const fn changes(&self) -> bool {
-        !matches!(self.command, Command::Decide(_))
+        !matches!(self.command, Command::Decide(_) | Command::DecideEach(_))
     }
 }
 

@@ -96,7 +96,9 @@ pub fn asks(endpoint: Endpoint) -> bool {
 fn request(endpoint: Endpoint, method: &str, query: &str, header: &str) -> String {
     let path = path(endpoint);
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("{method} {path}{mark}{query} HTTP/1.1\r\nHost: g\r\nX-Upgrade-Gate: 1\r\n{header}\r\n")
+    format!(
+        "{method} {path}{mark}{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Upgrade-Gate: 1\r\n{header}\r\n"
+    )
 }
 
 /// With names in it that there are.
