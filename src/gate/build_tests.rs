@@ -9,7 +9,9 @@ use super::doc::{GateDoc, Revision};
 use super::machine::{Effect, Input, Machine};
 use super::parts::{GroupView, NodeView, Outcome, SourceView, ViewParts};
 use super::state::{GateName, State};
-use crate::evidence::facts::{Facts, GroupOffsets, GroupTable, Move, Moves, PartitionLag};
+use crate::evidence::facts::{
+    ConfigSource, Facts, GroupOffsets, GroupTable, Move, Moves, PartitionLag,
+};
 use crate::evidence::ids::{GroupId, NodeId};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::{Known, Why};
@@ -359,4 +361,31 @@ fn a_node_may_stop_where_neither_it_nor_the_cluster_speaks_against_it() {
     scene.order(1, |partition| partition.isr = vec![1]);
     assert_eq!(states(&scene), [State::Closed; 3]);
     assert_eq!(with_two[2], State::Open, "{with_two:?}");
+}
+
+/// A follower that stalls stays in the ISR for as long as the broker with the longest
+/// `replica.lag.time.max.ms` lets it; a broker that does not tell its own counts with Kafka's default.
+#[test]
+fn the_window_is_built_from_the_longest_setting_of_any_broker() {
+    let window = |millis: &[Option<&str>; 3]| {
+        let mut scene = Scene::healthy_kraft();
+        // Nobody shows that every replica follows, which would make it short.
+        scene.fail_all(FactKind::LogEnds, FailureClass::Timeout);
+        for (id, millis) in (1..).zip(millis) {
+            scene.configs(id, |configs| {
+                let key = String::from("replica.lag.time.max.ms");
+                configs.values.remove(&key);
+                let value = millis.map(|it| (Some(String::from(it)), ConfigSource::StaticBroker));
+                configs.values.extend(value.map(|value| (key, value)));
+            });
+        }
+        view(&scene).window.required
+    };
+    let lag = |seconds| Duration::from_millis(1_500) * seconds + Duration::from_millis(500);
+    assert_eq!(window(&[Some("30000"); 3]), lag(30));
+    assert_eq!(
+        window(&[Some("10000"), Some("60000"), Some("20000")]),
+        lag(60)
+    );
+    assert_eq!(window(&[Some("10000"), None, Some("20000")]), lag(30));
 }
