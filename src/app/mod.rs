@@ -80,7 +80,7 @@ impl Running {
     pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
         let (board, wants) = (Arc::default(), Arc::default());
         let shared = common
-            .collectors(&settings, &board, &wants)
+            .collectors(name, &settings, &board, &wants)
             .with_context(|| format!("failed to start gate {name}"))?;
         let collects = |stop| crate::collect::run(Arc::new(shared), stop);
         Ok(Self::launch(
@@ -179,11 +179,13 @@ impl Common {
     /// What the collectors of a gate of this process share.
     fn collectors(
         &self,
+        name: &GateName,
         settings: &GateSettings,
         board: &Arc<Board>,
         wants: &Arc<Wants>,
     ) -> Result<Shared> {
         collectors(
+            name,
             settings,
             self.limits,
             &self.clock,
@@ -200,7 +202,7 @@ pub fn bad_files(settings: &Settings) -> Vec<String> {
     let own = server::access::Access::load(&settings.auth).err();
     let dial: Arc<dyn Dial> = Arc::new(TcpDial);
     let gates = settings.gates.iter().filter_map(|(name, gate)| {
-        let bad = collected(gate, settings.limits, &dial).err()?;
+        let bad = collected(name, gate, settings.limits, &dial).err()?;
         Some(format!("gate {name}: {bad:#}"))
     });
     own.map(|bad| bad.to_string())
@@ -214,6 +216,7 @@ pub fn bad_files(settings: &Settings) -> Vec<String> {
 /// # Errors
 /// Addresses or templates that make no sense, and a client that cannot be made.
 pub fn collectors(
+    name: &GateName,
     settings: &GateSettings,
     limits: Limits,
     clock: &Arc<dyn Clock>,
@@ -221,7 +224,7 @@ pub fn collectors(
     board: Arc<Board>,
     wants: Arc<Wants>,
 ) -> Result<Shared> {
-    let collected = collected(settings, limits, dial)?;
+    let collected = collected(name, settings, limits, dial)?;
     Ok(Shared::new(
         collected.settings,
         board,
@@ -239,7 +242,12 @@ struct Collected {
 }
 
 /// What a gate's settings mean for its collectors.
-fn collected(gate: &GateSettings, limits: Limits, dial: &Arc<dyn Dial>) -> Result<Collected> {
+fn collected(
+    name: &GateName,
+    gate: &GateSettings,
+    limits: Limits,
+    dial: &Arc<dyn Dial>,
+) -> Result<Collected> {
     let kafka = gate.kafka.as_ref();
     let jmx = gate.jmx.as_ref();
     let controllers = match kafka.map(|kafka| &kafka.controllers) {
@@ -280,6 +288,7 @@ fn collected(gate: &GateSettings, limits: Limits, dial: &Arc<dyn Dial>) -> Resul
     let fetch = HttpFetch::new(access).context("failed to make the client for JMX exporters")?;
     let (dial, login) = secured(kafka, dial)?;
     let settings = shared::Settings {
+        gate: name.clone(),
         mode: gate.policy.mode,
         bootstrap: kafka
             .map(|kafka| kafka.bootstrap.iter().map(address).collect())

@@ -36,13 +36,14 @@ impl Patient {
         let slot = self.slot();
         let mut told = None;
         let shared = loop {
-            let why = match self
-                .common
-                .collectors(&self.settings, &self.board, &self.wants)
-            {
-                Ok(shared) => break shared,
-                Err(error) => format!("{error:#}"),
-            };
+            let why =
+                match self
+                    .common
+                    .collectors(&self.name, &self.settings, &self.board, &self.wants)
+                {
+                    Ok(shared) => break shared,
+                    Err(error) => format!("{error:#}"),
+                };
             if told.as_ref() != Some(&why) {
                 error!(gate = %self.name, why, "this gate cannot collect anything; it looks again");
                 told = Some(why.clone());

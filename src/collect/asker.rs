@@ -47,9 +47,9 @@ pub async fn run(shared: Arc<Shared>, slot: usize) {
         {
             forget(&shared, before);
         }
-        debug!(slot, %node, "asking this broker about the cluster");
+        debug!(gate = %shared.settings.gate, slot, %node, "asking this broker about the cluster");
         let failure = Turn::new(&shared, node, connection).ask_on().await;
-        debug!(slot, %node, %failure, "this broker says no more");
+        debug!(gate = %shared.settings.gate, slot, %node, %failure, "this broker says no more");
         shared.set_table(node, None);
     }
 }

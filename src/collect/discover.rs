@@ -35,11 +35,11 @@ async fn try_all(shared: &Shared) -> bool {
                     let source = SourceId::Bootstrap(address.to_string());
                     shared.board.forget((source, FactKind::Cluster));
                 }
-                info!(%address, "found the cluster");
+                info!(gate = %shared.settings.gate, %address, "found the cluster");
                 return true;
             }
             Err(failure) => {
-                warn!(%address, %failure, "failed to find the cluster here");
+                warn!(gate = %shared.settings.gate, %address, %failure, "failed to find the cluster here");
                 let source = SourceId::Bootstrap(address.to_string());
                 shared.report(source, FactKind::Cluster, 0, asked, LOOK, Err(failure));
             }

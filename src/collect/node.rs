@@ -37,7 +37,7 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
         let asked = shared.now();
         let failure = match open(&shared, node).await {
             Opened::Connected(connection, identity) => {
-                debug!(%node, epoch, "the liveness connection is open");
+                debug!(gate = %shared.settings.gate, %node, epoch, "the liveness connection is open");
                 shared.want_pages();
                 live(&shared, node, epoch, connection, identity).await
             }
@@ -47,7 +47,7 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
                 continue;
             }
         };
-        debug!(%node, epoch, %failure, "the liveness connection ended");
+        debug!(gate = %shared.settings.gate, %node, epoch, %failure, "the liveness connection ended");
         shared.report_end(source.clone(), FactKind::Link, epoch, failure);
         let since = shared.now().since(asked);
         sleep(RETRY.saturating_sub(since).max(Duration::from_millis(20))).await;
@@ -166,7 +166,7 @@ pub async fn bulk(shared: Arc<Shared>, node: NodeId) {
                 failure = own_facts(&shared, node, epoch, connection) => failure,
             };
             shared.set_connection(node, None);
-            info!(%node, %failure, "the bulk connection ended");
+            info!(gate = %shared.settings.gate, %node, %failure, "the bulk connection ended");
         }
         sleep(RETRY).await;
     }

@@ -108,9 +108,10 @@ fn tell_names(
         return;
     }
     if found.complete() {
-        info!(%node, "{found}");
+        info!(gate = %shared.settings.gate, %node, "{found}");
     } else {
         warn!(
+            gate = %shared.settings.gate,
             %node,
             "{found}; the gate stays shut without the required names: let the exporter's rules \
              pass them"

@@ -45,11 +45,11 @@ pub(super) fn renewal<'a>(
         while let Ok(opened) = timeout_at(lifetime.over, open(shared, node)).await {
             match opened {
                 Opened::Connected(connection, identity) => {
-                    debug!(%node, "a new connection follows the one whose session ends");
+                    debug!(gate = %shared.settings.gate, %node, "a new connection follows the one whose session ends");
                     return Ok((connection, identity));
                 }
                 Opened::Failed(failure) => {
-                    warn!(%node, %failure, "failed to log in anew before the session ends");
+                    warn!(gate = %shared.settings.gate, %node, %failure, "failed to log in anew before the session ends");
                     last = failure;
                 }
                 Opened::NoAddress => {}

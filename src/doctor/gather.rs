@@ -86,6 +86,7 @@ pub async fn gather(patient: &Patient) -> Result<Gathered> {
     let dial: Arc<dyn Dial> = Arc::new(TcpDial);
     let (board, wants) = (Arc::new(Board::default()), Arc::new(Wants::default()));
     let shared = collectors(
+        &patient.gate,
         &patient.settings,
         patient.limits,
         &clock,

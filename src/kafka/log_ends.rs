@@ -36,7 +36,8 @@ impl Default for RoundTimes {
     fn default() -> Self {
         Self {
             question: Duration::from_secs(5),
-            round: Duration::from_millis(1500),
+            // Two of them in a row take less than the 3 s for which one counts.
+            round: Duration::from_millis(1200),
             pause: Duration::from_millis(100),
         }
     }

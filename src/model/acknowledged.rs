@@ -112,14 +112,15 @@ impl Cluster {
             .collect()
     }
 
-    /// The broker is one that somebody may miss. Not one that has never been started, nor one that
+    /// The broker is one that somebody may miss. Not one that has never been in service, nor one that
     /// was emptied and stopped: its registration may be left over, fenced (`joining`).
     #[must_use]
     pub fn belongs(&self, id: NodeId) -> bool {
         let holds = |partition: &Partition| partition.replicas.contains(&id);
         let registration = self.image.brokers.get(&id);
-        let wanted = registration
-            .is_some_and(|registration| !registration.fenced || self.process_start(id).is_some());
+        let wanted = registration.is_some_and(|registration| {
+            !registration.fenced || (self.process_start(id).is_some() && !registration.new)
+        });
         wanted || self.image.partitions().any(|(.., p)| holds(p))
     }
 

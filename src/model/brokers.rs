@@ -204,6 +204,7 @@ impl Cluster {
                 return 0;
             }
             registration.fenced = false;
+            registration.new = false;
             let rules = Rules::new(cluster, image, None);
             1 + rules.elect_leaders(image)
         });
@@ -241,6 +242,7 @@ impl Cluster {
         self.commit(|image, cluster| {
             let registration = Registration {
                 fenced: true,
+                new: known.is_none_or(|before| before.new),
                 shutting_down: false,
                 epoch,
                 offline_dirs,

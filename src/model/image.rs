@@ -30,6 +30,8 @@ pub struct Registration {
     pub fenced: bool,
     /// Asked for controlled shutdown and not yet fenced.
     pub shutting_down: bool,
+    /// Has never been in service under this id: nobody can miss it yet.
+    pub new: bool,
     /// Offset of the registration record.
     pub epoch: i64,
     /// Log dirs that the broker has told the controller are offline (KIP-858), one bit each.

@@ -107,6 +107,7 @@ fn first_image(spec: &Spec, random: &mut Random) -> Image {
     for (epoch, broker) in (100..).zip(&brokers) {
         let registration = Registration {
             fenced: false,
+            new: false,
             shutting_down: false,
             epoch,
             offline_dirs: 0,

@@ -43,8 +43,8 @@ pub struct Args {
     /// Tell what happened in the first trial, and make no other
     #[arg(long)]
     story: bool,
-    /// Draw the curve of the shortest window and of the quiet time of leadership: false opens
-    /// against needless waiting, each value on the same trials
+    /// Draw the curve of the shortest window, the quiet time of leadership, the longest blip and the
+    /// intervals: false opens against needless waiting, each value on the same trials
     #[arg(long)]
     curve: bool,
     /// Another shortest window, in seconds
@@ -76,22 +76,26 @@ struct Proof {
 }
 
 /// Values of `Policy::shortest_window`, `Policy::leadership_quiet` and `Policy::longest_blip` that are
-/// tried, in seconds. The last three are for the pause, with the other two as they are chosen.
-const CURVE: [(u64, u64, u64); 14] = [
-    (0, 0, 5),
-    (1, 1, 5),
-    (2, 2, 5),
-    (3, 3, 5),
-    (4, 4, 5),
-    (6, 6, 5),
-    (10, 10, 5),
-    (20, 20, 5),
-    (0, 6, 5),
-    (6, 0, 5),
-    (2, 6, 5),
-    (6, 6, 0),
-    (6, 6, 2),
-    (6, 6, 10),
+/// tried, in seconds, and of the intervals, in percent of those in use. The last ones are for the pause
+/// and for the intervals, with the others as they are chosen.
+const CURVE: [(u64, u64, u64, u32); 17] = [
+    (0, 0, 5, 100),
+    (1, 1, 5, 100),
+    (2, 2, 5, 100),
+    (3, 3, 5, 100),
+    (4, 4, 5, 100),
+    (6, 6, 5, 100),
+    (10, 10, 5, 100),
+    (20, 20, 5, 100),
+    (0, 6, 5, 100),
+    (6, 0, 5, 100),
+    (2, 6, 5, 100),
+    (6, 6, 0, 100),
+    (6, 6, 2, 100),
+    (6, 6, 10, 100),
+    (6, 6, 5, 50),
+    (6, 6, 5, 200),
+    (6, 6, 5, 400),
 ];
 
 /// `docs/proof/curve.json`.
@@ -110,6 +114,7 @@ struct Point {
     shortest_window_seconds: u64,
     leadership_quiet_seconds: u64,
     longest_blip_seconds: u64,
+    intervals_percent: u32,
     false_opens: usize,
     false_open_trials: usize,
     exposed_seconds: f64,
@@ -124,6 +129,7 @@ impl Point {
             shortest_window_seconds: tuned.shortest_window.as_secs(),
             leadership_quiet_seconds: tuned.leadership_quiet.as_secs(),
             longest_blip_seconds: tuned.longest_blip.as_secs(),
+            intervals_percent: tuned.pace,
             false_opens: figures.false_opens,
             false_open_trials: figures.false_open_seeds.len(),
             exposed_seconds: figures.exposed_seconds,
@@ -168,11 +174,12 @@ impl Args {
     fn draw(&self) -> Result<()> {
         let header = Header::new("curve", Vec::new());
         let mut points = Vec::new();
-        for (window, quiet, blip) in CURVE {
+        for (window, quiet, blip, pace) in CURVE {
             let tuned = Tuned {
                 shortest_window: Duration::from_secs(window),
                 leadership_quiet: Duration::from_secs(quiet),
                 longest_blip: Duration::from_secs(blip),
+                pace,
             };
             let seeds = self.seed..self.seed.saturating_add(self.trials);
             let order = |seed| {

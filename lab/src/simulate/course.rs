@@ -23,11 +23,17 @@ use super::world::World;
 
 /// How often the oracle looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// In a cluster at rest the next look may be so many times as far away: nothing is to be seen, and
+/// half of all time passes like this.
+const AT_REST: u32 = 4;
 /// How long a roll is watched once it is over.
 const AFTER: Duration = Duration::from_secs(5);
 
 /// The cause of a wait for a window that the gate's users have made longer.
 pub const BY_ORDER: &str = "settling_by_order";
+
+/// The cause of a wait for a gate whose process somebody has stopped: it cannot say anything.
+pub const STOPPED: &str = "gate_stopped";
 
 /// Who says go, or does not.
 pub trait Speaker {
@@ -75,8 +81,10 @@ pub struct Course {
     rolled: Rolled,
     over_since: Option<Duration>,
     now: Duration,
-    /// From one look to the next.
+    /// From one look to the next, while anything happens.
     pace: Duration,
+    /// From the look before to this one.
+    step: Duration,
     stalled: Duration,
     /// The gate's process is gone: nobody answers.
     gone: bool,
@@ -126,6 +134,7 @@ impl Course {
             over_since: None,
             now: Duration::ZERO,
             pace: LOOK,
+            step: LOOK,
             stalled: Duration::ZERO,
             gone: false,
             wish: None,
@@ -157,14 +166,25 @@ impl Course {
         &self.done
     }
 
-    /// The moment of the next look, while there is one.
-    pub fn next_look(&mut self) -> Option<Duration> {
+    /// The moment of the next look, while there is one; further away in a cluster that rests.
+    pub fn next_look(&mut self, rests: bool) -> Option<Duration> {
         let found = !self.oracle.lies.is_empty() || !self.ledger.grants.are_sound();
         let caught = self.order.sabotage != Sabotage::None && found;
         let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
         let goes_on = self.now < self.order.plan.end && !caught && !rolled;
-        self.now += self.pace;
+        self.step = self.pace;
+        if rests && !self.order.even && self.nothing_is_due(self.pace * AT_REST) {
+            self.step *= AT_REST;
+        }
+        self.now += self.step;
         goes_on.then_some(self.now)
+    }
+
+    /// Whether nobody does anything within this time, as far as it is known now.
+    fn nothing_is_due(&self, within: Duration) -> bool {
+        let mut next = self.order.plan.ops.iter().skip(self.next);
+        let far = next.next().is_none_or(|(at, _)| *at > self.now + within);
+        far && self.decided.is_empty() && self.mail.is_empty() && !self.is_stalled()
     }
 
     /// The gate's process is stopped, and its view is still read; or it is gone.
@@ -227,7 +247,7 @@ impl Course {
             let ops = roll.act(self.now, cluster, said, &mut self.mail);
             match asked {
                 Some(stop) if ops.is_empty() && truth.against(&stop).is_none() => {
-                    self.rolled.waits_needlessly(self.pace);
+                    self.rolled.waits_needlessly(self.step);
                 }
                 Some(stop) if !ops.is_empty() => {
                     let harm = self.oracle.would_harm(&stop);
@@ -359,11 +379,11 @@ impl Course {
     /// counted apart.
     fn account(&mut self, needless: bool, open: bool, speaker: &impl Speaker) {
         if self.oracle.open.is_zero() {
-            *self.shut.entry(speaker.first_reason()).or_default() += self.pace;
+            *self.shut.entry(speaker.first_reason()).or_default() += self.step;
         }
         if needless {
             let why = self.cause(speaker.first_reason());
-            *self.wait.entry(why).or_default() += self.pace;
+            *self.wait.entry(why).or_default() += self.step;
             return;
         }
         let wait = self.take_wait();
@@ -384,7 +404,9 @@ impl Course {
 
     /// Who has asked for a longer window than the gate's own waits by his own order.
     fn cause(&self, reason: &'static str) -> &'static str {
-        if reason == "settling" && self.setup.waits_by_order() {
+        if self.is_stalled() {
+            STOPPED
+        } else if reason == "settling" && self.setup.waits_by_order() {
             BY_ORDER
         } else {
             reason

@@ -171,7 +171,11 @@ pub struct Figures {
     pub needless_seconds_per_step: f64,
     /// Needless waits, those by order aside.
     pub needless: Waits,
-    /// Needless waits for a window that the gate's users have made longer.
+    /// The same on stock settings: without trials whose nodes throttle the gate or need long for their
+    /// pages.
+    pub needless_on_stock: Waits,
+    /// Needless waits that the gate's users have ordered: for a longer window than its own, or while
+    /// its process was stopped.
     pub needless_by_order: Waits,
     /// Needless waits that ended before it opened, by the next fault or with the trial.
     pub cut_off: Waits,
@@ -199,6 +203,8 @@ impl Figures {
         let sum = |part: fn(&Outcome) -> Duration| outcomes.iter().map(part).sum::<Duration>();
         let steps: u64 = outcomes.iter().map(|o| o.restarts).sum();
         let needless = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(false)));
+        let stock = outcomes.iter().filter(|o| o.kind != Kind::Throttled);
+        let on_stock = Waits::of(stock.flat_map(|o| o.waits_by_order(false)));
         let by_order = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(true)));
         let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
@@ -218,6 +224,7 @@ impl Figures {
             exposed_seconds: seconds(sum(|o| o.exposed)),
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
+            needless_on_stock: on_stock,
             needless_by_order: by_order,
             cut_off: Waits::of(outcomes.iter().flat_map(|o| &o.cut_off).map(|wait| wait.1)),
             needless_per_node: Waits::of(outcomes.iter().flat_map(|o| o.rolled.needless.clone())),

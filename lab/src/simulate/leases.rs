@@ -87,6 +87,11 @@ impl Mail {
         self.replies.extend(replies);
     }
 
+    /// Whether no question waits for its answer.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.out.is_empty() && self.replies.is_empty()
+    }
+
     /// The gate's process is gone, and with it every question and answer on the way.
     pub fn lose(&mut self) {
         self.out.clear();

@@ -307,6 +307,7 @@ impl Regression {
             sabotage: self.sabotage.unwrap_or(Sabotage::None),
             story: false,
             rivals: false,
+            even: false,
         })
     }
 }

@@ -196,7 +196,7 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
     let oracle = Oracle::new(Standard::Harm, Mode::KafkaJmx);
     let mut course = Course::new(world, order).judged_by(oracle, PACE);
     let mut noticed = 0;
-    while let Some(now) = course.next_look() {
+    while let Some(now) = course.next_look(false) {
         course.world.set_elapsed(now);
         for (at, op) in course.done().get(noticed..).unwrap_or_default() {
             sight.notice(op, *at);

@@ -26,6 +26,15 @@ pub struct Tuned {
     pub leadership_quiet: Duration,
     /// `Policy::longest_blip`.
     pub longest_blip: Duration,
+    /// How many percent of the usual intervals lie between questions.
+    pub pace: u32,
+}
+
+impl Tuned {
+    /// An interval at this pace.
+    pub fn stretched(self, interval: Duration) -> Duration {
+        interval.saturating_mul(self.pace) / 100
+    }
 }
 
 impl Default for Tuned {
@@ -35,6 +44,7 @@ impl Default for Tuned {
             shortest_window: policy.shortest_window,
             leadership_quiet: policy.leadership_quiet,
             longest_blip: policy.longest_blip,
+            pace: 100,
         }
     }
 }

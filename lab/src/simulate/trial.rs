@@ -8,7 +8,7 @@ use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::model::Cluster;
 
 use super::collect::Gate;
-use super::course::{BY_ORDER, Course, Wish};
+use super::course::{BY_ORDER, Course, STOPPED, Wish};
 use super::judge::Judge;
 use super::leases::Grants;
 use super::ops::Op;
@@ -44,6 +44,8 @@ pub struct Order {
     pub story: bool,
     /// Let the rules in use today judge, too.
     pub rivals: bool,
+    /// Look as often in a cluster at rest as in any other.
+    pub even: bool,
 }
 
 impl Order {
@@ -56,6 +58,7 @@ impl Order {
             sabotage: Sabotage::None,
             story: false,
             rivals: false,
+            even: false,
         }
     }
 
@@ -123,10 +126,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Needless waits for a window that the gate's users have made longer, or all others.
+    /// Needless waits that its people have ordered: for a longer window, for a gate they have stopped.
+    /// Or all others.
     pub fn waits_by_order(&self, by_order: bool) -> impl Iterator<Item = Duration> {
         let waits = self.waits.iter();
-        let waits = waits.filter(move |(why, _)| (*why == BY_ORDER) == by_order);
+        let waits = waits.filter(move |(why, _)| [BY_ORDER, STOPPED].contains(why) == by_order);
         waits.map(|(_, wait)| *wait)
     }
 
@@ -221,7 +225,7 @@ fn machine(order: Order) -> Outcome {
     let judge = judge(&world, &order);
     let mut probe = Probe::new(&world, &order.plan.spec, &order.plan.setup, judge);
     let mut course = Course::new(world, order);
-    while let Some(now) = course.next_look() {
+    while let Some(now) = course.next_look(probe.rests()) {
         course.world.set_elapsed(now);
         if !course.is_stalled() {
             match course.wish() {
@@ -249,7 +253,7 @@ async fn drivers(order: Order) -> Outcome {
     let world = World::new(cluster);
     let mut gate = Gate::start(&world, &order);
     let mut course = Course::new(world, order);
-    while let Some(now) = course.next_look() {
+    while let Some(now) = course.next_look(false) {
         if course.is_stalled() {
             // Nothing is awaited: no task of the gate runs.
             course.world.stand_still(now);

@@ -29,6 +29,7 @@ impl fmt::Display for Figures {
             "needless: {} ({:.1} s per step)",
             self.needless, self.needless_seconds_per_step
         )?;
+        writeln!(f, "on stock: {}", self.needless_on_stock)?;
         writeln!(f, "by order: {}", self.needless_by_order)?;
         writeln!(f, "cut off:  {}", self.cut_off)?;
         writeln!(f, "per node of a roll: {}", self.needless_per_node)?;

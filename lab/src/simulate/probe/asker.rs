@@ -212,8 +212,7 @@ impl Turn {
             Ok(facts)
         });
         if let Some(due) = self.dues.get_mut(index) {
-            due.done(asked, scene.now, &facts);
-            let (kind, every) = (due.kind(), due.every());
+            let (kind, every) = (due.kind(), scene.done(due, asked, &facts));
             let source = SourceId::Kafka(known(self.line.node));
             scene.report(source, kind, 0, asked, every, facts);
         }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::collect::board::Slot;
+use upgrade_gate::collect::due::Due;
 use upgrade_gate::collect::roster::Roster;
 use upgrade_gate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
 use upgrade_gate::evidence::ids;
@@ -35,7 +36,7 @@ use self::quiet::Quiet;
 use self::round::Round;
 use super::collect::settings;
 use super::judge::Judge;
-use super::setup::Setup;
+use super::setup::{Setup, Tuned};
 use super::world::World;
 
 /// Time goes in steps of this length.
@@ -75,6 +76,7 @@ struct Shared {
     claims: BTreeMap<usize, NodeId>,
     serial: u64,
     quiet: Quiet,
+    tuned: Tuned,
 }
 
 impl Shared {
@@ -121,6 +123,18 @@ impl Scene<'_> {
         } else {
             Listener::Controller
         })
+    }
+
+    /// As often as `collect::schedule` has it, at the pace a curve is drawn over.
+    fn every(&self, usual: Duration) -> Duration {
+        self.shared.tuned.stretched(usual)
+    }
+
+    /// Notes an answer, and how often such are asked for.
+    fn done(&self, due: &mut Due, asked: Mono, facts: &Result<Facts, SourceFailure>) -> Duration {
+        due.done(asked, self.now, facts);
+        due.hurry(asked.plus(self.every(due.at().since(asked))));
+        self.every(due.every())
     }
 
     fn serial(&mut self) -> u64 {
@@ -182,6 +196,7 @@ impl Collectors {
         let scraped = setup.scraped(spec);
         let shared = Shared {
             roster: settings(spec, setup).roster(),
+            tuned: setup.tuned,
             ..Shared::default()
         };
         let brokers = spec.nodes.iter().filter(|node| node.roles.broker);
@@ -213,6 +228,12 @@ impl Probe {
             napped: now,
             judge,
         }
+    }
+
+    /// Whether the cluster rests, and nobody needs evidence sooner.
+    pub fn rests(&self) -> bool {
+        let shared = &self.collectors.shared;
+        shared.quiet.rests() && !shared.refresh
     }
 
     /// Ends all collectors and starts new ones.

@@ -144,7 +144,7 @@ impl Live {
                 Some(Ok(Said::Versions(versions))) => {
                     let (line, identity, asked) = (line.clone(), identity.clone(), call.asked);
                     self.report(scene, &identity, asked, versions);
-                    let next = asked.plus(row(FactKind::Link).interval);
+                    let next = asked.plus(scene.every(row(FactKind::Link).interval));
                     self.state = LiveState::Idle(line, identity, next);
                     true
                 }
@@ -155,7 +155,7 @@ impl Live {
                 if scene.has_ended(line) {
                     return self.end(scene, failure(FailureClass::Closed, self.node));
                 }
-                let asked = next.minus(row(FactKind::Link).interval);
+                let asked = next.minus(scene.every(row(FactKind::Link).interval));
                 let old = scene.shared.refresh && asked < scene.now;
                 if scene.now < *next && !old {
                     return false;
@@ -173,7 +173,7 @@ impl Live {
     }
 
     fn end(&mut self, scene: &mut Scene<'_>, failure: SourceFailure) -> bool {
-        let every = row(FactKind::Link).interval;
+        let every = scene.every(row(FactKind::Link).interval);
         let source = SourceId::Kafka(known(self.node));
         let now = scene.now;
         scene.report(source, FactKind::Link, self.epoch, now, every, Err(failure));
@@ -193,7 +193,7 @@ impl Live {
         let round_trip = scene.now.since(asked);
         let facts = facts::link(versions, address, identity.clone(), round_trip);
         let source = SourceId::Kafka(known(self.node));
-        let every = row(FactKind::Link).interval;
+        let every = scene.every(row(FactKind::Link).interval);
         let facts = Ok(Facts::Link(facts));
         scene.report(source, FactKind::Link, self.epoch, asked, every, facts);
     }
@@ -359,8 +359,7 @@ impl Own {
             }
             Ok(facts)
         });
-        due.done(asked, scene.now, &facts);
-        let every = due.every();
+        let every = scene.done(due, asked, &facts);
         let source = SourceId::Kafka(known(self.line.node));
         scene.report(source, kind, epoch, asked, every, facts);
         late

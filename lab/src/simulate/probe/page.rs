@@ -146,7 +146,7 @@ impl Exporter {
                 }
             }
         }
-        let every = interval(FactKind::Jmx, self.cost.smallest());
+        let every = scene.every(interval(FactKind::Jmx, self.cost.smallest()));
         let pause = if page.is_err() {
             YOUNG_PAGE.max(took)
         } else if scene.now.since(self.changed) < YOUNG {

@@ -10,6 +10,7 @@ use upgrade_gate::collect::schedule::row;
 use upgrade_gate::evidence::jmx::JmxFacts;
 use upgrade_gate::evidence::report::FactKind;
 use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
+use upgrade_gate::kafka::connection::LONGEST_THROTTLE;
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
 
@@ -98,6 +99,11 @@ impl Quiet {
         self.rests = rests;
     }
 
+    /// Whether nothing has happened for a while.
+    pub(super) const fn rests(&self) -> bool {
+        self.rests
+    }
+
     pub(super) fn recall(&self, line: &Line, question: &Question) -> Option<Heard> {
         if let Some(until) = self.muted.borrow().get(&line.serial) {
             // As `Connection::wait_out_throttle`: a short silence is waited out.
@@ -106,7 +112,8 @@ impl Quiet {
                 _ => row(FactKind::Partitions).deadline,
             };
             let failure = || failure(FailureClass::Throttled, line.node);
-            return Some(if until.since(self.now) < deadline {
+            let left = until.since(self.now);
+            return Some(if left <= LONGEST_THROTTLE && left < deadline {
                 Heard::Silent
             } else {
                 Heard::Said(Duration::ZERO, Err(failure()))

@@ -89,7 +89,7 @@ impl Round {
                     let asked = running.asked;
                     let took = scene.now.since(asked);
                     self.cost.note(running.first_pass);
-                    let every = interval(FactKind::LogEnds, self.cost.smallest()).max(took);
+                    let every = scene.every(interval(FactKind::LogEnds, self.cost.smallest()));
                     for node in std::mem::take(&mut running.nodes) {
                         let source = SourceId::Kafka(known(node.line.node));
                         let facts = node.facts();
