@@ -345,11 +345,15 @@ fn what_events_name_are_fields_of_the_log() {
     };
     let lost = says("failed to find the cluster here");
     assert_eq!(lost["address"], "127.0.0.1:1");
+    // Which of several gates it is about, in what its collectors say, too.
+    assert_eq!(lost["gate"], "default");
     assert!(
         lost["failure"].as_str().unwrap().contains("refused"),
         "{lost}"
     );
-    assert_eq!(says("metrics found")["node"], "1");
+    let found = says("metrics found");
+    assert_eq!(found["node"], "1");
+    assert_eq!(found["gate"], "pages");
     // A hold closes whatever else is known.
     let url = format!("http://{}", gate.address());
     run(Command::new(PROGRAM)

@@ -23,9 +23,11 @@ use super::world::World;
 
 /// How often the oracle looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// In a cluster at rest the next look may be so many times as far away: nothing is to be seen, and
-/// half of all time passes like this.
-const AT_REST: u32 = 4;
+/// Where nothing has happened for a while the next look is so far away: nothing is to be seen there, and
+/// most of all time passes like this. It is the usual interval: questions are asked as often as ever.
+const CALM: Duration = Duration::from_millis(500);
+/// The same while the gate is needlessly shut: that is measured.
+const CALM_AND_SHUT: Duration = Duration::from_millis(250);
 /// How long a roll is watched once it is over.
 const AFTER: Duration = Duration::from_secs(5);
 
@@ -85,6 +87,8 @@ pub struct Course {
     pace: Duration,
     /// From the look before to this one.
     step: Duration,
+    /// It was needlessly shut at the last look.
+    needless: bool,
     stalled: Duration,
     /// The gate's process is gone: nobody answers.
     gone: bool,
@@ -135,6 +139,7 @@ impl Course {
             now: Duration::ZERO,
             pace: LOOK,
             step: LOOK,
+            needless: false,
             stalled: Duration::ZERO,
             gone: false,
             wish: None,
@@ -166,15 +171,16 @@ impl Course {
         &self.done
     }
 
-    /// The moment of the next look, while there is one; further away in a cluster that rests.
-    pub fn next_look(&mut self, rests: bool) -> Option<Duration> {
+    /// The moment of the next look, while there is one; further away where nothing happens.
+    pub fn next_look(&mut self, calm: bool) -> Option<Duration> {
         let found = !self.oracle.lies.is_empty() || !self.ledger.grants.are_sound();
         let caught = self.order.sabotage != Sabotage::None && found;
         let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
         let goes_on = self.now < self.order.plan.end && !caught && !rolled;
         self.step = self.pace;
-        if rests && !self.order.even && self.nothing_is_due(self.pace * AT_REST) {
-            self.step *= AT_REST;
+        let far = if self.needless { CALM_AND_SHUT } else { CALM };
+        if calm && !self.order.even && self.nothing_is_due(far) {
+            self.step = far;
         }
         self.now += self.step;
         goes_on.then_some(self.now)
@@ -231,6 +237,7 @@ impl Course {
         let needless = self
             .oracle
             .judge(self.now, Arc::clone(&truth), &cluster, &said);
+        self.needless = needless;
         self.roll(&cluster, &truth, &said, speaker.stored());
         drop(cluster);
         self.account(needless, said.open, speaker);

@@ -44,7 +44,7 @@ pub struct Order {
     pub story: bool,
     /// Let the rules in use today judge, too.
     pub rivals: bool,
-    /// Look as often in a cluster at rest as in any other.
+    /// Look as often where nothing happens as anywhere.
     pub even: bool,
 }
 
@@ -225,7 +225,7 @@ fn machine(order: Order) -> Outcome {
     let judge = judge(&world, &order);
     let mut probe = Probe::new(&world, &order.plan.spec, &order.plan.setup, judge);
     let mut course = Course::new(world, order);
-    while let Some(now) = course.next_look(probe.rests()) {
+    while let Some(now) = course.next_look(probe.is_calm()) {
         course.world.set_elapsed(now);
         if !course.is_stalled() {
             match course.wish() {

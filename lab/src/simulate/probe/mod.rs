@@ -41,8 +41,8 @@ use super::world::World;
 
 /// Time goes in steps of this length.
 pub const STEP: Duration = Duration::from_millis(50);
-/// Good news gathers for so many steps before it is judged.
-const GATHER: u32 = 2;
+/// Good news gathers for so long before it is judged.
+const GATHER: Duration = Duration::from_millis(100);
 /// A machine whose evidence has expired is not woken more often than this: it says unknown.
 const NAP: Duration = Duration::from_millis(200);
 /// How often the cluster is looked for while no broker is connected.
@@ -169,8 +169,8 @@ pub struct Probe {
     spec: Spec,
     recogniser: Recogniser,
     collectors: Collectors,
-    steps: u32,
     napped: Mono,
+    judged: Mono,
     /// The gate.
     pub judge: Judge,
 }
@@ -224,16 +224,16 @@ impl Probe {
             spec: spec.clone(),
             recogniser: Recogniser::default(),
             collectors: Collectors::new(spec, setup, now),
-            steps: 0,
             napped: now,
+            judged: now,
             judge,
         }
     }
 
-    /// Whether the cluster rests, and nobody needs evidence sooner.
-    pub fn rests(&self) -> bool {
+    /// Whether nothing has happened for a while, and nobody needs evidence sooner.
+    pub fn is_calm(&self) -> bool {
         let shared = &self.collectors.shared;
-        shared.quiet.rests() && !shared.refresh
+        shared.quiet.is_calm() && !shared.refresh
     }
 
     /// Ends all collectors and starts new ones.
@@ -245,7 +245,6 @@ impl Probe {
     /// Everything that is due at this moment, and a judgement where there is something new.
     pub fn tick(&mut self) {
         let now = World::mono(self.world.elapsed());
-        self.steps = self.steps.wrapping_add(1);
         let wanted = self.judge.wants();
         let collectors = &mut self.collectors;
         collectors.shared.refresh = wanted.is_some();
@@ -261,7 +260,7 @@ impl Probe {
             .reports
             .iter()
             .any(|report| report.facts.is_err() && !failing.contains(&slot(report)));
-        let gathered = self.steps.is_multiple_of(GATHER);
+        let gathered = now.since(self.judged) >= GATHER;
         let news = !shared.reports.is_empty() || !shared.dropped.is_empty();
         if urgent || (news && gathered) {
             let reports = std::mem::take(&mut shared.reports);
@@ -274,6 +273,7 @@ impl Probe {
             }
             let dropped = std::mem::take(&mut shared.dropped);
             self.judge.evidence(reports, dropped);
+            self.judged = now;
             self.napped = now;
         } else if now.since(self.napped) >= NAP && self.judge.pause().is_zero() {
             self.judge.wake();

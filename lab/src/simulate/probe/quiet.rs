@@ -27,6 +27,7 @@ type Known = (Question, Duration, Said);
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     rests: bool,
+    calm: bool,
     since: Option<Mono>,
     sign: Sign,
     answers: RefCell<BTreeMap<NodeId, Vec<Known>>>,
@@ -91,6 +92,7 @@ impl Quiet {
         let mut nodes = self.sign.nodes.iter();
         let up = self.sign.active.is_some() && nodes.all(|(_, up, has)| *up && *has == newest);
         let calm = self.since.is_some_and(|since| now.since(since) >= CALM);
+        self.calm = calm;
         let rests = calm && up && !cut && (self.rests || all_in_sync(cluster.committed_image()));
         if !rests && self.rests {
             self.answers.borrow_mut().clear();
@@ -99,9 +101,9 @@ impl Quiet {
         self.rests = rests;
     }
 
-    /// Whether nothing has happened for a while.
-    pub(super) const fn rests(&self) -> bool {
-        self.rests
+    /// Whether nothing has happened for a while, be everything well or not.
+    pub(super) const fn is_calm(&self) -> bool {
+        self.calm
     }
 
     pub(super) fn recall(&self, line: &Line, question: &Question) -> Option<Heard> {
