@@ -129,6 +129,7 @@ fn leases_are_never_false_doubled_or_lost() {
     let grants = leases(Depth::Machine, trials).grants.expect("leases");
     assert!(grants.go >= 2 * trials, "only {} times go", grants.go);
     assert!(grants.beside > 0, "no second slot was ever given");
+    assert!(grants.again > 0, "nobody asked again for what he had");
     assert!(grants.sets > 0, "nobody was told go for several nodes");
     assert!(grants.repairs > 0, "nobody was told go for a repair");
     assert!(grants.taken_over > 0, "no lease was taken over");

@@ -284,6 +284,8 @@ pub struct GrantsRow {
     pub go: u64,
     /// Of these, how many beside somebody else, by a second slot, where they share nothing.
     pub beside: u64,
+    /// How often somebody was told so once more of a lease that he had.
+    pub again: u64,
     /// Of these, how many for several nodes at once.
     pub sets: u64,
     /// Of these, how many for a repair.
@@ -312,6 +314,7 @@ fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
     (all.go > 0).then(|| GrantsRow {
         go: all.go,
         beside: all.beside,
+        again: all.again,
         sets: all.sets,
         repairs: all.repairs,
         taken_over: all.taken_over,

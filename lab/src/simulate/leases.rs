@@ -125,6 +125,8 @@ pub struct Grants {
     pub taken_over: u64,
     /// Told "go" beside somebody else, by a second slot, where their nodes share nothing.
     pub beside: u64,
+    /// Told "go" once more of a lease that was told of before.
+    pub again: u64,
     /// Told "go" while somebody else was out, where that must not be.
     pub doubled: u64,
     /// Told "go", and the lease is gone without an end.
@@ -151,6 +153,7 @@ impl Grants {
         self.repairs += other.repairs;
         self.taken_over += other.taken_over;
         self.beside += other.beside;
+        self.again += other.again;
         self.doubled += other.doubled;
         self.lost += other.lost;
         self.old_tokens += other.old_tokens;
@@ -209,8 +212,12 @@ impl Ledger {
         stored: Option<&GateDoc>,
     ) {
         let lease = told.lease;
-        // Asked again, the same is said again.
+        // Asked again, the same is said again: while its nodes are out, or while it may still begin.
         if self.out.contains_key(&lease.id) {
+            self.grants.again += 1;
+            if told.were_up {
+                self.judge(now, told);
+            }
             return;
         }
         self.forget_proven(now, stored);
@@ -240,6 +247,10 @@ impl Ledger {
         self.grants.go += 1;
         self.grants.sets += u64::from(told.lease.nodes.len() > 1);
         self.grants.repairs += u64::from(told.lease.action == Action::Repair);
+        self.judge(now, told);
+    }
+
+    fn judge(&mut self, now: Duration, told: &Told<'_>) {
         let Some(harm) = told.harm else { return };
         if harm.noticed {
             self.grants.false_go += 1;

@@ -53,6 +53,10 @@ pub struct Operator {
     /// For how long it goes on asking.
     #[serde(default)]
     pub patience: Option<u64>,
+    /// It takes each of its stops twice: once they are up again it enters for the same nodes, as who
+    /// forgets what he has done and is run again.
+    #[serde(default)]
+    pub forgets: bool,
 }
 
 impl Operator {
@@ -95,6 +99,8 @@ pub struct Roll {
     asks_from: Duration,
     state: State,
     dead: bool,
+    /// What it was told go for and has forgotten once.
+    forgotten: BTreeSet<NodeId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,7 @@ impl Roll {
             asks_from: Duration::from_millis(operator.begins),
             state: State::Asks,
             dead: false,
+            forgotten: BTreeSet::new(),
             operator: operator.clone(),
         }
     }
@@ -240,15 +247,26 @@ impl Roll {
     fn start(&mut self, now: Duration) -> Vec<Op> {
         self.due = now + Duration::from_millis(self.operator.pause);
         self.asks_from = self.due;
-        self.state = match self.operator.owner {
-            Some(_) => State::Leaves(None),
-            None => State::Asks,
+        self.state = if self.operator.owner.is_none() || self.forgets() {
+            State::Asks
+        } else {
+            State::Leaves(None)
         };
         let op = |node| match &self.operator.to {
             Some(release) => Op::Upgrade(node, release.clone()),
             None => Op::Start(node),
         };
         self.current.iter().copied().map(op).collect()
+    }
+
+    /// Whether it begins again with what it has just done; each node once.
+    fn forgets(&mut self) -> bool {
+        let anew = self.operator.forgets && !self.current.is_subset(&self.forgotten);
+        if anew {
+            self.forgotten.extend(&self.current);
+            self.left.splice(..0, self.current.iter().copied());
+        }
+        anew
     }
 
     fn read_entry(

@@ -366,6 +366,7 @@ impl Maker {
             hosts: Vec::new(),
             repairs: false,
             patience: None,
+            forgets: false,
         });
     }
 

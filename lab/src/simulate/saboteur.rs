@@ -312,23 +312,6 @@ impl Saboteur {
 
     /// Says again what would otherwise grow old.
     fn repeat(&self, now: Mono, told: &mut Vec<Report>) {
-        let covers = match self.kind {
-            Sabotage::StaleAllowed | Sabotage::OpenDebounce | Sabotage::LastKnown => true,
-            Sabotage::LastPageAndLink => true,
-            Sabotage::None
-            | Sabotage::MissingAsZero
-            | Sabotage::NoWindow
-            | Sabotage::UnionOfIsrs
-            | Sabotage::OneTable
-            | Sabotage::IdentityUnchecked
-            | Sabotage::NodesFromMetadata
-            | Sabotage::WallClock
-            | Sabotage::NoExpiry
-            | Sabotage::OwnGrants => false,
-        };
-        if !covers {
-            return;
-        }
         let said: BTreeSet<Slot> = told.iter().map(|r| (r.source.clone(), r.kind)).collect();
         for (slot, good) in &self.good {
             let old = now.since(good.asked) > AGAIN;
@@ -337,7 +320,8 @@ impl Saboteur {
                 Sabotage::StaleAllowed => !refused,
                 Sabotage::LastPageAndLink => matches!(slot.1, FactKind::Link | FactKind::Jmx),
                 Sabotage::OpenDebounce => !refused && now.since(good.asked) < DEBOUNCE,
-                _ => true,
+                Sabotage::LastKnown => true,
+                _ => false,
             };
             if old && hides && !said.contains(slot) {
                 told.push(Report {

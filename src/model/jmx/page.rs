@@ -1,6 +1,7 @@
 //! How the exporter writes values down: names by family, labels, Java's doubles
 //! (kafka-jmx-metrics.md, sections 2.1 to 2.4).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -13,7 +14,7 @@ type Bean = (&'static str, &'static str);
 pub(super) struct Lines {
     family: Family,
     standalone: bool,
-    kinds: BTreeMap<String, (&'static str, Vec<String>)>,
+    kinds: BTreeMap<String, (&'static str, String)>,
 }
 
 impl Lines {
@@ -168,21 +169,24 @@ impl Lines {
         // The exporter sorts labels from 1.0 on.
         let mut labels = labels.to_vec();
         labels.sort_unstable();
-        let list: Vec<String> = labels
-            .iter()
-            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-            .collect();
-        let braces = if list.is_empty() {
-            String::new()
-        } else {
-            format!("{{{}}}", list.join(","))
+        // A name that is there is not made anew: pages are most of what a simulation writes.
+        if !self.kinds.contains_key(name) {
+            self.kinds.insert(name.to_owned(), (kind, String::new()));
+        }
+        let Some((_, lines)) = self.kinds.get_mut(name) else {
+            return;
         };
-        let line = format!("{name}{braces} {}", java_double(value));
-        self.kinds
-            .entry(name.to_owned())
-            .or_insert((kind, Vec::new()))
-            .1
-            .push(line);
+        lines.push_str(name);
+        for (place, (label, value)) in labels.iter().enumerate() {
+            lines.push(if place == 0 { '{' } else { ',' });
+            lines.push_str(label);
+            lines.push_str("=\"");
+            lines.push_str(&escaped(value));
+            lines.push('"');
+        }
+        lines.push_str(if labels.is_empty() { " " } else { "} " });
+        lines.push_str(&java_double(value));
+        lines.push('\n');
     }
 
     pub(super) fn text(self) -> String {
@@ -191,10 +195,7 @@ impl Lines {
             // Writing into a String cannot fail.
             let _ = writeln!(text, "# HELP {name} Attribute exposed for management");
             let _ = writeln!(text, "# TYPE {name} {kind}");
-            for line in lines {
-                text.push_str(&line);
-                text.push('\n');
-            }
+            text.push_str(&lines);
         }
         text
     }
@@ -204,11 +205,15 @@ fn mangled(bean: Bean) -> String {
     format!("{}_{}", bean.0, bean.1).replace(['.', '-'], "_")
 }
 
-fn escaped(value: &str) -> String {
-    value
+fn escaped(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return value.into();
+    }
+    let escaped = value
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
-        .replace('\n', "\\n")
+        .replace('\n', "\\n");
+    escaped.into()
 }
 
 /// `Double.toString`: a point always, an exponent from ten million on.

@@ -40,9 +40,10 @@ impl fmt::Display for Figures {
         if let Some(grants) = &self.grants {
             writeln!(
                 f,
-                "leases: {} times go ({} beside another, {} for several nodes, {} for repairs, {} taken over), \
+                "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over), \
                  {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
                 grants.go,
+                grants.again,
                 grants.beside,
                 grants.sets,
                 grants.repairs,

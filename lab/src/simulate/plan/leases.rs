@@ -33,6 +33,7 @@ impl Maker {
                 operator.owner = Some(name.to_owned());
                 operator.ttl = ttl;
                 operator.dies = dies;
+                operator.forgets = self.random.between(0, 2) == 0;
             }
             if let Some(dies) = dies {
                 // Somebody finds what it has left behind.
@@ -131,6 +132,7 @@ impl Maker {
             hosts: Vec::new(),
             repairs: false,
             patience: Some(40_000),
+            forgets: false,
         }
     }
 }
