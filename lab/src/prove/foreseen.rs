@@ -159,6 +159,8 @@ pub(super) async fn repairs(table: &mut Table<'_>) -> Result<()> {
     let begun = Instant::now();
     while ask(table.gate(), "leave", KILLED).await? != "go" {
         ensure!(begun.elapsed() < PATIENCE, "see the repaired broker back");
+        // Who asks without a pause is shed.
+        sleep(Duration::from_millis(500)).await;
     }
     cluster.wait_full_isr(PATIENCE).await?;
     Ok(())

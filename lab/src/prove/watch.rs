@@ -79,9 +79,18 @@ pub(super) struct Watched {
     pub(super) reopened: usize,
     /// The first answer that was not open.
     pub(super) shut: Option<Duration>,
+    /// When each open answer came.
+    open_at: Vec<Duration>,
 }
 
 impl Watched {
+    /// Open answers after the wanted one, or later than this.
+    pub(super) fn opens_after(&self, latest: Duration) -> usize {
+        let found = self.found.as_ref().map_or(latest, |(at, _)| *at);
+        let late = |at: &&Duration| **at > found.min(latest);
+        self.open_at.iter().filter(late).count()
+    }
+
     pub(super) fn row(self, name: &str, expected: impl Into<String>, wrong_opens: usize) -> Row {
         let seconds = self.found.as_ref().map(|(at, _)| seconds(*at));
         let found = self.found.map(|(_, answer)| answer);
@@ -127,6 +136,7 @@ pub(super) async fn watch(
         opens: 0,
         reopened: 0,
         shut: None,
+        open_at: Vec::new(),
     };
     let mut end = start + limit;
     while Instant::now() < end {
@@ -135,6 +145,7 @@ pub(super) async fn watch(
             let at = start.elapsed();
             if answer.is_open() {
                 watched.opens += 1;
+                watched.open_at.push(at);
                 watched.reopened += usize::from(watched.shut.is_some());
             } else {
                 watched.shut.get_or_insert(at);
