@@ -288,7 +288,7 @@ fn collected(
     let fetch = HttpFetch::new(access).context("failed to make the client for JMX exporters")?;
     let (dial, login) = secured(kafka, dial)?;
     let settings = shared::Settings {
-        gate: name.clone(),
+        gate: name.to_string(),
         mode: gate.policy.mode,
         bootstrap: kafka
             .map(|kafka| kafka.bootstrap.iter().map(address).collect())

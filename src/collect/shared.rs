@@ -17,7 +17,6 @@ use crate::evidence::ids::{ClusterId, GroupId, NodeId, Role};
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
-use crate::gate::state::GateName;
 use crate::jmx::scrape::Scraper;
 use crate::jmx::template::Template;
 use crate::kafka::{Address, AddressMap, Connection, ConnectionSettings, Connections, Dial};
@@ -27,7 +26,7 @@ use crate::time::Mono;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Whose collectors they are: what they log names it.
-    pub gate: GateName,
+    pub gate: String,
     /// Which kinds of source are read.
     pub mode: Mode,
     /// Where to begin.

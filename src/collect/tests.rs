@@ -25,7 +25,6 @@ use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, Report, Sign};
-use crate::gate::state::GateName;
 use crate::jmx::client::Access;
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper};
@@ -114,7 +113,7 @@ async fn watch_as(
 
 fn shared(address: &Address, login: Login) -> Shared {
     let settings = Settings {
-        gate: GateName::default(),
+        gate: String::from("default"),
         mode: Mode::Kafka,
         bootstrap: vec![address.clone()],
         address_map: AddressMap::default(),

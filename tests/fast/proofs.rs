@@ -138,7 +138,7 @@ pub(crate) fn number(value: &Value, path: &str) -> f64 {
 }
 
 /// A number that a proof has since it looks closer; `None` while it has not been made anew.
-fn newer(proof: &Value, path: &str) -> Option<f64> {
+pub(crate) fn newer(proof: &Value, path: &str) -> Option<f64> {
     let found = proof.pointer(path).and_then(Value::as_f64);
     if found.is_none() {
         println!("{}: made before there was {path}", proof["name"]);

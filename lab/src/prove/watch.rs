@@ -75,10 +75,13 @@ pub(super) struct Watched {
     pub(super) found: Option<(Duration, Answer)>,
     pub(super) last: Option<Answer>,
     pub(super) opens: usize,
-    /// Of those the ones after an answer that was not open.
+    /// Of those the ones after the wanted answer. Before it something else may have shut the gate and let
+    /// it open again: a page is read every few seconds.
     pub(super) reopened: usize,
     /// The first answer that was not open.
     pub(super) shut: Option<Duration>,
+    /// Its codes.
+    first: Vec<String>,
     /// When each open answer came.
     open_at: Vec<Duration>,
 }
@@ -95,9 +98,16 @@ impl Watched {
         let seconds = self.found.as_ref().map(|(at, _)| seconds(*at));
         let found = self.found.map(|(_, answer)| answer);
         let said = found.or(self.last);
-        let (state, codes, note) = said.map_or_else(Default::default, |answer| {
+        let (state, codes, mut note) = said.map_or_else(Default::default, |answer| {
             (answer.state.clone(), answer.codes(), observed(&answer))
         });
+        // Shut by something else before that.
+        if let (Some(at), Some(found)) = (self.shut, seconds)
+            && at.as_secs_f64() + 1.0 < found
+        {
+            let codes = self.first.join(", ");
+            note += &format!("; first shut after {:.1} s: {codes}", at.as_secs_f64());
+        }
         let row = Row {
             name: name.to_owned(),
             expected: expected.into(),
@@ -136,6 +146,7 @@ pub(super) async fn watch(
         opens: 0,
         reopened: 0,
         shut: None,
+        first: Vec::new(),
         open_at: Vec::new(),
     };
     let mut end = start + limit;
@@ -146,9 +157,10 @@ pub(super) async fn watch(
             if answer.is_open() {
                 watched.opens += 1;
                 watched.open_at.push(at);
-                watched.reopened += usize::from(watched.shut.is_some());
-            } else {
-                watched.shut.get_or_insert(at);
+                watched.reopened += usize::from(watched.found.is_some());
+            } else if watched.shut.is_none() {
+                watched.shut = Some(at);
+                watched.first = answer.codes();
             }
             if watched.found.is_none() && wanted(&answer) {
                 watched.found = Some((at, answer.clone()));

@@ -50,7 +50,7 @@ pub(super) fn settings(spec: &Spec, setup: &Setup) -> Settings {
     let brokers = nodes.filter(|node| node.roles.broker && setup.mode.kafka());
     let scraped = setup.scraped(spec).into_iter();
     Settings {
-        gate: GateName::default(),
+        gate: GateName::default().to_string(),
         mode: setup.mode,
         bootstrap: brokers.map(|node| World::address(node.id)).collect(),
         address_map: AddressMap::default(),

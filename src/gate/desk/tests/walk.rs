@@ -121,6 +121,8 @@ fn walk(steps: Vec<Step>) {
             Step::Run(seconds) => {
                 for _ in 0..seconds {
                     bed.run(1);
+                    // Heard before the next document stands: what it says was true of this one.
+                    outside.hear(&mut bed);
                     if !bed.commits.is_empty() && seconds % 2 == 0 {
                         bed.answer_written();
                     }
@@ -155,4 +157,17 @@ proptest! {
     fn nothing_given_is_lost_or_doubled(steps in prop::collection::vec(step(), 1..60)) {
         walk(steps);
     }
+}
+
+/// Whoever asks twice for what he has, the second time for a repair, takes it over from himself.
+#[test]
+fn who_repairs_what_he_has_himself_was_told_the_truth_before() {
+    walk(vec![
+        Step::Enter(0, 2, false),
+        Step::Run(1),
+        Step::Written,
+        Step::Enter(0, 2, false),
+        Step::Enter(0, 2, true),
+        Step::Run(2),
+    ]);
 }
