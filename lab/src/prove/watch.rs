@@ -74,24 +74,34 @@ pub(super) struct Watched {
     /// The first answer that was wanted, and when.
     pub(super) found: Option<(Duration, Answer)>,
     pub(super) last: Option<Answer>,
-    pub(super) opens: usize,
-    /// Of those the ones after the wanted answer. Before it something else may have shut the gate and let
-    /// it open again: a page is read every few seconds.
-    pub(super) reopened: usize,
-    /// The first answer that was not open.
-    pub(super) shut: Option<Duration>,
-    /// Its codes.
-    first: Vec<String>,
+    /// The first answer that was not open: when, and its codes.
+    first_shut: Option<(Duration, Vec<String>)>,
     /// When each open answer came.
     open_at: Vec<Duration>,
 }
 
 impl Watched {
-    /// Open answers after the wanted one, or later than this.
+    /// Open answers.
+    pub(super) fn opens(&self) -> usize {
+        self.open_at.len()
+    }
+
+    /// Those after the first answer that was not open.
+    pub(super) fn reopened(&self) -> usize {
+        let shut = self.shut().unwrap_or(Duration::MAX);
+        self.open_at.iter().filter(|at| **at > shut).count()
+    }
+
+    /// Those after the wanted answer, or later than this.
     pub(super) fn opens_after(&self, latest: Duration) -> usize {
         let found = self.found.as_ref().map_or(latest, |(at, _)| *at);
         let late = |at: &&Duration| **at > found.min(latest);
         self.open_at.iter().filter(late).count()
+    }
+
+    /// When the first answer came that was not open.
+    pub(super) fn shut(&self) -> Option<Duration> {
+        self.first_shut.as_ref().map(|(at, _)| *at)
     }
 
     pub(super) fn row(self, name: &str, expected: impl Into<String>, wrong_opens: usize) -> Row {
@@ -102,10 +112,10 @@ impl Watched {
             (answer.state.clone(), answer.codes(), observed(&answer))
         });
         // Shut by something else before that.
-        if let (Some(at), Some(found)) = (self.shut, seconds)
+        if let (Some((at, codes)), Some(found)) = (self.first_shut, seconds)
             && at.as_secs_f64() + 1.0 < found
         {
-            let codes = self.first.join(", ");
+            let codes = codes.join(", ");
             note += &format!("; first shut after {:.1} s: {codes}", at.as_secs_f64());
         }
         let row = Row {
@@ -143,10 +153,7 @@ pub(super) async fn watch(
     let mut watched = Watched {
         found: None,
         last: None,
-        opens: 0,
-        reopened: 0,
-        shut: None,
-        first: Vec::new(),
+        first_shut: None,
         open_at: Vec::new(),
     };
     let mut end = start + limit;
@@ -155,12 +162,11 @@ pub(super) async fn watch(
         if let Ok(answer) = gate.check("").await {
             let at = start.elapsed();
             if answer.is_open() {
-                watched.opens += 1;
                 watched.open_at.push(at);
-                watched.reopened += usize::from(watched.found.is_some());
-            } else if watched.shut.is_none() {
-                watched.shut = Some(at);
-                watched.first = answer.codes();
+            } else {
+                watched
+                    .first_shut
+                    .get_or_insert_with(|| (at, answer.codes()));
             }
             if watched.found.is_none() && wanted(&answer) {
                 watched.found = Some((at, answer.clone()));

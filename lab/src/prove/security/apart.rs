@@ -199,7 +199,10 @@ impl Apart<'_> {
             let (expected, wrong) = if right {
                 (String::from("open"), 0)
             } else {
-                (format!("never open; says \"{}\"", asked.words), seen.opens)
+                (
+                    format!("never open; says \"{}\"", asked.words),
+                    seen.opens(),
+                )
             };
             let release = self.cluster.spec().release;
             let told = whose.told(release, asked.way, asked.case);

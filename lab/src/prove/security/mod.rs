@@ -280,7 +280,7 @@ fn keep(
         let wrong = if expected.starts_with("open") {
             0
         } else {
-            seen.reopened
+            seen.reopened()
         };
         rows.push(row(
             cluster, asked.way, asked.door, case, expected, seen, wrong,
@@ -315,7 +315,7 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
             });
         }
         for (asked, seen) in watch_all(gates, LIMIT, STAY, is_named).await? {
-            let opens = seen.opens;
+            let opens = seen.opens();
             let expected = format!("never open; says \"{}\"", asked.words);
             let (door, case) = (asked.door, asked.case);
             rows.push(row(cluster, way, door, case, &expected, seen, opens));

@@ -80,7 +80,7 @@ pub(super) async fn run(
         let gate = start(place, cluster, server, cell).await?;
         let seen = watch(&gate, LIMIT, STAY, |answer| is_named(answer, cell.words)).await;
         let expected = format!("never open; says \"{}\"", cell.words);
-        let opens = seen.opens;
+        let opens = seen.opens();
         rows.push(row_of(told(cell.case), &expected, seen, opens));
     }
     Ok(())

@@ -6,9 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use upgrade_gate::collect::schedule::row;
 use upgrade_gate::evidence::jmx::JmxFacts;
-use upgrade_gate::evidence::report::FactKind;
 use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::kafka::connection::LONGEST_THROTTLE;
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
@@ -108,14 +106,10 @@ impl Quiet {
 
     pub(super) fn recall(&self, line: &Line, question: &Question) -> Option<Heard> {
         if let Some(until) = self.muted.borrow().get(&line.serial) {
-            // As `Connection::wait_out_throttle`: a short silence is waited out.
-            let deadline = match question {
-                Question::Versions | Question::Identity => row(FactKind::Link).deadline,
-                _ => row(FactKind::Partitions).deadline,
-            };
+            // As `Connection::wait_out_throttle`: a short silence is waited out, and every deadline is longer.
             let failure = || failure(FailureClass::Throttled, line.node);
             let left = until.since(self.now);
-            return Some(if left <= LONGEST_THROTTLE && left < deadline {
+            return Some(if left <= LONGEST_THROTTLE {
                 Heard::Silent
             } else {
                 Heard::Said(Duration::ZERO, Err(failure()))
