@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 
-use lab::prove::{attacks, callers, crashes, faults, openapi, plan, roll, security, situations};
+use lab::prove::{
+    attacks, callers, crashes, faults, openapi, plan, race, roll, security, situations,
+};
 use lab::release::Release;
 
 /// The proofs.
@@ -39,7 +41,7 @@ impl What {
             Self::Kill(args) => faults::run("kill", &args).await,
             Self::Restart(args) => faults::run("restart", &args).await,
             Self::Roll(args) => roll::run(&args).await,
-            Self::Race(args) => crashes::race(&args).await,
+            Self::Race(args) => race::race(&args).await,
             Self::Crashes(args) => crashes::crashes(&args).await,
             Self::Callers => callers::run(Release::V4_3_1).await,
             Self::Plan => plan::run().await,

@@ -1,30 +1,30 @@
-//! The proofs `race` and `crashes`: gates that are killed while leases are asked for, in front of the
-//! simulated cluster with a small window, so that hundreds of rounds take minutes.
+//! The proof `crashes`, and what `race` shares with it: gates that are killed while leases are asked
+//! for, in front of the simulated cluster with a small window, so that hundreds of rounds take minutes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use upgrade_gate::gate::state::GateName;
 use upgrade_gate::model::serve::Served;
 use upgrade_gate::model::{Cluster, Release, Spec, TopicSpec};
+use upgrade_gate::store::sqlite::look::{Found, look};
 
-use super::gate::{Gate, program};
+use super::gate::Gate;
 use super::report::{Header, write};
 use super::watch::PATIENCE;
 use crate::http;
 use crate::simulate::ops::Random;
 
 /// How long an answer of a gate may take.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
 /// How many rounds, or kills.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,14 +38,14 @@ pub struct Args {
 }
 
 /// A simulated cluster, and the gate in front of it.
-struct Lane {
+pub(super) struct Lane {
     _cluster: Served,
     config: PathBuf,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Lane {
-    async fn new() -> Result<Self> {
+    pub(super) async fn new() -> Result<Self> {
         let mut spec = Spec::kraft(3, 3, Release::V3_9);
         spec = spec.topics(vec![TopicSpec::new("orders", 6, 3).rate(5)]);
         spec.start_wall_ms = jiff::Timestamp::now().as_millisecond();
@@ -78,51 +78,44 @@ impl Lane {
         })
     }
 
-    async fn gate(&self, pause: Option<&PathBuf>) -> Result<Gate> {
+    /// The leases in the store of a gate that is not at work.
+    pub(super) fn durable_leases(&self) -> Result<Vec<u64>> {
+        let name: GateName = "default".to_owned().try_into()?;
+        match look(&self.folder.path().join("data"), &name) {
+            Found::Document(_, doc) => Ok(doc.leases.keys().map(|lease| lease.0).collect()),
+            other @ (Found::Nothing
+            | Found::Damaged(_)
+            | Found::Newer(_)
+            | Found::Locked(_)
+            | Found::Unreadable(_)) => bail!("read the killed gate's store: {other:?}"),
+        }
+    }
+
+    pub(super) async fn gate(&self, pause: Option<&PathBuf>) -> Result<Gate> {
         let wish = pause.map(|file| format!("stored:{}", file.display()));
         let environment = wish.map(|wish| ("PAUSE_UPGRADE_GATE", wish));
         Gate::start_with(&[self.config.display().to_string()], environment).await
     }
 }
 
-async fn leases(port: u16) -> Result<Vec<Value>> {
+pub(super) async fn leases(port: u16) -> Result<Vec<Value>> {
     let path = "/api/v1/gates/default/leases";
     let body = http::get(port, path, "application/json", ANSWER).await?;
     let body: Value = serde_json::from_slice(&body)?;
     Ok(body["leases"].as_array().cloned().unwrap_or_default())
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Race {
-    rounds: u64,
-    /// Rounds in which the gate was killed between the durable write and the answer.
-    killed_before_the_answer: u64,
-    /// Of these, in how many the lease that nobody was told of was there after the restart.
-    found_again: u64,
-    /// Clients that were told "go" right before the gate was killed, after its answer.
-    told_before_a_kill: u64,
-    /// Of these, how many had their lease, with its token, in the gate that was started then.
-    held_after_the_restart: u64,
-    told_go: u64,
-    /// Rounds in which both were told "go".
-    two_holders: u64,
-    /// "Go" for a lease that the gate does not have.
-    lost: u64,
-    /// Tokens that did not grow.
-    old_tokens: u64,
-}
-
 #[derive(Serialize)]
-struct Proof<T: Serialize> {
+pub(super) struct Proof<T: Serialize> {
     #[serde(flatten)]
-    header: Header,
-    lanes: u64,
+    pub(super) header: Header,
+    pub(super) lanes: u64,
     #[serde(flatten)]
-    found: T,
+    pub(super) found: T,
 }
 
 /// Shares the rounds out among lanes that run side by side; what each has found.
-async fn in_lanes<T: Send + 'static, F>(
+pub(super) async fn in_lanes<T: Send + 'static, F>(
     args: &Args,
     rounds: u64,
     lane: impl Fn(u64, u64) -> F,
@@ -139,117 +132,8 @@ where
     lanes.join_all().await.into_iter().collect()
 }
 
-/// Two processes ask for two brokers at the same moment, again and again; in a third of the rounds
-/// the gate is killed between the durable write and the answer, in another third right after the
-/// answer: whoever was told "go" is looked for in the gate that is started then.
-pub async fn race(args: &Args) -> Result<()> {
-    let header = Header::new("race", Vec::new());
-    let mut found = Race::default();
-    for lane in in_lanes(args, 300, |_, share| race_lane(share)).await? {
-        found.rounds += lane.rounds;
-        found.killed_before_the_answer += lane.killed_before_the_answer;
-        found.found_again += lane.found_again;
-        found.told_before_a_kill += lane.told_before_a_kill;
-        found.held_after_the_restart += lane.held_after_the_restart;
-        found.told_go += lane.told_go;
-        found.two_holders += lane.two_holders;
-        found.lost += lane.lost;
-        found.old_tokens += lane.old_tokens;
-    }
-    let proof = Proof {
-        header: header.ended(),
-        lanes: args.lanes,
-        found,
-    };
-    let path = write("race", &proof)?;
-    println!("wrote {}: {:?}", path.display(), proof.found);
-    let found = proof.found;
-    ensure!(
-        found.two_holders + found.lost + found.old_tokens == 0
-            && found.held_after_the_restart == found.told_before_a_kill,
-        "see nobody lose: {found:?}"
-    );
-    Ok(())
-}
-
-async fn race_lane(rounds: u64) -> Result<Race> {
-    let lane = Lane::new().await?;
-    let mut race = Race::default();
-    let mut gate = lane.gate(None).await?;
-    let mut last = 0;
-    for round in 0..rounds {
-        let (paused, killed_after) = (round % 3 == 0, round % 3 == 1);
-        let stands = lane.folder.path().join("stands");
-        if paused {
-            gate.kill().await?;
-            let _ = std::fs::remove_file(&stands);
-            gate = lane.gate(Some(&stands)).await?;
-        }
-        gate.wait_open(PATIENCE).await?;
-        let port = gate.port();
-        let mut asking = both_ask(port);
-        if paused {
-            let began = Instant::now();
-            while !stands.exists() {
-                ensure!(began.elapsed() < PATIENCE, "see the gate stand still");
-                if asking.iter().all(tokio::task::JoinHandle::is_finished) {
-                    // Both were told "not now", for what was true for a moment.
-                    asking = both_ask(port);
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-            gate.kill().await?;
-            for asker in asking.drain(..) {
-                // Nobody can have been told anything.
-                let told = asker.await??;
-                ensure!(
-                    told.is_none(),
-                    "told go by a gate that stood still: {told:?}"
-                );
-            }
-            race.killed_before_the_answer += 1;
-            gate = lane.gate(None).await?;
-            race.found_again += u64::from(!wait_leases(gate.port()).await?.is_empty());
-            gate.wait_open_or_taken(PATIENCE).await?;
-            asking = both_ask(gate.port());
-        }
-        let mut told = Vec::new();
-        for asker in asking {
-            told.extend(asker.await??);
-        }
-        race.rounds += 1;
-        race.told_go += u64::try_from(told.len())?;
-        race.two_holders += u64::from(told.len() > 1);
-        let mut standing = leases(gate.port()).await?;
-        if killed_after {
-            gate.kill().await?;
-            gate = lane.gate(None).await?;
-            standing = wait_leases(gate.port()).await?;
-            race.told_before_a_kill += u64::try_from(told.len())?;
-            let held = told.iter().filter(|go| go.is_among(&standing)).count();
-            race.held_after_the_restart += u64::try_from(held)?;
-        }
-        for go in &told {
-            race.lost += u64::from(!go.is_among(&standing));
-            race.old_tokens += u64::from(go.token <= last);
-            last = last.max(go.token);
-        }
-        give_back(gate.port(), &standing).await?;
-    }
-    gate.kill().await?;
-    Ok(race)
-}
-
-/// Two processes, at the same moment.
-fn both_ask(port: u16) -> Vec<tokio::task::JoinHandle<Result<Option<Go>>>> {
-    [(1, "one"), (2, "two")]
-        .into_iter()
-        .map(|(node, owner)| tokio::spawn(enter(port, node, owner)))
-        .collect()
-}
-
 /// The leases of a gate that has just been started.
-async fn wait_leases(port: u16) -> Result<Vec<Value>> {
+pub(super) async fn wait_leases(port: u16) -> Result<Vec<Value>> {
     let began = Instant::now();
     loop {
         let listed = leases(port).await.unwrap_or_default();
@@ -260,69 +144,27 @@ async fn wait_leases(port: u16) -> Result<Vec<Value>> {
     }
 }
 
-/// Every owner says that it has finished, until the gate has none left.
-async fn give_back(port: u16, standing: &[Value]) -> Result<()> {
-    for lease in standing {
-        let (owner, nodes) = (&lease["owner"], &lease["nodes"]);
-        let node = nodes[0].as_i64().context("a node of the lease")?;
-        let owner = owner.as_str().context("an owner of the lease")?;
-        let path = format!("/api/v1/gates/default/leave?node={node}&owner={owner}&wait=10s");
-        let began = Instant::now();
-        loop {
-            match http::post(port, &path, ANSWER).await? {
-                200 | 409 => break,
-                _ => ensure!(began.elapsed() < PATIENCE, "see {owner} be rid of {node}"),
-            }
-        }
-    }
-    Ok(())
-}
-
 /// "Go", as a caller reads it.
 #[derive(Clone, Debug)]
-struct Go {
-    lease: u64,
-    token: u64,
+pub(super) struct Go {
+    pub(super) lease: u64,
+    pub(super) token: u64,
 }
 
 impl Go {
     /// Whether a gate that lists these leases has this one, with its token.
-    fn is_among(&self, leases: &[Value]) -> bool {
+    pub(super) fn is_among(&self, leases: &[Value]) -> bool {
         let mut leases = leases.iter();
         leases.any(|it| it["lease"] == self.lease && it["token"] == self.token)
     }
 
-    fn of(body: &Value) -> Option<Self> {
+    pub(super) fn of(body: &Value) -> Option<Self> {
         (body["open"] == true).then_some(())?;
         Some(Self {
             lease: body["lease"].as_u64()?,
             token: body["token"].as_u64()?,
         })
     }
-}
-
-/// One process that asks once.
-async fn enter(port: u16, node: i32, owner: &'static str) -> Result<Option<Go>> {
-    let output = Command::new(program()?)
-        .args([
-            "enter",
-            "--json",
-            "--node",
-            &node.to_string(),
-            "--owner",
-            owner,
-        ])
-        .args(["--url", &format!("http://127.0.0.1:{port}")])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("start upgrade-gate enter")?;
-    if !output.status.success() {
-        return Ok(None);
-    }
-    let body: Value = serde_json::from_slice(&output.stdout).context("read what enter prints")?;
-    Ok(Some(Go::of(&body).context("find lease and token in it")?))
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -11,7 +11,7 @@
 //! - [`plan`]: the proof `plan`; `foreseen`: its rows in which something is done;
 //! - [`roll`]: the proof `roll`;
 //! - [`callers`]: the proof `callers`; [`jenkins`]: the pipeline of its recipe;
-//! - [`crashes`]: the proofs `race` and `crashes`;
+//! - [`race`], [`crashes`]: gates that are killed while leases are asked for;
 //! - [`exporter`]: an exporter that says what it is told to;
 //! - [`security`]: the proof `security`;
 //! - [`situations`]: the proof `situations`; `modes`: its degraded modes; `watch`: how its
@@ -29,6 +29,7 @@ pub mod jenkins;
 mod modes;
 pub mod openapi;
 pub mod plan;
+pub mod race;
 pub mod report;
 pub mod roll;
 pub mod security;
