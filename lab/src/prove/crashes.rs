@@ -19,7 +19,6 @@ use upgrade_gate::store::sqlite::look::{Found, look};
 
 use super::gate::Gate;
 use super::report::{Header, write};
-use super::watch::PATIENCE;
 use crate::http;
 use crate::simulate::ops::Random;
 

@@ -121,7 +121,7 @@ async fn killed_before_the_answer(lane: &Lane, race: &mut Race) -> Result<Gate> 
     loop {
         killed_with_both_waiting(lane).await?;
         let durable = lane.durable_leases()?;
-        let mut gate = lane.gate(None).await?;
+        let gate = lane.gate(None).await?;
         let found = wait_leases(gate.port()).await?;
         let found: Vec<_> = found.iter().map(|lease| lease["lease"].as_u64()).collect();
         if !durable.is_empty() {
@@ -142,7 +142,7 @@ async fn killed_before_the_answer(lane: &Lane, race: &mut Race) -> Result<Gate> 
 async fn killed_with_both_waiting(lane: &Lane) -> Result<()> {
     let stands = lane.folder.path().join("stands");
     let _ = std::fs::remove_file(&stands);
-    let mut gate = lane.gate(Some(&stands)).await?;
+    let gate = lane.gate(Some(&stands)).await?;
     gate.wait_open(PATIENCE).await?;
     let mut asking = both_ask(gate.port());
     let began = Instant::now();
