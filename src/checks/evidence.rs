@@ -169,6 +169,9 @@ fn shared(
     if fresh >= wanted {
         return None;
     }
+    if fresh == 0 && absents.is_empty() && kind == FactKind::Cluster {
+        absents = bootstrap(snapshot);
+    }
     let heard = fresh.saturating_add(absents.len());
     for (source, absent) in absents {
         gaps.add(source, kind, &absent);
@@ -181,6 +184,19 @@ fn shared(
             format!("{kind} from {wanted} nodes"),
         )
     })
+}
+
+/// Why bootstrap addresses do not answer, as long as no node has been asked: nodes that are
+/// configured, or remembered from before a restart, are found through them.
+fn bootstrap<'a>(snapshot: &Snapshot<'a>) -> Vec<(SourceId, Absent<'a>)> {
+    let reports = snapshot.reports_of(FactKind::Cluster).iter();
+    let addresses = reports.filter(|report| report.source.node().is_none());
+    addresses
+        .filter_map(|report| {
+            let absent = absent(snapshot, &report.source, FactKind::Cluster)?;
+            Some((report.source.clone(), absent))
+        })
+        .collect()
 }
 
 /// Gaps of one source for one reason are one finding: a dead node would make seven.

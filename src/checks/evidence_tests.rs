@@ -17,6 +17,35 @@ fn why_no_bootstrap_address_answers_is_told() {
     assert!(said.contains("1 other addresses fail, too"), "{said}");
 }
 
+/// Nodes that are configured, or remembered from before a restart, are found through these addresses.
+#[test]
+fn why_no_bootstrap_address_answers_is_told_where_nodes_are_known() {
+    let mut scene = Scene::healthy_kraft();
+    scene.reports.clear();
+    assert!(!scene.memory.known_nodes.is_empty());
+    let source = SourceId::Bootstrap(String::from("b1:1"));
+    scene.fail(
+        source.clone(),
+        FactKind::Cluster,
+        FailureClass::Authentication,
+    );
+    scene.snapshot(|snapshot| {
+        let judged = run(snapshot);
+        let findings = judged.findings();
+        let told = findings
+            .iter()
+            .find(|it| it.subject == Subject::Source(source.clone()));
+        let told = told.expect("a finding about the address");
+        assert_eq!(told.reason, Reason::SourceFailed);
+        assert!(told.observed.contains("Authentication by test"), "{told:?}");
+    });
+    // Once nodes answer, what became of an address says nothing.
+    let mut scene = Scene::healthy_kraft();
+    let source = SourceId::Bootstrap(String::from("b1:1"));
+    scene.fail(source, FactKind::Cluster, FailureClass::Authentication);
+    scene.snapshot(|snapshot| assert!(run(snapshot).findings().is_empty()));
+}
+
 /// The kinds that this node itself has to answer.
 fn asked_of(scene: &Scene, id: i32) -> Vec<FactKind> {
     let wanted = scene.snapshot(own_answers);

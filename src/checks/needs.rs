@@ -169,7 +169,7 @@ const fn reason_of_failure(kind: FactKind, failure: &SourceFailure) -> Reason {
         | FailureClass::HttpStatus(_)
         | FailureClass::NotKafkaMetrics
         | FailureClass::Cut
-        | FailureClass::TooLarge => Reason::SourceFailed,
+        | FailureClass::TooLarge(_) => Reason::SourceFailed,
     }
 }
 

@@ -123,7 +123,7 @@ reasons! {
         "A node is out, by a lease or without one, and not yet proven back.",
         "Wait for its return; who holds it, and what its return waits for, is shown beside it.";
     NoProgress = "no_progress", Warn, NeedsPerson, Node,
-        "A node that is out has made no progress on its way back for a long time.",
+        "A node that is out has come no nearer to being back for 10 minutes.",
         "Look at the node's log; if it cannot start, repair it through the gate (action=repair).";
     RegistrationStalled = "registration_stalled", Warn, ByItself, Node,
         "A broker is back so soon that Kafka refuses it until its old session ends.",

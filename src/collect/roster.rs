@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::facts::{ClusterFacts, NodeConfigs, QuorumFacts};
 use crate::evidence::ids::{ClusterId, MOST_NODES, NodeId, Role};
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::kafka::Address;
 
 /// Everybody known so far. Nodes are added, never removed: a node that has gone is missed. Each
@@ -68,7 +68,7 @@ impl Roster {
             new.len(),
             self.nodes.len()
         );
-        Err(SourceFailure::new(FailureClass::TooLarge, what))
+        Err(SourceFailure::new(FailureClass::TooLarge(Cap::Nodes), what))
     }
 
     /// Takes in what a broker says of the brokers.
@@ -224,13 +224,13 @@ mod tests {
         roster.cluster(&brokers(1..=990)).unwrap();
         let before = roster.clone();
         let many = roster.cluster(&brokers(981..=1001)).unwrap_err();
-        assert_eq!(many.class, FailureClass::TooLarge);
+        assert_eq!(many.class, FailureClass::TooLarge(Cap::Nodes));
         assert!(many.detail.contains("11 nodes that are new"), "{many}");
         let more = roster.quorum(&quorum(2001..=2011)).unwrap_err();
-        assert_eq!(more.class, FailureClass::TooLarge);
+        assert_eq!(more.class, FailureClass::TooLarge(Cap::Nodes));
         let text: Vec<_> = (3001..=3011).map(|id| format!("{id}@h:1")).collect();
         let told = roster.configs(&voters(&text.join(","))).unwrap_err();
-        assert_eq!(told.class, FailureClass::TooLarge);
+        assert_eq!(told.class, FailureClass::TooLarge(Cap::Nodes));
         assert_eq!(roster, before);
         // Little by little is not another way.
         roster.quorum(&quorum(2001..=2010)).unwrap();

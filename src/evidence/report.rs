@@ -195,11 +195,56 @@ impl FailureClass {
             | Self::HttpStatus(_)
             | Self::NotKafkaMetrics
             | Self::Cut
-            | Self::TooLarge
+            | Self::TooLarge(_)
             | Self::WrongNode
             | Self::WrongCluster
             | Self::Throttled
             | Self::Unsupported => Sign::Nothing,
+        }
+    }
+}
+
+/// What bounds an answer of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cap {
+    /// Bytes of a frame of the Kafka protocol.
+    FrameBytes,
+    /// Nodes that an answer names, or that are known in all.
+    Nodes,
+    /// Bytes of an answer during the login.
+    LoginBytes,
+    /// Bytes of a token endpoint's answer.
+    TokenBytes,
+    /// Bytes of a page, after decompression.
+    PageBytes,
+    /// Samples of a page.
+    PageSamples,
+    /// Brokers of whose heartbeats a page tells.
+    PageBrokers,
+}
+
+impl Cap {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::FrameBytes,
+        Self::Nodes,
+        Self::LoginBytes,
+        Self::TokenBytes,
+        Self::PageBytes,
+        Self::PageSamples,
+        Self::PageBrokers,
+    ];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FrameBytes => "frame_bytes",
+            Self::Nodes => "nodes",
+            Self::LoginBytes => "login_bytes",
+            Self::TokenBytes => "token_bytes",
+            Self::PageBytes => "page_bytes",
+            Self::PageSamples => "page_samples",
+            Self::PageBrokers => "page_brokers",
         }
     }
 }
@@ -234,7 +279,7 @@ pub enum FailureClass {
     /// The page or frame ended early.
     Cut,
     /// More than we are willing to read.
-    TooLarge,
+    TooLarge(Cap),
     /// The node that answers is another one than the one meant.
     WrongNode,
     /// The cluster that answers is another one than the one meant.

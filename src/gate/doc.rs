@@ -1,6 +1,6 @@
 //! What has to survive a restart of the gate: one small document per gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -54,9 +54,43 @@ pub struct GateDoc {
     /// Nodes that are held by hand.
     #[serde(default)]
     pub node_holds: BTreeMap<NodeId, Hold>,
-    /// From grant to proof of return, the newest last: how long this cluster's nodes take.
+    /// From grant to proof of return, the newest last: how long this cluster's brokers take.
     #[serde(default)]
     pub returns: Vec<Duration>,
+    /// The same of nodes that are controllers and nothing else: they have no replicas to catch up.
+    #[serde(default)]
+    pub controller_returns: Vec<Duration>,
+}
+
+impl GateDoc {
+    /// How long such nodes took to come back: brokers where one is among them.
+    pub fn returns_of(&self, nodes: &BTreeSet<NodeId>) -> &[Duration] {
+        if self.has_broker(nodes) {
+            &self.returns
+        } else {
+            &self.controller_returns
+        }
+    }
+
+    /// Remembers how long these took, and forgets the oldest.
+    pub fn learn_return(&mut self, nodes: &BTreeSet<NodeId>, took: Duration) {
+        let returns = if self.has_broker(nodes) {
+            &mut self.returns
+        } else {
+            &mut self.controller_returns
+        };
+        returns.push(took);
+        let surplus = returns.len().saturating_sub(RETURNS_KEPT);
+        returns.drain(..surplus);
+    }
+
+    /// A node of which nothing is known counts as a broker, which takes longer.
+    fn has_broker(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let role = |node: &NodeId| self.known_nodes.get(node).copied();
+        nodes
+            .iter()
+            .any(|node| role(node).is_none_or(|role| role.broker))
+    }
 }
 
 impl Default for GateDoc {
@@ -73,6 +107,7 @@ impl Default for GateDoc {
             hold: None,
             node_holds: BTreeMap::new(),
             returns: Vec::new(),
+            controller_returns: Vec::new(),
         }
     }
 }

@@ -66,7 +66,7 @@ pub struct LeaseView {
     pub lease: Lease,
     /// What the proof of return waits for, in words; empty before it was measured.
     pub progress: String,
-    /// For how long that has not changed.
+    /// For how long its nodes have come no nearer to being back.
     pub unchanged_for: Duration,
     /// How long nodes of this cluster usually take from grant to proof, once some have.
     pub usually: Option<Duration>,

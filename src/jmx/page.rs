@@ -16,7 +16,7 @@ use super::table::Reading;
 use crate::evidence::ids::{MOST_NODES, NodeId};
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::{Known, Why};
-use crate::evidence::report::FailureClass;
+use crate::evidence::report::{Cap, FailureClass};
 
 /// Why a page says nothing. Fits "failed to read the page of ...: ".
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,7 +49,8 @@ impl PageError {
     pub const fn class(&self) -> FailureClass {
         match self {
             Self::Empty | Self::Html | Self::NotKafka { .. } => FailureClass::NotKafkaMetrics,
-            Self::TooManyBrokers | Self::Damaged(Damage::TooMany) => FailureClass::TooLarge,
+            Self::TooManyBrokers => FailureClass::TooLarge(Cap::PageBrokers),
+            Self::Damaged(Damage::TooMany) => FailureClass::TooLarge(Cap::PageSamples),
             Self::Damaged(Damage::Cut { .. }) => FailureClass::Cut,
             Self::Damaged(Damage::Line { .. }) => FailureClass::Malformed,
         }

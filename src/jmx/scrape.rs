@@ -22,7 +22,7 @@ use super::recognise::Recogniser;
 use super::scan::Format;
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::JmxFacts;
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::files::{BadFile, Watched};
 use crate::time::Human;
 use crate::tls::{Names, Trust, cause, explain, innermost, is_readable_on_the_way, tell};
@@ -199,7 +199,10 @@ impl Fetch for HttpFetch {
             while let Some(chunk) = response.chunk().await.map_err(|e| broken_off(url, &e))? {
                 if body.len().saturating_add(chunk.len()) > limit {
                     let detail = format!("the page of {url} is larger than {limit} bytes");
-                    return Err(SourceFailure::new(FailureClass::TooLarge, detail));
+                    return Err(SourceFailure::new(
+                        FailureClass::TooLarge(Cap::PageBytes),
+                        detail,
+                    ));
                 }
                 body.extend_from_slice(&chunk);
             }

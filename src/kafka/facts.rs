@@ -23,7 +23,7 @@ use crate::evidence::facts::{
 use crate::evidence::ids::{ClusterId, MOST_NODES, NodeId, are_too_many};
 use crate::evidence::known::{Known, Why};
 use crate::evidence::partitions::PartitionTable;
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 
 /// What was asked of whom, for details of failures: `Metadata at 10.0.0.1:9092`.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ impl About<'_> {
     /// The failure of an answer that names too many nodes.
     fn crowd(&self) -> SourceFailure {
         let what = format!("{self}: it names more than {MOST_NODES} nodes");
-        SourceFailure::new(FailureClass::TooLarge, what)
+        SourceFailure::new(FailureClass::TooLarge(Cap::Nodes), what)
     }
 
     /// The failure of an answer that does not say what it has to.

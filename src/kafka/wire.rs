@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::secure::NAMES;
 use super::transport::BoxedStream;
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::tls::{explain, in_io, is_tls};
 
 /// A request on its way, and where its answer goes.
@@ -208,7 +208,7 @@ impl Wire {
                 "frame of {length} bytes, more than the {} we read (is this a Kafka listener?)",
                 self.largest
             );
-            return Err(self.failure(FailureClass::TooLarge, &what));
+            return Err(self.failure(FailureClass::TooLarge(Cap::FrameBytes), &what));
         }
         if self.incoming.len().saturating_sub(4) < length {
             return Ok(None);

@@ -15,6 +15,7 @@ use super::untaken::KINDS;
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
+use crate::evidence::report::Cap;
 use crate::gate::lease::Stage;
 use crate::gate::parts::{FactsView, NodeView};
 use crate::gate::state::State;
@@ -147,6 +148,18 @@ impl Page<'_, '_> {
                 KINDS.into_iter().try_for_each(|(from, why)| {
                     let count = counters.untaken.of(name, (from, why));
                     family.put(&[("from", from), ("because", why)], count)
+                })
+            },
+        )?;
+        self.family(
+            "upgrade_gate_answers_over_limit",
+            "Answers of nodes that were larger than is read, by what bounds them.",
+            MetricType::Counter,
+            |gate, family| {
+                let name = &gate.answer.last_known().gate;
+                Cap::ALL.into_iter().try_for_each(|cap| {
+                    let count = counters.untaken.beyond(name, cap);
+                    family.put(&[("limit", cap.as_str())], count)
                 })
             },
         )?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::evidence::report::{FailureClass, Report, SourceId};
+use crate::evidence::report::{Cap, FailureClass, Report, SourceId};
 use crate::gate::state::GateName;
 
 /// Where an answer came from, and why it was not taken.
@@ -18,10 +18,17 @@ pub(super) const KINDS: [(&str, &str); 6] = [
 
 type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
+/// Of one gate.
+#[derive(Debug, Default)]
+struct OfGate {
+    counts: Counts,
+    over: BTreeMap<Cap, u64>,
+}
+
 /// How many answers were not taken: larger than we read, not what the protocol says (a count that
 /// the bytes do not bear out), or ended early.
 #[derive(Debug, Default)]
-pub struct Untaken(Mutex<BTreeMap<GateName, Counts>>);
+pub struct Untaken(Mutex<BTreeMap<GateName, OfGate>>);
 
 impl Untaken {
     /// Counts those among these reports.
@@ -31,7 +38,10 @@ impl Untaken {
                 continue;
             };
             let why = match failure.class {
-                FailureClass::TooLarge => "too_large",
+                FailureClass::TooLarge(cap) => {
+                    self.over(gate, cap);
+                    "too_large"
+                }
                 FailureClass::Malformed => "malformed",
                 FailureClass::Cut => "cut",
                 FailureClass::Resolve
@@ -55,18 +65,35 @@ impl Untaken {
                 SourceId::Jmx(_) => "jmx",
             };
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let counts = all.entry(gate.clone()).or_default();
-            let count = counts.entry((from, why)).or_default();
+            let of_gate = all.entry(gate.clone()).or_default();
+            let count = of_gate.counts.entry((from, why)).or_default();
             *count = count.wrapping_add(1);
         }
+    }
+
+    fn over(&self, gate: &GateName, cap: Cap) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_gate = all.entry(gate.clone()).or_default();
+        let count = of_gate.over.entry(cap).or_default();
+        *count = count.wrapping_add(1);
+    }
+
+    /// How many answers of one gate's nodes so far were beyond this.
+    pub(super) fn beyond(&self, gate: &GateName, cap: Cap) -> u64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_gate = all.get(gate);
+        of_gate
+            .and_then(|of_gate| of_gate.over.get(&cap))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Those of one gate so far.
     pub(super) fn of(&self, gate: &GateName, kind: (&'static str, &'static str)) -> u64 {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = all.get(gate);
-        counts
-            .and_then(|counts| counts.get(&kind))
+        let of_gate = all.get(gate);
+        of_gate
+            .and_then(|of_gate| of_gate.counts.get(&kind))
             .copied()
             .unwrap_or_default()
     }
@@ -95,13 +122,21 @@ mod tests {
         untaken.count(
             &gate,
             &[
-                failed(SourceId::Jmx(NodeId(1)), FailureClass::TooLarge),
-                failed(SourceId::Jmx(NodeId(2)), FailureClass::TooLarge),
+                failed(
+                    SourceId::Jmx(NodeId(1)),
+                    FailureClass::TooLarge(Cap::PageBytes),
+                ),
+                failed(
+                    SourceId::Jmx(NodeId(2)),
+                    FailureClass::TooLarge(Cap::PageSamples),
+                ),
                 failed(SourceId::Kafka(NodeId(1)), FailureClass::Malformed),
                 failed(SourceId::Kafka(NodeId(1)), FailureClass::Refused),
             ],
         );
         let counted = KINDS.map(|kind| untaken.of(&gate, kind));
         assert_eq!(counted, [0, 1, 0, 2, 0, 0]);
+        let beyond = Cap::ALL.map(|cap| untaken.beyond(&gate, cap));
+        assert_eq!(beyond, [0, 0, 0, 0, 1, 1, 0]);
     }
 }

@@ -62,7 +62,7 @@ impl App {
             gate.name(),
             &claim.owner,
             &nodes,
-            deadline.max(Instant::now() + SHORTEST_TURN),
+            Instant::now() + SHORTEST_TURN,
         );
         let Some(_turn) = turn.await else {
             return Err(Problem::new(

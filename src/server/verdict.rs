@@ -31,8 +31,15 @@ pub(super) struct Verdict {
     pub(super) nodes: BTreeSet<NodeId>,
     /// The machines asked about.
     pub(super) hosts: BTreeSet<String>,
+    /// What the gate does not see as it is set up, by name.
+    pub(super) blind_spots: Vec<&'static str>,
     /// After how many seconds asking again makes sense; `None` when it is open.
     pub(super) retry_after: Option<u64>,
+}
+
+fn blind_spots(answer: Answer<'_>) -> Vec<&'static str> {
+    let spots = &answer.last_known().blind_spots;
+    spots.iter().map(|spot| spot.id).collect()
 }
 
 impl Verdict {
@@ -47,6 +54,7 @@ impl Verdict {
             since: Some(answer.since()),
             nodes: BTreeSet::new(),
             hosts: BTreeSet::new(),
+            blind_spots: blind_spots(answer),
             retry_after: retry_after(answer, state),
         }
     }
@@ -66,6 +74,7 @@ impl Verdict {
             since: None,
             nodes,
             hosts: BTreeSet::new(),
+            blind_spots: blind_spots(answer),
             retry_after: retry_after(answer, decision.state),
         }
     }
@@ -87,6 +96,7 @@ impl Verdict {
             since: None,
             nodes,
             hosts: BTreeSet::new(),
+            blind_spots: Vec::new(),
             retry_after: (!open).then_some(least),
         }
     }

@@ -346,6 +346,13 @@ async fn degraded_modes_open_and_say_what_they_do_not_see() {
             "",
             &["remote_controllers", "no_controller_pages"],
         ),
+        // A provider's cluster: a bootstrap address, and nothing else.
+        (
+            &[],
+            ", via_brokers: true",
+            "    mode: kafka\n",
+            &["no_pages", "remote_controllers"],
+        ),
         (&[1, 2, 3], "", "", &["no_controller_pages"]),
         (
             &[1, 101, 102, 103],

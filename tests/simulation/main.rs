@@ -133,6 +133,18 @@ fn leases_are_never_false_doubled_or_lost() {
     assert!(grants.sets > 0, "nobody was told go for several nodes");
     assert!(grants.repairs > 0, "nobody was told go for a repair");
     assert!(grants.taken_over > 0, "no lease was taken over");
+    let said = grants.store_said;
+    let all = [
+        said.written,
+        said.lost,
+        said.refused,
+        said.unclear_and_there,
+        said.unclear_and_not_there,
+    ];
+    assert!(
+        all.iter().all(|times| *times > 0),
+        "not every answer of a store: {said:?}"
+    );
     let driven = leases(Depth::Drivers, DRIVEN_LEASES);
     assert!(driven.grants.is_some_and(|grants| grants.go > 0));
 }
@@ -213,7 +225,8 @@ fn sabotages_are_caught() {
     assert!(missed.is_empty(), "not caught by so many seeds: {missed:?}");
 }
 
-/// Whether so many of the trials made for it catch it; stops as soon as they do.
+/// Whether so many of the trials made for it catch it; stops as soon as they do. A sound gate is right
+/// in each of them: what fails for everybody catches nobody.
 fn is_caught(sabotage: Sabotage, depth: Depth, by: usize) -> bool {
     let count = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.went_wrong()).count();
     let began = Instant::now();
@@ -230,6 +243,17 @@ fn is_caught(sabotage: Sabotage, depth: Depth, by: usize) -> bool {
         began.elapsed(),
         first.map(Outcome::evidence).unwrap_or_default()
     );
+    for caught in outcomes.iter().filter(|o| o.went_wrong()).take(by) {
+        let sound = trial::run(Order {
+            sabotage: Sabotage::None,
+            ..Order::broken(caught.seed, depth, sabotage)
+        });
+        assert!(
+            !sound.went_wrong(),
+            "{sabotage:?} is not why: {}",
+            sound.evidence()
+        );
+    }
     count(&outcomes) >= by
 }
 

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::gate::{Gate, Look, Poller};
 use crate::cluster::Cluster;
 use crate::http;
+use crate::simulate::oracle::Cause;
 use crate::spec::NodeId;
 
 /// What is done to a node.
@@ -30,10 +31,11 @@ impl Fault {
 
     /// The detection allowance: an `open` within it after the fault is exposure, one after it is
     /// a false open (issue: the main job; not to be tuned).
-    pub const fn allowance(self) -> Duration {
+    pub fn allowance(self) -> Duration {
         match self {
-            Self::Kill => Duration::from_millis(100),
-            Self::Freeze | Self::Stop => Duration::from_secs(2),
+            Self::Kill => Cause::Kill.allowance(),
+            Self::Freeze => Cause::Freeze.allowance(),
+            Self::Stop => Cause::ControlledStop.allowance(),
         }
     }
 

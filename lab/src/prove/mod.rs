@@ -9,7 +9,7 @@
 //! - [`faults`]: the proofs `kill` and `restart`;
 //! - [`openapi`]: the proof `openapi`, on a simulated cluster;
 //! - [`plan`]: the proof `plan`; `foreseen`: its rows in which something is done;
-//! - [`roll`]: the proof `roll`;
+//! - [`roll`]: the proof `roll`; `returning`: what the gate says meanwhile;
 //! - [`callers`]: the proof `callers`; [`jenkins`]: the pipeline of its recipe;
 //! - [`race`], [`crashes`]: gates that are killed while leases are asked for;
 //! - [`exporter`]: an exporter that says what it is told to;
@@ -31,6 +31,7 @@ pub mod openapi;
 pub mod plan;
 pub mod race;
 pub mod report;
+mod returning;
 pub mod roll;
 pub mod security;
 pub mod situations;

@@ -9,16 +9,12 @@ use super::gate::Answer;
 use super::watch::{PATIENCE, Row, config, start, watch};
 use crate::cluster::Cluster;
 use crate::node::Node;
+use crate::simulate::oracle::Cause;
 use crate::spec::NodeId;
 
 /// A broker and a controller that are killed.
 const BROKER: NodeId = 2;
 const CONTROLLER: NodeId = 102;
-
-/// After so long a death is to be known: what is asked over Kafka, and what pages tell, which count up to
-/// the age of 20 s (docs/degraded.md).
-const KNOWN: Duration = Duration::from_secs(2);
-const KNOWN_BY_PAGES: Duration = Duration::from_secs(20);
 
 /// Goes through the degraded modes.
 pub(super) async fn modes(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
@@ -41,7 +37,14 @@ pub(super) async fn modes(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> 
         };
         node.kill()?;
         let named = |answer: &Answer| !answer.is_open() && answer.names(dead);
-        let known = if mode == "jmx" { KNOWN_BY_PAGES } else { KNOWN };
+        // What is asked over Kafka, and what pages tell, which count up to the age of 20 s
+        // (docs/degraded.md).
+        let known = if mode == "jmx" {
+            Cause::InModeJmx
+        } else {
+            Cause::Other
+        };
+        let known = known.allowance();
         let limit = Duration::from_secs(20);
         let shut = watch(&gate, limit, limit, named).await;
         let wrong = shut.opens_after(known);

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::gate::{Gate, program};
 use super::report::{Header, write};
+use super::returning::{Returning, Said};
 use super::watch::{PATIENCE, config_of_roll, seconds, start};
 use crate::cluster::Cluster;
 use crate::http;
@@ -77,6 +78,8 @@ struct Step {
     /// What the gate said meanwhile that the whole usually takes, from grant to proof, by what it
     /// has seen of this cluster; nothing before the first.
     said_usually: Option<f64>,
+    /// What the gate said of its return.
+    said: Said,
     exit: i32,
 }
 
@@ -266,6 +269,7 @@ impl Stage<'_> {
         let mut exec = self.exec(node, "roll", &["--wait", "10m"])?;
         self.told_go(node, &mut exec).await?;
         enters(held, Phase::Out);
+        let returning = Returning::watch(self.gate.port(), node);
         let go = Instant::now();
         let target = self.cluster.node(node)?;
         target.stop_and_wait().await?;
@@ -294,6 +298,7 @@ impl Stage<'_> {
             kafka_not_back: seconds(back - running),
             gates_window: seconds(ended - back),
             said_usually,
+            said: returning.said(),
             exit: status.code().unwrap_or(-1),
         })
     }

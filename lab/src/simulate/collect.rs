@@ -32,7 +32,7 @@ use upgrade_gate::time::Now;
 use upgrade_gate::view::Published;
 
 use super::course::Speaker;
-use super::flaky::{Kept, keep};
+use super::flaky::{Answers, Kept, keep};
 use super::oracle::Said;
 use super::reading;
 use super::sabotage::Sabotage;
@@ -152,6 +152,11 @@ impl Gate {
         if kept.stands.0 != self.stored.0 {
             self.stored.clone_from(&kept.stands);
         }
+    }
+
+    /// What its store has said of writes.
+    pub fn answers(&self) -> Answers {
+        lock(&self.kept).answers()
     }
 
     /// How many judgements were made. No engine may have failed on the way.

@@ -11,6 +11,7 @@ use upgrade_gate::gate::lease::Lease;
 use upgrade_gate::model::{Cluster, NodeId};
 
 use super::apply::apply;
+use super::flaky::Answers;
 use super::leases::{Ledger, Mail, Told};
 use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
@@ -442,7 +443,7 @@ impl Course {
     }
 
     /// What became of it.
-    pub fn finish(mut self, steps: u64) -> Outcome {
+    pub fn finish(mut self, steps: u64, answers: Answers) -> Outcome {
         let rolled = self.rolled();
         let wait = self.take_wait();
         self.cut_off.extend(wait);
@@ -455,6 +456,7 @@ impl Course {
         Outcome {
             seed: self.order.seed,
             kind: self.order.plan.kind,
+            mode: self.order.plan.setup.mode,
             length: self.now,
             steps,
             open: self.oracle.open,
@@ -469,6 +471,7 @@ impl Course {
             verdicts: self.verdicts,
             rolled,
             grants: self.ledger.grants,
+            answers,
             rivals: ours.into_iter().chain(rivals).collect(),
             rolls: Vec::new(),
         }

@@ -7,8 +7,11 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use upgrade_gate::evidence::policy::Mode;
 
+use super::flaky::Answers;
 use super::leases::Grants;
+use super::oracle::allowances;
 use super::plan::Kind;
 use super::rivals::{OURS, Rolled, Score};
 use super::trial::Outcome;
@@ -78,7 +81,27 @@ pub struct Cause {
 pub struct OfKind {
     /// Which.
     pub kind: Kind,
-    /// Its trials.
+    /// What came of them.
+    #[serde(flatten)]
+    pub part: Part,
+}
+
+/// Trials by what the gate reads.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfMode {
+    /// What.
+    pub mode: Mode,
+    /// D for a kill and for everything else, in seconds: what the zeros of this mode rest on.
+    pub allowed_seconds: (f64, f64),
+    /// What came of them.
+    #[serde(flatten)]
+    pub part: Part,
+}
+
+/// What came of some of the trials.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    /// How many.
     pub trials: usize,
     /// Times that a node was taken down.
     pub steps: u64,
@@ -189,6 +212,8 @@ pub struct Figures {
     pub grants: Option<GrantsRow>,
     /// By kind of plan.
     pub kinds: Vec<OfKind>,
+    /// By what the gate reads.
+    pub modes: Vec<OfMode>,
     /// Rolls by the book of all trials: the gate says go.
     pub rolls: Vec<Roll>,
     /// The same roll once with the gate and once with each rule.
@@ -232,6 +257,7 @@ impl Figures {
             longest: longest(outcomes),
             grants: grants(outcomes),
             kinds: kinds(outcomes),
+            modes: modes(outcomes),
             rolls: vec![roll(OURS, outcomes.iter().map(|o| &o.rolled))],
             rivals: rivals(outcomes, &rival_rolls),
             rival_rolls,
@@ -302,6 +328,8 @@ pub struct GrantsRow {
     pub lost: u64,
     /// Fencing tokens that did not grow.
     pub old_tokens: u64,
+    /// What stores of many moods said of writes.
+    pub store_said: Answers,
     /// Seeds of trials in which something of that went wrong.
     pub bad_seeds: Vec<u64>,
 }
@@ -323,26 +351,43 @@ fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
         doubled: all.doubled,
         lost: all.lost,
         old_tokens: all.old_tokens,
+        store_said: outcomes
+            .iter()
+            .fold(Answers::default(), |sum, outcome| sum.and(outcome.answers)),
         bad_seeds: bad.map(|outcome| outcome.seed).collect(),
     })
 }
 
 fn kinds(outcomes: &[Outcome]) -> Vec<OfKind> {
-    let of = |kind: Kind| {
-        let own = || outcomes.iter().filter(move |o| o.kind == kind);
-        OfKind {
-            kind,
-            trials: own().count(),
-            steps: own().map(|o| o.restarts).sum(),
-            false_opens: own().map(|o| o.lies.len()).sum(),
-            exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
-            harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
-            needless: Waits::of(own().flat_map(|o| o.waits_by_order(false))),
-        }
-    };
     let kinds = Kind::SHARES.into_iter().map(|(kind, _)| kind);
-    let kinds = kinds.chain([Kind::Leases]).map(of);
-    kinds.filter(|of| of.trials > 0).collect()
+    let kinds = kinds.chain([Kind::Leases]).map(|kind| OfKind {
+        kind,
+        part: part(|| outcomes.iter().filter(move |o| o.kind == kind)),
+    });
+    kinds.filter(|of| of.part.trials > 0).collect()
+}
+
+fn modes(outcomes: &[Outcome]) -> Vec<OfMode> {
+    let modes = [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx].map(|mode| {
+        let (kill, other) = allowances(mode);
+        OfMode {
+            mode,
+            allowed_seconds: (seconds(kill), seconds(other)),
+            part: part(|| outcomes.iter().filter(move |o| o.mode == mode)),
+        }
+    });
+    modes.into_iter().filter(|of| of.part.trials > 0).collect()
+}
+
+fn part<'a, I: Iterator<Item = &'a Outcome>>(own: impl Fn() -> I) -> Part {
+    Part {
+        trials: own().count(),
+        steps: own().map(|o| o.restarts).sum(),
+        false_opens: own().map(|o| o.lies.len()).sum(),
+        exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
+        harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
+        needless: Waits::of(own().flat_map(|o| o.waits_by_order(false))),
+    }
 }
 
 fn roll<'a>(name: &'static str, rolled: impl Iterator<Item = &'a Rolled>) -> Roll {

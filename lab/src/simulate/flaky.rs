@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::event::Event;
 use upgrade_gate::gate::keep::CommitId;
@@ -11,19 +12,51 @@ use upgrade_gate::store::{Inbox, Store};
 
 use super::ops::Random;
 
+/// What a store of many moods has said of writes, how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Answers {
+    /// It is written.
+    pub written: u64,
+    /// Something else stands there.
+    pub lost: u64,
+    /// It is not written.
+    pub refused: u64,
+    /// Nobody knows; it is there.
+    pub unclear_and_there: u64,
+    /// Nobody knows; it is not there.
+    pub unclear_and_not_there: u64,
+}
+
+impl Answers {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            written: self.written + other.written,
+            lost: self.lost + other.lost,
+            refused: self.refused + other.refused,
+            unclear_and_there: self.unclear_and_there + other.unclear_and_there,
+            unclear_and_not_there: self.unclear_and_not_there + other.unclear_and_not_there,
+        }
+    }
+}
+
 /// A store that takes its time, and does not always say what it has done.
 #[derive(Debug)]
 pub struct Flaky {
     random: Random,
     due: Vec<(Duration, CommitId, Stored)>,
+    /// What it has said by now.
+    pub answers: Answers,
 }
 
 impl Flaky {
     /// Its moods follow from the seed.
-    pub const fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             random: Random(seed ^ 0x0073_746f_7265),
             due: Vec::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -48,14 +81,28 @@ impl Flaky {
         doc: &GateDoc,
         stands: &mut (Revision, GateDoc),
     ) -> Stored {
+        let answers = &mut self.answers;
         match self.random.between(0, 19) {
-            0 => Stored::Refused(String::from("disk full")),
-            1 => Stored::Unclear(String::from("no answer, and it is not there")),
+            0 => {
+                answers.refused += 1;
+                Stored::Refused(String::from("disk full"))
+            }
+            1 => {
+                answers.unclear_and_not_there += 1;
+                Stored::Unclear(String::from("no answer, and it is not there"))
+            }
             2 | 3 => {
                 write(expect, doc, stands);
+                answers.unclear_and_there += 1;
                 Stored::Unclear(String::from("no answer, and it is there"))
             }
-            _ => write(expect, doc, stands),
+            _ => {
+                let said = write(expect, doc, stands);
+                let lost = matches!(said, Stored::Lost(..));
+                answers.lost += u64::from(lost);
+                answers.written += u64::from(!lost);
+                said
+            }
         }
     }
 
@@ -103,6 +150,11 @@ impl Kept {
             stands: (Revision(0), GateDoc::default()),
             flaky: moods.map(Flaky::new),
         }
+    }
+
+    /// What was said of writes.
+    pub(super) fn answers(&self) -> Answers {
+        self.flaky.as_ref().map(|it| it.answers).unwrap_or_default()
     }
 
     fn pause(&mut self) -> Duration {

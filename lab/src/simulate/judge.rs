@@ -16,7 +16,7 @@ use upgrade_gate::gate::view::View;
 use upgrade_gate::time::{Mono, Now};
 
 use super::course::Speaker;
-use super::flaky::Flaky;
+use super::flaky::{Answers, Flaky};
 use super::oracle::Said;
 use super::reading;
 use super::sabotage::Sabotage;
@@ -77,6 +77,11 @@ impl Judge {
     pub fn with_flaky_store(mut self, seed: u64) -> Self {
         self.flaky = Some(Flaky::new(seed));
         self
+    }
+
+    /// What its store has said of writes.
+    pub fn answers(&self) -> Answers {
+        self.flaky.as_ref().map(|it| it.answers).unwrap_or_default()
     }
 
     /// Somebody asks for a lease, or for its end.

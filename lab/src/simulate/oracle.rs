@@ -65,6 +65,13 @@ pub const ALLOWANCES: [(Cause, u64); 7] = [
     (Cause::InModeJmx, 20_000),
 ];
 
+impl Cause {
+    /// D for this.
+    pub fn allowance(self) -> Duration {
+        allowed(&[self])
+    }
+}
+
 /// What these causes may take: the longest of them.
 fn allowed(causes: &[Cause]) -> Duration {
     let rows = ALLOWANCES.iter();
@@ -74,10 +81,10 @@ fn allowed(causes: &[Cause]) -> Duration {
 }
 
 /// What a gate that reads so much may take for a kill, and for everything else.
-fn allowances(mode: Mode) -> (Duration, Duration) {
+pub(super) fn allowances(mode: Mode) -> (Duration, Duration) {
     match mode {
         Mode::KafkaJmx | Mode::Kafka => (
-            allowed(&[Cause::Kill]),
+            Cause::Kill.allowance(),
             allowed(&[
                 Cause::KillOfRemote,
                 Cause::Freeze,
@@ -87,7 +94,7 @@ fn allowances(mode: Mode) -> (Duration, Duration) {
             ]),
         ),
         Mode::Jmx => {
-            let page = allowed(&[Cause::InModeJmx]);
+            let page = Cause::InModeJmx.allowance();
             (page, page)
         }
     }

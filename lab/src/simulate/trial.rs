@@ -9,6 +9,7 @@ use upgrade_gate::model::Cluster;
 
 use super::collect::Gate;
 use super::course::{BY_ORDER, Course, STOPPED, Wish};
+use super::flaky::Answers;
 use super::judge::Judge;
 use super::leases::Grants;
 use super::ops::Op;
@@ -90,6 +91,8 @@ pub struct Outcome {
     pub seed: u64,
     /// What it was about.
     pub kind: Kind,
+    /// What the gate reads.
+    pub mode: Mode,
     /// How long it was, in simulated time.
     pub length: Duration,
     /// How many judgements the Machine made.
@@ -119,6 +122,8 @@ pub struct Outcome {
     pub rolled: Rolled,
     /// What came of leases.
     pub grants: Grants,
+    /// What a store of many moods said of writes.
+    pub answers: Answers,
     /// How the rules in use today, and the gate by the same standard, did (only when asked for).
     pub rivals: Vec<Score>,
     /// The same roll with each of them as the one who says go (only when asked for).
@@ -245,7 +250,8 @@ fn machine(order: Order) -> Outcome {
         }
         course.look(&probe.judge);
     }
-    course.finish(probe.judge.steps)
+    let answers = probe.judge.answers();
+    course.finish(probe.judge.steps, answers)
 }
 
 async fn drivers(order: Order) -> Outcome {
@@ -273,6 +279,6 @@ async fn drivers(order: Order) -> Outcome {
         gate.look_at_store();
         course.look(&gate);
     }
-    let steps = gate.steps();
-    course.finish(steps)
+    let (steps, answers) = (gate.steps(), gate.answers());
+    course.finish(steps, answers)
 }

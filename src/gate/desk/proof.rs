@@ -1,5 +1,6 @@
 //! Which nodes went, and which are proven back.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -11,12 +12,11 @@ use crate::checks::nodes::leftovers;
 use crate::evidence::ids::{NodeId, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::snapshot::Snapshot;
-use crate::gate::doc::RETURNS_KEPT;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Lease, LeaseId, Stage, StartTime};
 use crate::time::{Human, Mono, Now};
 
-/// Without any progress for so long, a node that is out is worth a look.
+/// Without any progress for so long (10 minutes, docs/reasons.md), a node that is out is worth a look.
 const NO_PROGRESS: Duration = Duration::from_secs(600);
 
 /// What this process has seen of leases and nodes; nothing of it has to survive a restart.
@@ -24,6 +24,8 @@ const NO_PROGRESS: Duration = Duration::from_secs(600);
 pub(super) struct Watch {
     /// Since when each lease is in its stage, on the boot clock.
     staged: BTreeMap<LeaseId, Mono>,
+    /// When each lease was granted, on the boot clock, where this process has seen it.
+    granted: BTreeMap<LeaseId, Mono>,
     /// Leases whose owners may have been told "go".
     told: BTreeSet<LeaseId>,
     /// Nodes that are down without a lease, since when.
@@ -46,6 +48,7 @@ impl Watch {
     /// The lease has come to a stage.
     pub(super) fn staged(&mut self, lease: LeaseId, now: Mono) {
         self.staged.insert(lease, now);
+        self.granted.entry(lease).or_insert(now);
     }
 
     /// Its owner is told "go".
@@ -61,6 +64,7 @@ impl Watch {
     /// It is over.
     pub(super) fn forget(&mut self, lease: LeaseId) {
         self.staged.remove(&lease);
+        self.granted.remove(&lease);
         self.told.remove(&lease);
     }
 }
@@ -70,7 +74,9 @@ impl Watch {
 pub(in crate::gate) struct Measured {
     /// What is waited for.
     pub(in crate::gate) wait: Wait,
-    /// Since when nothing of it has changed.
+    /// How near they have ever come.
+    nearest: Near,
+    /// Since when they have not come nearer.
     pub(in crate::gate) unchanged_since: Mono,
     /// How long nodes of this cluster take from grant to proof; the median of the last ones.
     pub(in crate::gate) usual: Option<Duration>,
@@ -96,6 +102,33 @@ pub(in crate::gate) enum Wait {
     Health,
     /// The healthy window: what is left of it.
     Window(Duration),
+}
+
+/// How near nodes are to being back, the nearest last. By what is left of a stage where it can be
+/// counted: a node that dies in its start again and again comes no nearer, whatever it shows between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Near {
+    ToGo,
+    Down(Reverse<usize>),
+    Starting,
+    Recovering(Reverse<u64>),
+    OutOfSync(Reverse<usize>),
+    Health,
+    Window,
+}
+
+impl Wait {
+    fn near(&self) -> Near {
+        match self {
+            Self::ToGo => Near::ToGo,
+            Self::Down(nodes) => Near::Down(Reverse(nodes.len())),
+            Self::Starting(_) | Self::Registration(_) => Near::Starting,
+            Self::Recovering(_, left) => Near::Recovering(Reverse(*left)),
+            Self::OutOfSync(count) => Near::OutOfSync(Reverse(*count)),
+            Self::Health => Near::Health,
+            Self::Window(_) => Near::Window,
+        }
+    }
 }
 
 impl fmt::Display for Measured {
@@ -220,8 +253,8 @@ impl Desk {
     /// Measures every lease's return, and ends those whose nodes are proven back.
     pub(super) fn prove(&mut self, scene: &Scene<'_, '_>) {
         let leases: Vec<Lease> = self.keeper.wanted().leases.values().cloned().collect();
-        let usual = usual(&self.keeper.wanted().returns);
         for lease in leases {
+            let usual = usual(self.keeper.wanted().returns_of(&lease.nodes));
             let staged = self.watch.staged.get(&lease.id).copied();
             let waited = staged.map_or(Duration::ZERO, |at| scene.now.mono.since(at));
             match wait(scene, &lease, waited) {
@@ -233,13 +266,18 @@ impl Desk {
     }
 
     fn measure(&mut self, now: Now, lease: LeaseId, wait: Wait, usual: Option<Duration>) {
+        let near = wait.near();
         let before = self.measured.get(&lease);
-        let same = before.filter(|before| before.wait == wait);
-        let unchanged_since = same.map_or(now.mono, |before| before.unchanged_since);
+        // Going is the begin of the way back.
+        let before = before.filter(|before| before.wait != Wait::ToGo && before.nearest >= near);
+        let (nearest, unchanged_since) = before.map_or((near, now.mono), |before| {
+            (before.nearest, before.unchanged_since)
+        });
         self.measured.insert(
             lease,
             Measured {
                 wait,
+                nearest,
                 unchanged_since,
                 usual,
             },
@@ -249,8 +287,15 @@ impl Desk {
     fn end_proven(&mut self, scene: &Scene<'_, '_>, lease: &Lease) {
         let now = scene.now;
         let gone = !lease.gone.is_empty();
-        let took = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
-        let took = Duration::from_nanos(took.unwrap_or(0));
+        // The wall clock may have been set since; where another process granted it there is no other.
+        let granted = self.watch.granted.get(&lease.id);
+        let took = granted.map_or_else(
+            || {
+                let nanos = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
+                Duration::from_nanos(nanos.unwrap_or(0))
+            },
+            |at| now.mono.since(*at),
+        );
         self.keeper.note(
             now.wall,
             What::ProvenBack {
@@ -261,11 +306,7 @@ impl Desk {
             },
         );
         if gone && lease.stage != Stage::Unannounced {
-            self.keeper.edit(|doc| {
-                doc.returns.push(took);
-                let surplus = doc.returns.len().saturating_sub(RETURNS_KEPT);
-                doc.returns.drain(..surplus);
-            });
+            self.keeper.edit(|doc| doc.learn_return(&lease.nodes, took));
         }
         let how = if gone {
             End::ProvenBack
@@ -277,7 +318,7 @@ impl Desk {
 }
 
 impl Measured {
-    /// For how long nothing has changed, where that is worth a look.
+    /// For how long they have come no nearer, where that is worth a look.
     pub(in crate::gate) fn stuck(&self, now: Mono) -> Option<Duration> {
         let moving = matches!(self.wait, Wait::ToGo | Wait::Window(_));
         let unchanged = now.since(self.unchanged_since);

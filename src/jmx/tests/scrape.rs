@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::JmxFacts;
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::jmx::client::Access;
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper, Target};
@@ -172,7 +172,10 @@ async fn silence_ends_at_the_deadline() {
 #[tokio::test]
 async fn an_endless_page_ends_at_the_cap() {
     let head = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
-    assert_eq!(class(Then::Endless(head)).await, FailureClass::TooLarge);
+    assert_eq!(
+        class(Then::Endless(head)).await,
+        FailureClass::TooLarge(Cap::PageBytes)
+    );
 }
 
 #[tokio::test]
@@ -222,7 +225,10 @@ async fn gzip_is_unpacked_capped_and_noticed_when_cut() {
     let facts = facts.expect("facts");
     assert!(facts.bytes > packed.len() as u64 * 10);
     let (capped, _) = scrape(Then::Send(whole), packed.len() * 2).await;
-    assert_eq!(capped.expect_err("cap").class, FailureClass::TooLarge);
+    assert_eq!(
+        capped.expect_err("cap").class,
+        FailureClass::TooLarge(Cap::PageBytes)
+    );
     let half = &packed[..packed.len() / 2];
     let cut = [head(half.len()).as_bytes(), half].concat();
     assert_eq!(class(Then::Send(cut)).await, FailureClass::Cut);

@@ -7,7 +7,7 @@ use super::{facts, pages, role};
 use crate::evidence::ids::{MOST_NODES, NodeId};
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
-use crate::evidence::report::FailureClass;
+use crate::evidence::report::{Cap, FailureClass};
 use crate::jmx::found::Found;
 use crate::jmx::page::read;
 use crate::jmx::recognise::{ConfiguredSeries, Recogniser};
@@ -207,7 +207,11 @@ fn heartbeats_of_more_brokers_than_a_cluster_has_are_not_taken() {
     let most = page(MOST_NODES).expect("page");
     assert_eq!(most.heartbeat_age_ms.len(), MOST_NODES);
     let more = page(MOST_NODES + 1).expect_err("too many");
-    assert_eq!(more.class(), FailureClass::TooLarge, "{more}");
+    assert_eq!(
+        more.class(),
+        FailureClass::TooLarge(Cap::PageBrokers),
+        "{more}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::scram::{self, First};
 use super::{Credentials, Mechanism, Ready, failure};
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::files::Secret;
 use crate::kafka::address::Address;
 use crate::kafka::decode::sasl::{self, Authenticated};
@@ -262,7 +262,7 @@ impl Exchange<'_> {
         let class = if length < 0 {
             FailureClass::Malformed
         } else {
-            FailureClass::TooLarge
+            FailureClass::TooLarge(Cap::LoginBytes)
         };
         let what = format!(
             "a frame of {length} bytes, where {LARGEST} are read at most: this is no Kafka listener"

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::failure;
-use crate::evidence::report::{FailureClass, SourceFailure};
+use crate::evidence::report::{Cap, FailureClass, SourceFailure};
 use crate::files::{BadFile, Changed, Secret, Watched};
 use crate::time::Human;
 use crate::tls::{ClientFiles, Names, cause, explain, innermost, tell};
@@ -267,7 +267,10 @@ impl Tokens {
         {
             if body.len().saturating_add(chunk.len()) > LARGEST {
                 let why = self.fail(&format!("its answer is larger than {LARGEST} bytes"));
-                return Err(SourceFailure::new(FailureClass::TooLarge, why.detail));
+                return Err(SourceFailure::new(
+                    FailureClass::TooLarge(Cap::TokenBytes),
+                    why.detail,
+                ));
             }
             body.extend_from_slice(&chunk);
         }

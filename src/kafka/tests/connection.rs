@@ -178,8 +178,14 @@ async fn an_answer_to_another_question_is_malformed() {
 #[tokio::test]
 async fn frames_that_cannot_be_are_refused_unread() {
     let cases: [(&[u8], FailureClass); 4] = [
-        (&[0x7f, 0xff, 0xff, 0xff], FailureClass::TooLarge),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", FailureClass::TooLarge),
+        (
+            &[0x7f, 0xff, 0xff, 0xff],
+            FailureClass::TooLarge(Cap::FrameBytes),
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            FailureClass::TooLarge(Cap::FrameBytes),
+        ),
         (&[0xff, 0xff, 0xff, 0xff], FailureClass::Malformed),
         (&[0, 0, 0, 2, 1, 1], FailureClass::Malformed),
     ];

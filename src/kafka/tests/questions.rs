@@ -266,7 +266,10 @@ async fn answers_that_name_more_nodes_than_a_cluster_has_are_too_large() {
             connection.quorum(SOON).await.err(),
         ];
         let classes = failures.map(|failure| failure.map(|failure| failure.class));
-        assert_eq!(classes, [large.then_some(FailureClass::TooLarge); 4]);
+        assert_eq!(
+            classes,
+            [large.then_some(FailureClass::TooLarge(Cap::Nodes)); 4]
+        );
     }
 }
 

@@ -198,14 +198,17 @@ async fn a_listener_without_sasl_and_one_with_tls_are_told_apart() {
     for (bytes, class) in [
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-            FailureClass::TooLarge,
+            FailureClass::TooLarge(Cap::LoginBytes),
         ),
         (vec![0, 0, 0, 2, 0, 0], FailureClass::Malformed),
         (
             vec![0, 0, 0, 8, 0, 0, 0, 99, 0, 0, 0, 0],
             FailureClass::Malformed,
         ),
-        (vec![0x7f, 0xff, 0xff, 0xff], FailureClass::TooLarge),
+        (
+            vec![0x7f, 0xff, 0xff, 0xff],
+            FailureClass::TooLarge(Cap::LoginBytes),
+        ),
         (vec![0xff, 0xff, 0xff, 0xff], FailureClass::Malformed),
     ] {
         let address = broker(move |_| Reply::Send(bytes.clone())).await;
@@ -475,7 +478,7 @@ async fn an_endpoint_that_gives_no_token_is_no_word_about_the_node() {
             .await
             .unwrap_err();
         let class = if word.starts_with("larger") {
-            FailureClass::TooLarge
+            FailureClass::TooLarge(Cap::TokenBytes)
         } else {
             FailureClass::Authentication
         };

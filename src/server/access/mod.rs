@@ -126,7 +126,7 @@ impl Access {
 
     /// TLS for the next connection; `None`: plain HTTP.
     pub(super) fn tls(&self) -> Option<Arc<Tls>> {
-        self.web.as_ref()?.get().tls.as_ref().map(Watched::get)
+        self.web.as_ref()?.get().tls.as_ref().map(|tls| tls.get())
     }
 
     /// Whether connections are encrypted.
@@ -157,26 +157,27 @@ impl Access {
         let tls = self.tls();
         let mut seen = Vec::new();
         if let Some(web) = &self.web {
-            seen.push((WEB, web.refresh()));
-            let tls = web.get().tls.as_ref().map(Watched::refresh);
-            seen.extend(tls.map(|changed| (CERTIFICATES, changed)));
+            seen.push((WEB, web.refresh(), web.get().trouble.clone()));
+            let tls = web.get().tls.as_ref().map(|tls| tls.refresh());
+            seen.extend(tls.map(|changed| (CERTIFICATES, changed, None)));
         }
-        let tokens = self.tokens.as_ref().map(Watched::refresh);
-        seen.extend(tokens.map(|changed| (TOKENS, changed)));
-        for (what, changed) in seen {
-            match changed {
-                Changed::No => {}
-                Changed::Yes => {
+        if let Some(tokens) = &self.tokens {
+            seen.push((TOKENS, tokens.refresh(), tokens.get().trouble.clone()));
+        }
+        for (what, changed, in_part) in seen {
+            match (changed, in_part) {
+                (Changed::No, _) => {}
+                (Changed::Yes, None) => {
                     let mut broken = self.broken();
                     broken.remove(what);
                     if what == WEB {
-                        // It names the certificates, and is taken only with some that can be used.
+                        // It names the certificates, and is taken whole only with some that can be used.
                         broken.remove(CERTIFICATES);
                     }
                     drop(broken);
                     tracing::info!(what, "changed files are in use");
                 }
-                Changed::Unusable(why) => {
+                (Changed::Yes, Some(why)) | (Changed::Unusable(why), _) => {
                     self.broken().insert(what);
                     tracing::error!(what, %why, "a changed file cannot be used; what it was before goes on");
                 }

@@ -211,6 +211,27 @@ mod tests {
         }
     }
 
+    /// Whoever is not there costs a check like the costliest of those who are.
+    #[tokio::test]
+    async fn a_name_that_there_is_not_is_checked_all_the_same() {
+        let hash = |cost| bcrypt::hash("right", cost).unwrap();
+        let hashes = BTreeMap::from([
+            (String::from("ann"), hash(4)),
+            (String::from("bob"), hash(6)),
+            (String::from("cid"), hash(5)),
+        ]);
+        let costliest = hashes["bob"].clone();
+        let users = Users::read(hashes).unwrap();
+        assert_eq!(users.login("eve", secret("right")).hash, costliest);
+        let passwords = Passwords::default();
+        let turn = Arc::clone(&passwords.turn).acquire_owned().await.unwrap();
+        let mut check = Box::pin(passwords.check(users.login("eve", secret("right"))));
+        let soon = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, &mut check).await.is_err());
+        drop(turn);
+        assert_eq!(check.await, Ok(false));
+    }
+
     #[tokio::test]
     async fn a_changed_password_is_checked_anew() {
         let passwords = Passwords::default();

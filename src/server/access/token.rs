@@ -1,9 +1,9 @@
 //! Bearer tokens, each in a file of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::principal::{Means, Principal};
 use super::tag::{Tag, Tagger};
@@ -15,9 +15,14 @@ const SHORTEST: usize = 16;
 
 /// The tokens, known by their tags: what is looked up tells nothing about what is kept.
 pub(super) struct Tokens {
-    tagger: Tagger,
+    tagger: Arc<Tagger>,
     known: BTreeMap<Tag, Arc<Principal>>,
+    /// The first file whose change could not be used; its token is what it was before.
+    pub(super) trouble: Option<BadFile>,
 }
+
+/// Each one's tag, by name.
+type Tags = BTreeMap<String, Tag>;
 
 impl Tokens {
     /// The tokens of these files, watched; `None` where there is none.
@@ -29,40 +34,125 @@ impl Tokens {
         }
         let paths: Vec<PathBuf> = settings.values().map(|token| token.file.clone()).collect();
         let settings = settings.clone();
-        Watched::new(paths, move || Self::read(&settings)).map(Some)
+        let (tagger, last) = (Arc::new(Tagger::new()), Mutex::new(Tags::new()));
+        let read = move || Self::read(&settings, &tagger, &mut lock(&last));
+        Watched::new(paths, read).map(Some)
     }
 
-    fn read(settings: &BTreeMap<String, TokenSettings>) -> Result<Self, BadFile> {
-        let tagger = Tagger::new();
-        let mut known: BTreeMap<Tag, Arc<Principal>> = BTreeMap::new();
+    /// Reads every file. One that cannot be used holds back nobody else's change, least of all a
+    /// token that is to be valid no more: it keeps the token it had. At the start there is none.
+    fn read(
+        settings: &BTreeMap<String, TokenSettings>,
+        tagger: &Arc<Tagger>,
+        last: &mut Tags,
+    ) -> Result<Self, BadFile> {
+        let (mut found, mut troubles) = (Vec::new(), Vec::new());
         for (name, token) in settings {
-            let secret = Secret::read(&token.file)?;
-            let bad = |why: String| Err(BadFile::new(&token.file, why));
-            if secret.reveal().len() < SHORTEST {
-                return bad(format!(
-                    "has a token of less than {SHORTEST} characters: make one with openssl rand -hex 32"
-                ));
-            }
+            let kept = last.get(name).copied();
+            let tag = match (tag_of(token, tagger), kept) {
+                (Ok(tag), _) => tag,
+                (Err(bad), None) => return Err(bad),
+                (Err(bad), Some(kept)) => {
+                    troubles.push(bad);
+                    kept
+                }
+            };
+            found.push(Found {
+                name,
+                token,
+                tag,
+                kept,
+            });
+        }
+        while let Some(bad) = part_one(&mut found)? {
+            troubles.push(bad);
+        }
+        *last = found
+            .iter()
+            .map(|it| (it.name.to_owned(), it.tag))
+            .collect();
+        let known = found.iter().map(|it| {
             let principal = Principal {
                 means: Means::Token,
-                name: name.clone(),
-                right: token.rights,
+                name: it.name.to_owned(),
+                right: it.token.rights,
             };
-            let tag = tagger.tag(&[secret.reveal()]);
-            if let Some(other) = known.insert(tag, Arc::new(principal)) {
-                let other = &other.name;
-                return bad(format!(
-                    "has the same token as {other}: who asks could not be told"
-                ));
-            }
-        }
-        Ok(Self { tagger, known })
+            (it.tag, Arc::new(principal))
+        });
+        Ok(Self {
+            tagger: Arc::clone(tagger),
+            known: known.collect(),
+            trouble: troubles.into_iter().next(),
+        })
     }
 
     /// Whose token this is.
     pub(super) fn whose(&self, token: &str) -> Option<Arc<Principal>> {
         self.known.get(&self.tagger.tag(&[token])).cloned()
     }
+}
+
+fn tag_of(token: &TokenSettings, tagger: &Tagger) -> Result<Tag, BadFile> {
+    let secret = Secret::read(&token.file)?;
+    if secret.reveal().len() < SHORTEST {
+        let why = format!(
+            "has a token of less than {SHORTEST} characters: make one with openssl rand -hex 32"
+        );
+        return Err(BadFile::new(&token.file, why));
+    }
+    Ok(tagger.tag(&[secret.reveal()]))
+}
+
+/// A token, as it was read.
+struct Found<'a> {
+    name: &'a str,
+    token: &'a TokenSettings,
+    tag: Tag,
+    kept: Option<Tag>,
+}
+
+/// Of some that have the same token now, those that have changed get back what they had, and why is
+/// said. What they had before was not the same.
+///
+/// # Errors
+/// Two have the same token from the start.
+fn part_one(found: &mut [Found<'_>]) -> Result<Option<BadFile>, BadFile> {
+    let mut seen = BTreeSet::new();
+    let Some(twice) = found.iter().map(|it| it.tag).find(|tag| !seen.insert(*tag)) else {
+        return Ok(None);
+    };
+    let sharing = |it: &&mut Found<'_>| it.tag == twice;
+    let names: Vec<&str> = found
+        .iter()
+        .filter(|it| it.tag == twice)
+        .map(|it| it.name)
+        .collect();
+    let mut trouble = None;
+    for it in found.iter_mut().filter(sharing) {
+        let others: Vec<_> = names
+            .iter()
+            .copied()
+            .filter(|name| *name != it.name)
+            .collect();
+        let why = format!(
+            "has the same token as {}: who asks could not be told",
+            others.join(", ")
+        );
+        let bad = BadFile::new(&it.token.file, why);
+        match it.kept.filter(|kept| *kept != it.tag) {
+            Some(kept) => {
+                it.tag = kept;
+                trouble = Some(Ok(bad));
+            }
+            None if matches!(trouble, Some(Ok(_))) => {}
+            None => trouble = Some(Err(bad)),
+        }
+    }
+    trouble.transpose()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Tokens {
@@ -109,8 +199,49 @@ mod tests {
             let file = &settings["ops"].file;
             fs::write(&settings["ci"].file, "fedcba9876543210").unwrap();
             fs::write(file, bad).unwrap();
-            let why = Tokens::read(&settings).unwrap_err().to_string();
+            let why = Tokens::watch(&settings).unwrap_err().to_string();
             assert!(why.contains(says) && !why.contains(bad), "{why}");
         }
+    }
+
+    /// A token that is to be valid no more is, whatever is wrong with another one's file.
+    #[test]
+    fn a_file_that_cannot_be_used_keeps_no_other_token_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = BTreeMap::new();
+        let write = |name: &str, letter: char| {
+            let file = folder.path().join(name);
+            fs::write(&file, letter.to_string().repeat(16)).unwrap();
+            file
+        };
+        for (name, letter) in [("ann", 'a'), ("bob", 'b'), ("cid", 'c')] {
+            let (file, rights) = (write(name, letter), Right::Lease);
+            settings.insert(String::from(name), TokenSettings { file, rights });
+        }
+        let tokens = Tokens::watch(&settings).unwrap().unwrap();
+        let whose = |letter: char| {
+            let whose = tokens.get().whose(&letter.to_string().repeat(16));
+            whose.map(|it| it.name.clone())
+        };
+        let refresh = || {
+            assert_eq!(tokens.refresh(), crate::files::Changed::Yes);
+            tokens.get().trouble.clone().map(|bad| bad.to_string())
+        };
+        fs::remove_file(&settings["ann"].file).unwrap();
+        write("bob", 'x');
+        assert!(refresh().unwrap().contains("ann"));
+        let all = |letters: &str| letters.chars().map(whose).collect::<Vec<_>>();
+        let some = |name: &str| Some(String::from(name));
+        assert_eq!(all("abxc"), [some("ann"), None, some("bob"), some("cid")]);
+        // One file gets another one's token: nobody is taken for somebody else.
+        write("ann", 'c');
+        assert!(refresh().unwrap().contains("same token as cid"));
+        assert_eq!(all("ac"), [some("ann"), some("cid")]);
+        write("cid", 'x');
+        assert!(refresh().is_some());
+        assert_eq!(all("acx"), [some("ann"), some("cid"), some("bob")]);
+        write("cid", 'd');
+        assert_eq!(refresh(), None);
+        assert_eq!(all("cdx"), [some("ann"), some("cid"), some("bob")]);
     }
 }

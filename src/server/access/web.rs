@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -30,11 +31,13 @@ const HEADERS: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Web {
     /// TLS, made of more files.
-    pub(super) tls: Option<Watched<Tls>>,
+    pub(super) tls: Option<Arc<Watched<Tls>>>,
     /// Users; none: no basic authentication.
     pub(super) users: Users,
     /// Headers of every answer.
     pub(super) headers: HeaderMap,
+    /// Why what it says of TLS cannot be used: then TLS is what it was before.
+    pub(super) trouble: Option<BadFile>,
 }
 
 #[derive(Default, Deserialize)]
@@ -64,11 +67,14 @@ impl Web {
     /// The file, watched. What it is at the start it stays: a changed file cannot turn TLS or
     /// authentication on or off, least of all by a mistake.
     pub(super) fn watch(path: &Path) -> Result<Watched<Self>, BadFile> {
-        let first = Self::read(path)?.shape();
-        let from = path.to_owned();
+        let first = Self::read(path, None)?;
+        let (shape, from) = (first.shape(), path.to_owned());
+        let last = Mutex::new(first.tls);
         Watched::new(vec![path.to_owned()], move || {
-            let web = Self::read(&from)?;
-            if web.shape() == first {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            let web = Self::read(&from, last.as_ref())?;
+            if web.shape() == shape {
+                last.clone_from(&web.tls);
                 Ok(web)
             } else {
                 let why = "turns TLS or authentication on or off, which needs a restart";
@@ -77,7 +83,9 @@ impl Web {
         })
     }
 
-    fn read(path: &Path) -> Result<Self, BadFile> {
+    /// `before`: the TLS in use. A certificate that cannot be used must not keep users who are to
+    /// come in no more.
+    fn read(path: &Path, before: Option<&Arc<Watched<Tls>>>) -> Result<Self, BadFile> {
         let bad = |why: String| BadFile::new(path, why);
         let file = parse(path)?;
         if file.rate_limit.is_some() {
@@ -92,9 +100,15 @@ impl Web {
         }
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let tls = file.tls_server_config;
-        let tls = tls.map(|tls| Tls::watch(tls, folder, path)).transpose()?;
+        let tls = tls.map(|tls| Tls::watch(tls, folder, path)).transpose();
+        let (tls, trouble) = match (tls, before) {
+            (Ok(tls), _) => (tls.map(Arc::new), None),
+            (Err(why), Some(before)) => (Some(Arc::clone(before)), Some(why)),
+            (Err(why), None) => return Err(why),
+        };
         Ok(Self {
             tls,
+            trouble,
             users: Users::read(file.basic_auth_users).map_err(bad)?,
             headers: headers(file.http_server_config.headers).map_err(bad)?,
         })
@@ -102,7 +116,7 @@ impl Web {
 
     /// What it asks for.
     pub(super) fn shape(&self) -> Shape {
-        let tls = self.tls.as_ref().map(Watched::get);
+        let tls = self.tls.as_ref().map(|tls| tls.get());
         Shape {
             tls: tls.is_some(),
             proves: !self.users.is_empty() || tls.is_some_and(|tls| tls.asks_for_certificates),
@@ -174,7 +188,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("web.yml");
         std::fs::write(&path, text).unwrap();
-        Web::read(&path).map_err(|bad| bad.why)
+        Web::read(&path, None).map_err(|bad| bad.why)
     }
 
     #[test]
@@ -252,5 +266,42 @@ mod tests {
         write(&format!("basic_auth_users: {{bob: {hash}}}"));
         assert_eq!(web.refresh(), crate::files::Changed::Yes);
         assert_eq!(web.get().users.names().collect::<Vec<_>>(), ["bob"]);
+    }
+
+    /// A certificate that cannot be used keeps nobody who is to come in no more.
+    #[test]
+    fn users_change_whatever_becomes_of_the_certificate() {
+        let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let hash = bcrypt::hash("canary", 4).unwrap();
+        let write = |user: &str, cert: &str| {
+            let tls = format!("{{cert_file: {cert}, key_file: key.pem}}");
+            let text = format!("tls_server_config: {tls}\nbasic_auth_users: {{{user}: {hash}}}\n");
+            std::fs::write(file("web.yml"), text).unwrap();
+        };
+        write("ann", "cert.pem");
+        let web = Web::watch(&file("web.yml")).unwrap();
+        let users = || {
+            web.get()
+                .users
+                .names()
+                .map(String::from)
+                .collect::<Vec<_>>()
+        };
+        write("bob", "gone.pem");
+        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(users(), ["bob"]);
+        let trouble = web.get().trouble.clone().unwrap();
+        assert!(trouble.to_string().contains("gone.pem"), "{trouble}");
+        assert!(web.get().tls.is_some());
+        write("cid", "cert.pem");
+        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(
+            (users(), web.get().trouble.clone()),
+            (vec![String::from("cid")], None)
+        );
     }
 }

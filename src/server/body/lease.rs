@@ -100,7 +100,7 @@ pub struct LeaseBody {
     pub gone: Vec<i32>,
     /// What the proof of return waits for, in words; null when the judgement is too old.
     pub progress: Option<String>,
-    /// For how long that has not changed; null when the judgement is too old.
+    /// For how long its nodes have come no nearer to being back; null when the judgement is too old.
     pub unchanged_seconds: Option<f64>,
     /// How long nodes of this cluster usually take from grant to proof; null before some have.
     pub usually_seconds: Option<f64>,

@@ -98,6 +98,8 @@ pub struct CheckBody {
     pub since: Option<String>,
     /// Since how many seconds; null for a question about nodes.
     pub since_seconds: Option<f64>,
+    /// What the gate does not see as it is set up, by name (docs/degraded.md says what stands in for it).
+    pub blind_spots: Vec<&'static str>,
 }
 
 /// All gates.
@@ -151,6 +153,7 @@ impl CheckBody {
             hosts: verdict.hosts.iter().cloned().collect(),
             since: verdict.since.map(rfc3339),
             since_seconds: verdict.since.map(|since| wall_age(since, now)),
+            blind_spots: verdict.blind_spots.clone(),
         }
     }
 }

@@ -15,18 +15,25 @@ use tokio::task::JoinHandle;
 /// What it answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Says {
-    /// What the broker at this address says.
-    Truth(SocketAddr),
+    /// What the real broker says.
+    Truth,
+    /// Instead of it, but to the first question: who lies right away is nobody to the gate.
+    Instead(Lie),
+}
+
+/// What it says that is not so.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lie {
     /// A frame of 2 GB is announced, and begun.
     HugeFrame,
-    /// A short frame with an array of 2^31 - 1 elements.
+    /// A frame of 13 bytes with an array of 2^28 elements.
     HugeCount,
     /// An answer to another question.
     OtherAnswer,
     /// Nothing.
     Nothing,
-    /// What the broker at this address says, and of [`CROWD`] brokers more.
-    Crowd(SocketAddr),
+    /// What the real broker says, and of [`CROWD`] brokers more.
+    Crowd,
 }
 
 /// How many brokers are made up.
@@ -36,15 +43,16 @@ pub(super) const CROWD: i32 = 100_000;
 #[derive(Debug)]
 pub(super) struct Broker {
     address: SocketAddr,
-    says: watch::Sender<Says>,
+    says: watch::Sender<(Says, SocketAddr)>,
     task: JoinHandle<()>,
 }
 
 impl Broker {
-    pub(super) async fn start(says: Says) -> io::Result<Self> {
+    /// In front of this broker, whose truth it tells at first.
+    pub(super) async fn start(real: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let says = watch::Sender::new(says);
+        let says = watch::Sender::new((Says::Truth, real));
         let told = says.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -71,8 +79,8 @@ impl Broker {
     }
 
     /// Says this from now on.
-    pub(super) fn say(&self, says: Says) {
-        self.says.send_replace(says);
+    pub(super) fn say(&self, says: Says, real: SocketAddr) {
+        self.says.send_replace((says, real));
     }
 }
 
@@ -82,45 +90,66 @@ impl Drop for Broker {
     }
 }
 
-async fn serve(mut stream: TcpStream, says: Says) -> io::Result<()> {
-    if let Says::Truth(real) = says {
-        let mut real = TcpStream::connect(real).await?;
+async fn serve(mut stream: TcpStream, (says, real): (Says, SocketAddr)) -> io::Result<()> {
+    let mut real = TcpStream::connect(real).await?;
+    let Says::Instead(lie) = says else {
         copy_bidirectional(&mut stream, &mut real).await?;
         return Ok(());
-    }
-    if let Says::Crowd(real) = says {
-        return crowd(stream, TcpStream::connect(real).await?).await;
-    }
+    };
     loop {
-        let length = stream.read_i32().await?;
-        let mut request = vec![0; usize::try_from(length).unwrap_or_default()];
-        stream.read_exact(&mut request).await?;
+        let request = frame(&mut stream).await?;
         // Key, version, correlation id.
-        let id = request.get(4..8).unwrap_or(&[0; 4]);
-        let id = i32::from_be_bytes(id.try_into().unwrap_or_default());
-        match says {
-            Says::Truth(_) | Says::Crowd(_) | Says::Nothing => std::future::pending().await,
-            Says::HugeFrame => {
+        let [a, b, c, d, id @ ..] = request.first_chunk::<8>().copied().unwrap_or_default();
+        let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+        let id = i32::from_be_bytes(id);
+        if key == ApiKey::ApiVersions as i16 {
+            let answer = passed_on(&request, &mut real).await?;
+            send(&mut stream, &answer).await?;
+            continue;
+        }
+        match lie {
+            Lie::Nothing => std::future::pending().await,
+            Lie::HugeFrame => {
                 stream.write_i32(i32::MAX).await?;
                 stream.write_i32(id).await?;
                 loop {
                     stream.write_all(&[0; 65_536]).await?;
                 }
             }
-            Says::HugeCount => {
-                // Length, correlation id, error 0, and a count: 4 bytes, or a varint of 5.
-                stream.write_i32(11).await?;
-                stream.write_i32(id).await?;
-                stream.write_i16(0).await?;
-                stream.write_all(&[0xff, 0xff, 0xff, 0xff, 0x07]).await?;
+            Lie::HugeCount => {
+                // Correlation id, no tagged fields, throttle time, and a count as Metadata begins.
+                let mut answer = id.to_be_bytes().to_vec();
+                answer.extend([0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f]);
+                send(&mut stream, &answer).await?;
             }
-            Says::OtherAnswer => {
-                stream.write_i32(10).await?;
-                stream.write_i32(id.wrapping_add(7)).await?;
-                stream.write_all(&[0; 6]).await?;
+            Lie::OtherAnswer => {
+                let mut answer = passed_on(&request, &mut real).await?;
+                if let Some(own) = answer.first_chunk_mut() {
+                    *own = id.wrapping_add(7).to_be_bytes();
+                }
+                send(&mut stream, &answer).await?;
+            }
+            Lie::Crowd => {
+                let mut answer = passed_on(&request, &mut real).await?;
+                if key == ApiKey::DescribeCluster as i16 {
+                    answer = crowded(&answer, version)?;
+                }
+                send(&mut stream, &answer).await?;
             }
         }
     }
+}
+
+/// What the real broker answers.
+async fn passed_on(request: &[u8], real: &mut TcpStream) -> io::Result<Vec<u8>> {
+    send(real, request).await?;
+    frame(real).await
+}
+
+async fn send(to: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
+    let length = i32::try_from(frame.len()).map_err(io::Error::other)?;
+    to.write_i32(length).await?;
+    to.write_all(frame).await
 }
 
 async fn frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
@@ -128,27 +157,6 @@ async fn frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     stream.read_exact(&mut frame).await?;
     Ok(frame)
-}
-
-/// Hands questions and answers on, one at a time; one kind of answer is not what it was.
-async fn crowd(mut stream: TcpStream, mut real: TcpStream) -> io::Result<()> {
-    loop {
-        let request = frame(&mut stream).await?;
-        real.write_i32(length(&request)?).await?;
-        real.write_all(&request).await?;
-        let mut answer = frame(&mut real).await?;
-        // Key and version begin a request.
-        let [a, b, c, d] = request.first_chunk::<4>().copied().unwrap_or_default();
-        if i16::from_be_bytes([a, b]) == ApiKey::DescribeCluster as i16 {
-            answer = crowded(&answer, i16::from_be_bytes([c, d]))?;
-        }
-        stream.write_i32(length(&answer)?).await?;
-        stream.write_all(&answer).await?;
-    }
-}
-
-fn length(frame: &[u8]) -> io::Result<i32> {
-    i32::try_from(frame.len()).map_err(io::Error::other)
 }
 
 /// The answer with many brokers more, each at a port of its own.

@@ -22,11 +22,12 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use self::broker::{CROWD, Says};
+use self::broker::{CROWD, Lie, Says};
+use self::inbound::Made;
 pub use self::stand::Stand;
 use self::stand::VICTIM;
 pub use self::walls::there_and_back;
-use self::watch::{Caller, PACE, Seen};
+use self::watch::{Caller, Look, PACE, Seen};
 use super::exporter::{Exporter, Page};
 use super::gate::Gate;
 use super::report::{Header, write};
@@ -34,7 +35,28 @@ use super::report::{Header, write};
 /// How long the gate may take to open.
 const OPENS: Duration = Duration::from_secs(90);
 /// What an answer of `check` may take at most, milliseconds.
-const WORST_CHECK_MS: f64 = 50.0;
+pub const WORST_CHECK_MS: f64 = 50.0;
+
+/// How many connections an attack has to have made, and what the gate has to have refused for it, in
+/// a row of the proof: an attack that did not come about shows nothing.
+pub const CAME_ABOUT: [(&str, f64, Option<&str>); 7] = [
+    ("slow headers", 300.0, Some("header_time")),
+    ("slow bodies", 300.0, Some("body_time")),
+    (
+        "10,000 idle connections",
+        10_000.0,
+        Some("connections_per_peer"),
+    ),
+    ("huge headers", 1_000.0, Some("header_size")),
+    ("malformed HTTP", 1_000.0, None),
+    ("a flood of requests", 1.0, Some("requests_per_second")),
+    ("stalled TLS handshakes", 1_000.0, Some("handshake_time")),
+];
+
+/// After so long a page that cannot be read any more keeps the gate shut: pages count up to 20 s.
+const BY_PAGES: Duration = Duration::from_secs(21);
+/// The same of a broker's answers: the allowance of the simulation, and what a question takes.
+const BY_BROKER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Serialize)]
 struct Proof {
@@ -72,8 +94,8 @@ enum Should {
     StayOpen,
     /// Whatever is true: the cluster is well, and the gate may not be able to see it.
     Answer,
-    /// Not open at the end; and nothing but its own answers.
-    Shut,
+    /// Not open from so long after the begin, for this reason; and nothing but its own answers.
+    Shut(Duration, &'static str),
     /// Never open at all.
     NeverOpen,
 }
@@ -121,13 +143,16 @@ async fn row_since(
     let began = Instant::now();
     let seen = caller.watch(span, attack).await?;
     let said = |state: &str| seen.said.get(state).copied().unwrap_or_default();
-    let last = caller.check().await;
-    let shut = matches!(&last, Ok((state, _)) if state != "open");
     let ok = said("none") == 0
         && match should {
             Should::StayOpen => said("closed") + said("unknown") == 0,
             Should::Answer => true,
-            Should::Shut => shut,
+            Should::Shut(after, because) => {
+                let late = |look: &Look| look.asked.duration_since(began) > after;
+                seen.looks.iter().any(late)
+                    && !seen.looks.iter().any(|look| look.is_open && late(look))
+                    && seen.codes.iter().any(|code| code == because)
+            }
             Should::NeverOpen => said("open") == 0,
         };
     let row = Row {
@@ -165,19 +190,32 @@ pub async fn callers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let caller = Caller::new(port, None)?;
     let stays = (span, Should::StayOpen);
     let mut rows = Vec::new();
-    let attacks: [(&str, Attack); 6] = [
-        ("slow headers", Box::pin(inbound::slow_headers(port))),
-        ("slow bodies", Box::pin(inbound::slow_bodies(port))),
-        (
-            "10,000 idle connections",
-            Box::pin(inbound::idle_connections(port)),
-        ),
-        ("huge headers", Box::pin(inbound::huge_headers(port))),
-        ("malformed HTTP", Box::pin(inbound::malformed(port))),
-        ("a flood of requests", Box::pin(inbound::flood(port))),
+    let attacks: [(&str, fn(u16, Made) -> Attack); 6] = [
+        ("slow headers", |port, made| {
+            Box::pin(inbound::slow_headers(port, made))
+        }),
+        ("slow bodies", |port, made| {
+            Box::pin(inbound::slow_bodies(port, made))
+        }),
+        ("10,000 idle connections", |port, made| {
+            Box::pin(inbound::idle_connections(port, made))
+        }),
+        ("huge headers", |port, made| {
+            Box::pin(inbound::huge_headers(port, made))
+        }),
+        ("malformed HTTP", |port, made| {
+            Box::pin(inbound::malformed(port, made))
+        }),
+        ("a flood of requests", |port, made| {
+            Box::pin(inbound::flood(port, made))
+        }),
     ];
     for (name, attack) in attacks {
-        rows.push(row(name, &stand.gate, &caller, stays, attack).await?);
+        let made = Made::default();
+        let attack = attack(port, made.clone());
+        let mut row = row(name, &stand.gate, &caller, stays, attack).await?;
+        row.measured.insert("connections_made", made.count());
+        rows.push(row);
     }
     Ok(rows)
 }
@@ -190,10 +228,15 @@ pub async fn run() -> Result<()> {
     let header = Header::new("attacks", Vec::new());
     let stand = Stand::start(|_| ()).await?;
     let mut rows = callers(&stand, Duration::from_secs(15)).await?;
-    targets(&stand, &mut rows).await?;
+    let shuts = (
+        Duration::from_secs(75),
+        Should::Shut(BY_PAGES, "source_failed"),
+    );
+    rows.extend(pages(&stand, shuts).await?);
+    rows.extend(brokers(&stand, Duration::from_secs(15)).await?);
     rows.push(descriptors(&stand, Duration::from_secs(15)).await?);
     rows.push(stopped(&stand, Duration::from_secs(60), Duration::from_secs(10)).await?);
-    handshakes(&mut rows).await?;
+    rows.push(handshakes(Duration::from_secs(15)).await?);
     walls::all(&Stand::start(|_| ()).await?, &mut rows).await?;
     let proof = Proof {
         header: header.ended(),
@@ -204,13 +247,40 @@ pub async fn run() -> Result<()> {
     let path = write("attacks", &proof)?;
     tracing::info!(path = %path.display(), "written");
     for row in &proof.rows {
-        ensure!(row.ok, "{}: the gate did not say what it should", row.name);
+        let name = &row.name;
+        ensure!(row.ok, "{name}: the gate did not say what it should");
+        let took = row.worst_check_ms();
+        ensure!(took <= WORST_CHECK_MS, "{name}: an answer took {took} ms");
+        let came = CAME_ABOUT.iter().find(|(of, ..)| of == name);
+        if let Some((_, connections, refused)) = came {
+            let made = row
+                .measured
+                .get("connections_made")
+                .copied()
+                .unwrap_or_default();
+            ensure!(made >= *connections, "{name}: only {made} connections");
+            let counted = refused.is_none_or(|by| row.refused.contains_key(by));
+            ensure!(
+                counted,
+                "{name}: nothing was refused for it: {:?}",
+                row.refused
+            );
+        }
     }
     Ok(())
 }
 
-/// What brokers and exporters can do.
-async fn targets(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
+/// What exporters can do, for a moment each: for so long their last pages are good.
+///
+/// # Errors
+/// When something cannot be started, or the gate cannot be asked.
+pub async fn pages_for(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
+    pages(stand, (span, Should::StayOpen)).await
+}
+
+/// What exporters can do.
+async fn pages(stand: &Stand, how: (Duration, Should)) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
     let caller = Caller::new(stand.gate.port(), None)?;
     let elsewhere = Exporter::start(Page::Endless(Bytes::from_static(b"# elsewhere\n"))).await?;
     let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
@@ -223,37 +293,53 @@ async fn targets(stand: &Stand, rows: &mut Vec<Row>) -> Result<()> {
             Page::Redirect(elsewhere.url()),
         ),
     ];
-    let shuts = (Duration::from_secs(75), Should::Shut);
     for (name, page) in pages {
         stand.gate.wait_open(OPENS).await?;
         stand.exporter.say(page);
-        rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
+        rows.push(row(name, &stand.gate, &caller, how, std::future::pending()).await?);
         stand.heal();
     }
     ensure!(elsewhere.asked() == 0, "a redirect was followed");
-    for (name, says) in [
-        ("a frame of 2 GB", Says::HugeFrame),
-        ("a short frame with a huge count", Says::HugeCount),
-        ("an answer to another question", Says::OtherAnswer),
-        ("a broker that never answers", Says::Nothing),
+    Ok(rows)
+}
+
+/// What brokers can do, each for `span`.
+///
+/// # Errors
+/// When the gate cannot be asked.
+pub async fn brokers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let caller = Caller::new(stand.gate.port(), None)?;
+    for (name, lie, because) in [
+        ("a frame of 2 GB", Lie::HugeFrame, "source_failed"),
+        (
+            "a short frame with a huge count",
+            Lie::HugeCount,
+            "source_failed",
+        ),
+        (
+            "an answer to another question",
+            Lie::OtherAnswer,
+            "source_failed",
+        ),
+        ("a broker that never answers", Lie::Nothing, "node_frozen"),
     ] {
         stand.gate.wait_open(OPENS).await?;
-        stand.broker.say(says);
-        let shuts = (Duration::from_secs(15), Should::Shut);
+        stand.let_broker_say(Says::Instead(lie));
+        let shuts = (span, Should::Shut(BY_BROKER, because));
         rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
         stand.heal();
     }
-    rows.push(crowd(stand, &caller).await?);
-    Ok(())
+    rows.push(crowd(stand, &caller, span).await?);
+    Ok(rows)
 }
 
 /// A broker names a hundred thousand others: none of them is dialled, waited for or remembered.
-async fn crowd(stand: &Stand, caller: &Caller) -> Result<Row> {
+async fn crowd(stand: &Stand, caller: &Caller, span: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
-    let real = stand.served.brokers().get(&VICTIM).copied();
     let before = (descriptors_of(&stand.gate)?, caller.too_large().await?);
-    stand.broker.say(Says::Crowd(real.context("a broker")?));
-    let shuts = (Duration::from_secs(15), Should::Shut);
+    stand.let_broker_say(Says::Instead(Lie::Crowd));
+    let shuts = (span, Should::Shut(BY_BROKER, "source_failed"));
     let none = std::future::pending();
     let name = format!("an answer that names {CROWD} brokers");
     let mut row = row(&name, &stand.gate, caller, shuts, none).await?;
@@ -333,7 +419,7 @@ pub async fn descriptors(stand: &Stand, span: Duration) -> Result<Row> {
         maximum: Some(20_000),
     };
     let before = prlimit(Some(pid), Resource::Nofile, limit(few))?;
-    let attack = inbound::idle_connections(stand.gate.port());
+    let attack = inbound::idle_connections(stand.gate.port(), Made::default());
     let answers = (span, Should::Answer);
     let name = "no file descriptors left";
     let row = row(name, &stand.gate, &caller, answers, attack).await;
@@ -367,8 +453,11 @@ pub async fn stopped(stand: &Stand, span: Duration, after: Duration) -> Result<R
     row
 }
 
-/// Handshakes that stop half-way, at a gate with TLS.
-async fn handshakes(rows: &mut Vec<Row>) -> Result<()> {
+/// Handshakes that stop half-way, at a gate with TLS, for `span`.
+///
+/// # Errors
+/// When the gate cannot be started or asked.
+pub async fn handshakes(span: Duration) -> Result<Row> {
     let folder = tempfile::tempdir()?;
     let made = rcgen::generate_simple_self_signed([String::from("127.0.0.1")])?;
     let ca = made.cert.pem();
@@ -392,17 +481,11 @@ async fn handshakes(rows: &mut Vec<Row>) -> Result<()> {
         ensure!(began.elapsed() < OPENS, "the gate with TLS does not open");
         sleep(PACE).await;
     }
-    let attack = inbound::stalled_handshakes(stand.gate.port());
-    let stays = (Duration::from_secs(15), Should::StayOpen);
-    rows.push(
-        row(
-            "stalled TLS handshakes",
-            &stand.gate,
-            &caller,
-            stays,
-            attack,
-        )
-        .await?,
-    );
-    Ok(())
+    let made = Made::default();
+    let attack = inbound::stalled_handshakes(stand.gate.port(), made.clone());
+    let stays = (span, Should::StayOpen);
+    let name = "stalled TLS handshakes";
+    let mut row = row(name, &stand.gate, &caller, stays, attack).await?;
+    row.measured.insert("connections_made", made.count());
+    Ok(row)
 }

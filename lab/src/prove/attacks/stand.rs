@@ -40,7 +40,7 @@ impl Stand {
         let cluster = Cluster::new(spec).context("simulate a cluster")?;
         let served = Served::start(cluster).await.context("serve the cluster")?;
         let real = served.brokers().get(&VICTIM).context("a broker")?;
-        let broker = Broker::start(Says::Truth(*real)).await?;
+        let broker = Broker::start(*real).await?;
         let mut pages = served.jmx();
         let real_page = pages.get(&VICTIM).and_then(|url| port(url));
         let real_page = real_page.context("an exporter's port")?;
@@ -82,12 +82,16 @@ impl Stand {
         std::fs::write(wall(&self.folder), nanos.to_string()).context("set the gate's wall clock")
     }
 
+    pub(super) fn let_broker_say(&self, says: Says) {
+        if let Some(real) = self.served.brokers().get(&VICTIM) {
+            self.broker.say(says, *real);
+        }
+    }
+
     /// Everything tells the truth again.
     pub(super) fn heal(&self) {
         self.exporter.say(Page::Real(self.real_page));
-        if let Some(real) = self.served.brokers().get(&VICTIM) {
-            self.broker.say(Says::Truth(*real));
-        }
+        self.let_broker_say(Says::Truth);
     }
 }
 

@@ -133,7 +133,9 @@ async fn with_a_hanging_exporter(stand: &Stand) -> Result<Row> {
         std::future::pending().await
     };
     let name = "the wall clock steps while an exporter hangs";
-    let shuts = (Duration::from_secs(9), Should::Shut);
+    // The step is after a second; how soon it is noticed is looked at below.
+    let by = Duration::from_secs(1) + NOTICED;
+    let shuts = (Duration::from_secs(9), Should::Shut(by, "evidence_missing"));
     let mut row = row(name, &stand.gate, &caller, shuts, steps).await?;
     let step = when(&moments, "step");
     let looks = &row.seen.looks;

@@ -2,7 +2,22 @@
 
 use std::fmt;
 
-use super::Figures;
+use super::{Figures, Part};
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon to tell, {}",
+            self.trials,
+            self.steps,
+            self.false_opens,
+            self.exposed_seconds,
+            self.harmful_within_allowance,
+            self.needless
+        )
+    }
+}
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +56,7 @@ impl fmt::Display for Figures {
             writeln!(
                 f,
                 "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over), \
-                 {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}",
+                 {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}; {:?}",
                 grants.go,
                 grants.again,
                 grants.beside,
@@ -53,22 +68,18 @@ impl fmt::Display for Figures {
                 grants.doubled,
                 grants.lost,
                 grants.old_tokens,
-                grants.bad_seeds
+                grants.bad_seeds,
+                grants.store_said
             )?;
         }
         for of in &self.kinds {
-            writeln!(
-                f,
-                "  {:<14} {:>5} trials, {:>5} steps, {:>3} false opens, exposed {:>6.1} s, {:>3} too soon \
-                 to tell, {}",
-                of.kind,
-                of.trials,
-                of.steps,
-                of.false_opens,
-                of.exposed_seconds,
-                of.harmful_within_allowance,
-                of.needless
-            )?;
+            writeln!(f, "  {:<14} {}", of.kind, of.part)?;
+        }
+        for of in &self.modes {
+            let (kill, other) = of.allowed_seconds;
+            let mode = format!("{:?}", of.mode);
+            let part = &of.part;
+            writeln!(f, "  {mode:<14} {part}; D {kill} and {other} s")?;
         }
         for (what, rolls) in [
             ("rolls by the book", &self.rolls),

@@ -124,6 +124,39 @@ fn a_return_that_does_not_move_is_named_after_ten_minutes() {
     );
 }
 
+/// A node that dies in its start again and again is down, starting, recovering, and down again.
+#[test]
+fn a_node_that_never_comes_nearer_makes_no_progress() {
+    let (mut bed, before) = leased();
+    bed.down(1);
+    let down = bed.scene.clone();
+    let show = |bed: &mut Bed, scene: &Scene, state: Option<f64>| {
+        let now = bed.scene.now;
+        bed.scene = scene.clone();
+        bed.scene.now = now;
+        if let Some(state) = state {
+            bed.scene
+                .fail(kafka(1), FactKind::Link, FailureClass::Refused);
+            bed.scene.metric(1, Metric::BrokerState, state);
+            bed.scene.metric(1, Metric::RemainingLogsToRecover, 0.0);
+        }
+        bed.run(60);
+    };
+    for _ in 0..4 {
+        show(&mut bed, &down, None);
+        show(&mut bed, &before, Some(1.0));
+    }
+    assert_eq!(bed.progress(), "node 1 is starting");
+    assert_eq!(bed.reason(Reason::NoProgress), None);
+    for _ in 0..2 {
+        show(&mut bed, &down, None);
+        show(&mut bed, &before, Some(1.0));
+    }
+    assert!(bed.reason(Reason::NoProgress).is_some());
+    bed.restarted(&before);
+    assert_eq!(bed.reason(Reason::NoProgress), None, "it is back");
+}
+
 /// Who has not stopped the node yet, or waits for the window, is not stuck.
 #[test]
 fn a_lease_that_nobody_uses_is_not_stuck() {
@@ -165,6 +198,56 @@ fn how_long_it_usually_takes_is_learned() {
     bed.tick();
     assert_eq!(bed.lease_view().usually, Some(sorted[1]));
     assert!(sorted[1] > Duration::from_secs(10) && sorted[1] < Duration::from_secs(20));
+}
+
+/// Controllers are back at once; a broker has replicas to catch up.
+#[test]
+fn brokers_and_controllers_are_learned_apart() {
+    let mut bed = Bed::new();
+    for (id, seconds) in [(103, 2), (102, 2), (1, 40)] {
+        bed.enter("jenkins", &[id]).unwrap();
+        let before = bed.down(id);
+        bed.run(seconds);
+        bed.up(id, before);
+        bed.run(WINDOW + 2);
+        bed.leave("jenkins", &[id]);
+        bed.run(1);
+    }
+    assert_eq!(
+        (bed.doc.returns.len(), bed.doc.controller_returns.len()),
+        (1, 2)
+    );
+    let usually = |bed: &mut Bed, id: i32| {
+        let lease = bed.enter("jenkins", &[id]).unwrap();
+        bed.tick();
+        let usually = bed.lease_view().usually.unwrap();
+        bed.leave("jenkins", &[id]);
+        bed.run(WINDOW + 2);
+        assert!(!bed.doc.leases.contains_key(&lease.id));
+        usually
+    };
+    assert!(usually(&mut bed, 2) >= Duration::from_secs(40));
+    assert!(usually(&mut bed, 101) < Duration::from_secs(40));
+}
+
+/// By the clock that nobody sets, as long as the gate that granted it is the one that sees it end.
+#[test]
+fn a_clock_that_is_set_teaches_nothing_wrong() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    bed.scene.now.wall = bed.scene.now.wall.plus(Duration::from_secs(86_400));
+    bed.run(5);
+    bed.up(1, before);
+    bed.run(WINDOW + 2);
+    bed.leave("jenkins", &[1]);
+    bed.run(1);
+    assert_eq!(bed.doc.returns.len(), 1);
+    assert!(
+        bed.doc.returns[0] < Duration::from_secs(60),
+        "{:?}",
+        bed.doc.returns
+    );
 }
 
 #[test]
