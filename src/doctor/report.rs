@@ -14,7 +14,7 @@ use super::store::Store;
 use super::window::Window;
 use crate::checks::blind_spots::BlindSpot;
 use crate::checks::reason::{Reason, Severity};
-use crate::collect::schedule::FACTS;
+use crate::collect::schedule::{FACTS, FactRow};
 use crate::evidence::aggregate::Mode;
 use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::NodeId;
@@ -120,7 +120,7 @@ pub struct Page {
     /// Why it is not used; null when it is.
     pub failed: Option<String>,
     /// Facts found.
-    pub found: usize,
+    pub found: Vec<String>,
     /// Facts that a gate cannot do without, and that are not there.
     pub missing: Vec<String>,
     /// Facts that are useful, and not there.
@@ -136,6 +136,8 @@ pub struct Fact {
     pub fact: &'static str,
     /// The request that brings it.
     pub request: &'static str,
+    /// In which modes and clusters a gate cannot open without it.
+    pub required: &'static str,
     /// Nodes that told it.
     pub told_by: Vec<i32>,
     /// Sources that did not, and why; a missing right is named with its ACL.
@@ -335,7 +337,7 @@ fn page(gathered: &Gathered, view: &NodeView, mode: Mode) -> Option<Page> {
     let slot = (SourceId::Jmx(view.node), FactKind::Jmx);
     let empty = |why: &str| Page {
         failed: Some(why.to_owned()),
-        found: 0,
+        found: Vec::new(),
         missing: Vec::new(),
         missing_optional: Vec::new(),
         start_time: false,
@@ -348,7 +350,7 @@ fn page(gathered: &Gathered, view: &NodeView, mode: Mode) -> Option<Page> {
             };
             Some(Page {
                 failed: None,
-                found: found.found.len(),
+                found: names(&found.found),
                 missing: names(&found.missing),
                 missing_optional: names(&found.missing_optional),
                 start_time: found.start_time,
@@ -361,11 +363,12 @@ fn page(gathered: &Gathered, view: &NodeView, mode: Mode) -> Option<Page> {
 }
 
 fn facts(gathered: &Gathered) -> Vec<Fact> {
-    let of = |kind: FactKind, request: &'static str| {
-        let reports = gathered.reports.values().filter(|it| it.kind == kind);
+    let of = |row: &FactRow| {
+        let reports = gathered.reports.values().filter(|it| it.kind == row.kind);
         let mut fact = Fact {
-            fact: kind.as_str(),
-            request,
+            fact: row.kind.as_str(),
+            request: row.request,
+            required: row.required,
             told_by: Vec::new(),
             failed: BTreeMap::new(),
         };
@@ -381,5 +384,5 @@ fn facts(gathered: &Gathered) -> Vec<Fact> {
         }
         fact
     };
-    FACTS.iter().map(|row| of(row.kind, row.request)).collect()
+    FACTS.iter().map(of).collect()
 }

@@ -162,7 +162,7 @@ fn node(f: &mut Formatter<'_>, node: &Node) -> fmt::Result {
     if let Some(why) = &page.failed {
         return writeln!(f, "       page: {why}");
     }
-    write!(f, "       page: {} facts found", page.found)?;
+    write!(f, "       page: {} facts found", page.found.len())?;
     for (title, names) in [
         ("missing", &page.missing),
         ("missing but optional", &page.missing_optional),

@@ -5,10 +5,10 @@
 //! (`Partition.appendRecordsToLeader`, `Partition.checkEnoughReplicasReachOffset`).
 //!
 //! What counts as harm is our own reading of what Kafka promises, not behaviour of Kafka: producers
-//! with acks=all are refused below min ISR (`NotEnoughReplicasException`), nobody serves a partition
-//! without a leader, and an unclean election loses what the new leader lacks (KIP-106). Assumed:
-//! a controlled stop and a kill end the same, and a broker that does not hear the controller takes
-//! over nothing.
+//! with acks=all are refused below min ISR (`NotEnoughReplicasException`), nobody serves a
+//! partition without a leader, and an unclean election loses what the new leader lacks
+//! (`PartitionChangeBuilder.tryElection`). Assumed: a controlled stop and a kill end the same, and
+//! a broker that does not hear the controller takes over nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,8 +112,8 @@ impl Cluster {
             .collect()
     }
 
-    /// The broker is one that somebody may miss. Not one that has never been in service, nor one that
-    /// was emptied and stopped: its registration may be left over, fenced (`joining`).
+    /// The broker is one that somebody may miss. Not one that has never been in service, nor one
+    /// that was emptied and stopped: its registration may be left over, fenced (`joining`).
     #[must_use]
     pub fn belongs(&self, id: NodeId) -> bool {
         let holds = |partition: &Partition| partition.replicas.contains(&id);
@@ -140,8 +140,8 @@ impl Cluster {
         Some(log.acknowledged / 1_000)
     }
 
-    /// A majority of all voters (KIP-595) stays and can agree once `stopped` are gone on top of those that
-    /// are gone now; on ZooKeeper: somebody is left to be the controller.
+    /// A majority of all voters (KIP-595) stays and can agree once `stopped` are gone on top of
+    /// those that are gone now; on ZooKeeper: somebody is left to be the controller.
     #[must_use]
     pub fn quorum_without(&self, stopped: &BTreeSet<NodeId>) -> bool {
         if self.spec.zookeeper {
@@ -158,8 +158,8 @@ impl Cluster {
         })
     }
 
-    /// Up to 3.6 min ISR is not capped by the number of replicas: the oldest binary is the
-    /// careful reading.
+    /// Up to 3.6 min ISR is not capped by the number of replicas (KAFKA-15583): the oldest binary
+    /// is the careful reading.
     fn lowest_release(&self) -> Release {
         let brokers = self.nodes.values().filter(|node| node.spec.roles.broker);
         let lowest = brokers.map(|node| node.release).min();

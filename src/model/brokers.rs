@@ -1,7 +1,7 @@
 //! Brokers and the active controller: registration, heartbeats, fencing, controlled shutdown and
 //! the leaders and ISRs that follow from them (KIP-631, `BrokerLifecycleManager`,
-//! `BrokerHeartbeatManager`, `ReplicationControlManager`). The order of the steps of a start and of a
-//! stop, and how long they take, are measured (kafka-lab.md, section 4; tests/fixtures/traces).
+//! `BrokerHeartbeatManager`, `ReplicationControlManager`). The order of the steps of a start and of
+//! a stop, and how long they take, are measured (kafka-lab.md, section 4; tests/fixtures/traces).
 
 use super::controllers::{FROZEN_RETRY, LOAD_RETRY};
 use super::elections::Rules;
@@ -100,8 +100,8 @@ impl Cluster {
         }
     }
 
-    /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat that
-    /// shows it caught up (`BrokerHeartbeatManager.calculateNextBrokerState`).
+    /// A broker that was fenced while it ran (frozen, cut off) is unfenced at its next heartbeat
+    /// that shows it caught up (`BrokerHeartbeatManager.calculateNextBrokerState`).
     fn welcome_back(&mut self, broker: NodeId) {
         let fenced = self.image.brokers.get(&broker).is_some_and(|r| r.fenced);
         let Some(node) = self.nodes.get(&broker) else {
@@ -160,7 +160,8 @@ impl Cluster {
     }
 
     /// `ReplicationControlManager.handleBrokerFenced`: out of every ISR it is not the last member
-    /// of, and its partitions get other leaders or none.
+    /// of (with ELR out of those too), and its partitions get other leaders or none. On ZooKeeper
+    /// `KafkaController.onBrokerFailure`.
     pub(super) fn fence(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
         self.commit(|image, cluster| {
@@ -175,7 +176,8 @@ impl Cluster {
     }
 
     /// The controller grants controlled shutdown: leaders move and ISRs shrink at once, also
-    /// where the broker was the only replica (kafka-jmx-metrics.md, section 3.3).
+    /// where the broker was the only replica (kafka-jmx-metrics.md, section 3.3;
+    /// `ReplicationControlManager.handleBrokerInControlledShutdown`).
     fn begin_shutdown(&mut self, broker: NodeId) {
         let bump = self.bumps_epoch_on_shrink();
         self.commit(|image, cluster| {
@@ -187,14 +189,15 @@ impl Cluster {
             }
             registration.shutting_down = true;
             let mut rules = Rules::new(cluster, image, Some(broker));
-            // There a last member leads until its session ends (kafka-jmx-metrics.md, 3.3).
+            // There a last member leads until its session ends (kafka-jmx-metrics.md, section 3.3;
+            // `KafkaController.doControlledShutdown`).
             rules.spares_last = cluster.spec.zookeeper;
             1 + Rules::remove(image, &rules, broker, u32::MAX, bump)
         });
     }
 
-    /// `handleBrokerUnfenced`: leaderless partitions that may have it as leader get it; it comes
-    /// into other ISRs only by fetching.
+    /// `ReplicationControlManager.handleBrokerUnfenced`: leaderless partitions that may have it as
+    /// leader get it; it comes into other ISRs only by fetching.
     fn unfence(&mut self, broker: NodeId) {
         self.commit(|image, cluster| {
             let Some(registration) = image.brokers.get_mut(&broker) else {
@@ -211,8 +214,9 @@ impl Cluster {
     }
 
     /// `false` when the controller refuses: an older process of this id still has a session.
-    /// Up to 3.9 only an unfenced registration counts, from 4.0 on a fenced one too, which makes
-    /// quick restarts stall (DUPLICATE_BROKER_REGISTRATION, kafka-lab.md section 4).
+    /// Up to 3.9 only an unfenced registration counts (`BrokerHeartbeatManager.hasValidSession`),
+    /// from 4.0 on a fenced one too (`BrokerHeartbeatTracker.hasValidSession`, KAFKA-17793), which
+    /// makes quick restarts stall (DUPLICATE_BROKER_REGISTRATION, kafka-lab.md, section 4).
     fn register(&mut self, broker: NodeId) -> bool {
         let controller = self.committing().filter(|c| self.linked(broker, *c));
         if controller.is_none() && !self.spec.zookeeper {
@@ -376,7 +380,7 @@ impl Cluster {
             return;
         }
         // Otherwise the controller waits until the new leaders are known everywhere, and says so
-        // in a later heartbeat (`BrokerHeartbeatManager`).
+        // in a later heartbeat (`BrokerHeartbeatManager.calculateNextBrokerState`).
         let idle = self
             .image
             .partitions()
@@ -404,8 +408,9 @@ impl Cluster {
         );
     }
 
-    /// The controller lets the broker go and fences it in the same heartbeat; the broker closes
-    /// its connections at once and its process ends a little later.
+    /// The controller lets the broker go and fences it in the same heartbeat
+    /// (`ReplicationControlManager.processBrokerHeartbeat`); the broker closes its connections at
+    /// once and its process ends a little later (`BrokerServer.shutdown`).
     fn close_broker(&mut self, id: NodeId, again: Event) {
         let registered = self.image.brokers.get(&id).is_some_and(|r| !r.fenced);
         let waits = self.committing().is_none() || !self.can_heartbeat(id);
@@ -446,8 +451,12 @@ impl Cluster {
         self.after(delay, Event::Exit { node: id, run });
     }
 
-    /// Gives partitions their preferred leader back where it is in sync (the controller does so
-    /// every `leader.imbalance.check.interval.seconds`).
+    /// Gives every partition its preferred leader back where that is in sync, as the controller
+    /// does every `leader.imbalance.check.interval.seconds`
+    /// (`ReplicationControlManager.maybeBalancePartitionLeaders`, which has no threshold). Assumed
+    /// on ZooKeeper too: there a broker that misses at most 10 % of its partitions waits
+    /// (`leader.imbalance.per.broker.percentage`,
+    /// `KafkaController.checkAndTriggerAutoLeaderRebalance`).
     pub(super) fn balance(&mut self) {
         if self.committing().is_none() {
             return;

@@ -2,8 +2,8 @@
 //! published.
 //!
 //! Assumed: whoever follows has the whole log, so that every voter in touch with a majority may win
-//! the next election; votes themselves, and the pre-votes of 4.0 (KIP-996), are not played. How long
-//! elections take is measured (`timing`).
+//! the next election; votes themselves, and the pre-votes of 4.0 (KIP-996), are not played. How
+//! long elections take is measured (`timing`).
 
 use std::sync::Arc;
 
@@ -80,7 +80,8 @@ impl Cluster {
     }
 
     /// Commits a change: `change` gets a copy of the image and answers how many records it took;
-    /// with 0 nothing happens. Every node that follows the log publishes it soon (`MetadataLoader`).
+    /// with 0 nothing happens. Every node that follows the log publishes it soon
+    /// (`MetadataLoader`).
     /// Assumed: a majority in touch commits at once, within the millisecond.
     pub(super) fn commit(&mut self, change: impl FnOnce(&mut Image, &Self) -> i64) {
         let mut image = Image::clone(&self.image);
@@ -98,6 +99,8 @@ impl Cluster {
         }
     }
 
+    // Counted as `TopicDelta.updateElectionStats` does. Assumed: the last known leader counts as
+    // eligible; there it is an unclean election.
     fn settle_leader_changes(&mut self, image: &Image) {
         let mut led = Vec::new();
         let (mut unclean, mut eligible) = (0, 0);
@@ -204,8 +207,9 @@ impl Cluster {
 
     /// A leader that cannot reach a majority: the others miss it after a fetch timeout and elect
     /// another if they are a majority without it, while it goes on believing in itself.
-    /// Check-quorum lets it resign after one and a half fetch timeouts, from 3.7 on
-    /// (KAFKA-15489); before, it believes until it hears of the new one.
+    /// Check-quorum lets it resign after one and a half fetch timeouts, from 3.7 on (KAFKA-15489,
+    /// `LeaderState.timeUntilCheckQuorumExpires`); before, it believes until it hears of the new
+    /// one.
     fn leave_alone(&mut self, leader: NodeId) {
         let epoch = self.quorum.epoch;
         let timeout = self.spec.settings.quorum_fetch_timeout;
@@ -265,8 +269,8 @@ impl Cluster {
             self.spec.timing.election
         };
         // Voters take the leader for gone when their fetches have failed for a while; with an
-        // orderly resignation they know at once (EndQuorumEpoch, KIP-595). A third of the election's
-        // time is assumed.
+        // orderly resignation they know at once (EndQuorumEpoch, KIP-595). A third of the
+        // election's time is assumed.
         let noticed = if handover { 0 } else { timing.0 / 3 };
         self.after(
             noticed,

@@ -3,9 +3,14 @@
 //! A dir that failed stays offline until the process is started again
 //! (`LogManager.handleLogDirFailure`). When the last dir fails, or on KRaft the first one, which
 //! holds the metadata log, the process halts. From metadata.version 3.7-IV2 on the next heartbeat
-//! tells the controller, which moves leaders and shrinks ISRs (KIP-858); before, nobody is told:
-//! partitions keep a leader that cannot serve them. On
-//! ZooKeeper the controller has always been told (`LogDirEventNotification`).
+//! tells the controller, which moves leaders and shrinks ISRs (KIP-858,
+//! `ReplicationControlManager.handleDirectoriesOffline`); before, nobody is told: partitions keep
+//! a leader that cannot serve them. On ZooKeeper the controller has always been told (KIP-112,
+//! `KafkaController.processLogDirEventNotification`).
+//!
+//! Assumed: a broker that cannot tell goes on (there it ends after `log.dir.failure.timeout.ms`),
+//! and 3.7 and later run with several dirs before 3.7-IV2 too (`MetadataVersionConfigValidator`
+//! refuses that).
 //!
 //! A disk may also be slow and fail nothing; see [`Cluster::set_disk_slow`].
 
@@ -17,7 +22,7 @@ use super::state::{Event, Process};
 use super::{Cluster, NodeId, Release};
 
 /// From the failure to the heartbeat that tells it, in milliseconds: the broker sends one at once
-/// (`BrokerLifecycleManager.OfflineDirEvent`).
+/// (`BrokerLifecycleManager.propagateDirectoryFailure`). The numbers are assumed.
 const TELL: (u64, u64) = (5, 50);
 
 /// One node's log dirs, by number.
@@ -46,7 +51,7 @@ impl Cluster {
     }
 
     /// Puts a new, empty disk under a log dir. The broker takes it into use at its next start
-    /// (`LogManager` opens `log.dirs` once, when it is made).
+    /// (`LogManager.createAndValidateLogDirs` runs once, when it is made).
     ///
     /// # Errors
     /// When the node is no broker or has no such dir.
@@ -127,8 +132,9 @@ impl Cluster {
         }
     }
 
-    /// Without its metadata log, or without any dir, Kafka gives up (`LogManager.handleLogDirFailure`,
-    /// `Exit.halt`).
+    /// Without its metadata log (`ReplicaManager.handleLogDirFailure`), or without any dir
+    /// (`LogManager.handleLogDirFailure`), Kafka gives up (`Exit.halt`). Assumed: the former before
+    /// 3.7 too, where it is left to the raft client.
     fn must_halt(&self, id: NodeId) -> bool {
         let count = usize::try_from(self.spec.settings.log_dirs).unwrap_or(usize::MAX);
         self.nodes.get(&id).is_some_and(|node| {

@@ -44,6 +44,7 @@ impl Rules {
         Some(id) != self.without && fit(&self.brokers, id, partition)
     }
 
+    /// `ReplicationControlManager.getTopicEffectiveMinIsr`.
     fn min_isr(&self, id: &PartitionId, partition: &Partition) -> usize {
         let own = self.of_topics.get(&id.0).copied().unwrap_or(self.min_isr);
         let configured = usize::try_from(own).unwrap_or(usize::MAX);
@@ -51,7 +52,8 @@ impl Rules {
     }
 
     /// Gives the partition this ISR, and another leader where its own may not lead. Without ELR
-    /// the last member stays, so that it can lead again when it is back.
+    /// the last member stays, so that it can lead again when it is back
+    /// (`PartitionChangeBuilder.build`).
     pub(super) fn apply(
         &self,
         id: &PartitionId,
@@ -87,7 +89,8 @@ impl Rules {
     }
 
     /// While the ISR is below min ISR nothing is acknowledged, so whoever was in it holds
-    /// everything that was (`PartitionChangeBuilder.maybePopulateTargetElr`).
+    /// everything that was (`PartitionChangeBuilder.maybePopulateTargetElr`). Assumed: the last
+    /// known leader is forgotten when the ISR is back at min ISR; there, with any new leader.
     fn renew_elr(&self, id: &PartitionId, partition: &mut Partition, before: &[NodeId]) {
         if !self.elr || partition.isr.len() >= self.min_isr(id, partition) {
             partition.elr.clear();
@@ -106,7 +109,8 @@ impl Rules {
     }
 
     /// The first replica of the assignment that is in the ISR and may lead. With an empty ISR an
-    /// eligible one, then the last known leader; at last, where that is allowed, anyone (unclean).
+    /// eligible one, then the last known leader; at last, where that is allowed, anyone (unclean;
+    /// `PartitionChangeBuilder.electAnyLeader`).
     fn elect(&self, partition: &mut Partition) -> Option<NodeId> {
         let find = |wanted: &dyn Fn(NodeId) -> bool| {
             let mut order = partition.replicas.iter().copied();
@@ -156,7 +160,8 @@ impl Rules {
     }
 
     /// A broker that is back after an unclean stop may have lost what it had not flushed: with
-    /// ELR it is in no ISR and no ELR any more (`handleUncleanBrokerShutdown`).
+    /// ELR it is in no ISR and no ELR any more (`ReplicationControlManager.handleBrokerShutdown`,
+    /// told by the broker epoch of its last clean stop, `CleanShutdownFileHandler`).
     pub(super) fn forget_unclean(image: &mut Image, cluster: &Cluster, broker: NodeId) -> i64 {
         if !cluster.spec.elr {
             return 0;
@@ -173,7 +178,8 @@ impl Rules {
         )
     }
 
-    /// Looks again for leaders of partitions that have none.
+    /// Looks again for leaders of partitions that have none
+    /// (`ReplicationControlManager.handleBrokerUnfenced`).
     pub(super) fn elect_leaders(&self, image: &mut Image) -> i64 {
         image.change(
             |partition| partition.leader.is_none(),

@@ -1,9 +1,9 @@
 //! Faults beside the life of processes: exporters that lie, answers that are slow, throttled or
 //! cut, rights that are missing.
 //!
-//! Rights and what they hide are measured (kafka-lab.md, sections 5 and 7), what exporters do is read
-//! and captured (kafka-jmx-metrics.md, sections 3.4 and 4). That something slows or cuts answers is
-//! assumed, its numbers are the caller's.
+//! Rights and what they hide are measured (kafka-lab.md, sections 5 and 7), what exporters do is
+//! read and captured (kafka-jmx-metrics.md, sections 3.4 and 4). That something slows or cuts
+//! answers is assumed, its numbers are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub enum Fault {
     Cut,
     /// Every value is NaN (assumed: the text format allows it, kafka-jmx-metrics.md, section 4.3).
     NotANumber,
-    /// The page of the moment in which the fault began, for ever (`scrapeTimeoutSeconds`).
+    /// The page of the moment in which the fault began, for ever (`scrapeTimeoutSeconds`,
+    /// kafka-jmx-metrics.md, section 4.1).
     Stale,
     /// The page of another node: targets swapped (assumed: a mistake of configuration).
     Of(NodeId),
@@ -114,8 +115,8 @@ impl Cluster {
 
     /// Answers of the node to one kind of request (by its API key) take this much longer from now
     /// on, as big ones do. A broker answers the requests of one connection one after the other
-    /// (`SocketServer` mutes the channel), so the next one on that connection waits as well and
-    /// those on others do not.
+    /// (`Processor.processCompletedReceives` mutes the channel), so the next one on that connection
+    /// waits as well and those on others do not.
     ///
     /// # Errors
     /// When the node does not exist.

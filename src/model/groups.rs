@@ -21,8 +21,8 @@ impl Cluster {
         positive.checked_rem(u32::try_from(count).ok()?)
     }
 
-    /// Since when `node` leads the group's offsets partition in the truth, if it does: its leader is
-    /// the coordinator (`GroupCoordinator.onElection`).
+    /// Since when `node` leads the group's offsets partition in the truth, if it does: its leader
+    /// is the coordinator (`GroupCoordinator.onElection`).
     pub(super) fn coordinates(&self, node: NodeId, group: &str) -> Option<Millis> {
         let index = self.offsets_partition(group)?;
         let partition = self.image.partition(OFFSETS_TOPIC, index)?;

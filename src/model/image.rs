@@ -26,13 +26,14 @@ pub struct Image {
 /// shutdown, 30 active).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Not in service: not in Metadata, not in any ISR.
+    /// Not in service: not in Metadata, in no ISR but as its last member
+    /// (`ReplicationControlManager.handleBrokerFenced`).
     pub fenced: bool,
     /// Asked for controlled shutdown and not yet fenced.
     pub shutting_down: bool,
-    /// Has never been in service under this id: nobody can miss it yet.
+    /// Has never been in service under this id: nobody can miss it yet (our own, not Kafka's).
     pub new: bool,
-    /// Offset of the registration record.
+    /// Offset of the registration record: the broker epoch (`BrokerRegistration.epoch`).
     pub epoch: i64,
     /// Log dirs that the broker has told the controller are offline (KIP-858), one bit each.
     pub offline_dirs: u32,
@@ -45,7 +46,8 @@ impl Registration {
         !self.fenced && !self.shutting_down
     }
 
-    /// The controller takes the replicas in this log dir for lost.
+    /// The controller takes the replicas in this log dir for lost
+    /// (`BrokerRegistration.hasOnlineDir`).
     #[must_use]
     pub fn offline_dir(&self, dir: u32) -> bool {
         self.offline_dirs & 1_u32.checked_shl(dir).unwrap_or(0) != 0
@@ -78,7 +80,8 @@ pub struct Partition {
     pub isr: Vec<NodeId>,
     /// Eligible leader replicas beside the ISR (KIP-966); empty without that feature.
     pub elr: Vec<NodeId>,
-    /// Who led last, once ISR and ELR are empty (KIP-966).
+    /// Who led last, while nobody leads and the ISR is empty (KIP-966,
+    /// `PartitionChangeBuilder.maybeUpdateLastKnownLeader`).
     pub last_known_elr: Vec<NodeId>,
     /// `None` is offline (-1 on the wire).
     pub leader: Option<NodeId>,
@@ -86,13 +89,15 @@ pub struct Partition {
     pub leader_epoch: i32,
     /// Goes up with every change.
     pub partition_epoch: i32,
-    /// Which of its brokers' log dirs holds it, counted from 0 (the same on all of them here).
+    /// Which of its brokers' log dirs holds it, counted from 0. Assumed: the same on all of them;
+    /// Kafka takes the emptiest on each.
     pub log_dir: u32,
 }
 
 impl Partition {
-    /// Fewer ISR members than original replicas: what UnderReplicatedPartitions counts
-    /// (kafka-jmx-metrics.md, section 3.2: without the adding ones).
+    /// Fewer ISR members than original replicas, without the adding ones: what
+    /// UnderReplicatedPartitions counts (kafka-jmx-metrics.md, section 3.2;
+    /// `Partition.isUnderReplicated`, `OngoingReassignmentState.replicationFactor`).
     #[must_use]
     pub fn under_replicated(&self) -> bool {
         self.isr.len() < self.replicas.len().saturating_sub(self.adding.len())
@@ -159,7 +164,8 @@ impl Image {
         1
     }
 
-    /// The broker may be in the ISR of `partition` and lead it: active, its log dir online.
+    /// The broker may be in the ISR of `partition` and lead it: active, its log dir online
+    /// (`LeaderAcceptor`).
     #[must_use]
     pub fn fit(&self, broker: NodeId, partition: &Partition) -> bool {
         fit(&self.brokers, broker, partition)
@@ -172,7 +178,7 @@ impl Image {
         registration.is_some_and(|registration| registration.offline_dir(partition.log_dir))
     }
 
-    /// In Metadata's list of brokers.
+    /// In Metadata's list of brokers (`KRaftMetadataCache.getAliveBrokerNodes`).
     #[must_use]
     pub fn alive(&self, broker: NodeId) -> bool {
         self.brokers

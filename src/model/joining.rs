@@ -1,9 +1,10 @@
 //! Brokers that come and go for good: new empty ones, emptied ones, leftover registrations.
 //!
 //! A new broker registers and holds nothing: Kafka moves no partition by itself. What a drain does
-//! is one call of `kafka-reassign-partitions.sh` (KIP-455); spreading the replicas over whoever lacks
-//! them is assumed, every tool has its own plan. A registration is a record of the metadata log
-//! (KIP-631) and stays until UnregisterBroker removes it (`ClusterControlManager.unregisterBroker`).
+//! is one call of `kafka-reassign-partitions.sh` (KIP-455); spreading the replicas over whoever
+//! lacks them is assumed, every tool has its own plan. A registration is a record of the metadata
+//! log (KIP-631) and stays until UnregisterBroker removes it
+//! (`ReplicationControlManager.unregisterBroker`).
 
 use super::elections::Rules;
 use super::image::PartitionId;

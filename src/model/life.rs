@@ -1,8 +1,8 @@
 //! Time and operations: what people and accidents do to a cluster, and what follows.
 //!
 //! Kills, stops, starts and freezes were done on the lab and their courses measured (kafka-lab.md,
-//! sections 3 to 6; tests/fixtures/traces). That a cut network loses nothing and delivers nothing, in
-//! both directions from one moment on, is assumed.
+//! sections 3 to 6; tests/fixtures/traces). That a cut network loses nothing and delivers nothing,
+//! in both directions from one moment on, is assumed.
 
 use std::time::Duration;
 

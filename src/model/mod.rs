@@ -12,20 +12,23 @@
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
 //! and each node's own published copy, which lags), `controllers` the quorum, `voters` their
-//! directories, `zookeeper` what is different without a quorum, `brokers` registration, fencing and controlled shutdown, `elections`
-//! leaders, ISRs and ELRs, `replication` the logs, `acknowledged` what an oracle asks of them,
-//! `moves` reassignments, `disks` log dirs that fail, `recovery` what follows an unclean stop,
-//! `topics` and `joining` what comes and goes, `life` events and operations, `faults` exporters
-//! that lie, answers that are slow and rights that are missing, `requests` the wire protocol,
-//! `jmx` the exporter's pages and `exporter` its life. Every operation first settles the logs,
-//! then changes something, then lets all consequences follow (`Cluster::refresh`), so that new
-//! behaviours only add an event or an operation. `serve` is the only part with I/O: it puts a
-//! cluster behind real TCP and HTTP.
+//! directories, `zookeeper` what is different without a quorum, `brokers` registration, fencing and
+//! controlled shutdown, `elections` leaders, ISRs and ELRs, `replication` the logs, `acknowledged`
+//! what an oracle asks of them, `moves` reassignments, `disks` log dirs that fail, `recovery` what
+//! follows an unclean stop, `topics` and `joining` what comes and goes, `life` events and
+//! operations, `faults` exporters that lie, answers that are slow and rights that are missing,
+//! `requests` the wire protocol, `jmx` the exporter's pages and `exporter` its life. Every
+//! operation first settles the logs, then changes something, then lets all consequences follow
+//! (`Cluster::refresh`), so that new behaviours only add an event or an operation. `serve` is the
+//! only part with I/O: it puts a cluster behind real TCP and HTTP.
 //!
 //! Comments name where a behaviour comes from. Reference files are measured or read, and
-//! `tests/fixtures/traces` are recordings that the tests hold the model to; Kafka's classes (and
-//! KIPs and issues that no reference file has) are named from memory and wait for a check against
-//! the source or the lab.
+//! `tests/fixtures/traces` are recordings that the tests hold the model to. The names of Kafka's
+//! classes, settings, KIPs and issues were checked against apache/kafka at commit 1eb7644349cb
+//! (trunk, October 2024) and its tags 2.8.2 to 3.9.0-rc3; what is newer, at d79bd502ec7f (trunk,
+//! August 2026) and on the branches 4.0 to 4.4 of that month, as confluentinc/kafka mirrors them.
+//! A class has its newest name. What the source does not say, or what is known to be different
+//! here, is marked "assumed" ("there" then means in Kafka).
 
 #![expect(
     clippy::cast_precision_loss,

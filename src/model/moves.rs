@@ -1,5 +1,8 @@
 //! Reassignments (KIP-455): a partition gets other replicas. The new ones are added, catch up, and
-//! only when all of them are in the ISR the old ones go.
+//! only when the whole target is in the ISR the old ones go
+//! (`KafkaController.isReassignmentComplete`). Assumed on KRaft too, where those that were there
+//! before may lack, unless the partition ends with fewer replicas
+//! (`PartitionReassignmentReplicas.maybeCompleteReassignment`).
 
 use super::image::{Partition, fit};
 use super::life::OperationError;
@@ -9,7 +12,8 @@ use super::{Cluster, NodeId};
 
 impl Cluster {
     /// Begins to move a partition to `replicas` (`kafka-reassign-partitions.sh`); a second call
-    /// replaces the target.
+    /// replaces the target. Assumed: what the first one added goes at once; there it is removed at
+    /// the end, like the old ones (`ReplicationControlManager.changePartitionReassignment`).
     ///
     /// # Errors
     /// When the partition or a node does not exist, or nobody can commit it.
@@ -87,7 +91,9 @@ impl Cluster {
                 partition.replicas.retain(|id| !removing.contains(id));
                 partition.isr.retain(|id| !removing.contains(id));
                 partition.elr.retain(|id| !removing.contains(id));
-                // Without a replica that may have led, the epoch goes up in any case.
+                // Without one of the old replicas the epoch goes up in any case
+                // (`PartitionChangeBuilder.triggerLeaderEpochBumpForReplicaReassignmentIfNeeded`).
+                // Assumed: also where none goes.
                 partition.leader_epoch += 1;
                 if partition
                     .leader

@@ -2,9 +2,10 @@
 //! serve, and the more there is the longer it takes.
 //!
 //! On KRaft it is registered and fenced meanwhile (recovery comes with the first published
-//! metadata, `BrokerMetadataPublisher`); its page says BrokerState 1, PartitionCount 0 and how
-//! many logs remain (kafka-jmx-metrics.md, section 3.4). On ZooKeeper it comes before the
-//! registration: state 2, no ReplicaManager beans.
+//! metadata, `BrokerMetadataPublisher.initializeManagers`); its page says BrokerState 1,
+//! PartitionCount 0 and how many logs remain (kafka-jmx-metrics.md, section 3.4). On ZooKeeper it
+//! comes before the registration (`KafkaServer.startup`): state 2, no ReplicaManager beans.
+//! Assumed: the whole log is read, and remaining logs fall evenly.
 
 use super::state::{Millis, Node};
 use super::{Cluster, NodeId};

@@ -6,7 +6,7 @@ use kafka_protocol::messages::ApiKey;
 
 use super::Listener;
 
-/// A minor release of Kafka that can run in KRaft mode.
+/// A minor release of Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the releases")]
 pub enum Release {
@@ -96,8 +96,10 @@ impl Release {
         }
     }
 
-    /// Features in the order of their names, as ApiVersions v4 shows them. Version 3 leaves out
-    /// those with minimum 0 (rust-stack-measured.md, section 2.2; KAFKA-17011).
+    /// Features in the order of their names, as ApiVersions v4 shows them
+    /// (`BrokerFeatures.defaultSupportedFeatures`). Version 3 leaves out those with minimum 0
+    /// (rust-stack-measured.md, section 2.2; KAFKA-17011). Assumed: `streams.version` in 4.1 (there
+    /// from 4.2 on) and `share.version` up to 1 in 4.4 (there up to 2).
     #[must_use]
     pub fn features(self) -> Vec<Feature> {
         let lowest = if self >= V4_0 { 7 } else { 1 };
@@ -125,7 +127,8 @@ impl Release {
 
     /// Every API this binary advertises as a broker on ZooKeeper. Highest versions as in the
     /// message definitions of the releases; those of `kafka::release`'s table decide which release
-    /// a client takes it for.
+    /// a client takes it for. Assumed: 2.8 is like 3.3 in what the table does not name (there
+    /// LeaveGroup ends at 4, UpdateFeatures at 0), and the new group protocol is left out.
     #[must_use]
     pub fn zookeeper_apis(self) -> Vec<(i16, i16, i16)> {
         let mut apis = self.max(V3_3).apis(Listener::Broker);
@@ -194,11 +197,13 @@ const ZOOKEEPER_APIS: &[(i16, &[(Release, i16)])] = &[
 /// One API: from which release on which lowest and highest version.
 type Steps = &'static [(Release, i16, i16)];
 
-// Version facts per release were looked up in franz-go's kversion (kafka-lag-and-clients.md,
-// section 3.2) and the measurements in rust-stack-measured.md, not recorded from every release:
-// compare with the lab. The minimum versions went up in 4.0 with KIP-896. APIs between brokers
-// that only need a cluster action right, telemetry (shown only when configured, KIP-714) and
-// share groups are left out.
+// Looked up in franz-go's kversion (kafka-lag-and-clients.md, section 3.2) and measured
+// (rust-stack-measured.md), then compared with the message definitions of every release
+// (`clients/src/main/resources/common/message`, stable versions by listener). The minimum versions
+// went up in 4.0 with KIP-896; Produce still shows 0
+// (`ApiKeys.PRODUCE_API_VERSIONS_RESPONSE_MIN_VERSION`), and JoinGroup got its old ones back in a
+// patch of 4.0 (KAFKA-19444). APIs between brokers that only need a cluster action right, telemetry
+// (shown only when configured, KIP-714) and share groups are left out.
 const BROKER_APIS: &[(ApiKey, Steps)] = &[
     (
         ApiKey::Produce,

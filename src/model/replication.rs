@@ -33,7 +33,7 @@ pub(super) struct PartitionLog {
 pub(super) struct ReplicaLog {
     /// Log end in thousandths of a record.
     pub end: u64,
-    /// When it last had read to the leader's end (`lastCaughtUpTimeMs` in `Replica.scala`).
+    /// When it last had read to the leader's end (`ReplicaState.lastCaughtUpTimeMs`).
     pub caught_up_at: Millis,
     /// Thousandths of records that its present process has taken from producers.
     pub produced: u64,
@@ -72,7 +72,8 @@ impl PartitionLog {
     }
 }
 
-/// The time an ISR change takes to be agreed with the controller (AlterPartition).
+/// The time an ISR change takes to be agreed with the controller (AlterPartition, KIP-497).
+/// Assumed: 20 ms, nobody has measured it.
 const ALTER_ISR: Millis = 20;
 /// `replica.fetch.wait.max.ms`; recorded: 0.5 or 1.0 s from unfenced to full ISRs of idle
 /// partitions (tests/fixtures/traces/return.json).
@@ -187,7 +188,8 @@ impl Cluster {
                 }
             }
             // The high watermark also waits for a caught-up replica that may join the ISR, so
-            // that one on a busy partition can (`Partition.shouldWaitForReplicaToJoinIsr`).
+            // that one on a busy partition can (`Partition.maybeIncrementLeaderHW`). Assumed:
+            // caught up now; there, within `replica.lag.time.max.ms`.
             let joining = replica.caught_up_at == self.now && self.image.fit(*follower, partition);
             if member || joining {
                 lowest = lowest.min(replica.end);
@@ -341,7 +343,8 @@ impl Cluster {
 
     /// A leader drops followers that have not been at its end for `replica.lag.time.max.ms`; a
     /// follower whose end equals the leader's counts as caught up for ever, so idle partitions
-    /// never shrink this way (`Replica.isCaughtUp`; the check runs every half of that time).
+    /// never shrink this way (`ReplicaState.isCaughtUp`). The check runs every half of that time
+    /// (`ReplicaManager.maybeShrinkIsr`).
     pub(super) fn check_isrs(&mut self, leader: NodeId, run: u64) {
         let Some(node) = self.nodes.get(&leader).filter(|node| node.run == run) else {
             return;
@@ -359,7 +362,8 @@ impl Cluster {
         let logs = std::mem::take(&mut self.logs);
         let now = self.now;
         let mut shrunk = 0;
-        // On ZooKeeper a leader that shrinks its ISR never did (`LeaderAndIsr` only the controller).
+        // On ZooKeeper the epoch stays when the leader shrinks its ISR
+        // (`KafkaController.tryProcessAlterPartition`).
         let bump = !self.spec.zookeeper && self.bumps_epoch_on_shrink();
         self.commit(|image, cluster| {
             let rules = Rules::new(cluster, image, None);
@@ -391,9 +395,9 @@ impl Cluster {
         }
     }
 
-    /// Before metadata.version 3.6-IV0 every ISR shrink also raised the leader epoch
-    /// (KAFKA-15021); on ZooKeeper one that the controller makes always does
-    /// (`KafkaController.doRemoveReplicasFromIsr`).
+    /// Before metadata.version 3.6-IV0 every ISR shrink also raised the leader epoch (KAFKA-15021,
+    /// `PartitionChangeBuilder.triggerLeaderEpochBumpForIsrShrinkIfNeeded`); on ZooKeeper one that
+    /// the controller makes always does (`ZkReplicaStateMachine.doRemoveReplicasFromIsr`).
     pub(super) fn bumps_epoch_on_shrink(&self) -> bool {
         self.spec.zookeeper || self.spec.finalized < super::Release::V3_6
     }

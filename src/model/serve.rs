@@ -4,6 +4,10 @@
 //! the model says so.
 //!
 //! [`kafka`] and [`http()`] take any stream, so that tests can use in-memory ones.
+//!
+//! What connections meet was seen on the lab (kafka-lab.md, sections 4 and 5: refused, reset,
+//! silent); order and muting are `Processor`'s (SocketServer.scala). Assumed: the exporter serves
+//! one page for any HTTP method, and 404 where it has none.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -351,7 +355,8 @@ impl Keeper {
 }
 
 /// Serves one Kafka connection until either side ends it. One request at a time, in order, as a
-/// broker does.
+/// broker does: it mutes the channel until the answer is sent
+/// (`Processor.processCompletedReceives`), and for the throttle time after it (KIP-219).
 pub async fn kafka<S>(live: Live, node: NodeId, listener: Listener, mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -66,7 +66,8 @@ pub enum Family {
     Flat,
 }
 
-/// Kafka's own settings, in milliseconds where they are times; `Default` is Kafka's default.
+/// Kafka's own settings, in milliseconds where they are times. `Default` is Kafka's default, but
+/// for `min_insync_replicas` (there 1) and `offsets_partitions` (there 50), which are the lab's.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `broker.session.timeout.ms`.
@@ -129,7 +130,7 @@ pub struct Spec {
     pub timing: Timing,
     /// What the JMX pages look like.
     pub family: Family,
-    /// The finalized `metadata.version` is that of this release.
+    /// The finalized `metadata.version` is the newest of this release.
     pub finalized: Release,
     /// `controller.quorum.bootstrap.servers` with directory ids (KIP-853) instead of the static
     /// `controller.quorum.voters`.

@@ -1,7 +1,7 @@
 //! The start: a whole cluster that has been up and healthy for some minutes.
 //!
-//! Assumed: epochs, offsets and ages of processes at that moment are made up, and every replica holds
-//! the same number of records, 1,000 more for each next partition.
+//! Assumed: epochs, offsets and ages of processes at that moment are made up, and every replica
+//! holds the same number of records, 1,000 more for each next partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -150,9 +150,11 @@ pub(super) fn new_topic(
     }
 }
 
-/// Replicas of one partition, as `StripedReplicaPlacer` spreads them over brokers of one rack, with
-/// its random beginnings left out (assumed to make no difference): the leader goes round the brokers, the followers' distance grows
-/// with each turn, so that every pair of brokers shares partitions.
+/// Replicas of one partition, as `AdminUtils.assignReplicasToBrokers` (ZooKeeper) spreads them over
+/// brokers of one rack, without its random beginnings: the leader goes round the brokers, the
+/// followers' distance grows with each turn, so that every pair of brokers shares partitions.
+/// Assumed: no difference to `StripedReplicaPlacer` (KRaft), which takes neighbours and shuffles
+/// the brokers after each turn.
 fn place(topic: &TopicSpec, index: u32, brokers: &[NodeId], log_dirs: u32) -> Partition {
     let count = u32::try_from(brokers.len()).unwrap_or(1).max(1);
     let turn = index / count;

@@ -17,7 +17,8 @@ pub(super) type Millis = u64;
 /// Internal time of the start of the simulation.
 pub(super) const ORIGIN: Millis = 3_600_000;
 
-/// Idle records keep the metadata log moving every 500 ms (`metadata.max.idle.interval.ms`).
+/// Idle records keep the metadata log moving every 500 ms (`metadata.max.idle.interval.ms`,
+/// KIP-835).
 pub(super) const IDLE_RECORD: Millis = 500;
 
 /// The topic that keeps committed offsets.
@@ -301,7 +302,7 @@ impl Cluster {
     }
 
     /// The effective `min.insync.replicas`: from 3.7 on at most the number of replicas
-    /// (kafka-jmx-metrics.md, section 3.2).
+    /// (kafka-jmx-metrics.md, section 3.2; `Partition.effectiveMinIsr`, KAFKA-15583).
     pub(super) fn min_isr(&self, topic: &Topic, partition: &Partition, release: Release) -> usize {
         let configured = topic
             .min_isr

@@ -4,9 +4,9 @@
 /// How long things take, in milliseconds, as (shortest, longest).
 ///
 /// Traces in `tests/fixtures/traces` (3.9.2) hold `exporter` to `open`, `leave` to `exit` and
-/// `fence_check` to what was seen. Of the `Default`, `exporter`, `leave`, `left`, `exit`, `controller_exit`, `controller_load`,
-/// `election`, `handover` and `register_retry` are edges that the lab saw (kafka-lab.md, sections
-/// 3 to 5). The parts of a start (`boot` to `open`,
+/// `fence_check` to what was seen. Of the `Default`, `exporter`, `leave`, `left`, `exit`,
+/// `controller_exit`, `controller_load`, `election`, `handover` and `register_retry` are edges that
+/// the lab saw (kafka-lab.md, sections 3 to 5). The parts of a start (`boot` to `open`,
 /// `controller_series`) are fitted so that the sums come near what the lab saw; `recovery`,
 /// `publish`, `fetch_lag`, `catch_up_rate` and `coordinator_load` have no measurement yet.
 #[derive(Clone, Debug)]

@@ -56,7 +56,8 @@ impl Cluster {
         }
         self.controller()?;
         if self.spec.zookeeper {
-            // There a topic stays until every broker that holds it has deleted its copy.
+            // There a topic stays until every broker that holds it has deleted its copy
+            // (`TopicDeletionManager`).
             let mut held = self.logs.iter().filter(|(id, _)| *id.0 == *name);
             let down = |id: &&NodeId| self.process_start(**id).is_none();
             if let Some(id) = held.find_map(|(_, log)| log.replicas.keys().find(down)) {
@@ -86,8 +87,10 @@ impl Cluster {
         }
     }
 
-    /// Up to 3.6 a broker that was down while a topic was deleted keeps that log when it is back,
-    /// and cannot follow a new topic of the same name (KAFKA-14616, mended in 3.7).
+    /// Up to 3.6 a broker that was down while a topic was deleted throws that log away only after
+    /// its replica manager has begun (`BrokerMetadataPublisher.findStrayPartitions`), and so has no
+    /// replica of a new topic of the same name (KAFKA-14616, mended in 3.7). Assumed: it keeps the
+    /// old log, for ever; there it holds nothing, and one more restart mends it.
     pub(super) fn mark_stale_copies(&mut self) {
         let old = self.strays.keys().copied();
         let old: Vec<NodeId> = old.filter(|id| self.keeps_strays(*id)).collect();
@@ -107,7 +110,8 @@ impl Cluster {
         release.is_some_and(|release| release < Release::V3_7)
     }
 
-    /// A broker that has read the metadata after its start throws strays away, from 3.7 on.
+    /// A broker that has read the metadata after its start throws strays away, from 3.7 on before
+    /// its replica manager begins (`BrokerMetadataPublisher.initializeManagers`).
     pub(super) fn drop_strays(&mut self, node: NodeId) {
         let read = self
             .nodes

@@ -3,15 +3,14 @@
 //!
 //! A controller whose disk was formatted gets a new directory id (`kafka-storage format`). It comes
 //! back, reads the metadata and is an observer; its vote is still the old directory's, which nobody
-//! has any more and which falls behind, and the majority is still one of all voters (KIP-853,
-//! "Disk failure recovery"). So it goes until somebody removes the old voter and adds the new one
-//! (`kafka-metadata-quorum remove-controller`, `add-controller`). Assumed: those two are done as one
-//! here, and no release adds voters by itself (`controller.quorum.auto.join.enable` is off by
-//! default).
+//! has any more and which falls behind, and the majority is still one of all voters. So it goes
+//! until somebody removes the old voter and adds the new one (`kafka-metadata-quorum
+//! remove-controller`, `add-controller`). Assumed: those two are done as one here, and no release
+//! adds voters by itself (`controller.quorum.auto.join.enable`, from 4.2 on, is off by default).
 //!
-//! With static voters (`controller.quorum.voters`) ids are all there is: a formatted disk would vote
-//! on at once with an empty log, the danger that KIP-853 ends. That is not simulated, nor is the
-//! format of a combined node, whose partitions would go with it.
+//! With static voters (`controller.quorum.voters`) ids are all there is: a formatted disk would
+//! vote on at once with an empty log, the danger that KIP-853 ends. That is not simulated, nor is
+//! the format of a combined node, whose partitions would go with it.
 
 use std::collections::BTreeSet;
 
@@ -48,8 +47,9 @@ impl Cluster {
 
     /// Somebody removes the old directory of a controller from the voters and adds its present
     /// one. `AddVoterHandler` takes no id that votes already and only a node that is caught up. The
-    /// leader goes on showing the old one among the observers, until that has not fetched for five
-    /// minutes (`LeaderState.updateVoterAndObserverStates`).
+    /// leader goes on showing the old one among the observers
+    /// (`LeaderState.updateVoterAndObserverStates`), until that has not fetched for five minutes
+    /// (`LeaderState.clearInactiveObservers`).
     ///
     /// # Errors
     /// When the node votes already, does not follow the metadata log, or nobody can commit it.

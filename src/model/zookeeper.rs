@@ -4,8 +4,9 @@
 //! A broker's ephemeral node vanishes when its session ends: at once when it stops in order, after
 //! `zookeeper.session.timeout.ms` (18 s) when it was killed, froze or was cut off. The controller's
 //! node likewise; until then nobody commits anything, and `sum(ActiveControllerCount)` is 0
-//! (kafka-lab.md, sections 5 and 6). The others then race for the place, and the new controller
-//! sends everybody the whole metadata (UpdateMetadata). ZooKeeper itself is always there.
+//! (kafka-lab.md, sections 5 and 6). The others then race for the place (`KafkaController.elect`),
+//! and the new controller sends everybody the whole metadata (UpdateMetadata,
+//! `KafkaController.onControllerFailover`). Assumed: ZooKeeper itself is always there.
 //!
 //! The same image is kept as on KRaft. A broker without a session is a fenced one in it, which no
 //! answer of this mode shows.
@@ -14,7 +15,7 @@ use super::life::OperationError;
 use super::state::{BrokerPhase, Event, Millis, Node, Process};
 use super::{Cluster, NodeId};
 
-/// How soon a supervisor starts a process again that gave up.
+/// How soon a supervisor starts a process again that gave up (assumed).
 const SUPERVISOR: Millis = 2_000;
 
 impl Cluster {
@@ -78,7 +79,8 @@ impl Cluster {
         }
     }
 
-    /// A ZooKeeper client pings three times per session.
+    /// A ZooKeeper client pings three times per session (`ClientCnxn.SendThread` of ZooKeeper:
+    /// after half its read timeout, which is two thirds of the session).
     pub(super) fn heartbeat_interval(&self) -> Millis {
         let settings = &self.spec.settings;
         if self.spec.zookeeper {

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
+use lab::prove::exporter::{self, Exporter, Page};
 use serde_json::Value;
 use upgrade_gate::checks::blind_spots;
 use upgrade_gate::clock::SystemClock;
@@ -88,10 +90,21 @@ async fn a_sound_cluster_passes_and_every_node_is_described() {
         assert_eq!(versions["Metadata"]["spoken"].is_i64(), broker, "{node:#}");
         assert_eq!(node["page"]["failed"], Value::Null);
         assert_eq!(node["page"]["missing"], serde_json::json!([]), "{node:#}");
+        let found = node["page"]["found"].as_array().unwrap();
+        let name = if broker {
+            "UnderReplicatedPartitions"
+        } else {
+            "ActiveControllerCount"
+        };
+        assert!(
+            found.iter().any(|it| it.as_str().unwrap().contains(name)),
+            "{node:#}"
+        );
     }
     let facts = report["facts"].as_array().unwrap();
     let links = facts.iter().find(|fact| fact["fact"] == "link").unwrap();
     assert_eq!(links["told_by"], serde_json::json!(ALL));
+    assert_eq!(links["required"], "kafka+jmx, kafka");
     assert!(report["window"]["required_seconds"].as_f64().unwrap() >= 6.0);
     assert!(ids(&report["blind_spots"], "id").is_empty());
     let settings = report["window"]["settings"].as_array().unwrap();
@@ -159,6 +172,53 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert!(named("settling").is_none(), "{problems:#?}");
 }
 
+/// A page without a fact that is needed, a node that is dialled elsewhere than it says, a partition
+/// with one copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lacks_and_what_is_at_risk_is_named_with_every_node_up() {
+    let mut spec = Spec::kraft(3, 3, Release::V3_9);
+    spec = spec.topics(vec![TopicSpec::new("single", 3, 1).rate(5)]);
+    spec.start_wall_ms = jiff::Timestamp::now().as_millisecond();
+    let cluster = Served::start(Cluster::new(spec).unwrap()).await.unwrap();
+    let real = cluster.jmx()[&1].clone();
+    let port = real.split(['/', ':']).find_map(|part| part.parse().ok());
+    let page = lab::http::get(
+        port.unwrap(),
+        "/metrics",
+        exporter::TEXT,
+        Duration::from_secs(5),
+    );
+    let page = String::from_utf8(page.await.unwrap().to_vec()).unwrap();
+    let lines = page
+        .lines()
+        .filter(|line| !line.to_lowercase().contains("leadercount"));
+    let page: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let lacking = Exporter::start(Page::Whole(exporter::TEXT, page.into()))
+        .await
+        .unwrap();
+    let at = cluster.brokers()[&1];
+    let elsewhere = format!("localhost:{}", at.port());
+    let map = format!(", address_map: {{1: \"{elsewhere}\"}}");
+    let config = config(&cluster, &ALL, &map, "").replace(&real, &lacking.url());
+
+    let output = doctor(config, &["--json", "--timeout", "6s"]).await;
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let problems = report["problems"].to_string();
+    assert!(
+        problems.contains("node 1: its JMX page lacks"),
+        "{problems}"
+    );
+    assert!(problems.contains("LeaderCount"), "{problems}");
+    let nodes = report["nodes"].as_array().unwrap();
+    let one = nodes.iter().find(|node| node["node"] == 1).unwrap();
+    assert_eq!(one["advertised"], at.to_string(), "{one:#}");
+    assert_eq!(one["dialled"], elsewhere, "{one:#}");
+    let warnings = report["warnings"].as_array().unwrap();
+    let risk = warnings.iter().find(|it| it["code"] == "single_replica");
+    assert!(risk.is_some(), "{warnings:#?}");
+}
+
 /// How soon something is noticed, as the report says it, in milliseconds.
 fn within(report: &Value, what: &str) -> u64 {
     let rows = report["guarantee"]["noticed"].as_array().unwrap();
@@ -209,7 +269,7 @@ async fn it_goes_on_from_what_is_stored() {
     let data_dir = format!("data_dir: {}\n", folder.path().display());
     let config = data_dir + &config(&cluster, &ALL, "", "");
     let keep = Retention {
-        age: std::time::Duration::from_secs(60),
+        age: Duration::from_secs(60),
         entries: 10,
     };
     let mut doc = GateDoc::default();
@@ -367,6 +427,77 @@ async fn degraded_modes_open_and_say_what_they_do_not_see() {
         assert_eq!(ids(&report["blind_spots"], "id"), blind);
         assert_eq!(report["state"], "open", "{report:#}");
     }
+}
+
+/// A password on its way to Kafka, and one on its way to an exporter; SCRAM and TLS show none.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_cross_the_network_readable_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "canary-hunter2").unwrap();
+    let secret = secret.display();
+    let with = |mechanism: &str, scheme: &str| {
+        format!(
+            "gates:\n  default:\n    kafka:\n      bootstrap: 127.0.0.1:1\n      \
+             security.protocol: SASL_PLAINTEXT\n      sasl: {{mechanism: {mechanism}, username: gate, \
+             password_file: {secret}}}\n    jmx:\n      basic_auth: {{username: gate, password_file: \
+             {secret}}}\n      targets: {{1: \"{scheme}://0.0.0.0:1/metrics\"}}\n"
+        )
+    };
+    for (config, warned) in [
+        (
+            with("PLAIN", "http"),
+            &["to Kafka readable", "to http://0.0.0.0:1/metrics"][..],
+        ),
+        (with("SCRAM-SHA-512", "https"), &[]),
+    ] {
+        let output = doctor(config, &["--json", "--timeout", "3s"]).await;
+        let report = report(&output);
+        let warnings = report["warnings"].as_array().unwrap();
+        let readable: Vec<_> = warnings
+            .iter()
+            .filter_map(|it| {
+                it["what"]
+                    .as_str()
+                    .filter(|what| what.contains("crosses the network"))
+            })
+            .collect();
+        assert_eq!(readable.len(), warned.len(), "{report:#}");
+        for (said, words) in readable.iter().zip(warned) {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(!report.to_string().contains("canary"));
+    }
+}
+
+/// The clock of this machine is set while it looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_meanwhile_is_a_problem() {
+    let cluster = cluster().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, wall) = (folder.path().join("gate.yaml"), folder.path().join("wall"));
+    std::fs::write(&file, config(&cluster, &ALL, "", "")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"));
+    command
+        .arg("doctor")
+        .arg(&file)
+        .args(["--json", "--timeout", "8s"]);
+    command.env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("STEP_UPGRADE_GATE", &wall);
+    let ended = tokio::task::spawn_blocking(move || command.output().unwrap());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    std::fs::write(&wall, "3600000000000").unwrap();
+    let output = ended.await.unwrap();
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let problems = report["problems"].as_array().unwrap();
+    let set = problems.iter().find(|it| it["code"] == "clock_jumped");
+    let set = set.unwrap_or_else(|| panic!("{problems:#?}"));
+    assert!(
+        set["what"].as_str().unwrap().contains("the wall clock"),
+        "{set}"
+    );
+    assert!(report["clock"]["drift_ms"].as_i64().unwrap() > 3_000_000);
 }
 
 #[test]

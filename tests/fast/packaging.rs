@@ -81,6 +81,7 @@ fn the_package_installs_runs_and_goes() {
         .args(["config", "check"])
         .arg(&config));
     depends_on_its_libc(package, &program);
+    needs_nothing_but_the_libc(&program);
     serves_as_the_unit_says(&system);
     for file in [
         "lib/systemd/system/upgrade-gate.service",
@@ -88,6 +89,8 @@ fn the_package_installs_runs_and_goes() {
         "usr/share/doc/upgrade-gate/jmx-exporter.yml",
         "usr/share/doc/upgrade-gate/docs/runbook.md",
         "usr/share/bash-completion/completions/upgrade-gate",
+        "usr/share/zsh/vendor-completions/_upgrade-gate",
+        "usr/share/fish/vendor_completions.d/upgrade-gate.fish",
     ] {
         assert!(system.join(file).exists(), "{file}");
     }
@@ -100,6 +103,20 @@ fn the_package_installs_runs_and_goes() {
     assert!(data.exists(), "leases and history stay");
     dpkg(&["--purge", "upgrade-gate"]);
     assert!(!config.exists() && !data.exists());
+}
+
+/// Nothing to install beside the program (docs/operations.md): of shared libraries it needs the C
+/// library's own parts and the compiler's.
+fn needs_nothing_but_the_libc(program: &Path) {
+    let told = run(Command::new("readelf").arg("--dynamic").arg(program));
+    let needed = told.lines().filter(|line| line.contains("(NEEDED)"));
+    let names = needed.filter_map(|line| line.split(['[', ']']).nth(1));
+    let names: Vec<_> = names.collect();
+    assert!(names.contains(&"libc.so.6"), "{told}");
+    for name in names {
+        let known = ["libc.so.6", "libm.so.6", "libgcc_s.so.1"].contains(&name);
+        assert!(known || name.starts_with("ld-linux"), "{name}");
+    }
 }
 
 /// The package asks for the libc whose newest symbols the program uses.

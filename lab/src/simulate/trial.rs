@@ -196,9 +196,9 @@ impl Outcome {
 pub fn run(order: Order) -> Outcome {
     let plan = &order.plan;
     let reads_all = plan.setup.mode == Mode::KafkaJmx;
-    // One roll in six: each is made sixteen times.
+    // One roll in eight: each is made sixteen times.
     let compared =
-        order.rivals && reads_all && plan.kind == Kind::Book && order.seed.is_multiple_of(6);
+        order.rivals && reads_all && plan.kind == Kind::Book && order.seed.is_multiple_of(8);
     let again = compared.then(|| order.clone());
     let mut outcome = match order.depth {
         Depth::Machine => machine(order),

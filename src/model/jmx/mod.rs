@@ -113,7 +113,7 @@ impl Cluster {
             (false, _) => node.controller == ControllerPhase::Running,
         };
         if up {
-            // Registered last, after the start-up has returned.
+            // Registered last, after the start-up has returned (`KafkaRaftServer.startup`).
             lines.app_info(node.spec.id, started);
         }
         lines.text()
@@ -180,9 +180,9 @@ impl Cluster {
         }
     }
 
-    /// Counts of the partitions this node leads by its own image. A broker that comes back leads
-    /// nothing and says 0 while it lacks everywhere; partitions without a leader are counted by
-    /// nobody.
+    /// Counts of the partitions this node leads by its own image (`ReplicaManager`'s gauges over
+    /// `Partition.isUnderReplicated` and others). A broker that comes back leads nothing and says 0
+    /// while it lacks everywhere; partitions without a leader are counted by nobody.
     fn replica_manager(&self, node: &Node, lines: &mut Lines) {
         let id = node.spec.id;
         let mut counts = Counts::default();
@@ -232,7 +232,7 @@ impl Cluster {
     }
 
     /// Absent on broker-only nodes (KIP-771). Every controller, active or not, computes the
-    /// counts from its own image; a fresh one says 0.
+    /// counts from its own image (`ControllerMetadataMetricsPublisher`); a fresh one says 0.
     fn controller_beans(&self, node: &Node, lines: &mut Lines) {
         let empty = Image::default();
         let (image, ready) = match node.controller {
@@ -301,8 +301,8 @@ impl Cluster {
         }
     }
 
-    /// New in 4.1 (KAFKA-18666). Heartbeats are known to the active controller only and capped at
-    /// the session timeout.
+    /// New in 4.1 (KIP-1131, KAFKA-18666). Heartbeats are known to the active controller only and
+    /// capped at the session timeout.
     fn heartbeat_beans(&self, node: &Node, image: &Image, active: bool, lines: &mut Lines) {
         let bean = ("kafka.controller", "KafkaController");
         for (broker, registration) in &image.brokers {
@@ -313,8 +313,9 @@ impl Cluster {
                 (false, true) => 20.0,
                 (false, false) => 30.0,
             };
-            // A registration that was in the snapshot a controller started from has no series
-            // until it changes.
+            // A registration that was in the snapshot a controller started from has no series:
+            // `ControllerMetricsChanges.handleBrokerChange` makes one only for an id that was not
+            // there. Assumed: a new registration of that id gets one too.
             if node.started < ORIGIN || registration.epoch > node.first_offset {
                 lines.gauge(bean, "BrokerRegistrationState", &labels, state);
             }
@@ -368,7 +369,9 @@ impl Cluster {
             let loader = ("kafka.server", "MetadataLoader");
             let leader = f64::from(leader.unwrap_or(-1));
             lines.gauge(loader, "CurrentControllerId", &[], leader);
-            // 7 (3.3-IV3, the lowest of KRaft in production) until the log has been read.
+            // 7 (3.3-IV3) until the log has been read (kafka-lab.md, section 3): the
+            // `MINIMUM_VERSION` that `MetadataLoaderMetrics` begins with from 4.0 on. Assumed
+            // before too, where it begins with 1 (3.0-IV1).
             let level = if node.loaded {
                 self.spec.finalized.metadata_version()
             } else {
@@ -402,7 +405,8 @@ impl Cluster {
         count(produced / 1_000 * RECORD_BYTES)
     }
 
-    /// Records that the partition furthest behind lacks; only followers that fetch count.
+    /// Records that the partition furthest behind lacks (`AbstractFetcherManager`'s MaxLag).
+    /// Assumed: followers that do not fetch count too.
     fn max_lag(&self, id: NodeId) -> f64 {
         let behind = self
             .image

@@ -33,7 +33,7 @@ impl Cluster {
             lines.gauge(bean, name, &[], 0.0);
         }
         if node.release >= Release::V3_3 {
-            // KIP-748, in 3.1; nobody is ever fenced here.
+            // KIP-748, in 3.1; nobody is ever fenced here (`KafkaController`'s gauges).
             let alive = image.brokers.values().filter(|r| !r.fenced).count();
             lines.gauge(bean, "ActiveBrokerCount", &[], size(alive));
             lines.gauge(bean, "FencedBrokerCount", &[], 0.0);

@@ -1,5 +1,9 @@
 //! DescribeCluster: brokers (fenced ones from version 2 on) or, on the controller listener, the
-//! controllers (KIP-700, KIP-919, KIP-1073).
+//! controllers (KIP-700, KIP-919, KIP-1073; `AuthHelper.computeDescribeClusterResponse`).
+//!
+//! Assumed: all controllers are registered (there only from metadata.version 3.7-IV0 on,
+//! `ControllerRegistrationsPublisher`), the message of error 114 is shorter than there, and version
+//! 0 gets 114 too (there 42).
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};

@@ -1,5 +1,5 @@
 //! DescribeConfigs: a node answers BROKER resources only for its own id (kafka-lab.md, section
-//! 11), which proves who it is.
+//! 11; `ConfigHelper.describeConfigs`), which proves who it is.
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
@@ -79,7 +79,8 @@ fn one(at: &At<'_>, resource: DescribeConfigsResource) -> DescribeConfigsResult 
     }
 }
 
-/// The cluster-wide default (an empty name) has no entries here.
+/// The cluster-wide default (an empty name) has no entries here (assumed: nobody has set any, not
+/// even ELR its min ISR).
 fn broker(at: &At<'_>, name: &str) -> Result<Vec<Entry>, (i16, String)> {
     let id = at.node.spec.id;
     if at.cluster.rights.no_cluster {

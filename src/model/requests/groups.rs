@@ -1,4 +1,5 @@
-//! FindCoordinator and OffsetFetch for the spec's groups.
+//! FindCoordinator and OffsetFetch for the spec's groups (`KafkaApis.getCoordinator`,
+//! `GroupCoordinatorService.fetchOffsets`).
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -117,7 +118,8 @@ type Wanted = Option<Vec<(TopicName, Vec<i32>)>>;
 type Offsets = Vec<(TopicName, Vec<(i32, i64)>)>;
 
 /// Committed offsets of the wanted partitions, -1 where there is none. `None` asks for all; an
-/// unknown group has none and that is no error (kafka-lag-and-clients.md, section 1.7).
+/// unknown group has none and that is no error (kafka-lag-and-clients.md, section 1.7). Only the
+/// coordinator answers, and only once it has loaded its partition (`CoordinatorRuntime`).
 fn offsets(at: &At<'_>, name: &str, wanted: Wanted) -> (i16, Offsets) {
     if at.cluster.rights.no_groups {
         return (code::GROUP_AUTHORIZATION_FAILED, nothing(wanted));

@@ -1,4 +1,5 @@
-//! Metadata, from the node's own published image (`KRaftMetadataCache`).
+//! Metadata, from the node's own published image (`KRaftMetadataCache.getTopicMetadata`, on
+//! ZooKeeper `ZkMetadataCache`).
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub(super) fn answer(at: &At<'_>, request: MetadataRequest) -> Reply<MetadataRes
 
 /// In KRaft the controller id that clients see is any alive broker
 /// (`KRaftMetadataCache.getRandomAliveBrokerId`): it says nothing about the active controller.
+/// Assumed: another each second, so that the same seed gives the same answers.
 /// On ZooKeeper it is the controller that the last UpdateMetadata named.
 pub(super) fn some_broker(at: &At<'_>, alive: &[NodeId]) -> NodeId {
     if at.cluster.spec.zookeeper {
@@ -125,7 +127,8 @@ fn one_partition(
     partition: &Partition,
 ) -> MetadataResponsePartition {
     let ids = |list: &[NodeId]| list.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
-    // A leader that is not among the alive brokers is no leader for a client.
+    // A leader that is not among the alive brokers is no leader for a client
+    // (`ZkMetadataCache.getPartitionMetadata`; on KRaft a fenced broker leads nothing).
     let leader = partition.leader.filter(|leader| image.alive(*leader));
     let error = if leader.is_some() {
         code::NONE

@@ -1,6 +1,9 @@
 //! The wire protocol: one file per group of APIs, each a function from a decoded request to a
 //! response. Requests are decoded with the `kafka-protocol` crate, whose decoders reserve memory
 //! by counts from the wire: this is for our own clients only, never for an open network.
+//!
+//! Each file names its source. What only the active controller knows, brokers ask it for
+//! (`ForwardingManagerImpl`, KIP-590).
 
 mod cluster;
 mod configs;
@@ -27,7 +30,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Req
 use super::state::Node;
 use super::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId};
 
-/// Error codes of the protocol, as far as they are used here.
+/// Error codes of the protocol, as far as they are used here (`Errors`).
 mod code {
     pub(super) const NONE: i16 = 0;
     pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -60,14 +63,16 @@ struct At<'a> {
 /// A response, or none now.
 enum Reply<T> {
     Is(T),
-    /// The node waits for somebody else (a forwarded request without an active controller).
+    /// The node waits for somebody else: a forwarded request without an active controller is tried
+    /// again (`NodeToControllerRequestThread`). Assumed: for ever; there until a time-out.
     Waits,
 }
 
 impl Cluster {
     /// What `node` answers on `listener` to one request frame (without its length). An unknown
     /// API or a version the node's release does not have closes the connection, as real brokers
-    /// do; only ApiVersions gets an error (rust-stack-measured.md, section 2.2).
+    /// do; only ApiVersions gets an error (rust-stack-measured.md, section 2.2;
+    /// `Processor.parseRequestHeader`, `RequestContext.parseRequest`).
     #[must_use]
     pub fn handle(&self, node: NodeId, listener: Listener, request: &[u8]) -> Answer {
         match self.link(node, listener) {
@@ -164,7 +169,7 @@ impl Cluster {
         }
     }
 
-    /// The address that others learn for a node's listener.
+    /// The address that others learn for a node's listener (`advertised.listeners`).
     fn address(&self, node: NodeId, listener: Listener) -> (StrBytes, i32) {
         let port = self
             .nodes
@@ -247,7 +252,7 @@ throttled!(
 );
 
 impl Throttled for DescribeQuorumResponse {
-    /// This message has no place for it.
+    /// This message has no place for it (DescribeQuorumResponse.json).
     fn throttled(self, _: i32) -> Self {
         self
     }

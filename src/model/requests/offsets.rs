@@ -1,5 +1,6 @@
 //! ListOffsets. With `replica_id` -1 (a client) only the leader answers, with the high watermark;
-//! with -2 (debugging) every replica answers its own log end (kafka-lab.md, section 10).
+//! with -2 (`ListOffsetsRequest.DEBUGGING_REPLICA_ID`) every replica answers its own log end
+//! (kafka-lab.md, section 10).
 
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{

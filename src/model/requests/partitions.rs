@@ -1,5 +1,8 @@
 //! DescribeTopicPartitions (KIP-966): the only request that shows eligible leader replicas. From
-//! the node's own published image (`DescribeTopicPartitionsRequestHandler`).
+//! the node's own published image (`DescribeTopicPartitionsRequestHandler`,
+//! `KRaftMetadataCache.describeTopicResponse`).
+//!
+//! Assumed: error 5 on a partition without a leader; there it has error 0 and leader -1.
 
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,

@@ -1,5 +1,7 @@
-//! DescribeQuorum and ListPartitionReassignments: what only the active controller answers;
-//! brokers forward, other controllers refuse.
+//! DescribeQuorum and ListPartitionReassignments: what only the active controller answers. Brokers
+//! forward (`ForwardingManagerImpl`), other controllers refuse
+//! (`KafkaRaftClient.handleDescribeQuorumRequest`). Assumed for ListPartitionReassignments too:
+//! there they answer what they have read (`QuorumController.listPartitionReassignments`).
 
 use kafka_protocol::messages::describe_quorum_response::{
     Listener as QuorumListener, Node as QuorumNode, PartitionData, ReplicaState, TopicData,
@@ -20,7 +22,8 @@ use crate::model::{Cluster, Listener, NodeId};
 
 /// The only partition of the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
-/// Observers that have not fetched for that long are dropped (`LeaderState`).
+/// Observers that have not fetched for that long are dropped
+/// (`LeaderState.OBSERVER_SESSION_TIMEOUT_MS`).
 const OBSERVER_SESSION: Millis = 300_000;
 
 pub(super) fn answer(at: &At<'_>, request: DescribeQuorumRequest) -> Reply<DescribeQuorumResponse> {
@@ -171,7 +174,8 @@ fn placed(at: &At<'_>, key: (NodeId, Uuid), position: Position, end: i64) -> Rep
     match position {
         Position::Never => state(at, key, -1, -1),
         Position::Following => {
-            // A follower with nothing to read asks every 500 ms; idle records come as often.
+            // A follower with nothing to read asks every 500 ms
+            // (`KafkaRaftClient.MAX_FETCH_WAIT_MS`); idle records come as often.
             let phase = u64::try_from(id).unwrap_or(0) * 137;
             let last = cluster.now.saturating_sub((cluster.now + phase) % 500);
             state(at, key, end, cluster.wall(last))
@@ -208,7 +212,8 @@ pub(super) fn reassignments(
     }
     let zookeeper = at.cluster.spec.zookeeper;
     match (at.listener, at.controller()) {
-        // Nobody forwards: only the controller itself answers.
+        // Nobody forwards: only the controller itself answers
+        // (`KafkaApis.handleListPartitionReassignmentsRequest`).
         (Listener::Broker, leader) if zookeeper && leader == Some(at.node.spec.id) => {}
         (Listener::Broker, None) if !zookeeper => return Reply::Waits,
         (Listener::Broker, Some(_)) if !zookeeper => {}

@@ -20,7 +20,8 @@ pub(super) fn answer(
     request: DescribeLogDirsRequest,
 ) -> Reply<DescribeLogDirsResponse> {
     if at.cluster.rights.no_cluster {
-        // Before version 3 there is no place for the error: an empty list.
+        // Before version 3 there is no place for the error (DescribeLogDirsResponse.json): an empty
+        // list.
         let mut refused = DescribeLogDirsResponse::default();
         if at.version >= 3 {
             refused = refused.with_error_code(code::CLUSTER_AUTHORIZATION_FAILED);

@@ -10,7 +10,7 @@ use super::{At, Throttled, code, encode};
 use crate::model::Answer;
 
 /// The only API that answers a version it does not have: error 35 in format 0 with its own range,
-/// so that the client can ask again (`ApiVersionsRequest.getErrorResponse`).
+/// so that the client can ask again (KIP-511, `ApiVersionsRequest.getErrorResponse`).
 pub(super) fn answer(at: &At<'_>, correlation: i32, min: i16, max: i16) -> Answer {
     let codec = ApiVersionsResponse::VERSIONS;
     if !(min..=max.min(codec.max)).contains(&at.version) {

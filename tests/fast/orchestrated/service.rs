@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{World, code, json, text};
+use super::{DATABASE, World, code, json, text};
 
 /// While the gate is held: each look of the engine publishes a view, and a request that waits must
 /// not take that for news.
@@ -79,6 +79,30 @@ async fn a_gate_that_holds_a_lease_is_neither_removed_nor_renamed() {
     world.cluster.shutdown().await;
 }
 
+/// Nobody gets a lease for want of a store, and everybody still gets the verdict.
+async fn refuses_for_its_store(world: &World) {
+    for _ in 0..3 {
+        let refused = world.run(&ENTER).await;
+        assert_eq!(code(&refused), 1, "{}", text(&refused.stdout));
+        let reasons = json(&refused)["reasons"].to_string();
+        assert!(reasons.contains("\"store_unavailable\""), "{reasons}");
+        let check = world.run(&["check", "--node", "2"]).await;
+        assert_eq!(code(&check), 0, "{}", text(&check.stderr));
+    }
+}
+
+const ENTER: [&str; 6] = ["enter", "--node", "2", "--owner", "me", "--json"];
+
+/// It gives a lease once its store can be used, and takes it back.
+async fn grants_again(world: &World) {
+    let granted = world.run(&[&ENTER[..], &["--wait", "30s"]].concat()).await;
+    assert_eq!(code(&granted), 0, "{}", text(&granted.stderr));
+    let left = ["leave", "--node", "2", "--owner", "me", "--wait", "60s"];
+    let left = world.run(&left).await;
+    assert_eq!(code(&left), 0, "{}", text(&left.stderr));
+}
+
+/// The disk is full; the folder is gone; another file stands in the database's place.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_gate_whose_store_fails_gives_no_lease_and_goes_on_judging() {
     let world = World::start().await;
@@ -92,25 +116,31 @@ async fn an_open_gate_whose_store_fails_gives_no_lease_and_goes_on_judging() {
         text(&hold.stdout),
         text(&hold.stderr)
     );
-    let enter = ["enter", "--node", "2", "--owner", "me", "--json"];
-    for _ in 0..3 {
-        let refused = world.run(&enter).await;
-        assert_eq!(code(&refused), 1, "{}", text(&refused.stdout));
-        let reasons = json(&refused)["reasons"].to_string();
-        assert!(reasons.contains("\"store_unavailable\""), "{reasons}");
-        let check = world.run(&["check", "--node", "2"]).await;
-        assert_eq!(code(&check), 0, "{}", text(&check.stderr));
-    }
+    refuses_for_its_store(&world).await;
     assert!(world.database() == before, "nothing is overwritten");
     world.limit_files(None);
-    let enter = [&enter[..], &["--wait", "30s"]].concat();
-    let granted = world.run(&enter).await;
-    assert_eq!(code(&granted), 0, "{}", text(&granted.stderr));
+    grants_again(&world).await;
     // What was in force meanwhile has been written by now.
     let list = text(&world.run(&["lease", "list"]).await.stdout);
+    assert!(list.contains("\nhold on node 3 "), "{list}");
+
+    let file = |name: &str| world.folder.path().join(name);
+    std::fs::rename(file("data"), file("elsewhere")).unwrap();
+    refuses_for_its_store(&world).await;
+    assert!(!file("data").exists(), "nothing is made in its place");
+    std::fs::rename(file("elsewhere"), file("data")).unwrap();
+    grants_again(&world).await;
+
+    let (database, aside) = (file("data").join(DATABASE), file("aside"));
+    std::fs::rename(&database, &aside).unwrap();
+    let garbage = vec![0xff; 5000];
+    std::fs::write(&database, &garbage).unwrap();
+    refuses_for_its_store(&world).await;
     assert!(
-        list.contains("\nhold on node 3 ") && list.contains("lease 1 "),
-        "{list}"
+        std::fs::read(&database).unwrap() == garbage,
+        "left as it is"
     );
+    std::fs::rename(&aside, &database).unwrap();
+    grants_again(&world).await;
     world.cluster.shutdown().await;
 }

@@ -314,6 +314,9 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
                 gate: Gate::start(&[config]).await?,
             });
         }
+        if way == Way::Scram512 {
+            gates.push(nodes_named(place, cluster, way).await?);
+        }
         for (asked, seen) in watch_all(gates, LIMIT, STAY, is_named).await? {
             let opens = seen.opens();
             let expected = format!("never open; says \"{}\"", asked.words);
@@ -322,6 +325,29 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
         }
     }
     Ok(())
+}
+
+/// The nodes are configured, and found through addresses that refuse the login.
+async fn nodes_named(place: &Place, cluster: &Cluster, way: Way) -> Result<Asked> {
+    const CASE: &str = "wrong_secret_nodes_named";
+    let words = Case::WrongSecret.words(way).context("words for it")?;
+    let file = place.config(cluster, CASE, "SECURE", way, Some(Case::WrongSecret))?;
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    let roles = if cluster.spec().release.has_kraft() {
+        "combined"
+    } else {
+        "broker"
+    };
+    let nodes = [1, 2, 3].map(|id: i32| (id.to_string(), serde_json::json!(roles)));
+    config["gates"]["default"]["nodes"] = serde_json::Value::Object(nodes.into_iter().collect());
+    std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
+    Ok(Asked {
+        way,
+        door: "SECURE",
+        case: CASE,
+        words,
+        gate: Gate::start(&[file]).await?,
+    })
 }
 
 /// Without the names of this run's folders, which are of no use to a reader.
@@ -342,6 +368,13 @@ fn without_folders(words: &str) -> String {
 fn said(answer: &Answer) -> String {
     let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
     all.collect::<Vec<_>>().join("; ")
+}
+
+/// The same; what has these words comes first.
+fn said_first(answer: &Answer, words: &str) -> String {
+    let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
+    let (first, rest): (Vec<_>, Vec<_>) = all.partition(|observed| observed.contains(words));
+    [first, rest].concat().join("; ")
 }
 
 fn row(
@@ -378,7 +411,9 @@ struct Told {
 fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row {
     let at = seen.found.as_ref().map(|(at, _)| seconds(*at));
     let answer = seen.found.map(|(_, answer)| answer).or(seen.last);
-    let words = answer.as_ref().map(said).unwrap_or_default();
+    let wanted = expected.split('"').nth(1).unwrap_or_default();
+    let words = answer.as_ref().map(|answer| said_first(answer, wanted));
+    let words = words.unwrap_or_default();
     let row = Row {
         release: told.release.to_string(),
         way: told.way,
@@ -387,7 +422,7 @@ fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row 
         expected: expected.to_owned(),
         state: answer.as_ref().map(|a| a.state.clone()).unwrap_or_default(),
         codes: answer.as_ref().map(Answer::codes).unwrap_or_default(),
-        said: without_folders(&words).chars().take(240).collect(),
+        said: without_folders(&words).chars().take(400).collect(),
         seconds: at,
         wrong_opens,
         ok: at.is_some() && wrong_opens == 0,
