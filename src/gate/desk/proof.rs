@@ -269,7 +269,9 @@ impl Desk {
         let near = wait.near();
         let before = self.measured.get(&lease);
         // Going is the begin of the way back.
-        let before = before.filter(|before| before.wait != Wait::ToGo && before.nearest >= near);
+        let stays = |of: &Wait| *of == Wait::ToGo;
+        let before =
+            before.filter(|before| stays(&before.wait) == stays(&wait) && before.nearest >= near);
         let (nearest, unchanged_since) = before.map_or((near, now.mono), |before| {
             (before.nearest, before.unchanged_since)
         });

@@ -171,6 +171,8 @@ fn a_lease_that_nobody_uses_is_not_stuck() {
     bed.pass(700_000);
     bed.tick();
     assert_eq!(bed.progress(), "still up");
+    let stays = bed.lease_view().unchanged_for;
+    assert!(stays >= Duration::from_secs(700), "{stays:?}");
     assert_eq!(bed.reason(Reason::NoProgress), None);
     let taken = bed.reason(Reason::SlotTaken).expect("a reason");
     assert!(taken.observed.starts_with("taken by jenkins "), "{taken:?}");
