@@ -35,6 +35,8 @@ pub struct OneShot {
     pub decision: Decision,
     /// When it was made.
     pub evaluated: Now,
+    /// What the gate does not see as it is set up, by name.
+    pub blind_spots: Vec<&'static str>,
 }
 
 /// Judges until the verdict is open or `patience` is over. `progress` is told every verdict that
@@ -85,6 +87,7 @@ pub async fn one_shot(
                     gate: name.clone(),
                     decision,
                     evaluated,
+                    blind_spots: blind_spots(&running, clock.now()),
                 };
                 if told.as_ref() != Some(&key) {
                     progress(&now);
@@ -109,4 +112,10 @@ pub async fn one_shot(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn blind_spots(running: &Running, now: Now) -> Vec<&'static str> {
+    let view = running.handle.published().load();
+    let spots = &view.at(now.mono).last_known().blind_spots;
+    spots.iter().map(|spot| spot.id).collect()
 }

@@ -169,10 +169,10 @@ fn shared(
     if fresh >= wanted {
         return None;
     }
-    if fresh == 0 && absents.is_empty() && kind == FactKind::Cluster {
+    let heard = fresh.saturating_add(absents.len());
+    if heard == 0 && kind == FactKind::Cluster {
         absents = bootstrap(snapshot);
     }
-    let heard = fresh.saturating_add(absents.len());
     for (source, absent) in absents {
         gaps.add(source, kind, &absent);
     }

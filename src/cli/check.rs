@@ -108,6 +108,7 @@ fn spoken(asked: &Asked, seen: &OneShot) -> Result<(Verdict, Raw)> {
         &asked.nodes,
         seen.decision.clone(),
         seen.evaluated,
+        &seen.blind_spots,
         now,
     );
     let body = serde_json::to_vec(&body).context("failed to write the verdict")?;

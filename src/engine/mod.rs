@@ -141,8 +141,10 @@ impl Engine {
                 Some(ask) = asks.recv() => life.register(ask),
                 Some((id, result)) = stored.recv() => {
                     life.flights.landed(id);
-                    if !life.waiting.is_empty() {
-                        pause::point(pause::STORED);
+                    if let Stored::Written(revision) = &result
+                        && !life.waiting.is_empty()
+                    {
+                        pause::point(pause::STORED, *revision);
                     }
                     Input::Stored(id, result)
                 }

@@ -69,6 +69,16 @@ impl<T> Watched<T> {
             return Changed::No;
         }
         *before = now;
+        self.make_anew()
+    }
+
+    /// Makes it anew although its own files are the same: for what else it is made of.
+    pub fn again(&self) -> Changed {
+        let _one_at_a_time = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_anew()
+    }
+
+    fn make_anew(&self) -> Changed {
         match (self.make)() {
             Ok(made) => {
                 self.current.store(Arc::new(made));

@@ -26,8 +26,9 @@ use crate::gate::question::{Command, Entry};
 use crate::gate::state::State;
 use crate::gate::view::{Answer, Decision};
 
-/// How long a request without a wait of its own waits for another of its owner.
-const SHORTEST_TURN: Duration = Duration::from_secs(2);
+/// How long a request waits for another one of its owner, for other nodes; not longer: it has no place
+/// among the waiters yet.
+const TURN: Duration = Duration::from_secs(2);
 
 /// While this process ends nobody is told "go": it could not see what comes of it. A lease that
 /// was being written is its owner's, who gets it when it asks again.
@@ -58,12 +59,9 @@ impl App {
         let claim = &query.claim;
         let nodes = resolve(gate, &claim.targets)?;
         let deadline = Instant::now() + claim.wait;
-        let turn = self.turns.wait(
-            gate.name(),
-            &claim.owner,
-            &nodes,
-            Instant::now() + SHORTEST_TURN,
-        );
+        let turn = self
+            .turns
+            .wait(gate.name(), &claim.owner, &nodes, Instant::now() + TURN);
         let Some(_turn) = turn.await else {
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -114,7 +114,7 @@ async fn neither_targets_nor_the_machine_keep_the_verdict_from_anybody() {
 async fn what_nodes_say_costs_neither_the_verdict_nor_memory() {
     let stand = Stand::start(|_| ()).await.unwrap();
     let machine = Machine::watch();
-    let rows = pages_for(&stand, Duration::from_secs(2)).await.unwrap();
+    let rows = pages_for(&stand, Duration::from_secs(7)).await.unwrap();
     assert_eq!(rows.len(), 4);
     let told = brokers(&stand, Duration::from_secs(5)).await.unwrap();
     assert_eq!(told.len(), 5);

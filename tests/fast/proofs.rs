@@ -122,6 +122,16 @@ pub(crate) fn proof(name: &str) -> Option<Value> {
     proof
 }
 
+/// Whether it was made of this commit, which did not have every row yet. Any other has to.
+pub(crate) fn is_of(proof: &Value, commit: &str) -> bool {
+    let it_is = proof["commit"] == commit;
+    if it_is {
+        let name = &proof["name"];
+        println!("docs/proof/{name}.json lacks its newest rows: make it anew (docs/lab.md)");
+    }
+    it_is
+}
+
 pub(crate) fn number(value: &Value, path: &str) -> f64 {
     let found = value.pointer(path).and_then(Value::as_f64);
     found.unwrap_or_else(|| panic!("no number at {path}: {value:#}"))
@@ -372,15 +382,11 @@ fn a_whole_roll_by_exec_loses_nothing_and_goes_one_at_a_time() {
             assert!(fits, "{usually} of {least} to {most}: {step:#}");
         }
     }
-    // 4.x refuses a broker that is back before its session has ended, and the gate says so.
-    let says = |step: &Value, list: &str, word: &str| {
-        let list = step["said"][list].as_array().expect("a list");
-        list.iter().any(|said| said == word)
-    };
-    let stalled = |step: &&Value| says(step, "warned", "registration_stalled");
-    assert!(steps[3..].iter().filter(stalled).count() >= 2, "{steps:#?}");
     for step in steps {
-        assert!(says(step, "progress", "settling, N left"), "{step:#}");
+        let said = step["said"]["progress"].as_array().expect("a list");
+        for words in ["down: N", "settling, N left"] {
+            assert!(said.iter().any(|said| said == words), "{step:#}");
+        }
     }
     assert_eq!(number(&proof, "/second/beside_the_first"), 0.0);
     assert!(number(&proof, "/second/asked") > 0.0);

@@ -77,11 +77,14 @@ impl Lane {
         })
     }
 
-    /// The leases in the store of a gate that is not at work.
-    pub(super) fn durable_leases(&self) -> Result<Vec<u64>> {
+    /// The revision, and the leases, in the store of a gate that is not at work.
+    pub(super) fn durable_leases(&self) -> Result<(u64, Vec<u64>)> {
         let name: GateName = "default".to_owned().try_into()?;
         match look(&self.folder.path().join("data"), &name) {
-            Found::Document(_, doc) => Ok(doc.leases.keys().map(|lease| lease.0).collect()),
+            Found::Document(revision, doc) => {
+                let leases = doc.leases.keys().map(|lease| lease.0);
+                Ok((revision.0, leases.collect()))
+            }
             other @ (Found::Nothing
             | Found::Damaged(_)
             | Found::Newer(_)

@@ -1,6 +1,7 @@
 //! The proof `race`: two processes ask at the same moment, and the gate is killed before and after
 //! its answer.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,7 @@ pub async fn race(args: &Args) -> Result<()> {
     let found = proof.found;
     ensure!(
         found.two_holders + found.lost + found.old_tokens == 0
+            && found.found_again == found.killed_before_the_answer
             && found.held_after_the_restart == found.told_before_a_kill,
         "see nobody lose: {found:?}"
     );
@@ -119,8 +121,13 @@ async fn race_lane(rounds: u64) -> Result<Race> {
 async fn killed_before_the_answer(lane: &Lane, race: &mut Race) -> Result<Gate> {
     let began = Instant::now();
     loop {
-        killed_with_both_waiting(lane).await?;
-        let durable = lane.durable_leases()?;
+        let written = killed_with_both_waiting(lane).await?;
+        let (revision, durable) = lane.durable_leases()?;
+        // What the gate took for durable is there, whatever it was.
+        ensure!(
+            revision >= written,
+            "find revision {written} in the store: it has {revision}"
+        );
         let gate = lane.gate(None).await?;
         let found = wait_leases(gate.port()).await?;
         let found: Vec<_> = found.iter().map(|lease| lease["lease"].as_u64()).collect();
@@ -138,22 +145,26 @@ async fn killed_before_the_answer(lane: &Lane, race: &mut Race) -> Result<Gate> 
     }
 }
 
-/// Two processes ask a gate that stands still once a write is durable, and it is killed there.
-async fn killed_with_both_waiting(lane: &Lane) -> Result<()> {
+/// Two processes ask a gate that stands still once a write is durable, and it is killed there; the
+/// revision that it says to have written.
+async fn killed_with_both_waiting(lane: &Lane) -> Result<u64> {
     let stands = lane.folder.path().join("stands");
     let _ = std::fs::remove_file(&stands);
     let gate = lane.gate(Some(&stands)).await?;
     gate.wait_open(PATIENCE).await?;
     let mut asking = both_ask(gate.port());
     let began = Instant::now();
-    while !stands.exists() {
+    let written = loop {
+        if let Some(revision) = stands_at(&stands) {
+            break revision;
+        }
         ensure!(began.elapsed() < PATIENCE, "see the gate stand still");
         if asking.iter().all(tokio::task::JoinHandle::is_finished) {
             // Both were told "not now", for what was true for a moment.
             asking = both_ask(gate.port());
         }
         sleep(Duration::from_millis(5)).await;
-    }
+    };
     gate.kill().await?;
     for asker in asking {
         let told = asker.await??;
@@ -162,7 +173,14 @@ async fn killed_with_both_waiting(lane: &Lane) -> Result<()> {
             "told go by a gate that stood still: {told:?}"
         );
     }
-    Ok(())
+    Ok(written)
+}
+
+/// The revision in the file of a gate that stands still, once it is written whole.
+fn stands_at(file: &Path) -> Option<u64> {
+    let said = std::fs::read_to_string(file).ok()?;
+    let (_, revision) = said.strip_suffix('\n')?.split_once(' ')?;
+    revision.parse().ok()
 }
 
 /// Two processes, at the same moment.

@@ -166,7 +166,7 @@ impl Desk {
             lease
         });
         self.deadlines.insert(lease.id, now.mono.plus(entry.ttl));
-        self.watch.staged(lease.id, now.mono);
+        self.watch.begun(lease.id, now.mono);
         self.note_grant(scene, &lease, &entry.owner, taken_from);
         lease.id
     }

@@ -48,7 +48,12 @@ impl Watch {
     /// The lease has come to a stage.
     pub(super) fn staged(&mut self, lease: LeaseId, now: Mono) {
         self.staged.insert(lease, now);
-        self.granted.entry(lease).or_insert(now);
+    }
+
+    /// It has been given, or taken by a restart that nobody announced.
+    pub(super) fn begun(&mut self, lease: LeaseId, now: Mono) {
+        self.granted.insert(lease, now);
+        self.staged(lease, now);
     }
 
     /// Its owner is told "go".
@@ -109,23 +114,32 @@ pub(in crate::gate) enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Near {
     ToGo,
-    Down(Reverse<usize>),
-    Starting,
-    Recovering(Reverse<u64>),
-    OutOfSync(Reverse<usize>),
+    /// So many of them are down, and what the first one does.
+    Out(Reverse<usize>, Step),
+    /// Before replicas: nobody knows of them while no table is to be had.
     Health,
+    OutOfSync(Reverse<usize>),
     Window,
 }
 
+/// How far a node's start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Down,
+    Starting,
+    Recovering(Reverse<u64>),
+}
+
 impl Wait {
-    fn near(&self) -> Near {
+    /// `down`: how many of the nodes are down.
+    const fn near(&self, down: usize) -> Near {
         match self {
             Self::ToGo => Near::ToGo,
-            Self::Down(nodes) => Near::Down(Reverse(nodes.len())),
-            Self::Starting(_) | Self::Registration(_) => Near::Starting,
-            Self::Recovering(_, left) => Near::Recovering(Reverse(*left)),
-            Self::OutOfSync(count) => Near::OutOfSync(Reverse(*count)),
+            Self::Down(_) => Near::Out(Reverse(down), Step::Down),
+            Self::Starting(_) | Self::Registration(_) => Near::Out(Reverse(down), Step::Starting),
+            Self::Recovering(_, left) => Near::Out(Reverse(down), Step::Recovering(Reverse(*left))),
             Self::Health => Near::Health,
+            Self::OutOfSync(count) => Near::OutOfSync(Reverse(*count)),
             Self::Window(_) => Near::Window,
         }
     }
@@ -222,7 +236,7 @@ impl Desk {
             doc.leases.insert(lease.id, lease);
             doc.last_lease
         });
-        self.watch.staged(id, now.mono);
+        self.watch.begun(id, now.mono);
         self.keeper
             .note(now.wall, What::Unannounced { lease: id, nodes });
     }
@@ -257,16 +271,33 @@ impl Desk {
             let usual = usual(self.keeper.wanted().returns_of(&lease.nodes));
             let staged = self.watch.staged.get(&lease.id).copied();
             let waited = staged.map_or(Duration::ZERO, |at| scene.now.mono.since(at));
-            match wait(scene, &lease, waited) {
-                Some(wait) => self.measure(scene.now, lease.id, wait, usual),
+            let missing = missing(scene, &lease);
+            let down = missing.len();
+            match wait(scene, &lease, missing, waited) {
+                Some(wait) => self.measure(scene.now, lease.id, (wait, down), usual),
                 None if lease.stage.ends_by_proof() => self.end_proven(scene, &lease),
-                None => self.measure(scene.now, lease.id, Wait::Window(Duration::ZERO), usual),
+                None => {
+                    // Back, and its owner has not said that it has finished: what comes now is new.
+                    self.measured.remove(&lease.id);
+                    self.measure(
+                        scene.now,
+                        lease.id,
+                        (Wait::Window(Duration::ZERO), 0),
+                        usual,
+                    );
+                }
             }
         }
     }
 
-    fn measure(&mut self, now: Now, lease: LeaseId, wait: Wait, usual: Option<Duration>) {
-        let near = wait.near();
+    fn measure(
+        &mut self,
+        now: Now,
+        lease: LeaseId,
+        (wait, down): (Wait, usize),
+        usual: Option<Duration>,
+    ) {
+        let near = wait.near(down);
         let before = self.measured.get(&lease);
         // Going is the begin of the way back.
         let stays = |of: &Wait| *of == Wait::ToGo;
@@ -335,14 +366,13 @@ impl Measured {
 /// that was ordered may still come. So where start times do not show that every node went, a whole
 /// window has to pass since then: a connection that was lost for a moment looks like a node that
 /// went. A restart that nobody announced has nobody who could still order anything.
-fn wait(scene: &Scene<'_, '_>, lease: &Lease, waited: Duration) -> Option<Wait> {
+fn wait(
+    scene: &Scene<'_, '_>,
+    lease: &Lease,
+    missing: BTreeSet<NodeId>,
+    waited: Duration,
+) -> Option<Wait> {
     let snapshot = scene.snapshot;
-    let missing = lease
-        .nodes
-        .iter()
-        .copied()
-        .filter(|node| snapshot.down.contains(node) || !snapshot.expected.contains_key(node));
-    let missing: BTreeSet<_> = missing.collect();
     if !missing.is_empty() {
         let starting = missing.iter().find_map(|node| starting(snapshot, *node));
         return Some(starting.unwrap_or(Wait::Down(missing)));
@@ -375,6 +405,15 @@ fn wait(scene: &Scene<'_, '_>, lease: &Lease, waited: Duration) -> Option<Wait> 
         return Some(Wait::Window(whole_seconds(required.saturating_sub(waited))));
     }
     None
+}
+
+/// Those of its nodes that are down.
+fn missing(scene: &Scene<'_, '_>, lease: &Lease) -> BTreeSet<NodeId> {
+    let snapshot = scene.snapshot;
+    let nodes = lease.nodes.iter().copied();
+    nodes
+        .filter(|node| snapshot.down.contains(node) || !snapshot.expected.contains_key(node))
+        .collect()
 }
 
 /// Whether every node of a lease shows another start time than at the grant.

@@ -141,7 +141,9 @@ impl Desk {
     /// What is worth knowing of a return that does not come about.
     fn trouble_of(&self, lease: &Lease, now: Now) -> Option<Finding> {
         let measured = self.measured.get(&lease.id)?;
-        if let Wait::Registration(node) = measured.wait {
+        let stuck = measured.stuck(now.mono);
+        if let (Wait::Registration(node), None) = (&measured.wait, stuck) {
+            let node = *node;
             return Some(Finding::new(
                 Reason::RegistrationStalled,
                 Subject::Node(node),
@@ -149,12 +151,12 @@ impl Desk {
                 "registered, once its session before has ended",
             ));
         }
-        let stuck = measured.stuck(now.mono)?;
+        let stuck = stuck?;
         Some(Finding::new(
             Reason::NoProgress,
             subject(&lease.nodes),
             format!("{measured}, for {}", Human(stuck)),
-            "some progress every ten minutes",
+            "nearer to being back within ten minutes",
         ))
     }
 

@@ -157,7 +157,7 @@ impl Access {
         let tls = self.tls();
         let mut seen = Vec::new();
         if let Some(web) = &self.web {
-            seen.push((WEB, web.refresh(), web.get().trouble.clone()));
+            seen.push((WEB, Web::refresh(web), web.get().trouble.clone()));
             let tls = web.get().tls.as_ref().map(|tls| tls.refresh());
             seen.extend(tls.map(|changed| (CERTIFICATES, changed, None)));
         }

@@ -21,8 +21,8 @@ pub(super) struct Tokens {
     pub(super) trouble: Option<BadFile>,
 }
 
-/// Each one's tag, by name.
-type Tags = BTreeMap<String, Tag>;
+/// Each one's tag, by name; none where it has the token of somebody else.
+type Tags = BTreeMap<String, Option<Tag>>;
 
 impl Tokens {
     /// The tokens of these files, watched; `None` where there is none.
@@ -50,7 +50,7 @@ impl Tokens {
         for (name, token) in settings {
             let kept = last.get(name).copied();
             let tag = match (tag_of(token, tagger), kept) {
-                (Ok(tag), _) => tag,
+                (Ok(tag), _) => Some(tag),
                 (Err(bad), None) => return Err(bad),
                 (Err(bad), Some(kept)) => {
                     troubles.push(bad);
@@ -71,13 +71,13 @@ impl Tokens {
             .iter()
             .map(|it| (it.name.to_owned(), it.tag))
             .collect();
-        let known = found.iter().map(|it| {
+        let known = found.iter().filter_map(|it| {
             let principal = Principal {
                 means: Means::Token,
                 name: it.name.to_owned(),
                 right: it.token.rights,
             };
-            (it.tag, Arc::new(principal))
+            Some((it.tag?, Arc::new(principal)))
         });
         Ok(Self {
             tagger: Arc::clone(tagger),
@@ -107,24 +107,29 @@ fn tag_of(token: &TokenSettings, tagger: &Tagger) -> Result<Tag, BadFile> {
 struct Found<'a> {
     name: &'a str,
     token: &'a TokenSettings,
-    tag: Tag,
-    kept: Option<Tag>,
+    tag: Option<Tag>,
+    /// What it was before; at the start it was not.
+    kept: Option<Option<Tag>>,
 }
 
-/// Of some that have the same token now, those that have changed get back what they had, and why is
-/// said. What they had before was not the same.
+/// Of some that have the same token now, those that have changed have none, and why is said: neither
+/// somebody else's, nor the one that was to be valid no more.
 ///
 /// # Errors
 /// Two have the same token from the start.
 fn part_one(found: &mut [Found<'_>]) -> Result<Option<BadFile>, BadFile> {
     let mut seen = BTreeSet::new();
-    let Some(twice) = found.iter().map(|it| it.tag).find(|tag| !seen.insert(*tag)) else {
+    let Some(twice) = found
+        .iter()
+        .filter_map(|it| it.tag)
+        .find(|tag| !seen.insert(*tag))
+    else {
         return Ok(None);
     };
-    let sharing = |it: &&mut Found<'_>| it.tag == twice;
+    let sharing = |it: &&mut Found<'_>| it.tag == Some(twice);
     let names: Vec<&str> = found
         .iter()
-        .filter(|it| it.tag == twice)
+        .filter(|it| it.tag == Some(twice))
         .map(|it| it.name)
         .collect();
     let mut trouble = None;
@@ -140,8 +145,8 @@ fn part_one(found: &mut [Found<'_>]) -> Result<Option<BadFile>, BadFile> {
         );
         let bad = BadFile::new(&it.token.file, why);
         match it.kept.filter(|kept| *kept != it.tag) {
-            Some(kept) => {
-                it.tag = kept;
+            Some(_) => {
+                it.tag = None;
                 trouble = Some(Ok(bad));
             }
             None if matches!(trouble, Some(Ok(_))) => {}
@@ -236,10 +241,10 @@ mod tests {
         // One file gets another one's token: nobody is taken for somebody else.
         write("ann", 'c');
         assert!(refresh().unwrap().contains("same token as cid"));
-        assert_eq!(all("ac"), [some("ann"), some("cid")]);
+        assert_eq!(all("ac"), [None, some("cid")]);
         write("cid", 'x');
-        assert!(refresh().is_some());
-        assert_eq!(all("acx"), [some("ann"), some("cid"), some("bob")]);
+        assert!(refresh().unwrap().contains("same token as bob"));
+        assert_eq!(all("acx"), [None, some("ann"), some("bob")]);
         write("cid", 'd');
         assert_eq!(refresh(), None);
         assert_eq!(all("cdx"), [some("ann"), some("cid"), some("bob")]);

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::password::Users;
 use super::tls::{Tls, TlsFile};
-use crate::files::{BadFile, Watched};
+use crate::files::{BadFile, Changed, Watched};
 
 /// The largest file that is read, bytes: a thousand users have 100 kB.
 const LARGEST: u64 = 1 << 20;
@@ -112,6 +112,19 @@ impl Web {
             users: Users::read(file.basic_auth_users).map_err(bad)?,
             headers: headers(file.http_server_config.headers).map_err(bad)?,
         })
+    }
+
+    /// Looks at the file again; and where it names a certificate that cannot be used, at that as
+    /// well: it may have been written since. Told is only what is another thing than before.
+    pub(super) fn refresh(watched: &Watched<Self>) -> Changed {
+        let before = watched.get().trouble.clone();
+        match watched.refresh() {
+            Changed::No if before.is_some() => match watched.again() {
+                Changed::Yes if watched.get().trouble != before => Changed::Yes,
+                Changed::Yes | Changed::No | Changed::Unusable(_) => Changed::No,
+            },
+            changed => changed,
+        }
     }
 
     /// What it asks for.
@@ -261,10 +274,10 @@ mod tests {
         write(&format!("basic_auth_users: {{ann: {hash}}}"));
         let web = Web::watch(&path).unwrap();
         write("basic_auth_users: {}");
-        assert!(matches!(web.refresh(), crate::files::Changed::Unusable(_)));
+        assert!(matches!(web.refresh(), Changed::Unusable(_)));
         assert!(web.get().shape().proves);
         write(&format!("basic_auth_users: {{bob: {hash}}}"));
-        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(web.refresh(), Changed::Yes);
         assert_eq!(web.get().users.names().collect::<Vec<_>>(), ["bob"]);
     }
 
@@ -292,13 +305,22 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         write("bob", "gone.pem");
-        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(web.refresh(), Changed::Yes);
         assert_eq!(users(), ["bob"]);
         let trouble = web.get().trouble.clone().unwrap();
         assert!(trouble.to_string().contains("gone.pem"), "{trouble}");
         assert!(web.get().tls.is_some());
+        // It is there a moment later; the file that names it is as it was.
+        assert_eq!(Web::refresh(&web), Changed::No, "said once");
+        std::fs::write(file("gone.pem"), made.cert.pem()).unwrap();
+        assert_eq!(Web::refresh(&web), Changed::Yes);
+        assert_eq!(
+            (users(), web.get().trouble.clone()),
+            (vec![String::from("bob")], None)
+        );
+        assert_eq!(Web::refresh(&web), Changed::No);
         write("cid", "cert.pem");
-        assert_eq!(web.refresh(), crate::files::Changed::Yes);
+        assert_eq!(web.refresh(), Changed::Yes);
         assert_eq!(
             (users(), web.get().trouble.clone()),
             (vec![String::from("cid")], None)

@@ -140,9 +140,11 @@ impl CheckBody {
         nodes: &BTreeSet<NodeId>,
         decision: Decision,
         evaluated: Now,
+        blind_spots: &[&'static str],
         now: Now,
     ) -> Self {
-        let verdict = Verdict::alone(gate.clone(), nodes.clone(), decision, evaluated);
+        let mut verdict = Verdict::alone(gate.clone(), nodes.clone(), decision, evaluated);
+        verdict.blind_spots = blind_spots.to_vec();
         Self::new(&verdict, now)
     }
 

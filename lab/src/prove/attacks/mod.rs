@@ -13,6 +13,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -27,7 +28,7 @@ use self::inbound::Made;
 pub use self::stand::Stand;
 use self::stand::VICTIM;
 pub use self::walls::there_and_back;
-use self::watch::{Caller, Look, PACE, Seen};
+use self::watch::{Caller, Counted, Look, PACE, Seen};
 use super::exporter::{Exporter, Page};
 use super::gate::Gate;
 use super::report::{Header, write};
@@ -55,6 +56,8 @@ pub const CAME_ABOUT: [(&str, f64, Option<&str>); 7] = [
 
 /// After so long a page that cannot be read any more keeps the gate shut: pages count up to 20 s.
 const BY_PAGES: Duration = Duration::from_secs(21);
+/// How long a page is said that is to shut the gate.
+const UNTIL_SHUT: Duration = Duration::from_secs(75);
 /// The same of a broker's answers: the allowance of the simulation, and what a question takes.
 const BY_BROKER: Duration = Duration::from_secs(3);
 
@@ -78,8 +81,9 @@ pub struct Row {
     seen: Seen,
     /// Largest resident memory of the gate meanwhile, bytes.
     pub peak_memory: u64,
-    /// What the gate refused meanwhile, by what for.
-    refused: BTreeMap<String, u64>,
+    /// What the gate refused, and did not take, meanwhile.
+    #[serde(flatten)]
+    counted: Counted,
     /// What else was measured; in seconds where the name ends with `_s`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<&'static str, f64>,
@@ -94,8 +98,9 @@ enum Should {
     StayOpen,
     /// Whatever is true: the cluster is well, and the gate may not be able to see it.
     Answer,
-    /// Not open from so long after the begin, for this reason; and nothing but its own answers.
-    Shut(Duration, &'static str),
+    /// Not open from so long after the begin, for this reason; and nothing but its own answers. What was
+    /// not taken is counted under this, where it is a thing of its own.
+    Shut(Duration, &'static str, Option<&'static str>),
     /// Never open at all.
     NeverOpen,
 }
@@ -126,13 +131,13 @@ async fn row(
     how: (Duration, Should),
     attack: impl Future<Output = Result<()>>,
 ) -> Result<Row> {
-    let before = caller.refused().await?;
+    let before = caller.counted().await?;
     row_since(before, name, gate, caller, how, attack).await
 }
 
 /// The same, with what was refused before: the first question of this row is that for the verdict.
 async fn row_since(
-    before: BTreeMap<String, u64>,
+    before: Counted,
     name: &str,
     gate: &Gate,
     caller: &Caller,
@@ -142,16 +147,18 @@ async fn row_since(
     gate.forget_peak_memory()?;
     let began = Instant::now();
     let seen = caller.watch(span, attack).await?;
+    let counted = caller.counted().await.unwrap_or_default().since(&before);
     let said = |state: &str| seen.said.get(state).copied().unwrap_or_default();
     let ok = said("none") == 0
         && match should {
             Should::StayOpen => said("closed") + said("unknown") == 0,
             Should::Answer => true,
-            Should::Shut(after, because) => {
+            Should::Shut(after, because, not_taken) => {
                 let late = |look: &Look| look.asked.duration_since(began) > after;
                 seen.looks.iter().any(late)
                     && !seen.looks.iter().any(|look| look.is_open && late(look))
                     && seen.codes.iter().any(|code| code == because)
+                    && not_taken.is_none_or(|why| counted.not_taken.contains_key(why))
             }
             Should::NeverOpen => said("open") == 0,
         };
@@ -159,22 +166,13 @@ async fn row_since(
         name: name.to_owned(),
         seconds: began.elapsed().as_secs_f64().round(),
         peak_memory: gate.peak_memory().unwrap_or_default(),
-        refused: more(caller.refused().await.unwrap_or_default(), &before),
+        counted,
         measured: BTreeMap::new(),
         seen,
         ok,
     };
     tracing::info!(?row, "row");
     Ok(row)
-}
-
-/// What was counted since.
-fn more(now: BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let since = |(by, count): (String, u64)| {
-        let before = before.get(&by).copied().unwrap_or_default();
-        Some((by, count.checked_sub(before).filter(|more| *more > 0)?))
-    };
-    now.into_iter().filter_map(since).collect()
 }
 
 /// What goes on until it is dropped.
@@ -228,11 +226,7 @@ pub async fn run() -> Result<()> {
     let header = Header::new("attacks", Vec::new());
     let stand = Stand::start(|_| ()).await?;
     let mut rows = callers(&stand, Duration::from_secs(15)).await?;
-    let shuts = (
-        Duration::from_secs(75),
-        Should::Shut(BY_PAGES, "source_failed"),
-    );
-    rows.extend(pages(&stand, shuts).await?);
+    rows.extend(pages(&stand, None).await?);
     rows.extend(brokers(&stand, Duration::from_secs(15)).await?);
     rows.push(descriptors(&stand, Duration::from_secs(15)).await?);
     rows.push(stopped(&stand, Duration::from_secs(60), Duration::from_secs(10)).await?);
@@ -259,11 +253,11 @@ pub async fn run() -> Result<()> {
                 .copied()
                 .unwrap_or_default();
             ensure!(made >= *connections, "{name}: only {made} connections");
-            let counted = refused.is_none_or(|by| row.refused.contains_key(by));
+            let counted = refused.is_none_or(|by| row.counted.refused.contains_key(by));
             ensure!(
                 counted,
                 "{name}: nothing was refused for it: {:?}",
-                row.refused
+                row.counted.refused
             );
         }
     }
@@ -275,28 +269,41 @@ pub async fn run() -> Result<()> {
 /// # Errors
 /// When something cannot be started, or the gate cannot be asked.
 pub async fn pages_for(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
-    pages(stand, (span, Should::StayOpen)).await
+    pages(stand, Some(span)).await
 }
 
-/// What exporters can do.
-async fn pages(stand: &Stand, how: (Duration, Should)) -> Result<Vec<Row>> {
+/// What exporters can do; where it is not for a moment, until it shuts the gate.
+async fn pages(stand: &Stand, moment: Option<Duration>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let caller = Caller::new(stand.gate.port(), None)?;
     let elsewhere = Exporter::start(Page::Endless(Bytes::from_static(b"# elsewhere\n"))).await?;
     let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
     let pages = [
-        ("a gzip bomb as a page", Page::Gzip(bomb()?)),
-        ("an endless page", Page::Endless(line.clone())),
-        ("a dripping page", Page::Dripping(line)),
+        (
+            "a gzip bomb as a page",
+            Page::Gzip(bomb()?),
+            Some("page_bytes"),
+        ),
+        (
+            "an endless page",
+            Page::Endless(line.clone()),
+            Some("page_bytes"),
+        ),
+        ("a dripping page", Page::Dripping(line), None),
         (
             "a redirect to another host",
             Page::Redirect(elsewhere.url()),
+            None,
         ),
     ];
-    for (name, page) in pages {
+    for (name, page, not_taken) in pages {
         stand.gate.wait_open(OPENS).await?;
+        let asked = stand.exporter.asked();
         stand.exporter.say(page);
+        let shuts = Should::Shut(BY_PAGES, "source_failed", not_taken);
+        let how = moment.map_or((UNTIL_SHUT, shuts), |span| (span, Should::StayOpen));
         rows.push(row(name, &stand.gate, &caller, how, std::future::pending()).await?);
+        ensure!(stand.exporter.asked() > asked, "{name}: nobody has read it");
         stand.heal();
     }
     ensure!(elsewhere.asked() == 0, "a redirect was followed");
@@ -310,23 +317,36 @@ async fn pages(stand: &Stand, how: (Duration, Should)) -> Result<Vec<Row>> {
 pub async fn brokers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let caller = Caller::new(stand.gate.port(), None)?;
-    for (name, lie, because) in [
-        ("a frame of 2 GB", Lie::HugeFrame, "source_failed"),
+    let (failed, malformed) = ("source_failed", Some("kafka malformed"));
+    for (name, lie, because, not_taken) in [
+        (
+            "a frame of 2 GB",
+            Lie::HugeFrame,
+            failed,
+            Some("frame_bytes"),
+        ),
         (
             "a short frame with a huge count",
             Lie::HugeCount,
-            "source_failed",
+            failed,
+            malformed,
         ),
         (
             "an answer to another question",
             Lie::OtherAnswer,
-            "source_failed",
+            failed,
+            malformed,
         ),
-        ("a broker that never answers", Lie::Nothing, "node_frozen"),
+        (
+            "a broker that never answers",
+            Lie::Nothing,
+            "node_frozen",
+            None,
+        ),
     ] {
         stand.gate.wait_open(OPENS).await?;
         stand.let_broker_say(Says::Instead(lie));
-        let shuts = (span, Should::Shut(BY_BROKER, because));
+        let shuts = (span, Should::Shut(BY_BROKER, because, not_taken));
         rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
         stand.heal();
     }
@@ -337,22 +357,23 @@ pub async fn brokers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
 /// A broker names a hundred thousand others: none of them is dialled, waited for or remembered.
 async fn crowd(stand: &Stand, caller: &Caller, span: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
-    let before = (descriptors_of(&stand.gate)?, caller.too_large().await?);
+    let before = descriptors_of(&stand.gate)?;
     stand.let_broker_say(Says::Instead(Lie::Crowd));
-    let shuts = (span, Should::Shut(BY_BROKER, "source_failed"));
+    let shuts = (
+        span,
+        Should::Shut(BY_BROKER, "source_failed", Some("nodes")),
+    );
     let none = std::future::pending();
     let name = format!("an answer that names {CROWD} brokers");
     let mut row = row(&name, &stand.gate, caller, shuts, none).await?;
     let document = stand.gate.json("/api/v1/gates/default").await?;
     let nodes = document["nodes"].as_array().context("nodes")?.len();
     let descriptors = descriptors_of(&stand.gate)?;
-    let too_large = caller.too_large().await?.saturating_sub(before.1);
-    row.ok &= nodes == 6 && too_large > 0 && descriptors <= before.0 + 20;
+    row.ok &= nodes == 6 && descriptors <= before + 20;
     let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     row.measured = BTreeMap::from([
         ("nodes_known", number(nodes)),
-        ("answers_too_large", number(usize::try_from(too_large)?)),
-        ("descriptors_before", number(before.0)),
+        ("descriptors_before", number(before)),
         ("descriptors", number(descriptors)),
     ]);
     stand.heal();
@@ -419,12 +440,31 @@ pub async fn descriptors(stand: &Stand, span: Duration) -> Result<Row> {
         maximum: Some(20_000),
     };
     let before = prlimit(Some(pid), Resource::Nofile, limit(few))?;
-    let attack = inbound::idle_connections(stand.gate.port(), Made::default());
+    let most = AtomicUsize::new(0);
+    let attack = async {
+        let counts = async {
+            loop {
+                most.fetch_max(descriptors_of(&stand.gate)?, Ordering::Relaxed);
+                sleep(PACE).await;
+            }
+        };
+        let idle = inbound::idle_connections(stand.gate.port(), Made::default());
+        tokio::select! {
+            ended = counts => ended,
+            ended = idle => ended,
+        }
+    };
     let answers = (span, Should::Answer);
     let name = "no file descriptors left";
     let row = row(name, &stand.gate, &caller, answers, attack).await;
     prlimit(Some(pid), Resource::Nofile, before)?;
-    row
+    let mut row = row?;
+    // What a new connection is given is closed at once where there is none: one or two may be free.
+    let most = most.into_inner();
+    row.ok &= most + 2 >= usize::try_from(few)?;
+    let number = f64::from(u32::try_from(most)?);
+    row.measured.insert("descriptors", number);
+    Ok(row)
 }
 
 /// The gate is stopped for so long, and a broker dies meanwhile. Who asks from then on, for `after`, is
@@ -435,7 +475,7 @@ pub async fn descriptors(stand: &Stand, span: Duration) -> Result<Row> {
 pub async fn stopped(stand: &Stand, span: Duration, after: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
     let pid = pid(&stand.gate)?;
-    let before = Caller::new(stand.gate.port(), None)?.refused().await?;
+    let before = Caller::new(stand.gate.port(), None)?.counted().await?;
     kill_process(pid, Signal::STOP)?;
     sleep(Duration::from_secs(1)).await;
     stand.served.operate(|cluster| cluster.kill(VICTIM))?;

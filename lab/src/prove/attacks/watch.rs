@@ -140,29 +140,53 @@ impl Caller {
         Ok(self.client.get(url).send().await?.text().await?)
     }
 
-    /// Answers of Kafka nodes that were larger than is read.
-    pub(super) async fn too_large(&self) -> Result<u64> {
-        const SERIES: &str = "upgrade_gate_answers_not_taken_total\
-            {gate=\"default\",from=\"kafka\",because=\"too_large\"} ";
+    /// What the gate has counted so far.
+    pub(super) async fn counted(&self) -> Result<Counted> {
         let page = self.metrics().await?;
-        let count = page.lines().find_map(|line| line.strip_prefix(SERIES));
-        count
-            .context("count of answers that were too large")?
-            .parse()
-            .context("a count")
+        let series = |begin: &str| -> BTreeMap<String, u64> {
+            let lines = page.lines().filter_map(|line| line.strip_prefix(begin));
+            let counts = lines.filter_map(|rest| {
+                let (labels, count) = rest.split_once("} ")?;
+                let labels = labels.replace("\",because=\"", " ").replace('"', "");
+                Some((labels, count.parse().ok().filter(|count| *count > 0)?))
+            });
+            counts.collect()
+        };
+        let mut not_taken = series("upgrade_gate_answers_not_taken_total{gate=\"default\",from=\"");
+        not_taken.extend(series(
+            "upgrade_gate_answers_over_limit_total{gate=\"default\",limit=\"",
+        ));
+        Ok(Counted {
+            refused: series("upgrade_gate_http_refused_total{by=\""),
+            not_taken,
+        })
     }
+}
 
-    /// Every refusal the gate has counted, by what for.
-    pub(super) async fn refused(&self) -> Result<BTreeMap<String, u64>> {
-        let page = self.metrics().await?;
-        let counts = page.lines().filter_map(|line| {
-            let rest = line.strip_prefix("upgrade_gate_http_refused_total{by=\"")?;
-            let (by, count) = rest.split_once("\"} ")?;
-            Some((
-                by.to_owned(),
-                count.parse().ok().filter(|count| *count > 0)?,
-            ))
-        });
-        Ok(counts.collect())
+/// What a gate counts of attacks, where it is not 0.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Counted {
+    /// What it refused callers, by what for.
+    pub(super) refused: BTreeMap<String, u64>,
+    /// Answers of nodes that it did not take: by where from and why, and the larger ones by their
+    /// limit.
+    pub(super) not_taken: BTreeMap<String, u64>,
+}
+
+impl Counted {
+    /// What of it came since then.
+    pub(super) fn since(self, before: &Self) -> Self {
+        Self {
+            refused: more(self.refused, &before.refused),
+            not_taken: more(self.not_taken, &before.not_taken),
+        }
     }
+}
+
+fn more(now: BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let since = |(by, count): (String, u64)| {
+        let before = before.get(&by).copied().unwrap_or_default();
+        Some((by, count.checked_sub(before).filter(|more| *more > 0)?))
+    };
+    now.into_iter().filter_map(since).collect()
 }
