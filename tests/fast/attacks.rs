@@ -108,8 +108,8 @@ async fn neither_targets_nor_the_machine_keep_the_verdict_from_anybody() {
     assert!(row.ok, "{row:#?}");
 }
 
-/// Exporters and brokers that mean no good; a broker's lies shut the gate, a page's not before the page
-/// before it is too old (the proof waits for that).
+/// Exporters and brokers that mean no good; a broker's lies shut the gate at once. A page's may not before
+/// the page before it is too old: the proof waits for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nodes_say_costs_neither_the_verdict_nor_memory() {
     let stand = Stand::start(|_| ()).await.unwrap();

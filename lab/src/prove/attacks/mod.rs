@@ -264,7 +264,7 @@ pub async fn run() -> Result<()> {
     Ok(())
 }
 
-/// What exporters can do, for a moment each: for so long their last pages are good.
+/// What exporters can do, for a moment each.
 ///
 /// # Errors
 /// When something cannot be started, or the gate cannot be asked.
@@ -301,7 +301,7 @@ async fn pages(stand: &Stand, moment: Option<Duration>) -> Result<Vec<Row>> {
         let asked = stand.exporter.asked();
         stand.exporter.say(page);
         let shuts = Should::Shut(BY_PAGES, "source_failed", not_taken);
-        let how = moment.map_or((UNTIL_SHUT, shuts), |span| (span, Should::StayOpen));
+        let how = moment.map_or((UNTIL_SHUT, shuts), |span| (span, Should::Answer));
         rows.push(row(name, &stand.gate, &caller, how, std::future::pending()).await?);
         ensure!(stand.exporter.asked() > asked, "{name}: nobody has read it");
         stand.heal();
