@@ -61,7 +61,8 @@ impl Tokens {
                 name,
                 token,
                 tag,
-                kept,
+                is_new: kept.is_none(),
+                kept: kept.flatten(),
             });
         }
         while let Some(bad) = part_one(&mut found)? {
@@ -108,8 +109,10 @@ struct Found<'a> {
     name: &'a str,
     token: &'a TokenSettings,
     tag: Option<Tag>,
-    /// What it was before; at the start it was not.
-    kept: Option<Option<Tag>>,
+    /// Whether there is no before.
+    is_new: bool,
+    /// What it was before.
+    kept: Option<Tag>,
 }
 
 /// Of some that have the same token now, those that have changed have none, and why is said: neither
@@ -144,13 +147,12 @@ fn part_one(found: &mut [Found<'_>]) -> Result<Option<BadFile>, BadFile> {
             others.join(", ")
         );
         let bad = BadFile::new(&it.token.file, why);
-        match it.kept.filter(|kept| *kept != it.tag) {
-            Some(_) => {
-                it.tag = None;
-                trouble = Some(Ok(bad));
-            }
-            None if matches!(trouble, Some(Ok(_))) => {}
-            None => trouble = Some(Err(bad)),
+        let has_changed = !it.is_new && it.kept != it.tag;
+        if has_changed {
+            it.tag = None;
+            trouble = Some(Ok(bad));
+        } else if !matches!(trouble, Some(Ok(_))) {
+            trouble = Some(Err(bad));
         }
     }
     trouble.transpose()

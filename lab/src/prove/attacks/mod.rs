@@ -178,6 +178,9 @@ async fn row_since(
 /// What goes on until it is dropped.
 type Attack = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
+/// Begins one at a port.
+type Begins = fn(u16, Made) -> Attack;
+
 /// What callers can do, each for `span`.
 ///
 /// # Errors
@@ -188,7 +191,7 @@ pub async fn callers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let caller = Caller::new(port, None)?;
     let stays = (span, Should::StayOpen);
     let mut rows = Vec::new();
-    let attacks: [(&str, fn(u16, Made) -> Attack); 6] = [
+    let attacks: [(&str, Begins); 6] = [
         ("slow headers", |port, made| {
             Box::pin(inbound::slow_headers(port, made))
         }),
