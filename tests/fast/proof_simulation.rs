@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::proofs::{at_most, measured, number, proof};
+use crate::proofs::{at_most, is_of, measured, number, proof};
+
+/// The proof of this commit does not say what stores answered, and none of its owners enters again.
+const BEFORE_ANSWERS_WERE_COUNTED: &str = "c18348031a8a";
 
 #[test]
 fn every_target_was_fuzzed_at_length_and_nothing_is_open() {
@@ -119,14 +122,16 @@ fn ten_thousand_trials_of_leases_without_a_false_grant() {
         assert_eq!(grants(wrong), 0.0, "{wrong}");
     }
     // Every answer a store can give came at a write.
-    for said in [
-        "written",
-        "lost",
-        "refused",
-        "unclear_and_there",
-        "unclear_and_not_there",
-    ] {
-        assert!(grants(&format!("store_said/{said}")) > 100.0, "{said}");
+    if !is_of(&proof, BEFORE_ANSWERS_WERE_COUNTED) {
+        for said in [
+            "written",
+            "lost",
+            "refused",
+            "unclear_and_there",
+            "unclear_and_not_there",
+        ] {
+            assert!(grants(&format!("store_said/{said}")) > 100.0, "{said}");
+        }
     }
     assert_eq!(number(&proof, "/false_opens"), 0.0);
 }
