@@ -28,6 +28,7 @@ const MADE: &[&str] = &[
     "roll",
     "security",
     "simulate",
+    "simulate-drivers",
     "simulate-leases",
     "situations",
 ];
