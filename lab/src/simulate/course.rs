@@ -282,7 +282,9 @@ impl Course {
             let told = Told {
                 lease: &lease,
                 harm: harm.as_ref(),
-                were_up: self.oracle.were_up(&stop.nodes) && !are_fenced(cluster, &stop.nodes),
+                were_up: self.oracle.were_up(&stop.nodes)
+                    && !are_fenced(cluster, &stop.nodes)
+                    && !self.are_unheard(cluster, &stop.nodes),
             };
             self.ledger.told(self.now, &told, apart, stored);
         }
@@ -290,6 +292,14 @@ impl Course {
             self.ledger.over(lease);
         }
         self.ledger.look(self.now, stored);
+    }
+
+    /// Whether all of these are controllers and nothing else that their quorum hears no more: they
+    /// have no vote, whatever their processes do.
+    fn are_unheard(&self, cluster: &Cluster, nodes: &BTreeSet<NodeId>) -> bool {
+        let roles = cluster.spec().nodes.iter();
+        let mut own = roles.filter(|node| nodes.contains(&node.id));
+        self.oracle.are_deaf(nodes) && own.all(|node| !node.roles.broker)
     }
 
     fn operate(&mut self) {

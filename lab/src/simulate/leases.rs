@@ -185,8 +185,8 @@ pub struct Ledger {
     out: BTreeMap<LeaseId, Lease>,
     /// Who comes to repair, and may take leases over by that.
     repairers: BTreeSet<String>,
-    /// The highest token of those who were out and are not any more.
-    last: Token,
+    /// The token of everybody who was told "go".
+    tokens: BTreeMap<LeaseId, Token>,
     /// What came of it.
     pub grants: Grants,
 }
@@ -198,7 +198,7 @@ impl Ledger {
             slots,
             out: BTreeMap::new(),
             repairers,
-            last: Token::default(),
+            tokens: BTreeMap::new(),
             grants: Grants::default(),
         }
     }
@@ -233,13 +233,19 @@ impl Ledger {
             self.take_over(lease);
         }
         self.look_beside(now, told, apart);
-        // Two that are out together may read of it in either order.
-        let taken = self.out.values().any(|other| other.token == lease.token);
-        if lease.token <= self.last || taken {
+        // By the order in which they were given: whoever has lost an answer may read of it after
+        // somebody who has come later and gone.
+        let order =
+            |(id, token): &(&LeaseId, &Token)| id.cmp(&&lease.id) != token.cmp(&&lease.token);
+        if let Some((id, token)) = self.tokens.iter().find(order) {
+            let words = format!(
+                "lease {} has token {}, and lease {id} token {token}",
+                lease.id, lease.token
+            );
             self.grants.old_tokens += 1;
-            let words = format!("token {} after {}", lease.token, self.last);
             self.grants.wrong(now, || words);
         }
+        self.tokens.insert(lease.id, lease.token);
         self.out.insert(lease.id, lease.clone());
     }
 
@@ -300,9 +306,7 @@ impl Ledger {
 
     /// Somebody reads that it is over.
     pub fn over(&mut self, lease: LeaseId) {
-        if let Some(lease) = self.out.remove(&lease) {
-            self.last = self.last.max(lease.token);
-        }
+        self.out.remove(&lease);
     }
 
     /// A lease whose owner is gone ends by proof; whoever was told of another one has lost it.

@@ -105,6 +105,8 @@ pub(super) fn allowances(mode: Mode) -> (Duration, Duration) {
 pub struct Truth {
     /// Nodes that are down: they speak against stopping anything, harm or not.
     pub down: BTreeSet<NodeId>,
+    /// Nodes that the active controller does not hear, where that shows.
+    pub deaf: BTreeSet<NodeId>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
     /// The same of stops that somebody has in mind: of several nodes, or for a repair.
@@ -164,6 +166,7 @@ impl Truth {
                 of_node: nodes().map(|node| (node.id, why.into())).collect(),
                 of_stop: of_each(stops, leaderless),
                 down,
+                deaf: BTreeSet::new(),
             };
         };
         let deaf = nodes().map(|node| node.id);
@@ -184,6 +187,7 @@ impl Truth {
             of_node: of_node.collect(),
             of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
             down,
+            deaf,
         }
     }
 }
@@ -311,6 +315,12 @@ impl Oracle {
     pub fn were_up(&self, nodes: &BTreeSet<NodeId>) -> bool {
         let mut past = self.past.iter();
         past.all(|(_, truth)| truth.down.is_disjoint(nodes))
+    }
+
+    /// Whether the active controller hears none of these now.
+    pub fn are_deaf(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let now = self.past.back();
+        now.is_some_and(|(_, truth)| nodes.is_subset(&truth.deaf))
     }
 
     fn before(&self, now: Duration, allowed: Duration) -> Option<&Arc<Truth>> {
