@@ -12,6 +12,7 @@ pub mod needs;
 pub mod reason;
 pub mod reason_doc;
 pub mod table;
+pub mod unheard;
 pub mod what_if;
 
 mod broker_state;

@@ -214,6 +214,14 @@ impl<'a> Snapshot<'a> {
         snapshot
     }
 
+    /// The same moment with these nodes down.
+    #[must_use]
+    pub fn with_down(&self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut snapshot = self.clone();
+        snapshot.down.extend(nodes);
+        snapshot
+    }
+
     /// The newest report of a slot, if it is fresh and not a failure.
     pub fn fresh(&self, source: &SourceId, kind: FactKind) -> Result<&'a Report, Absent<'a>> {
         let report = self.reports.get(source, kind).ok_or(Absent::Missing)?;

@@ -7,6 +7,7 @@ use super::gone::is_gone;
 use super::{Desk, Next, Scene, Standing, Waits};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
+use crate::checks::unheard::unheard;
 use crate::checks::what_if::worse;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
@@ -117,7 +118,10 @@ impl Desk {
             let with_leases = newer(&standing.granted);
             let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone(node);
             let alive = entry.nodes.iter().filter(lives).copied().collect();
-            let judged = worse(&with_leases.with_up(&alive), &entry.nodes);
+            // Who is to be repaired may be unheard himself, and counts as up.
+            let unheard = unheard(&with_leases);
+            let others = unheard.difference(&entry.nodes).copied();
+            let judged = worse(&with_leases.with_up(&alive).with_down(others), &entry.nodes);
             findings.extend(judged.findings().into_iter().cloned());
         }
         let decision = scene.course.decision(scene.now, &findings);

@@ -4,6 +4,7 @@
 use super::{Bed, fence};
 use crate::checks::reason::Reason;
 use crate::evidence::facts::Facts;
+use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, kafka};
 use crate::gate::lease::{Action, Stage};
@@ -34,6 +35,26 @@ fn a_refused_connection_alone_is_no_end() {
         assert!(why.contains(&Reason::WouldLoseMinIsr), "{class:?}: {why:?}");
         bed.fence(1);
         assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}");
+    }
+}
+
+/// A broker that answers the gate and nobody else is no copy to count on. Found by the simulation.
+#[test]
+fn a_living_broker_is_not_repaired_beside_one_that_its_cluster_has_lost() {
+    for id in [1, 2] {
+        let mut bed = Bed::new();
+        bed.scene.metric(id, Metric::MetadataLagMs, 60_000.0);
+        bed.tick();
+        match (id, bed.repair("ann", &[1])) {
+            (1, repair) => assert!(repair.is_ok(), "itself: {repair:?}"),
+            (_, repair) => {
+                let why = repair.unwrap_err();
+                assert!(why.contains(&Reason::WouldLoseMinIsr), "{why:?}");
+                bed.scene.metric(id, Metric::MetadataLagMs, 10.0);
+                bed.tick();
+                assert!(bed.repair("ann", &[1]).is_ok());
+            }
+        }
     }
 }
 
