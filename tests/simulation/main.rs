@@ -31,7 +31,7 @@ const CAUGHT: usize = 20;
 /// In so many of these a sound gate is looked at as well.
 const CONTROLLED: usize = 5;
 /// Trials that are kept, at least.
-const REGRESSIONS: usize = 14;
+const REGRESSIONS: usize = 15;
 /// Sabotages of what lies between the collectors and the reader: caught with the real collectors
 /// as well, by so many.
 const DRIVEN_SABOTAGES: [Sabotage; 2] = [Sabotage::NoExpiry, Sabotage::IdentityUnchecked];
