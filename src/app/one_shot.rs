@@ -83,11 +83,12 @@ pub async fn one_shot(
                         .map(|r| r.reason)
                         .collect::<Vec<_>>(),
                 );
+                let view = running.handle.published().load();
                 let now = OneShot {
                     gate: name.clone(),
                     decision,
                     evaluated,
-                    blind_spots: blind_spots(&running, clock.now()),
+                    blind_spots: view.at(clock.now().mono).last_known().blind_spot_ids(),
                 };
                 if told.as_ref() != Some(&key) {
                     progress(&now);
@@ -112,10 +113,4 @@ pub async fn one_shot(
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn blind_spots(running: &Running, now: Now) -> Vec<&'static str> {
-    let view = running.handle.published().load();
-    let spots = &view.at(now.mono).last_known().blind_spots;
-    spots.iter().map(|spot| spot.id).collect()
 }

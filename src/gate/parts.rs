@@ -230,6 +230,11 @@ pub struct GroupView {
 }
 
 impl ViewParts {
+    /// The names of what is not seen.
+    pub fn blind_spot_ids(&self) -> Vec<&'static str> {
+        self.blind_spots.iter().map(|spot| spot.id).collect()
+    }
+
     /// Whether not every source has been heard yet, since the start or since the clock jumped.
     pub fn is_warming_up(&self) -> bool {
         let early = [Reason::WarmingUp, Reason::ClockJumped, Reason::NoNodesKnown];

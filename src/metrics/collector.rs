@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use super::counters::Counters;
 use super::page::{Family, Gate, Page, Value};
 use super::process::Usage;
-use super::untaken::KINDS;
+use super::untaken::{Kind, PLACES};
 use super::{BuildInfo, Gates};
 use crate::checks::reason::Reason;
 use crate::clock::Clock;
@@ -145,8 +145,8 @@ impl Page<'_, '_> {
             MetricType::Counter,
             |gate, family| {
                 let name = &gate.answer.last_known().gate;
-                KINDS.into_iter().try_for_each(|(from, why)| {
-                    let count = counters.untaken.of(name, (from, why));
+                PLACES.into_iter().try_for_each(|(from, why)| {
+                    let count = counters.untaken.of(name, Kind::From(from, why));
                     family.put(&[("from", from), ("because", why)], count)
                 })
             },
@@ -158,7 +158,7 @@ impl Page<'_, '_> {
             |gate, family| {
                 let name = &gate.answer.last_known().gate;
                 Cap::ALL.into_iter().try_for_each(|cap| {
-                    let count = counters.untaken.beyond(name, cap);
+                    let count = counters.untaken.of(name, Kind::Over(cap));
                     family.put(&[("limit", cap.as_str())], count)
                 })
             },

@@ -6,8 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::evidence::report::{Cap, FailureClass, Report, SourceId};
 use crate::gate::state::GateName;
 
-/// Where an answer came from, and why it was not taken.
-pub(super) const KINDS: [(&str, &str); 6] = [
+/// By what answers that were not taken are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Where it came from, and why it was not taken.
+    From(&'static str, &'static str),
+    /// What it was larger than; counted as `too_large` as well.
+    Over(Cap),
+}
+
+/// Every place and reason.
+pub(super) const PLACES: [(&str, &str); 6] = [
     ("kafka", "too_large"),
     ("kafka", "malformed"),
     ("kafka", "cut"),
@@ -16,19 +25,12 @@ pub(super) const KINDS: [(&str, &str); 6] = [
     ("jmx", "cut"),
 ];
 
-type Counts = BTreeMap<(&'static str, &'static str), u64>;
-
-/// Of one gate.
-#[derive(Debug, Default)]
-struct OfGate {
-    counts: Counts,
-    over: BTreeMap<Cap, u64>,
-}
+type Counts = BTreeMap<Kind, u64>;
 
 /// How many answers were not taken: larger than we read, not what the protocol says (a count that
 /// the bytes do not bear out), or ended early.
 #[derive(Debug, Default)]
-pub struct Untaken(Mutex<BTreeMap<GateName, OfGate>>);
+pub struct Untaken(Mutex<BTreeMap<GateName, Counts>>);
 
 impl Untaken {
     /// Counts those among these reports.
@@ -37,13 +39,10 @@ impl Untaken {
             let Err(failure) = &report.facts else {
                 continue;
             };
-            let why = match failure.class {
-                FailureClass::TooLarge(cap) => {
-                    self.over(gate, cap);
-                    "too_large"
-                }
-                FailureClass::Malformed => "malformed",
-                FailureClass::Cut => "cut",
+            let (why, over) = match failure.class {
+                FailureClass::TooLarge(cap) => ("too_large", Some(Kind::Over(cap))),
+                FailureClass::Malformed => ("malformed", None),
+                FailureClass::Cut => ("cut", None),
                 FailureClass::Resolve
                 | FailureClass::Refused
                 | FailureClass::ConnectTimeout
@@ -65,35 +64,20 @@ impl Untaken {
                 SourceId::Jmx(_) => "jmx",
             };
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_gate = all.entry(gate.clone()).or_default();
-            let count = of_gate.counts.entry((from, why)).or_default();
-            *count = count.wrapping_add(1);
+            let counts = all.entry(gate.clone()).or_default();
+            for kind in [Some(Kind::From(from, why)), over].into_iter().flatten() {
+                let count = counts.entry(kind).or_default();
+                *count = count.wrapping_add(1);
+            }
         }
     }
 
-    fn over(&self, gate: &GateName, cap: Cap) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_gate = all.entry(gate.clone()).or_default();
-        let count = of_gate.over.entry(cap).or_default();
-        *count = count.wrapping_add(1);
-    }
-
-    /// How many answers of one gate's nodes so far were beyond this.
-    pub(super) fn beyond(&self, gate: &GateName, cap: Cap) -> u64 {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_gate = all.get(gate);
-        of_gate
-            .and_then(|of_gate| of_gate.over.get(&cap))
-            .copied()
-            .unwrap_or_default()
-    }
-
     /// Those of one gate so far.
-    pub(super) fn of(&self, gate: &GateName, kind: (&'static str, &'static str)) -> u64 {
+    pub(super) fn of(&self, gate: &GateName, kind: Kind) -> u64 {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_gate = all.get(gate);
-        of_gate
-            .and_then(|of_gate| of_gate.counts.get(&kind))
+        let counts = all.get(gate);
+        counts
+            .and_then(|counts| counts.get(&kind))
             .copied()
             .unwrap_or_default()
     }
@@ -134,9 +118,9 @@ mod tests {
                 failed(SourceId::Kafka(NodeId(1)), FailureClass::Refused),
             ],
         );
-        let counted = KINDS.map(|kind| untaken.of(&gate, kind));
+        let counted = PLACES.map(|(from, why)| untaken.of(&gate, Kind::From(from, why)));
         assert_eq!(counted, [0, 1, 0, 2, 0, 0]);
-        let beyond = Cap::ALL.map(|cap| untaken.beyond(&gate, cap));
+        let beyond = Cap::ALL.map(|cap| untaken.of(&gate, Kind::Over(cap)));
         assert_eq!(beyond, [0, 0, 0, 0, 1, 1, 0]);
     }
 }

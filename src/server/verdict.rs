@@ -37,11 +37,6 @@ pub(super) struct Verdict {
     pub(super) retry_after: Option<u64>,
 }
 
-fn blind_spots(answer: Answer<'_>) -> Vec<&'static str> {
-    let spots = &answer.last_known().blind_spots;
-    spots.iter().map(|spot| spot.id).collect()
-}
-
 impl Verdict {
     /// What a view says of the gate as a whole.
     pub(super) fn of_view(answer: Answer<'_>) -> Self {
@@ -54,7 +49,7 @@ impl Verdict {
             since: Some(answer.since()),
             nodes: BTreeSet::new(),
             hosts: BTreeSet::new(),
-            blind_spots: blind_spots(answer),
+            blind_spots: answer.last_known().blind_spot_ids(),
             retry_after: retry_after(answer, state),
         }
     }
@@ -74,7 +69,7 @@ impl Verdict {
             since: None,
             nodes,
             hosts: BTreeSet::new(),
-            blind_spots: blind_spots(answer),
+            blind_spots: answer.last_known().blind_spot_ids(),
             retry_after: retry_after(answer, decision.state),
         }
     }

@@ -2,6 +2,7 @@
 //! for, in front of the simulated cluster with a small window, so that hundreds of rounds take minutes.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,12 +109,29 @@ pub(super) async fn leases(port: u16) -> Result<Vec<Value>> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Proof<T: Serialize> {
+struct Proof<T: Serialize> {
     #[serde(flatten)]
-    pub(super) header: Header,
-    pub(super) lanes: u64,
+    header: Header,
+    lanes: u64,
     #[serde(flatten)]
-    pub(super) found: T,
+    found: T,
+}
+
+/// Writes the proof of what the lanes have found, and hands that back.
+pub(super) fn written<T: Serialize + Debug>(
+    name: &str,
+    header: Header,
+    args: &Args,
+    found: T,
+) -> Result<T> {
+    let proof = Proof {
+        header: header.ended(),
+        lanes: args.lanes,
+        found,
+    };
+    let path = write(name, &proof)?;
+    println!("wrote {}: {:?}", path.display(), proof.found);
+    Ok(proof.found)
 }
 
 /// Shares the rounds out among lanes that run side by side; what each has found.
@@ -208,14 +226,7 @@ pub async fn crashes(args: &Args) -> Result<()> {
         found.two_holders += lane.two_holders;
         found.old_tokens += lane.old_tokens;
     }
-    let proof = Proof {
-        header: header.ended(),
-        lanes: args.lanes,
-        found,
-    };
-    let path = write("crashes", &proof)?;
-    println!("wrote {}: {:?}", path.display(), proof.found);
-    let found = proof.found;
+    let found = written("crashes", header, args, found)?;
     ensure!(
         found.two_holders + found.lost + found.old_tokens == 0,
         "see nothing be lost: {found:?}"

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use super::crashes::{ANSWER, Args, Go, Lane, Proof, in_lanes, leases, wait_leases};
+use super::crashes::{ANSWER, Args, Go, Lane, in_lanes, leases, wait_leases, written};
 use super::gate::{Gate, program};
-use super::report::{Header, write};
+use super::report::Header;
 use super::watch::PATIENCE;
 use crate::http;
 
@@ -58,14 +58,7 @@ pub async fn race(args: &Args) -> Result<()> {
         found.lost += lane.lost;
         found.old_tokens += lane.old_tokens;
     }
-    let proof = Proof {
-        header: header.ended(),
-        lanes: args.lanes,
-        found,
-    };
-    let path = write("race", &proof)?;
-    println!("wrote {}: {:?}", path.display(), proof.found);
-    let found = proof.found;
+    let found = written("race", header, args, found)?;
     ensure!(
         found.two_holders + found.lost + found.old_tokens == 0
             && found.found_again == found.killed_before_the_answer

@@ -17,7 +17,8 @@ const SHORTEST: usize = 16;
 pub(super) struct Tokens {
     tagger: Arc<Tagger>,
     known: BTreeMap<Tag, Arc<Principal>>,
-    /// The first file whose change could not be used; its token is what it was before.
+    /// The first file whose change could not be used; its token is what it was before, or none where it
+    /// is another one's now.
     pub(super) trouble: Option<BadFile>,
 }
 
@@ -129,14 +130,13 @@ fn part_one(found: &mut [Found<'_>]) -> Result<Option<BadFile>, BadFile> {
     else {
         return Ok(None);
     };
-    let sharing = |it: &&mut Found<'_>| it.tag == Some(twice);
     let names: Vec<&str> = found
         .iter()
         .filter(|it| it.tag == Some(twice))
         .map(|it| it.name)
         .collect();
     let mut trouble = None;
-    for it in found.iter_mut().filter(sharing) {
+    for it in found.iter_mut().filter(|it| it.tag == Some(twice)) {
         let others: Vec<_> = names
             .iter()
             .copied()

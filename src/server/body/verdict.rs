@@ -143,8 +143,10 @@ impl CheckBody {
         blind_spots: &[&'static str],
         now: Now,
     ) -> Self {
-        let mut verdict = Verdict::alone(gate.clone(), nodes.clone(), decision, evaluated);
-        verdict.blind_spots = blind_spots.to_vec();
+        let verdict = Verdict {
+            blind_spots: blind_spots.to_vec(),
+            ..Verdict::alone(gate.clone(), nodes.clone(), decision, evaluated)
+        };
         Self::new(&verdict, now)
     }
 

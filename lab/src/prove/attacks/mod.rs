@@ -1,35 +1,34 @@
 //! The proof `attacks`: a real gate in front of a simulated cluster, callers and targets that mean
 //! no good, and somebody who asks for the verdict all the while.
 //!
-//! - `stand`: what runs; `broker`: one that lies; `inbound`: what callers do; `walls`: who sets the
-//!   clock; `watch`: what is seen.
+//! - `stand`: what runs; `broker`: one that lies; `inbound`: what callers do; `targets`: what
+//!   brokers and exporters say; `walls`: who sets the clock; `watch`: what is seen.
 
 mod broker;
 mod inbound;
 mod stand;
+mod targets;
 mod walls;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use self::broker::{CROWD, Lie, Says};
 use self::inbound::Made;
 pub use self::stand::Stand;
 use self::stand::VICTIM;
+use self::targets::pages;
+pub use self::targets::{brokers, dripping, pages_for};
 pub use self::walls::there_and_back;
 use self::watch::{Caller, Counted, Look, PACE, Seen};
-use super::exporter::{Exporter, Page};
 use super::gate::Gate;
 use super::report::{Header, write};
 
@@ -53,13 +52,6 @@ pub const CAME_ABOUT: [(&str, f64, Option<&str>); 7] = [
     ("a flood of requests", 1.0, Some("requests_per_second")),
     ("stalled TLS handshakes", 1_000.0, Some("handshake_time")),
 ];
-
-/// After so long a page that cannot be read any more keeps the gate shut: pages count up to 20 s.
-const BY_PAGES: Duration = Duration::from_secs(21);
-/// How long a page is said that is to shut the gate.
-const UNTIL_SHUT: Duration = Duration::from_secs(75);
-/// The same of a broker's answers: the allowance of the simulation, and what a question takes.
-const BY_BROKER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Serialize)]
 struct Proof {
@@ -178,9 +170,6 @@ async fn row_since(
 /// What goes on until it is dropped.
 type Attack = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// Begins one at a port.
-type Begins = fn(u16, Made) -> Attack;
-
 /// What callers can do, each for `span`.
 ///
 /// # Errors
@@ -191,31 +180,36 @@ pub async fn callers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let caller = Caller::new(port, None)?;
     let stays = (span, Should::StayOpen);
     let mut rows = Vec::new();
-    let attacks: [(&str, Begins); 6] = [
-        ("slow headers", |port, made| {
-            Box::pin(inbound::slow_headers(port, made))
-        }),
-        ("slow bodies", |port, made| {
-            Box::pin(inbound::slow_bodies(port, made))
-        }),
-        ("10,000 idle connections", |port, made| {
-            Box::pin(inbound::idle_connections(port, made))
-        }),
-        ("huge headers", |port, made| {
-            Box::pin(inbound::huge_headers(port, made))
-        }),
-        ("malformed HTTP", |port, made| {
-            Box::pin(inbound::malformed(port, made))
-        }),
-        ("a flood of requests", |port, made| {
-            Box::pin(inbound::flood(port, made))
-        }),
+    let made = Made::default();
+    let attacks: [(&str, Attack); 6] = [
+        (
+            "slow headers",
+            Box::pin(inbound::slow_headers(port, made.clone())),
+        ),
+        (
+            "slow bodies",
+            Box::pin(inbound::slow_bodies(port, made.clone())),
+        ),
+        (
+            "10,000 idle connections",
+            Box::pin(inbound::idle_connections(port, made.clone())),
+        ),
+        (
+            "huge headers",
+            Box::pin(inbound::huge_headers(port, made.clone())),
+        ),
+        (
+            "malformed HTTP",
+            Box::pin(inbound::malformed(port, made.clone())),
+        ),
+        (
+            "a flood of requests",
+            Box::pin(inbound::flood(port, made.clone())),
+        ),
     ];
     for (name, attack) in attacks {
-        let made = Made::default();
-        let attack = attack(port, made.clone());
         let mut row = row(name, &stand.gate, &caller, stays, attack).await?;
-        row.measured.insert("connections_made", made.count());
+        row.measured.insert("connections_made", made.take());
         rows.push(row);
     }
     Ok(rows)
@@ -267,132 +261,6 @@ pub async fn run() -> Result<()> {
     Ok(())
 }
 
-/// What exporters can do, for a moment each.
-///
-/// # Errors
-/// When something cannot be started, or the gate cannot be asked.
-pub async fn pages_for(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
-    pages(stand, Some(span)).await
-}
-
-/// What exporters can do; where it is not for a moment, until it shuts the gate.
-async fn pages(stand: &Stand, moment: Option<Duration>) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    let caller = Caller::new(stand.gate.port(), None)?;
-    let elsewhere = Exporter::start(Page::Endless(Bytes::from_static(b"# elsewhere\n"))).await?;
-    let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
-    let pages = [
-        (
-            "a gzip bomb as a page",
-            Page::Gzip(bomb()?),
-            Some("page_bytes"),
-        ),
-        (
-            "an endless page",
-            Page::Endless(line.clone()),
-            Some("page_bytes"),
-        ),
-        ("a dripping page", Page::Dripping(line), None),
-        (
-            "a redirect to another host",
-            Page::Redirect(elsewhere.url()),
-            None,
-        ),
-    ];
-    for (name, page, not_taken) in pages {
-        stand.gate.wait_open(OPENS).await?;
-        let asked = stand.exporter.asked();
-        stand.exporter.say(page);
-        let shuts = Should::Shut(BY_PAGES, "source_failed", not_taken);
-        let how = moment.map_or((UNTIL_SHUT, shuts), |span| (span, Should::Answer));
-        rows.push(row(name, &stand.gate, &caller, how, std::future::pending()).await?);
-        ensure!(stand.exporter.asked() > asked, "{name}: nobody has read it");
-        stand.heal();
-    }
-    ensure!(elsewhere.asked() == 0, "a redirect was followed");
-    Ok(rows)
-}
-
-/// What brokers can do, each for `span`.
-///
-/// # Errors
-/// When the gate cannot be asked.
-pub async fn brokers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    let caller = Caller::new(stand.gate.port(), None)?;
-    let (failed, malformed) = ("source_failed", Some("kafka malformed"));
-    for (name, lie, because, not_taken) in [
-        (
-            "a frame of 2 GB",
-            Lie::HugeFrame,
-            failed,
-            Some("frame_bytes"),
-        ),
-        (
-            "a short frame with a huge count",
-            Lie::HugeCount,
-            failed,
-            malformed,
-        ),
-        (
-            "an answer to another question",
-            Lie::OtherAnswer,
-            failed,
-            malformed,
-        ),
-        (
-            "a broker that never answers",
-            Lie::Nothing,
-            "node_frozen",
-            None,
-        ),
-    ] {
-        stand.gate.wait_open(OPENS).await?;
-        stand.let_broker_say(Says::Instead(lie));
-        let shuts = (span, Should::Shut(BY_BROKER, because, not_taken));
-        rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
-        stand.heal();
-    }
-    rows.push(crowd(stand, &caller, span).await?);
-    Ok(rows)
-}
-
-/// A broker names a hundred thousand others: none of them is dialled, waited for or remembered.
-async fn crowd(stand: &Stand, caller: &Caller, span: Duration) -> Result<Row> {
-    stand.gate.wait_open(OPENS).await?;
-    let before = descriptors_of(&stand.gate)?;
-    stand.let_broker_say(Says::Instead(Lie::Crowd));
-    let shuts = (
-        span,
-        Should::Shut(BY_BROKER, "source_failed", Some("nodes")),
-    );
-    let none = std::future::pending();
-    let name = format!("an answer that names {CROWD} brokers");
-    let mut row = row(&name, &stand.gate, caller, shuts, none).await?;
-    let document = stand.gate.json("/api/v1/gates/default").await?;
-    let nodes = document["nodes"].as_array().context("nodes")?.len();
-    let descriptors = descriptors_of(&stand.gate)?;
-    row.ok &= nodes == 6 && descriptors <= before + 20;
-    let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-    row.measured = BTreeMap::from([
-        ("nodes_known", number(nodes)),
-        ("descriptors_before", number(before)),
-        ("descriptors", number(descriptors)),
-    ]);
-    stand.heal();
-    Ok(row)
-}
-
-/// A page of 1 GiB in about 1 MB.
-fn bomb() -> Result<Bytes> {
-    let made = Command::new("sh")
-        .args(["-c", "head -c 1073741824 /dev/zero | gzip -1"])
-        .output()
-        .context("make a gzip bomb with sh, head and gzip")?;
-    ensure!(made.stdout.len() > 100_000, "no gzip here");
-    Ok(Bytes::from(made.stdout))
-}
-
 fn pid(gate: &Gate) -> Result<Pid> {
     let pid = gate.pid().and_then(|pid| i32::try_from(pid).ok());
     pid.and_then(Pid::from_raw).context("the gate's process")
@@ -402,30 +270,6 @@ fn pid(gate: &Gate) -> Result<Pid> {
 fn descriptors_of(gate: &Gate) -> Result<usize> {
     let pid = pid(gate)?.as_raw_nonzero();
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
-}
-
-/// An exporter drips for `span`, which is less than its page is good for: the gate stays open, and as
-/// quick as ever.
-///
-/// # Errors
-/// When the gate cannot be asked.
-pub async fn dripping(stand: &Stand, span: Duration) -> Result<Row> {
-    stand.gate.wait_open(OPENS).await?;
-    let caller = Caller::new(stand.gate.port(), None)?;
-    let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
-    stand.exporter.say(Page::Dripping(line));
-    let stays = (span, Should::StayOpen);
-    let none = std::future::pending();
-    let row = row(
-        "a dripping page, for a moment",
-        &stand.gate,
-        &caller,
-        stays,
-        none,
-    )
-    .await;
-    stand.heal();
-    row
 }
 
 /// No file descriptors are left.
@@ -529,6 +373,6 @@ pub async fn handshakes(span: Duration) -> Result<Row> {
     let stays = (span, Should::StayOpen);
     let name = "stalled TLS handshakes";
     let mut row = row(name, &stand.gate, &caller, stays, attack).await?;
-    row.measured.insert("connections_made", made.count());
+    row.measured.insert("connections_made", made.take());
     Ok(row)
 }

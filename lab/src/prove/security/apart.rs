@@ -161,7 +161,7 @@ fn of_controllers(answer: &Answer, words: &str) -> bool {
 }
 
 fn of_exporters(answer: &Answer, words: &str) -> bool {
-    answer.state == "unknown" && said(answer).contains(words)
+    answer.state == "unknown" && said(answer, words).contains(words)
 }
 
 struct Apart<'a> {

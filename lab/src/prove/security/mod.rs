@@ -188,7 +188,7 @@ fn is_open(answer: &Answer, _: &str) -> bool {
 }
 
 fn is_named(answer: &Answer, words: &str) -> bool {
-    !answer.is_open() && said(answer).contains(words)
+    !answer.is_open() && said(answer, words).contains(words)
 }
 
 /// Every way in, with the least rights: opens. Then the rights are taken away and given back.
@@ -364,14 +364,8 @@ fn without_folders(words: &str) -> String {
     out
 }
 
-/// Everything that is said of what keeps the gate shut.
-fn said(answer: &Answer) -> String {
-    let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
-    all.collect::<Vec<_>>().join("; ")
-}
-
-/// The same; what has these words comes first.
-fn said_first(answer: &Answer, words: &str) -> String {
+/// Everything that is said of what keeps the gate shut; what has these words comes first.
+fn said(answer: &Answer, words: &str) -> String {
     let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
     let (first, rest): (Vec<_>, Vec<_>) = all.partition(|observed| observed.contains(words));
     [first, rest].concat().join("; ")
@@ -412,7 +406,7 @@ fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row 
     let at = seen.found.as_ref().map(|(at, _)| seconds(*at));
     let answer = seen.found.map(|(_, answer)| answer).or(seen.last);
     let wanted = expected.split('"').nth(1).unwrap_or_default();
-    let words = answer.as_ref().map(|answer| said_first(answer, wanted));
+    let words = answer.as_ref().map(|answer| said(answer, wanted));
     let words = words.unwrap_or_default();
     let row = Row {
         release: told.release.to_string(),

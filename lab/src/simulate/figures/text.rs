@@ -77,8 +77,7 @@ impl fmt::Display for Figures {
         }
         for of in &self.modes {
             let (kill, other) = of.allowed_seconds;
-            let mode = format!("{:?}", of.mode);
-            let part = &of.part;
+            let (mode, part) = (of.mode.as_str(), &of.part);
             writeln!(f, "  {mode:<14} {part}; D {kill} and {other} s")?;
         }
         for (what, rolls) in [
