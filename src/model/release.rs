@@ -98,8 +98,7 @@ impl Release {
 
     /// Features in the order of their names, as ApiVersions v4 shows them
     /// (`BrokerFeatures.defaultSupportedFeatures`). Version 3 leaves out those with minimum 0
-    /// (rust-stack-measured.md, section 2.2; KAFKA-17011). Assumed: `streams.version` in 4.1 (there
-    /// from 4.2 on) and `share.version` up to 1 in 4.4 (there up to 2).
+    /// (rust-stack-measured.md, section 2.2; KAFKA-17011).
     #[must_use]
     pub fn features(self) -> Vec<Feature> {
         let lowest = if self >= V4_0 { 7 } else { 1 };
@@ -113,8 +112,8 @@ impl Release {
             ("transaction.version", V4_0, 2),
             ("group.version", V4_0, 1),
             ("eligible.leader.replicas.version", V4_0, 1),
-            ("share.version", V4_1, 1),
-            ("streams.version", V4_1, 1),
+            ("share.version", V4_1, if self >= V4_4 { 2 } else { 1 }),
+            ("streams.version", V4_2, 1),
         ];
         for (name, release, max) in since {
             if self >= release {

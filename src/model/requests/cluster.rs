@@ -2,8 +2,7 @@
 //! controllers (KIP-700, KIP-919, KIP-1073; `AuthHelper.computeDescribeClusterResponse`).
 //!
 //! Assumed: all controllers are registered (there only from metadata.version 3.7-IV0 on,
-//! `ControllerRegistrationsPublisher`), the message of error 114 is shorter than there, and version
-//! 0 gets 114 too (there 42).
+//! `ControllerRegistrationsPublisher`).
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
@@ -45,12 +44,21 @@ pub(super) fn answer(
 }
 
 fn mismatch(at: &At<'_>, own: i8) -> DescribeClusterResponse {
-    let message = match own {
-        BROKERS => "The request was sent to an endpoint of type BROKER, but we wanted CONTROLLER",
-        _ => "The request was sent to an endpoint of type CONTROLLER, but we wanted BROKER",
+    let (own_name, wanted) = match own {
+        BROKERS => ("BROKER", "CONTROLLER"),
+        _ => ("CONTROLLER", "BROKER"),
+    };
+    let message = format!(
+        "The request was sent to an endpoint of type {own_name}, but we wanted an endpoint of type {wanted}"
+    );
+    // Version 0 does not know the endpoints' error.
+    let error = if at.version == 0 {
+        code::INVALID_REQUEST
+    } else {
+        code::MISMATCHED_ENDPOINT_TYPE
     };
     let mut response = DescribeClusterResponse::default()
-        .with_error_code(code::MISMATCHED_ENDPOINT_TYPE)
+        .with_error_code(error)
         .with_error_message(Some(text(message)));
     if at.version >= 1 {
         response = response.with_endpoint_type(own);

@@ -1,8 +1,7 @@
 //! DescribeTopicPartitions (KIP-966): the only request that shows eligible leader replicas. From
 //! the node's own published image (`DescribeTopicPartitionsRequestHandler`,
-//! `KRaftMetadataCache.describeTopicResponse`).
-//!
-//! Assumed: error 5 on a partition without a leader; there it has error 0 and leader -1.
+//! `KRaftMetadataCache.describeTopicResponse`). A partition without a leader has error 0 and leader
+//! -1, other than in Metadata answers.
 
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -111,13 +110,8 @@ fn one(at: &At<'_>, index: i32, partition: &Partition) -> DescribeTopicPartition
     let offline: Vec<NodeId> = replicas
         .filter(|id| !image.alive(*id) || image.dir_failed(*id, partition))
         .collect();
-    let error = if leader.is_some() {
-        code::NONE
-    } else {
-        code::LEADER_NOT_AVAILABLE
-    };
     DescribeTopicPartitionsResponsePartition::default()
-        .with_error_code(error)
+        .with_error_code(code::NONE)
         .with_partition_index(index)
         .with_leader_id(BrokerId(leader.unwrap_or(-1)))
         .with_leader_epoch(partition.leader_epoch)

@@ -1,7 +1,7 @@
-//! DescribeQuorum and ListPartitionReassignments: what only the active controller answers. Brokers
-//! forward (`ForwardingManagerImpl`), other controllers refuse
-//! (`KafkaRaftClient.handleDescribeQuorumRequest`). Assumed for ListPartitionReassignments too:
-//! there they answer what they have read (`QuorumController.listPartitionReassignments`).
+//! DescribeQuorum and ListPartitionReassignments. Brokers forward both (`ForwardingManagerImpl`).
+//! Of the quorum only the active controller tells (`KafkaRaftClient.handleDescribeQuorumRequest`);
+//! of reassignments every controller, as far as it has read
+//! (`QuorumController.listPartitionReassignments`, a read event).
 
 use kafka_protocol::messages::describe_quorum_response::{
     Listener as QuorumListener, Node as QuorumNode, PartitionData, ReplicaState, TopicData,
@@ -217,8 +217,8 @@ pub(super) fn reassignments(
         (Listener::Broker, leader) if zookeeper && leader == Some(at.node.spec.id) => {}
         (Listener::Broker, None) if !zookeeper => return Reply::Waits,
         (Listener::Broker, Some(_)) if !zookeeper => {}
-        (Listener::Controller, leader) if leader == Some(at.node.spec.id) => {}
-        (Listener::Controller | Listener::Broker, _) => {
+        (Listener::Controller, _) => {}
+        (Listener::Broker, _) => {
             let refused = ListPartitionReassignmentsResponse::default()
                 .with_error_code(code::NOT_CONTROLLER)
                 .with_error_message(Some(text("This is not the correct controller.")));
@@ -233,7 +233,13 @@ pub(super) fn reassignments(
     };
     let ids = |list: &[NodeId]| list.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
     let mut topics = Vec::new();
-    for (name, topic) in &at.cluster.image.topics {
+    let own = at.listener == Listener::Controller && at.controller() != Some(at.node.spec.id);
+    let image = if own {
+        &at.node.image
+    } else {
+        &at.cluster.image
+    };
+    for (name, topic) in &image.topics {
         let moving = (0..).zip(&topic.partitions).filter(|(index, partition)| {
             let moves = !partition.adding.is_empty() || !partition.removing.is_empty();
             moves && wanted(name, *index)

@@ -100,6 +100,11 @@ fn a_reassignment_adds_catches_up_and_then_removes() {
         replica_manager(&cluster, 1, "ReassigningPartitions"),
         Some(1.0)
     );
+    // Every controller says what it has read.
+    for id in [101, 102, 103] {
+        let said = ask(&cluster, id, Listener::Controller, &request, 0);
+        assert_eq!((said.error_code, said.topics.len()), (0, 1), "{id}");
+    }
     // Three replicas, two in sync, and yet not under-replicated: the new one does not count.
     assert_eq!(lacking(&cluster, 1).0, 1);
     assert_eq!(

@@ -251,10 +251,14 @@ fn describe_cluster_keeps_brokers_and_controllers_apart() {
     let ids: Vec<_> = answer.brokers.iter().map(|node| node.broker_id.0).collect();
     assert_eq!((answer.error_code, ids), (0, vec![101, 102, 103]));
     assert_eq!(Some(answer.controller_id.0), cluster.active_controller());
-    assert_eq!(
-        ask(&cluster, 103, Listener::Controller, &brokers, 2).error_code,
-        114
-    );
+    let refused = ask(&cluster, 103, Listener::Controller, &brokers, 2);
+    assert_eq!(refused.error_code, 114);
+    let words = "endpoint of type CONTROLLER, but we wanted an endpoint of type BROKER";
+    assert!(refused.error_message.unwrap().ends_with(words));
+    // Version 0 has no word for it.
+    let any = DescribeClusterRequest::default();
+    let refused = ask(&cluster, 103, Listener::Controller, &any, 0);
+    assert_eq!(refused.error_code, 42);
 }
 
 #[test]
