@@ -46,7 +46,7 @@ pub mod load;
 pub mod metadata;
 pub mod node;
 pub mod ports;
-mod principals;
+pub mod principals;
 mod process;
 mod properties;
 pub mod prove;

@@ -9,6 +9,7 @@ pub mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::config::settings::{Controllers, GateSettings, KafkaSettings, Limits, 
 use crate::engine::handle::GateHandle;
 use crate::engine::{Engine, Pulse};
 use crate::evidence::policy::Policy;
+use crate::files::Aside;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
 use crate::jmx::client::Access;
@@ -39,6 +41,9 @@ use crate::server;
 use crate::store::Writer;
 use crate::tls::ClientTls;
 use crate::view::Published;
+
+/// How long a gate's certificates and secrets may take to be read when its collectors are made.
+pub(crate) const FILES: Duration = Duration::from_secs(10);
 
 /// One running gate.
 #[derive(Debug)]
@@ -77,10 +82,11 @@ impl Running {
     ///
     /// # Errors
     /// Files that cannot be used.
-    pub fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
+    pub async fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
         let (board, wants) = (Arc::default(), Arc::default());
         let shared = common
-            .collectors(name, &settings, &board, &wants)
+            .collectors(&Aside::default(), name, &settings, (&board, &wants))
+            .await
             .with_context(|| format!("failed to start gate {name}"))?;
         let collects = |stop| crate::collect::run(Arc::new(shared), stop);
         Ok(Self::launch(
@@ -176,23 +182,27 @@ impl Running {
 }
 
 impl Common {
-    /// What the collectors of a gate of this process share.
-    fn collectors(
+    /// What the collectors of a gate of this process share. Its files are read aside.
+    async fn collectors(
         &self,
+        aside: &Aside,
         name: &GateName,
         settings: &GateSettings,
-        board: &Arc<Board>,
-        wants: &Arc<Wants>,
+        (board, wants): (&Arc<Board>, &Arc<Wants>),
     ) -> Result<Shared> {
-        collectors(
-            name,
-            settings,
-            self.limits,
-            &self.clock,
-            &self.dial,
-            Arc::clone(board),
-            Arc::clone(wants),
-        )
+        let (common, name, settings) = (self.clone(), name.clone(), settings.clone());
+        let (board, wants) = (Arc::clone(board), Arc::clone(wants));
+        let make = move || {
+            let Common {
+                limits,
+                clock,
+                dial,
+                ..
+            } = common;
+            collectors(&name, &settings, limits, &clock, &dial, board, wants)
+        };
+        let made = aside.read(FILES, make).await;
+        made.context("failed to read its certificates and secrets")?
     }
 }
 

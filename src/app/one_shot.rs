@@ -60,7 +60,7 @@ pub async fn one_shot(
         limits: settings.limits,
         counters: Arc::new(Counters::default()),
     };
-    let running = Running::start(name, gate.clone(), &common)?;
+    let running = Running::start(name, gate.clone(), &common).await?;
     let deadline = clock.now().mono.plus(patience);
     let mut told = None;
     loop {

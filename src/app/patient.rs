@@ -16,6 +16,7 @@ use crate::collect::board::Board;
 use crate::collect::wants::Wants;
 use crate::config::settings::GateSettings;
 use crate::evidence::report::{FactKind, FailureClass, Report, SourceFailure, SourceId};
+use crate::files::Aside;
 use crate::gate::state::GateName;
 
 /// Between two looks at the files.
@@ -35,15 +36,17 @@ impl Patient {
     pub(super) async fn run(self, stop: CancellationToken) {
         let slot = self.slot();
         let mut told = None;
+        let aside = Aside::default();
         let shared = loop {
-            let why =
-                match self
-                    .common
-                    .collectors(&self.name, &self.settings, &self.board, &self.wants)
-                {
-                    Ok(shared) => break shared,
-                    Err(error) => format!("{error:#}"),
-                };
+            let goes_into = (&self.board, &self.wants);
+            let making = self
+                .common
+                .collectors(&aside, &self.name, &self.settings, goes_into);
+            let why = match stop.run_until_cancelled(making).await {
+                None => return,
+                Some(Ok(shared)) => break shared,
+                Some(Err(error)) => format!("{error:#}"),
+            };
             if told.as_ref() != Some(&why) {
                 error!(gate = %self.name, why, "this gate cannot collect anything; it looks again");
                 told = Some(why.clone());

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::watchdog::{self, Pulses};
-use super::{Common, Running};
+use super::{Common, FILES, Running};
 use crate::clock::{Clock, SystemClock};
+use crate::config::effective::Effective;
 use crate::config::settings::{GateSettings, Settings};
 use crate::config::{Loaded, Sources};
+use crate::files::Aside;
 use crate::gate::state::GateName;
 use crate::kafka::TcpDial;
 use crate::metrics::counters::Counters;
@@ -38,14 +40,14 @@ struct App {
     common: Common,
     log: LogHandle,
     gates: Gates,
-    running: Mutex<State>,
+    /// As it was at the start: what needs a restart is in force as it stands there.
+    started: Effective,
+    /// One reload at a time, from reading the file on: else an older file could win.
+    reloading: Mutex<Aside>,
+    running: Mutex<RunningGates>,
 }
 
-#[derive(Debug)]
-struct State {
-    loaded: Loaded,
-    gates: BTreeMap<GateName, Running>,
-}
+type RunningGates = BTreeMap<GateName, Running>;
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. `loaded` is the
 /// configuration, `sources` where to read it again from.
@@ -271,38 +273,35 @@ impl App {
             common,
             log,
             gates,
-            running: Mutex::new(State {
-                loaded,
-                gates: running,
-            }),
+            started: loaded.effective,
+            reloading: Mutex::default(),
+            running: Mutex::new(running),
         };
         app.published()
     }
 
     fn published(mut self) -> Self {
-        publish(&self.gates, &self.running.get_mut().gates);
+        publish(&self.gates, self.running.get_mut());
         self
     }
 
     /// Loads the configuration again. A broken one changes nothing.
     async fn reload(&self, sources: Sources) -> Result<String, String> {
-        let reading = tokio::task::spawn_blocking(move || sources.load());
-        let loaded = match reading.await {
+        // Whoever feeds the watchdog needs the lock of the gates: it is not held while files are read.
+        let aside = self.reloading.lock().await;
+        let loaded = match aside.read(FILES, move || sources.load()).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(problems)) => return Err(self.refuse(&problems.to_string())),
-            Err(stopped) => return Err(self.refuse(&stopped.to_string())),
+            Err(late) => return Err(self.refuse(&format!("the configuration: {late}"))),
         };
-        let mut state = self.running.lock().await;
-        let restart = state.loaded.effective.needs_restart(&loaded.effective);
+        let restart = self.started.needs_restart(&loaded.effective);
         let done = self
-            .apply(&mut state, &loaded)
+            .apply(&loaded)
             .await
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
         if let Err(error) = self.log.set(&loaded.settings.log.filter) {
             warn!(%error, "the log filter stays as it was");
         }
-        state.loaded = loaded;
-        publish(&self.gates, &state.gates);
         self.common
             .counters
             .reload
@@ -327,27 +326,27 @@ impl App {
     /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
     /// are started first, then those end that are not wanted any more: when either cannot be,
     /// nothing has changed.
-    async fn apply(&self, state: &mut State, loaded: &Loaded) -> Result<String> {
+    async fn apply(&self, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
-        let removed = state
-            .gates
-            .keys()
-            .filter(|name| !wanted.contains_key(*name));
+        let running = self.running.lock().await;
+        let removed = running.keys().filter(|name| !wanted.contains_key(*name));
         let removed: Vec<GateName> = removed.cloned().collect();
+        drop(running);
         for name in &removed {
             self.holds_no_lease(name).await?;
         }
-        let started = self.start_others(state, wanted)?;
-        if let Err(error) = self.remove(state, &removed).await {
+        let started = self.start_others(wanted).await?;
+        let mut running = self.running.lock().await;
+        if let Err(error) = self.remove(&mut running, &removed).await {
             for gate in started.into_values() {
                 tokio::spawn(gate.end());
             }
-            publish(&self.gates, &state.gates);
+            publish(&self.gates, &running);
             return Err(error);
         }
         let mut policies = 0;
         for (name, settings) in wanted {
-            if let Some(gate) = state.gates.get_mut(name)
+            if let Some(gate) = running.get_mut(name)
                 && !started.contains_key(name)
             {
                 // A window starts anew with the policy: only where that has changed.
@@ -361,22 +360,23 @@ impl App {
         let mut ended = removed.len();
         let new = started.len();
         for (name, gate) in started {
-            if let Some(before) = state.gates.insert(name, gate) {
+            if let Some(before) = running.insert(name, gate) {
                 tokio::spawn(before.end());
                 ended += 1;
             }
         }
+        publish(&self.gates, &running);
         Ok(format!(
             "{new} gates started, {ended} ended, {policies} policies changed"
         ))
     }
 
     /// Ends these gates, unless somebody was given a lease in this very moment: then all of them go
-    /// on, with their windows begun anew.
-    async fn remove(&self, state: &mut State, removed: &[GateName]) -> Result<()> {
+    /// on, with their windows begun anew, whatever has become of their files.
+    async fn remove(&self, running: &mut RunningGates, removed: &[GateName]) -> Result<()> {
         let mut ended = Vec::new();
         for name in removed {
-            if let Some(gate) = state.gates.remove(name) {
+            if let Some(gate) = running.remove(name) {
                 ended.push((name, gate.settings.clone()));
                 let _ = tokio::time::timeout(LAST_WORDS, gate.end()).await;
             }
@@ -387,8 +387,8 @@ impl App {
                 continue;
             };
             for (name, settings) in ended {
-                let again = Running::start(name, settings, &self.common)?;
-                state.gates.insert(name.clone(), again);
+                let again = Running::start_anyway(name, settings, &self.common);
+                running.insert(name.clone(), again);
             }
             return Err(error);
         }
@@ -420,18 +420,20 @@ impl App {
     }
 
     /// Starts every gate that does not run with these settings; all of them, or none.
-    fn start_others(
+    async fn start_others(
         &self,
-        state: &State,
         wanted: &BTreeMap<GateName, GateSettings>,
-    ) -> Result<BTreeMap<GateName, Running>> {
+    ) -> Result<RunningGates> {
         let mut started = BTreeMap::new();
         for (name, settings) in wanted {
-            let running = state.gates.get(name);
-            if running.is_some_and(|gate| gate.same_sources(settings)) {
+            let running = self.running.lock().await;
+            let before = running.get(name);
+            let is_same = before.is_some_and(|gate| gate.same_sources(settings));
+            drop(running);
+            if is_same {
                 continue;
             }
-            match Running::start(name, settings.clone(), &self.common) {
+            match Running::start(name, settings.clone(), &self.common).await {
                 Ok(gate) => drop(started.insert(name.clone(), gate)),
                 Err(error) => {
                     // Else two engines would go on for one gate.
@@ -447,15 +449,15 @@ impl App {
 
     /// Every gate's signs of life.
     async fn pulses(&self) -> Pulses {
-        let state = self.running.lock().await;
-        let gates = state.gates.iter();
+        let running = self.running.lock().await;
+        let gates = running.iter();
         gates
             .map(|(name, gate)| (name.clone(), Arc::clone(&gate.pulse)))
             .collect()
     }
 
     async fn end(&self) {
-        let gates = std::mem::take(&mut self.running.lock().await.gates);
+        let gates = std::mem::take(&mut *self.running.lock().await);
         for (name, gate) in gates {
             let failures = gate.pulse.failures.load(Ordering::Relaxed);
             gate.end().await;
@@ -464,10 +466,14 @@ impl App {
     }
 }
 
-fn publish(gates: &Gates, running: &BTreeMap<GateName, Running>) {
+fn publish(gates: &Gates, running: &RunningGates) {
     let handles = running.iter().map(|(name, gate)| {
         let hosts = gate.settings.hosts.clone();
         (name.clone(), gate.handle.clone().with_hosts(hosts))
     });
     gates.store(Arc::new(handles.collect()));
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ impl DoctorArgs {
     /// Looks at every gate of the configuration, or at the one that is named.
     ///
     /// # Errors
-    /// A bad configuration; collectors that cannot be made.
+    /// A bad configuration; a report that cannot be written.
     pub async fn run(self) -> Result<Exit> {
         let loaded = self.serve.load()?;
         let settings = loaded.settings;
@@ -60,7 +60,7 @@ impl DoctorArgs {
                 data_dir: data_dir.clone(),
                 patience: self.timeout,
             };
-            reports.push(Report::new(&patient, &gather(&patient).await?));
+            reports.push(Report::new(&patient, &gather(&patient).await));
         }
         if self.json {
             let text =

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Error, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Patient;
 use super::store::{Kept, kept};
-use crate::app::collectors;
+use crate::app::{FILES, collectors};
 use crate::checks::reason::{Reason, Severity};
 use crate::clock::{Clock, SystemClock};
 use crate::collect::board::Board;
@@ -19,6 +19,7 @@ use crate::collect::wants::Wants;
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::SourceFailure;
 use crate::evidence::snapshot::Reports;
+use crate::files::Aside;
 use crate::gate::machine::{Effect, Input, Machine};
 use crate::gate::view::View;
 use crate::kafka::versions::{
@@ -77,27 +78,18 @@ pub struct Gathered {
     pub drift: i128,
 }
 
-/// Looks until every source has been heard, or patience is over.
-///
-/// # Errors
-/// Settings of which no collectors can be made.
-pub async fn gather(patient: &Patient) -> Result<Gathered> {
+/// Looks until every source has been heard, or patience is over. A gate whose files cannot be used
+/// hears nothing, and why is what there is against it.
+pub async fn gather(patient: &Patient) -> Gathered {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dial: Arc<dyn Dial> = Arc::new(TcpDial);
     let (board, wants) = (Arc::new(Board::default()), Arc::new(Wants::default()));
-    let shared = collectors(
-        &patient.gate,
-        &patient.settings,
-        patient.limits,
-        &clock,
-        &dial,
-        Arc::clone(&board),
-        Arc::clone(&wants),
-    )?;
-    let shared = Arc::new(shared);
+    let kept = kept(patient.data_dir.as_deref(), &patient.gate);
+    let shared = match shared(patient, &clock, &board, &wants).await {
+        Ok(shared) => Arc::new(shared),
+        Err(why) => return Gathered::nothing(patient, kept, clock.now(), &why),
+    };
     let stop = CancellationToken::new();
     let collecting = tokio::spawn(crate::collect::run(Arc::clone(&shared), stop.clone()));
-    let kept = kept(patient.data_dir.as_deref(), &patient.gate);
     let began = clock.now();
     let mut look = Look::new(patient, &kept, began);
     loop {
@@ -117,7 +109,7 @@ pub async fn gather(patient: &Patient) -> Result<Gathered> {
     let _ = collecting.await;
     let wall = i128::from(now.wall.as_nanos()) - i128::from(began.wall.as_nanos());
     let boot = i128::from(now.mono.as_nanos()) - i128::from(began.mono.as_nanos());
-    Ok(Gathered {
+    Gathered {
         view: look.view,
         now,
         reports: look.reports,
@@ -125,7 +117,42 @@ pub async fn gather(patient: &Patient) -> Result<Gathered> {
         versions,
         kept,
         drift: wall - boot,
-    })
+    }
+}
+
+/// What the collectors share; their files are read aside.
+async fn shared(
+    patient: &Patient,
+    clock: &Arc<dyn Clock>,
+    board: &Arc<Board>,
+    wants: &Arc<Wants>,
+) -> Result<Shared> {
+    let (patient, clock) = (patient.clone(), Arc::clone(clock));
+    let (board, wants) = (Arc::clone(board), Arc::clone(wants));
+    let make = move || {
+        let dial: Arc<dyn Dial> = Arc::new(TcpDial);
+        let (gate, settings) = (&patient.gate, &patient.settings);
+        collectors(gate, settings, patient.limits, &clock, &dial, board, wants)
+    };
+    let made = Aside::default().read(FILES, make).await;
+    made.context("failed to read its certificates and secrets")?
+}
+
+impl Gathered {
+    /// Of a gate that cannot even ask.
+    fn nothing(patient: &Patient, kept: Kept, now: Now, why: &Error) -> Self {
+        let why = format!("nothing can be asked: {why:#}");
+        let view = View::nothing(patient.gate.clone(), now, Reason::SourceFailed, &why);
+        Self {
+            view: Arc::new(view),
+            now,
+            reports: Reports::new(),
+            addresses: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            kept,
+            drift: 0,
+        }
+    }
 }
 
 /// A Machine, and the evidence it was given.

@@ -2,14 +2,19 @@
 //!
 //! Secrets come from files and from nowhere else, so that neither a process list nor a shown
 //! configuration has them ([`Secret`] has no way to be printed). Files change while the program
-//! runs, certificates every few weeks: [`Watched`] makes anew what was made of them.
+//! runs, certificates every few weeks: [`Watched`] makes anew what was made of them. Threads that answer
+//! read none: [`Aside`] does it for them.
 
+mod aside;
 pub mod pem;
 mod secret;
 mod watched;
 
 use std::path::{Path, PathBuf};
 
+pub use aside::{Aside, Late};
+#[cfg(test)]
+pub(crate) use aside::{pipe, release};
 pub use secret::Secret;
 pub use watched::{Changed, Watched};
 

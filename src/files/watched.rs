@@ -4,11 +4,13 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::BadFile;
+use super::{Aside, BadFile};
 
 /// What tells one state of the files from another. Links are followed: an orchestrator replaces
 /// a folder of secrets by changing one link.
@@ -23,6 +25,9 @@ pub struct Watched<T> {
     make: Make<T>,
     current: ArcSwap<T>,
     stamp: Mutex<Stamp>,
+    aside: Aside,
+    /// Whether the newest look took too long.
+    hangs: AtomicBool,
 }
 
 /// What became of looking at the files again.
@@ -53,6 +58,8 @@ impl<T> Watched<T> {
             make: Box::new(make),
             current,
             stamp: Mutex::new(stamp),
+            aside: Aside::default(),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -89,6 +96,30 @@ impl<T> Watched<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Watched<T> {
+    /// [`Watched::refresh`] for threads that answer. Where looking takes longer than `patience`, what
+    /// was made before stays in use: that is said once, and waited for no more until it is over.
+    pub async fn look(self: &Arc<Self>, patience: Duration) -> Changed {
+        let hung = self.hangs.load(Ordering::Relaxed);
+        let Some(first) = self
+            .paths
+            .first()
+            .filter(|_| !hung || !self.aside.is_busy())
+        else {
+            return Changed::No;
+        };
+        let watched = Arc::clone(self);
+        match self.aside.read(patience, move || watched.refresh()).await {
+            Ok(changed) => {
+                self.hangs.store(false, Ordering::Relaxed);
+                changed
+            }
+            Err(_) if self.hangs.swap(true, Ordering::Relaxed) => Changed::No,
+            Err(late) => Changed::Unusable(BadFile::new(first, late.to_string())),
+        }
+    }
+}
+
 impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched")
@@ -115,7 +146,7 @@ fn stamp(paths: &[PathBuf]) -> Stamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Secret;
+    use super::super::{Secret, pipe, release};
     use super::*;
 
     #[test]
@@ -137,6 +168,42 @@ mod tests {
         assert!(matches!(token.refresh(), Changed::Unusable(_)));
         fs::write(&path, "four").unwrap();
         assert_eq!((token.refresh(), reveal()), (Changed::Yes, "four".into()));
+    }
+
+    /// What was made before is used while a file hangs, and what comes of it afterwards.
+    #[tokio::test]
+    async fn a_file_that_hangs_leaves_what_was_before() {
+        let (soon, long) = (Duration::from_millis(50), Duration::from_secs(30));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "one").unwrap();
+        let from = path.clone();
+        let token = Watched::new(vec![path.clone()], move || Secret::read(&from)).unwrap();
+        let token = Arc::new(token);
+        let reveal = || token.get().reveal().to_owned();
+        assert_eq!(token.look(long).await, Changed::No);
+        fs::remove_file(&path).unwrap();
+        pipe(&path);
+        let changed = token.look(soon).await;
+        assert!(
+            matches!(&changed, Changed::Unusable(bad) if bad.path == path),
+            "{changed:?}"
+        );
+        // Told once, and not waited for: this would take very long.
+        assert_eq!(
+            (token.look(long).await, reveal()),
+            (Changed::No, "one".into())
+        );
+        release(&path, "two").await;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "three").unwrap();
+        while token.aside.is_busy() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            (token.look(long).await, reveal()),
+            (Changed::Yes, "three".into())
+        );
     }
 
     #[test]

@@ -114,6 +114,9 @@ fn format_of(fetched: &Fetched) -> Format {
     }
 }
 
+/// How long a page waits for files that may have changed: a part of any page's deadline.
+const FILES: Duration = Duration::from_secs(2);
+
 /// What TLS to exporters is configured by.
 const NAMES: Names = Names {
     ca: "jmx.tls.ca_file",
@@ -125,7 +128,7 @@ const NAMES: Names = Names {
 /// Fetches over the network.
 #[derive(Debug)]
 pub struct HttpFetch {
-    client: Watched<Client>,
+    client: Arc<Watched<Client>>,
     shown: Shown,
     /// Whether it was said that secrets are sent readable.
     warned: AtomicBool,
@@ -140,7 +143,7 @@ impl HttpFetch {
     pub fn new(access: Access) -> Result<Self, BadFile> {
         let (client, shown) = client::watched(access)?;
         Ok(Self {
-            client,
+            client: Arc::new(client),
             shown,
             warned: AtomicBool::new(false),
         })
@@ -173,7 +176,7 @@ impl HttpFetch {
 impl Fetch for HttpFetch {
     fn fetch<'a>(&'a self, url: &'a Url, limit: usize) -> Fetching<'a> {
         Box::pin(async move {
-            tell(&self.client.refresh());
+            tell(&self.client.look(FILES).await);
             self.warn(url);
             let client = self.client.get();
             let request = client.get(url.clone()).header(ACCEPT, WANTED_FORMAT);

@@ -97,7 +97,7 @@ impl Connection {
         settings: &ConnectionSettings,
     ) -> Result<Self, SourceFailure> {
         let ready = match &settings.login {
-            Some(login) => Some(login.ready().await?),
+            Some(login) => Some(login.ready(settings.connect_deadline).await?),
             None => None,
         };
         let mut stream = dial.dial(address, settings.connect_deadline).await?;

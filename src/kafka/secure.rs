@@ -51,7 +51,10 @@ impl TlsDial {
         };
         let name = ServerName::try_from(address.host.clone())
             .map_err(|_| fail(String::from("no certificate can bear that host name")))?;
-        let shaking = TlsConnector::from(self.tls.current()).connect(name, stream);
+        // Half of what is left: what was read before is as good as new for most handshakes.
+        let patience = until.saturating_duration_since(Instant::now()) / 2;
+        let config = self.tls.current(patience).await;
+        let shaking = TlsConnector::from(config).connect(name, stream);
         match timeout_at(until, shaking).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => Err(fail(self.why(&error))),

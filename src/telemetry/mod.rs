@@ -115,6 +115,15 @@ pub fn start(settings: &LogSettings) -> Result<LogHandle, TelemetryError> {
 }
 
 #[cfg(test)]
+impl LogHandle {
+    /// One without a subscriber, of which a process can have but one.
+    pub(crate) fn of_nobody() -> Self {
+        let (_, filter) = reload::Layer::<Targets, Registry>::new(Targets::new());
+        Self { filter }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use tracing::{Level, enabled};
 

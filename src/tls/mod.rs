@@ -8,6 +8,7 @@ mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Url;
 use rustls::client::WebPkiServerVerifier;
@@ -117,7 +118,7 @@ impl ClientFiles {
 /// A client's side of TLS, made anew when its files change.
 #[derive(Debug)]
 pub struct ClientTls {
-    config: Watched<ClientConfig>,
+    config: Arc<Watched<ClientConfig>>,
     shows_identity: bool,
 }
 
@@ -129,14 +130,14 @@ impl ClientTls {
     pub fn new(files: ClientFiles) -> Result<Self, BadFile> {
         let shows_identity = files.identity.is_some();
         Ok(Self {
-            config: Watched::new(files.paths(), move || files.config())?,
+            config: Arc::new(Watched::new(files.paths(), move || files.config())?),
             shows_identity,
         })
     }
 
-    /// What to connect with now.
-    pub fn current(&self) -> Arc<ClientConfig> {
-        tell(&self.config.refresh());
+    /// What to connect with now. Files that are not read within `patience` leave what was before.
+    pub async fn current(&self, patience: Duration) -> Arc<ClientConfig> {
+        tell(&self.config.look(patience).await);
         self.config.get()
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lab::principals::{GROUP, LEAST};
 use schemars::JsonSchema;
 use serde_json::Value;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::checks::reason_doc;
+use upgrade_gate::kafka::rights::RIGHTS;
 use upgrade_gate::server::body::{
     ChangedBody, CheckBody, EnterBody, GateBody, GatesBody, HistoryBody, LeasesBody, LeaveBody,
     PlanBody,
@@ -67,6 +69,42 @@ fn anchors(page: &str) -> Vec<String> {
 #[test]
 fn the_page_of_reasons_is_up_to_date() {
     golden(&root().join("docs/reasons.md"), &reason_doc::markdown());
+}
+
+/// What the page says, what the gate asks for, and what the lab's clusters grant: the same rights, and
+/// no others.
+#[test]
+fn the_least_rights_are_the_same_everywhere() {
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (_, section) = page.split_once("\n### The least rights\n").unwrap();
+    let is_row = |line: &&str| line.starts_with('|');
+    let table = section.lines().skip_while(|line| !is_row(line));
+    let told = table.take_while(is_row).skip(2).map(|line| {
+        let cells: Vec<_> = line
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
+        (cells[1], cells[2])
+    });
+    let told: Vec<_> = told.collect();
+    let asked = RIGHTS.map(|right| (right.operation, right.resource.as_str()));
+    assert_eq!(told, asked);
+    let granted = LEAST.map(|(kind, name, operation)| {
+        let operation = match operation {
+            8 => "Describe",
+            10 => "DescribeConfigs",
+            other => panic!("operation {other}"),
+        };
+        let resource = match (kind, name) {
+            (4, "kafka-cluster") => "Cluster kafka-cluster",
+            (2, "*") => "Topic *",
+            // Each group that is watched by its name is enough.
+            (3, GROUP) => "Group *",
+            other => panic!("resource {other:?}"),
+        };
+        (operation, resource)
+    });
+    assert_eq!(granted, asked);
 }
 
 #[test]

@@ -98,6 +98,45 @@ fn another_web_config_file_mends_a_broken_certificate() {
     assert!(access.files_usable());
 }
 
+/// A gate that logs in with the password in this file.
+fn waits(name: &str, password: &Path) -> String {
+    format!(
+        "  {name}:\n    mode: kafka\n    kafka:\n      bootstrap: 127.0.0.1:1\n      \
+         security.protocol: SASL_PLAINTEXT\n      sasl:\n        mechanism: PLAIN\n        \
+         username: gate\n        password_file: {}\n",
+        password.display()
+    )
+}
+
+/// Passwords on a mount that hangs, as many as there are threads: the other gate goes on, and so does
+/// the end. A pipe that nobody writes to is as silent.
+#[tokio::test]
+async fn files_that_hang_hold_up_neither_another_gate_nor_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, password) = (
+        folder.path().join("gate.yaml"),
+        folder.path().join("password"),
+    );
+    let made = Command::new("mkfifo").arg(&password).status();
+    assert!(made.unwrap().success());
+    let mut text = format!("listen: 127.0.0.1:0\n{NO_CLUSTER}");
+    let threads = std::thread::available_parallelism().map_or(8, usize::from);
+    for number in 0..=threads {
+        text += &waits(&format!("waits-{number}"), &password);
+    }
+    fs::write(&file, text).unwrap();
+    let gate = Started::serve(&[file.to_str().unwrap()]);
+    let address = gate.address();
+    until("the other gate has asked", async || {
+        let request =
+            "GET /api/v1/gates/default/check HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n";
+        let got = Got::parse(&raw(address, request).await).unwrap();
+        got.text().contains("connection refused")
+    })
+    .await;
+    gate.end();
+}
+
 /// One gate's missing password ends neither the process nor the other gate.
 #[tokio::test]
 async fn a_gate_whose_files_are_missing_waits_for_them_alone() {
@@ -106,14 +145,6 @@ async fn a_gate_whose_files_are_missing_waits_for_them_alone() {
         folder.path().join("gate.yaml"),
         folder.path().join("password"),
     );
-    let waits = |name: &str, password: &Path| {
-        format!(
-            "  {name}:\n    mode: kafka\n    kafka:\n      bootstrap: 127.0.0.1:1\n      \
-             security.protocol: SASL_PLAINTEXT\n      sasl:\n        mechanism: PLAIN\n        \
-             username: gate\n        password_file: {}\n",
-            password.display()
-        )
-    };
     let head = format!("listen: 127.0.0.1:0\nreload_enabled: true\n{NO_CLUSTER}");
     fs::write(&file, head.clone() + &waits("waits", &password)).unwrap();
     let file = file.to_str().unwrap();

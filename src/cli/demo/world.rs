@@ -59,7 +59,7 @@ impl World {
             limits: LIMITS,
             counters: Arc::new(Counters::default()),
         };
-        let gate = Running::start(&name, settings(&served, pace), &common)?;
+        let gate = Running::start(&name, settings(&served, pace), &common).await?;
         let handles = BTreeMap::from([(name, gate.handle.clone())]);
         let gates: Gates = Arc::new(ArcSwap::from_pointee(handles));
         let state = AppState {

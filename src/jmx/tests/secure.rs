@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::JmxFacts;
 use crate::evidence::report::{FailureClass, SourceFailure};
-use crate::files::pem;
+use crate::files::{pem, pipe, release};
 use crate::jmx::client::{Access, HeaderText};
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper, Target};
@@ -231,6 +231,23 @@ async fn a_wrong_password_is_no_expired_certificate_and_a_new_one_is_used_at_onc
     assert!(failure.detail.contains("refuses our user"), "{failure}");
     fs::write(&path, SECRET).unwrap();
     exporter.scrape_by(&scraper).await.unwrap();
+}
+
+/// On a mount that hangs: the page is asked for with what was read before.
+#[tokio::test]
+async fn a_password_that_hangs_is_the_one_before() {
+    // gate:canary-hunter2
+    let exporter =
+        Exporter::start(&["localhost"], Dates::Good, "Z2F0ZTpjYW5hcnktaHVudGVyMg==").await;
+    let mut access = exporter.access();
+    let path = exporter.path("password");
+    access.basic_auth = Some(basic(&path));
+    fs::write(&path, SECRET).unwrap();
+    let scraper = scraper(access);
+    fs::remove_file(&path).unwrap();
+    pipe(&path);
+    exporter.scrape_by(&scraper).await.unwrap();
+    release(&path, SECRET).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub mod scram;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use exchange::Session;
 pub(super) use exchange::{Bare, authenticate};
@@ -21,7 +22,7 @@ pub use oidc::{ClientCredentials, Token};
 pub use scram::Hash;
 
 use crate::evidence::report::{FailureClass, SourceFailure};
-use crate::files::{BadFile, Secret};
+use crate::files::{Aside, BadFile, Secret};
 
 /// Kafka's `sasl.mechanism`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,7 @@ pub struct Login {
     credentials: Credentials,
     /// Tokens of a token endpoint, kept while they are good.
     tokens: Option<oidc::Tokens>,
+    aside: Aside,
 }
 
 /// What one login needs, read and ready.
@@ -153,19 +155,29 @@ impl Login {
         Ok(Self {
             credentials,
             tokens,
+            aside: Aside::default(),
         })
     }
 
-    /// Gets the secret, before anybody is dialled: a listener waits for no token endpoint.
-    pub(super) async fn ready(&self) -> Result<Ready<'_>, SourceFailure> {
+    /// Gets the secret, before anybody is dialled: a listener waits for no token endpoint. A file may
+    /// take `patience` to be read.
+    pub(super) async fn ready(&self, patience: Duration) -> Result<Ready<'_>, SourceFailure> {
         let secret = match (&self.credentials, &self.tokens) {
             (_, Some(tokens)) => tokens.token().await?,
             (
                 Credentials::Plain { password_file, .. } | Credentials::Scram { password_file, .. },
                 None,
-            ) => Secret::read(password_file).map_err(|bad| unreadable(&bad))?,
+            ) => self
+                .aside
+                .secret(password_file, patience)
+                .await
+                .map_err(|bad| unreadable(&bad))?,
             (Credentials::Token { source, .. }, None) => match source {
-                TokenSource::File(path) => Secret::read(path).map_err(|bad| unreadable(&bad))?,
+                TokenSource::File(path) => self
+                    .aside
+                    .secret(path, patience)
+                    .await
+                    .map_err(|bad| unreadable(&bad))?,
                 TokenSource::Endpoint(client) => {
                     return Err(failure(format!("no tokens of {}", client.url)));
                 }

@@ -1,7 +1,7 @@
 //! Tokens of a token endpoint: OAuth 2.0 client credentials (RFC 6749, 4.4).
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::failure;
 use crate::evidence::report::{Cap, FailureClass, SourceFailure};
-use crate::files::{BadFile, Changed, Secret, Watched};
+use crate::files::{Aside, BadFile, Secret, Watched};
 use crate::time::Human;
 use crate::tls::{ClientFiles, Names, cause, explain, innermost, tell};
 
@@ -37,6 +37,8 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// How long one login waits for a token at most, its turn included: longer than one answer takes, so
 /// that whoever waits for another one's answer hears what came of it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the client's secret, and the CAs of the endpoint, may take to be read.
+const FILES: Duration = Duration::from_secs(1);
 /// For how long a failure is everybody's: the connections to all nodes want a token at once, and
 /// one after the other would wait for the same silence.
 const SHARED: Duration = Duration::from_secs(1);
@@ -48,7 +50,8 @@ const UNSAID: u64 = 60;
 /// Asks for tokens and keeps one while it is good.
 pub(super) struct Tokens {
     settings: ClientCredentials,
-    client: Watched<Client>,
+    client: Arc<Watched<Client>>,
+    aside: Aside,
     kept: Mutex<Option<Kept>>,
     /// The newest failure, and when it was one.
     failed: Mutex<Option<(Instant, SourceFailure)>>,
@@ -173,7 +176,8 @@ impl Tokens {
         };
         let paths = settings.ca.iter().cloned().collect();
         Ok(Self {
-            client: Watched::new(paths, make)?,
+            client: Arc::new(Watched::new(paths, make)?),
+            aside: Aside::default(),
             settings,
             kept: Mutex::default(),
             failed: Mutex::default(),
@@ -239,12 +243,9 @@ impl Tokens {
     }
 
     async fn ask(&self) -> Result<Token, SourceFailure> {
-        let secret =
-            Secret::read(&self.settings.secret_file).map_err(|bad| self.fail(&bad.to_string()))?;
-        let changed = self.client.refresh();
-        if changed != Changed::No {
-            tell(&changed);
-        }
+        let secret = self.aside.secret(&self.settings.secret_file, FILES).await;
+        let secret = secret.map_err(|bad| self.fail(&bad.to_string()))?;
+        tell(&self.client.look(FILES).await);
         let url = Url::parse(&self.settings.url).map_err(|error| self.fail(&error.to_string()))?;
         let request = self
             .client

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::evidence::report::Sign;
+use crate::files::{pipe, release};
 use crate::kafka::sasl::{ClientCredentials, Extensions, Hash, TokenSource};
 
 const SECRET: &str = "canary-hunter2";
@@ -509,4 +510,28 @@ async fn a_failure_of_the_endpoint_is_everybodys_for_a_moment() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let later = open().await.unwrap();
     assert!(!later.detail.contains("HTTP status 503"), "{later}");
+}
+
+/// A secret on a mount that hangs is told as such, and the thread that answers goes on.
+#[tokio::test]
+async fn a_password_that_is_not_read_in_time_is_no_word_about_the_node() {
+    let given = plain();
+    let path = given.folder.path().join("secret");
+    let login = Login::new(given.credentials.clone()).unwrap();
+    fs::remove_file(&path).unwrap();
+    pipe(&path);
+    let settings = ConnectionSettings {
+        connect_deadline: Duration::from_millis(50),
+        login: Some(Arc::new(login)),
+        ..ConnectionSettings::default()
+    };
+    let nobody = Address::new("127.0.0.1", 1);
+    let opened = Connection::open(&TcpDial, &nobody, &settings).await;
+    let failure = opened.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+    assert!(
+        failure.detail.contains("secret: not read within 50ms"),
+        "{failure}"
+    );
+    release(&path, SECRET).await;
 }

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::warn;
 
 use super::principal::{Means, Principal};
 use super::tag::{Tag, Tagger};
@@ -22,7 +25,7 @@ pub(super) struct Tokens {
     pub(super) trouble: Option<BadFile>,
 }
 
-/// Each one's tag, by name; none where it has the token of somebody else.
+/// Each one's tag, by name; none where it has the token of somebody else, or where its file is gone.
 type Tags = BTreeMap<String, Option<Tag>>;
 
 impl Tokens {
@@ -41,7 +44,8 @@ impl Tokens {
     }
 
     /// Reads every file. One that cannot be used holds back nobody else's change, least of all a
-    /// token that is to be valid no more: it keeps the token it had. At the start there is none.
+    /// token that is to be valid no more: it keeps the token it had. At the start there is none. Whoever
+    /// takes a file away means its token: it is valid no more, until there is a file again.
     fn read(
         settings: &BTreeMap<String, TokenSettings>,
         tagger: &Arc<Tagger>,
@@ -53,6 +57,12 @@ impl Tokens {
             let tag = match (tag_of(token, tagger), kept) {
                 (Ok(tag), _) => Some(tag),
                 (Err(bad), None) => return Err(bad),
+                (Err(_), Some(kept)) if is_gone(&token.file) => {
+                    if kept.is_some() {
+                        say_gone(name, &token.file);
+                    }
+                    None
+                }
                 (Err(bad), Some(kept)) => {
                     troubles.push(bad);
                     kept
@@ -103,6 +113,20 @@ fn tag_of(token: &TokenSettings, tagger: &Tagger) -> Result<Tag, BadFile> {
         return Err(BadFile::new(&token.file, why));
     }
     Ok(tagger.tag(&[secret.reveal()]))
+}
+
+/// Whether there is no such file. One that cannot be looked at is not gone.
+fn is_gone(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+fn say_gone(token: &str, path: &Path) {
+    warn!(
+        token,
+        file = %path.display(),
+        "the file of this token is gone: THE TOKEN IS VALID NO MORE; take it out of auth.tokens too, for \
+         without its file the gate does not start"
+    );
 }
 
 /// A token, as it was read.
@@ -234,7 +258,7 @@ mod tests {
             assert_eq!(tokens.refresh(), crate::files::Changed::Yes);
             tokens.get().trouble.clone().map(|bad| bad.to_string())
         };
-        fs::remove_file(&settings["ann"].file).unwrap();
+        write("ann", '\n');
         write("bob", 'x');
         assert!(refresh().unwrap().contains("ann"));
         let all = |letters: &str| letters.chars().map(whose).collect::<Vec<_>>();
@@ -250,5 +274,50 @@ mod tests {
         write("cid", 'd');
         assert_eq!(refresh(), None);
         assert_eq!(all("cdx"), [some("ann"), some("cid"), some("bob")]);
+    }
+
+    /// Taking the file away revokes its token, and no other.
+    #[test]
+    fn a_token_whose_file_is_gone_is_valid_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = BTreeMap::new();
+        for (name, letter) in [("ann", 'a'), ("bob", 'b')] {
+            let (file, rights) = (folder.path().join(name), Right::Lease);
+            fs::write(&file, letter.to_string().repeat(16)).unwrap();
+            settings.insert(String::from(name), TokenSettings { file, rights });
+        }
+        let ann = settings["ann"].file.clone();
+        let tokens = Tokens::watch(&settings).unwrap().unwrap();
+        let valid = || {
+            let is_valid = |letter: &char| {
+                let token = letter.to_string().repeat(16);
+                tokens.get().whose(&token).is_some()
+            };
+            ['a', 'b', 'c']
+                .into_iter()
+                .filter(is_valid)
+                .collect::<String>()
+        };
+        let refresh = || {
+            assert_eq!(tokens.refresh(), crate::files::Changed::Yes);
+            tokens.get().trouble.is_some()
+        };
+        assert_eq!(valid(), "ab");
+        fs::remove_file(&ann).unwrap();
+        assert_eq!((refresh(), valid().as_str()), (false, "b"));
+        // What cannot be read brings nothing back.
+        fs::create_dir(&ann).unwrap();
+        assert_eq!((refresh(), valid().as_str()), (true, "b"));
+        fs::remove_dir(&ann).unwrap();
+        fs::write(&ann, "c".repeat(16)).unwrap();
+        assert_eq!((refresh(), valid().as_str()), (false, "bc"));
+        // A file that is there and cannot be read is not gone.
+        fs::remove_file(&ann).unwrap();
+        fs::create_dir(&ann).unwrap();
+        assert_eq!((refresh(), valid().as_str()), (true, "bc"));
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!((refresh(), valid().as_str()), (false, ""));
+        // At the start it is an error, as ever.
+        assert!(Tokens::watch(&settings).is_err());
     }
 }

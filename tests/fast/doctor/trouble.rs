@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use lab::prove::exporter::{self, Exporter, Page};
+use serde_json::Value;
 use upgrade_gate::model::TopicSpec;
 
-use super::{ALL, cluster, config, doctor, doctor_with, report, with_topic};
+use super::{ALL, cluster, config, doctor, doctor_with, ids, report, with_topic};
 
 /// A page without a fact that is needed, a node that is dialled elsewhere than it says, a partition
 /// with one copy.
@@ -119,4 +120,31 @@ async fn a_clock_that_is_set_meanwhile_is_a_problem() {
         "{set}"
     );
     assert!(report["clock"]["drift_ms"].as_i64().unwrap() > 3_000_000);
+}
+
+/// One gate's missing password is that gate's problem, and the others are looked at all the same.
+#[tokio::test]
+async fn a_gate_whose_files_cannot_be_used_is_reported_beside_the_others() {
+    let at = "bootstrap: \"127.0.0.1:1\"";
+    let login = "security.protocol: SASL_PLAINTEXT, sasl.mechanism: SCRAM-SHA-512, \
+                 sasl.username: gate, sasl.password_file: /nonexistent/password";
+    let config = format!(
+        "gates:\n  a: {{mode: kafka, kafka: {{{at}, {login}}}}}\n  b: {{mode: kafka, kafka: {{{at}}}}}\n"
+    );
+    let output = doctor(config.clone(), &["--json", "--timeout", "300ms"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(ids(&reports, "gate"), ["a", "b"]);
+    let (a, b) = (&reports[0], &reports[1]);
+    assert_eq!(a["ok"], false);
+    assert_eq!(a["state"], "unknown");
+    assert_eq!(ids(&a["problems"], "code"), ["source_failed"]);
+    let what = a["problems"][0]["what"].as_str().unwrap();
+    assert!(what.contains("/nonexistent/password"), "{what}");
+    let others = b["problems"].to_string();
+    assert!(others != "[]" && !others.contains("password"), "{others}");
+    let text = doctor(config, &["--timeout", "300ms"]).await;
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("gate a: 1 problem\n"), "{text}");
+    assert!(text.contains("\ngate b: "), "{text}");
 }

@@ -1,0 +1,173 @@
+//! Reloads that come to nothing, come again, or come at the same time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::evidence::ids::NodeId;
+use crate::files::{pipe, release};
+use crate::gate::doc::{GateDoc, Revision, Stored};
+use crate::gate::lease::{Action, Lease, LeaseId, Owner, Stage, Token};
+use crate::time::Timestamp;
+
+const DEFAULT: &str =
+    "gates:\n  default:\n    mode: kafka\n    kafka: {bootstrap: \"127.0.0.1:1\"}\n";
+const OTHER: &str = "gates:\n  other:\n    mode: kafka\n    kafka: {bootstrap: \"127.0.0.1:1\"}\n";
+
+/// A folder with a configuration, and the gates of what stood in it first.
+struct World {
+    folder: TempDir,
+    app: Arc<App>,
+}
+
+fn source(file: PathBuf) -> Sources {
+    Sources {
+        file: Some(file),
+        ..Sources::default()
+    }
+}
+
+impl World {
+    fn new(text: impl FnOnce(&Path) -> String, store: MemoryStore) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gate.yaml");
+        fs::write(&file, text(folder.path())).unwrap();
+        let loaded = source(file).load().unwrap();
+        let common = Common {
+            clock: Arc::new(SystemClock),
+            dial: Arc::new(TcpDial),
+            store: Writer::spawn(Box::new(store)).unwrap(),
+            limits: loaded.settings.limits,
+            counters: Arc::default(),
+        };
+        let app = App::start(common, LogHandle::of_nobody(), Arc::default(), loaded);
+        Self {
+            folder,
+            app: Arc::new(app),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn reload(&self, text: &str) -> String {
+        let file = self.path("gate.yaml");
+        fs::write(&file, text).unwrap();
+        self.app.reload(source(file)).await.unwrap()
+    }
+
+    fn served(&self) -> Vec<String> {
+        let gates = self.app.gates.load();
+        gates.keys().map(ToString::to_string).collect()
+    }
+}
+
+/// What was not applied is told as long as it is not in force.
+#[tokio::test]
+async fn a_reload_says_again_what_needs_a_restart() {
+    let token = |folder: &Path| {
+        let file = folder.join("token");
+        let file = file.display();
+        format!("auth: {{tokens: {{ci: {{file: {file}, rights: admin}}}}}}\n{DEFAULT}")
+    };
+    let world = World::new(token, MemoryStore::default());
+    for _ in 0..3 {
+        let said = world.reload(DEFAULT).await;
+        assert!(
+            said.contains("needs restart: auth.tokens.ci.file"),
+            "{said}"
+        );
+    }
+    let as_at_the_start = token(world.folder.path());
+    let said = world.reload(&as_at_the_start).await;
+    assert!(!said.contains("needs restart"), "{said}");
+}
+
+/// The file that was read last is the one that counts.
+#[tokio::test]
+async fn of_two_reloads_the_later_one_wins() {
+    let world = World::new(|_| String::from(DEFAULT), MemoryStore::default());
+    let slow = world.path("slow.yaml");
+    pipe(&slow);
+    let app = Arc::clone(&world.app);
+    let from = source(slow.clone());
+    let first = tokio::spawn(async move { app.reload(from).await });
+    while world.app.reloading.try_lock().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut second = Box::pin(world.reload(OTHER));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+    assert!(
+        early.is_err(),
+        "the second one waits for the first: {early:?}"
+    );
+    // Whoever feeds the watchdog does not wait.
+    assert_eq!(world.app.pulses().await.len(), 1);
+    release(&slow, DEFAULT).await;
+    first.await.unwrap().unwrap();
+    second.await;
+    assert_eq!(world.served(), ["other"]);
+}
+
+/// A gate that was to go and stays is there, whatever has become of its files meanwhile.
+#[tokio::test]
+async fn gates_that_stay_after_all_are_all_there() {
+    let gate = |folder: &Path, name: &str| {
+        let password = folder.join(name);
+        fs::write(&password, "secret").unwrap();
+        format!(
+            "  {name}:\n    mode: kafka\n    kafka:\n      bootstrap: 127.0.0.1:1\n      \
+             security.protocol: SASL_PLAINTEXT\n      sasl:\n        mechanism: PLAIN\n        \
+             username: gate\n        password_file: {}\n",
+            password.display()
+        )
+    };
+    let gates = |folder: &Path| {
+        let mut text = String::from("gates:\n");
+        for name in ["a", "b"] {
+            text += &gate(folder, name);
+        }
+        text
+    };
+    let names = ["a", "b"].map(|name| GateName::try_from(String::from(name)).unwrap());
+    let mut store = MemoryStore::default();
+    let doc = with_a_lease(SystemClock.now().wall.plus(Duration::from_hours(1)));
+    let stored = store.commit(&names[1], Revision(0), &doc, &[]);
+    assert_eq!(stored, Stored::Written(Revision(1)));
+    let world = World::new(gates, store);
+    fs::remove_file(world.path("a")).unwrap();
+
+    let mut running = world.app.running.lock().await;
+    let refused = world.app.remove(&mut running, &names).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("b: it holds lease 1"),
+        "{refused}"
+    );
+    assert_eq!(running.keys().cloned().collect::<Vec<_>>(), names);
+    drop(running);
+    world.app.end().await;
+}
+
+fn with_a_lease(expires_at: Timestamp) -> GateDoc {
+    let lease = Lease {
+        id: LeaseId(1),
+        token: Token(1),
+        owner: Some(Owner::try_from(String::from("roll-47")).unwrap()),
+        nodes: [NodeId(1)].into(),
+        action: Action::Restart,
+        stage: Stage::Held,
+        granted_at: Timestamp::default(),
+        stage_since: Timestamp::default(),
+        expires_at,
+        starts: BTreeMap::new(),
+        gone: [].into(),
+        retired: [].into(),
+        took_over: false,
+    };
+    let mut doc = GateDoc::default();
+    doc.leases.insert(lease.id, lease);
+    doc
+}
