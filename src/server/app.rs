@@ -229,6 +229,8 @@ impl App {
         match self.state.readiness.look(judged) {
             Ok(()) => Content::text("upgrade-gate is ready.\n").reply(StatusCode::OK),
             Err(why) => {
+                tracing::debug!(%why, "not ready");
+                let why = why.without_names();
                 let mut content = Content::text(format!("upgrade-gate is not ready: {why}.\n"));
                 content.headers.insert(STATE, UNKNOWN);
                 content.reply(StatusCode::SERVICE_UNAVAILABLE)
