@@ -4,12 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::Level;
 
 use super::Shape;
 use super::access::principal::Principal;
@@ -74,7 +73,7 @@ impl App {
             ))
         };
         self.access.dress(reply.headers_mut());
-        log(
+        self.log(
             caller,
             &parts,
             principal.as_deref(),
@@ -194,36 +193,4 @@ fn too_late(after: std::time::Duration) -> Problem {
         "no answer in time",
         format!("this request was not answered within {after:?}; ask again"),
     )
-}
-
-/// One line per request: at level `info` for what changed something, else `debug`. Never a header,
-/// and no query: what somebody put there by mistake may be secret.
-fn log(
-    caller: &Caller,
-    parts: &Parts,
-    principal: Option<&Principal>,
-    status: StatusCode,
-    started: Instant,
-) {
-    macro_rules! line {
-        ($level:expr) => {
-            tracing::event!(
-                target: "upgrade_gate::access",
-                $level,
-                method = %parts.method,
-                path = parts.uri.path(),
-                status = status.as_u16(),
-                micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-                peer = %caller.peer.to_canonical(),
-                principal = principal.map(tracing::field::display),
-                "request"
-            )
-        };
-    }
-    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-    if !reads && status.is_success() && !parts.uri.path().ends_with("/check") {
-        line!(Level::INFO);
-    } else {
-        line!(Level::DEBUG);
-    }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::prefer;
 use super::access::Access;
+use super::access_log::Refusals;
 use super::asker::Asker;
 use super::body::{CheckBody, GateBody, GatesBody, HistoryBody};
 use super::check::Rendered;
@@ -97,6 +98,7 @@ pub(super) struct App {
     pub(super) turns: Turns,
     pub(super) peers: Arc<Peers>,
     pub(super) access: Arc<Access>,
+    pub(super) refusals: Refusals,
 }
 
 impl App {

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::Limits;
 use super::access::principal::Principal;
 use super::access::tls::{self, Tls};
+use super::access_log::Refusals;
 use super::admit::Caller;
 use super::app::{App, AppState};
 use super::check::Rendered;
@@ -154,6 +155,7 @@ impl Running {
                     limits.requests_per_second,
                 )),
                 access: Arc::clone(&state.access),
+                refusals: Refusals::default(),
                 state,
                 limits,
             }),
