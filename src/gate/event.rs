@@ -54,6 +54,9 @@ pub enum What {
         lease: LeaseId,
         /// To this moment.
         expires_at: Timestamp,
+        /// Who; nobody proves it without authentication, and it was not kept by earlier versions.
+        #[serde(default)]
+        by: Option<Owner>,
     },
     /// The owner has finished.
     Leaving {
@@ -148,5 +151,34 @@ impl What {
             | Self::HoldLifted { .. }
             | Self::Retired { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What earlier versions have stored is read for as long as it is kept.
+    #[test]
+    fn a_renewal_without_a_name_is_read() {
+        let old = r#"{"number":4,"at":5,"kind":"renewed","lease":3,"expires_at":9}"#;
+        let event: Event = serde_json::from_str(old).unwrap();
+        let what = What::Renewed {
+            lease: LeaseId(3),
+            expires_at: Timestamp::from_nanos(9),
+            by: None,
+        };
+        assert_eq!(event.what, what);
+        let by = Owner::try_from(String::from("token jenkins")).ok();
+        let named = Event {
+            what: What::Renewed {
+                lease: LeaseId(3),
+                expires_at: Timestamp::from_nanos(9),
+                by,
+            },
+            ..event
+        };
+        let stored = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&stored).unwrap(), named);
     }
 }

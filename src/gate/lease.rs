@@ -34,6 +34,24 @@ impl Owner {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// This name, followed by who has proven to ask for it.
+    ///
+    /// # Errors
+    /// Together they are too long.
+    pub fn signed(&self, by: &impl fmt::Display) -> Result<Self, BadName> {
+        Self::try_from(format!("{self}{}", signature(by)))
+    }
+
+    /// Whether this is who asked for it. Nobody can write it for somebody else: it comes last, and
+    /// has no parentheses in it.
+    pub fn is_signed_by(&self, who: &Self) -> bool {
+        self.0.ends_with(&signature(who))
+    }
+}
+
+fn signature(by: &impl fmt::Display) -> String {
+    format!(" ({by})")
 }
 
 /// Whether a text is fit to be shown in logs, metrics and pages.
@@ -300,6 +318,21 @@ mod tests {
         for bad in ["", " ", " a", "a\n", "a\u{7}", &"x".repeat(201)] {
             assert!(owner(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_of_whoever_signed_it_last() {
+        let owner = |name: &str| Owner::try_from(name.to_owned()).unwrap();
+        let (ann, bob) = (owner("token ann"), owner("token bob"));
+        let signed = owner("roll-47").signed(&ann).unwrap();
+        assert_eq!(signed.as_str(), "roll-47 (token ann)");
+        assert!(signed.is_signed_by(&ann) && !signed.is_signed_by(&bob));
+        let forged = signed.signed(&bob).unwrap();
+        assert!(forged.is_signed_by(&bob) && !forged.is_signed_by(&ann));
+        for unsigned in ["roll-47", "token ann", "roll-47 token ann"] {
+            assert!(!owner(unsigned).is_signed_by(&ann), "{unsigned}");
+        }
+        assert!(owner(&"x".repeat(190)).signed(&ann).is_err());
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum Change {
         token: Token,
         /// From now on for so long.
         ttl: Duration,
+        /// Who asks, where the gate knows it; then the lease has to be theirs.
+        by: Option<Owner>,
     },
     /// Ends a lease whatever its nodes do.
     Break {
@@ -180,6 +182,18 @@ pub enum Refusal {
         lease: LeaseId,
         /// The token given.
         given: Token,
+    },
+    /// Tokens can be read by whoever may read: they do not make a lease somebody's.
+    #[error(
+        "lease {lease} is {owner}'s and not {by}'s: who took it renews it; whoever is admin may break it"
+    )]
+    OfAnother {
+        /// The lease.
+        lease: LeaseId,
+        /// Whose it is.
+        owner: String,
+        /// Who asked.
+        by: Owner,
     },
     /// The lease is not held any more.
     #[error("lease {lease} is {stage}: it can no longer be renewed; enter anew")]

@@ -4,16 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
-use tracing::Level;
+use tokio_util::sync::CancellationToken;
 
 use super::Shape;
 use super::access::principal::Principal;
-use super::access::{Access, Denied, Who};
+use super::access::{Denied, Who};
 use super::app::{App, shape};
+use super::asker::Asker;
 use super::problem::Problem;
 use super::reply::{Reply, problem};
 use super::route::{Route, route};
@@ -26,6 +27,19 @@ pub(super) struct Caller {
     pub(super) peer: IpAddr,
     /// Who its certificate names.
     pub(super) certified: Option<Arc<Principal>>,
+    /// Cancelled when the connection is to end after the request under way: TLS is another by now.
+    pub(super) replaced: CancellationToken,
+}
+
+impl Caller {
+    /// Somebody at this address, of whom nothing else is known.
+    pub(super) fn at(peer: IpAddr) -> Self {
+        Self {
+            peer,
+            certified: None,
+            replaced: CancellationToken::new(),
+        }
+    }
 }
 
 /// A request without its body.
@@ -49,9 +63,7 @@ impl App {
                     reply
                 }
                 // On the heap, because hyper moves this future about for every request.
-                None => {
-                    Box::pin(self.in_time(caller.peer, asked, &parts, body, &mut principal)).await
-                }
+                None => Box::pin(self.in_time(caller, asked, &parts, body, &mut principal)).await,
             }
         } else {
             self.counters().http.refused(Refused::Rate);
@@ -61,7 +73,7 @@ impl App {
             ))
         };
         self.access.dress(reply.headers_mut());
-        log(
+        self.log(
             caller,
             &parts,
             principal.as_deref(),
@@ -102,23 +114,27 @@ impl App {
 
     async fn in_time(
         &self,
-        peer: IpAddr,
+        caller: &Caller,
         asked: Asked,
         parts: &Parts,
         body: Incoming,
         principal: &mut Option<Arc<Principal>>,
     ) -> Reply {
         let answer = async {
-            *principal = self.authenticated(asked.who, peer).await?;
+            *principal = self.authenticated(asked.who, caller.peer).await?;
             self.swallow(body).await?;
             let mut route = asked.route?;
-            let who = principal.as_deref();
-            let may = Access::may(route.endpoint(), who, peer, parts);
-            may.inspect_err(|_| self.counters().http.refused(Refused::NotAllowed))?;
-            if let Some(principal) = who {
+            let asker = Asker {
+                caller,
+                parts,
+                endpoint: route.endpoint(),
+                principal: principal.clone(),
+            };
+            self.may(&asker)?;
+            if let Some(principal) = principal.as_deref() {
                 route = route.signed(principal)?;
             }
-            self.dispatch(route, &parts.headers, peer).await
+            self.dispatch(route, &asker).await
         };
         let answer = timeout(self.limits.request, answer).await;
         answer
@@ -127,30 +143,6 @@ impl App {
                 Err(too_late(self.limits.request))
             })
             .unwrap_or_else(|refused| problem(&refused))
-    }
-
-    async fn authenticated(
-        &self,
-        who: Result<Who, Denied>,
-        peer: IpAddr,
-    ) -> Result<Option<Arc<Principal>>, Problem> {
-        let known = match who {
-            Ok(Who::Anybody) => return Ok(None),
-            Ok(Who::Is(principal)) => Ok(principal),
-            Ok(Who::Claims(login)) => match self.peers.claim(peer) {
-                Some(_share) => self.access.check(login).await,
-                None => Err(Denied::BusyForPeer),
-            },
-            Err(denied) => Err(denied),
-        };
-        known.map(Some).map_err(|denied| {
-            self.counters().http.refused(match denied {
-                Denied::Nothing | Denied::Wrong => Refused::NotAuthenticated,
-                Denied::Busy => Refused::Passwords,
-                Denied::BusyForPeer => Refused::PasswordsOfPeer,
-            });
-            self.access.denied(denied)
-        })
     }
 
     /// Reads a body that nobody looks at, so that the connection stays usable.
@@ -201,36 +193,4 @@ fn too_late(after: std::time::Duration) -> Problem {
         "no answer in time",
         format!("this request was not answered within {after:?}; ask again"),
     )
-}
-
-/// One line per request: at level `info` for what changed something, else `debug`. Never a header,
-/// and no query: what somebody put there by mistake may be secret.
-fn log(
-    caller: &Caller,
-    parts: &Parts,
-    principal: Option<&Principal>,
-    status: StatusCode,
-    started: Instant,
-) {
-    macro_rules! line {
-        ($level:expr) => {
-            tracing::event!(
-                target: "upgrade_gate::access",
-                $level,
-                method = %parts.method,
-                path = parts.uri.path(),
-                status = status.as_u16(),
-                micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-                peer = %caller.peer.to_canonical(),
-                principal = principal.map(tracing::field::display),
-                "request"
-            )
-        };
-    }
-    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-    if !reads && status.is_success() && !parts.uri.path().ends_with("/check") {
-        line!(Level::INFO);
-    } else {
-        line!(Level::DEBUG);
-    }
 }

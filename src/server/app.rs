@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -14,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::prefer;
 use super::access::Access;
+use super::access_log::Refusals;
+use super::asker::Asker;
 use super::body::{CheckBody, GateBody, GatesBody, HistoryBody};
 use super::check::Rendered;
 use super::peers::Peers;
@@ -97,6 +98,7 @@ pub(super) struct App {
     pub(super) turns: Turns,
     pub(super) peers: Arc<Peers>,
     pub(super) access: Arc<Access>,
+    pub(super) refusals: Refusals,
 }
 
 impl App {
@@ -104,13 +106,9 @@ impl App {
         self.state.metrics.counters()
     }
 
-    /// What is asked, by somebody at this address who may.
-    pub(super) async fn dispatch(
-        &self,
-        route: Route,
-        headers: &HeaderMap,
-        peer: IpAddr,
-    ) -> Result<Reply, Problem> {
+    /// What is asked, by somebody who may.
+    pub(super) async fn dispatch(&self, route: Route, asker: &Asker<'_>) -> Result<Reply, Problem> {
+        let headers = asker.headers();
         let now = self.state.clock.now();
         let ok = |content: Content| Ok(content.reply(StatusCode::OK));
         match route {
@@ -132,16 +130,16 @@ impl App {
             }
             Route::Check(name, query) => {
                 let gate = self.gate(&name)?;
-                self.check(&gate, query, shape(headers), peer).await
+                self.check(&gate, query, shape(headers), asker).await
             }
             Route::Leases(name) => Ok(self.leases(&self.gate(&name)?)),
             Route::Enter(name, query) => {
                 let gate = self.gate(&name)?;
-                self.enter(&gate, &query, shape(headers), peer).await
+                self.enter(&gate, &query, shape(headers), asker).await
             }
             Route::Leave(name, claim) => {
                 let gate = self.gate(&name)?;
-                self.leave(&gate, &claim, shape(headers), peer).await
+                self.leave(&gate, &claim, shape(headers), asker).await
             }
             Route::Change(name, change) => {
                 let gate = self.gate(&name)?;
@@ -229,6 +227,8 @@ impl App {
         match self.state.readiness.look(judged) {
             Ok(()) => Content::text("upgrade-gate is ready.\n").reply(StatusCode::OK),
             Err(why) => {
+                tracing::debug!(%why, "not ready");
+                let why = why.without_names();
                 let mut content = Content::text(format!("upgrade-gate is not ready: {why}.\n"));
                 content.headers.insert(STATE, UNKNOWN);
                 content.reply(StatusCode::SERVICE_UNAVAILABLE)

@@ -52,6 +52,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::NoSuchLease(_) => Problem::not_found(detail),
         Refusal::NotEntered { .. } => conflict("not entered", detail),
         Refusal::OldToken { .. } => conflict("taken over", detail),
+        Refusal::OfAnother { .. } => conflict("of another owner", detail),
         Refusal::NotHeld { .. } => conflict("not held", detail),
         Refusal::NothingHeld => conflict("nothing held", detail),
         Refusal::StillExpected { .. } => conflict("still expected", detail),

@@ -1,7 +1,6 @@
 //! `check`: the verdict by status.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::app::App;
+use super::asker::Asker;
 use super::body::CheckBody;
 use super::claim::resolve;
 use super::problem::Problem;
@@ -37,10 +37,10 @@ impl App {
         gate: &GateHandle,
         mut query: CheckQuery,
         shape: Shape,
-        peer: IpAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         query.targets.nodes = resolve(gate, &query.targets)?;
-        let mut verdict = self.verdict(gate, &query, peer).await?;
+        let mut verdict = self.verdict(gate, &query, asker).await?;
         verdict.hosts.clone_from(&query.targets.hosts);
         let now = self.state.clock.now();
         let content = match shape {
@@ -86,13 +86,13 @@ impl App {
         &self,
         gate: &GateHandle,
         query: &CheckQuery,
-        peer: IpAddr,
+        asker: &Asker<'_>,
     ) -> Result<Verdict, Problem> {
         let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
         let ask = || self.ask(gate, query, asked);
         let waits = |verdict: &Verdict| verdict.state != State::Open;
-        self.wait(gate, deadline, !needs_engine(query), peer, ask, waits)
+        self.wait(gate, deadline, !needs_engine(query), asker, ask, waits)
             .await
     }
 

@@ -4,13 +4,13 @@
 //! are proven back. The engine says so in as many words; a mere verdict is never a 200 here.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
 
 use super::app::App;
+use super::asker::Asker;
 use super::body::{EnterBody, LeaveBody};
 use super::came::{Came, of_reply};
 use super::claim::resolve;
@@ -54,7 +54,7 @@ impl App {
         gate: &GateHandle,
         query: &EnterQuery,
         shape: Shape,
-        peer: IpAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         let claim = &query.claim;
         let nodes = resolve(gate, &claim.targets)?;
@@ -83,7 +83,7 @@ impl App {
         let came = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return Err(ending()),
-            came = self.poll(gate, &command, deadline, peer) => came?,
+            came = self.poll(gate, &command, deadline, asker) => came?,
         };
         let view = gate.published().load();
         let now = self.state.clock.now();
@@ -136,7 +136,7 @@ impl App {
         gate: &GateHandle,
         claim: &Claim,
         shape: Shape,
-        peer: IpAddr,
+        asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
         let nodes = resolve(gate, &claim.targets)?;
         let command = Command::Leave {
@@ -144,7 +144,7 @@ impl App {
             nodes: nodes.clone(),
         };
         let deadline = Instant::now() + claim.wait;
-        let came = self.poll(gate, &command, deadline, peer).await?;
+        let came = self.poll(gate, &command, deadline, asker).await?;
         let view = gate.published().load();
         let now = self.state.clock.now();
         let answer = view.at(now.mono);
@@ -192,13 +192,13 @@ impl App {
         gate: &GateHandle,
         command: &Command,
         deadline: Instant,
-        peer: IpAddr,
+        asker: &Asker<'_>,
     ) -> Result<Came, Problem> {
         let ask = || async move {
             let reply = self.heard(gate.ask(command.clone(), self.limits.grant).await);
             of_reply(reply, self.state.clock.now())
         };
-        self.wait(gate, deadline, false, peer, ask, Came::waits)
+        self.wait(gate, deadline, false, asker, ask, Came::waits)
             .await
     }
 }

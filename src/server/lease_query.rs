@@ -98,6 +98,7 @@ impl<'a> Place<'a> {
                     lease: lease_id(lease)?,
                     token: Token(given.need("token", number)?),
                     ttl: given.take("ttl", ttl)?.unwrap_or(USUAL_TTL),
+                    by: None,
                 };
                 given.end("renew takes token and ttl")?;
                 change
@@ -336,6 +337,7 @@ mod tests {
                 lease: LeaseId(3),
                 token: Token(7),
                 ttl: Duration::from_secs(3600),
+                by: None,
             })
         );
         let hold = change(Method::PUT, "hold", "author=ann&reason=disks&node=2").unwrap();

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::Limits;
 use super::access::principal::Principal;
 use super::access::tls::{self, Tls};
+use super::access_log::Refusals;
 use super::admit::Caller;
 use super::app::{App, AppState};
 use super::check::Rendered;
@@ -121,11 +122,7 @@ pub async fn serve_stream(
     shutdown: CancellationToken,
 ) {
     let running = Running::new(state, limits, shutdown);
-    let caller = Caller {
-        peer,
-        certified: None,
-    };
-    running.converse(stream, &caller, None).await;
+    running.converse(stream, &Caller::at(peer)).await;
 }
 
 /// What the accept loops and connections of one server share.
@@ -158,6 +155,7 @@ impl Running {
                     limits.requests_per_second,
                 )),
                 access: Arc::clone(&state.access),
+                refusals: Refusals::default(),
                 state,
                 limits,
             }),
@@ -216,18 +214,16 @@ impl Running {
         self.connections.spawn(async move {
             let _places = places;
             let _counted = Held::new(&this.app.counters().http.connections);
-            let mut caller = Caller {
-                peer,
-                certified: None,
-            };
+            let mut caller = Caller::at(peer);
             match tls {
-                None => this.converse(stream, &caller, None).await,
+                None => this.converse(stream, &caller).await,
                 Some(tls) => {
                     let Some((stream, certified)) = this.shake_hands(stream, &tls).await else {
                         return;
                     };
                     caller.certified = certified;
-                    this.converse(stream, &caller, Some(&tls.replaced)).await;
+                    caller.replaced = tls.replaced.clone();
+                    this.converse(stream, &caller).await;
                 }
             }
         });
@@ -290,13 +286,8 @@ impl Running {
         }
     }
 
-    /// Serves one connection to its end, which comes early once `replaced` is cancelled.
-    async fn converse(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-        caller: &Caller,
-        replaced: Option<&CancellationToken>,
-    ) {
+    /// Serves one connection to its end, which comes early once this process ends or TLS is another.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, caller: &Caller) {
         let limits = &self.app.limits;
         let app = &self.app;
         let service =
@@ -312,14 +303,21 @@ impl Running {
                 service,
             );
         let mut connection = std::pin::pin!(connection);
-        let none = CancellationToken::new();
-        let replaced = replaced.unwrap_or(&none);
         // An error here is the caller's: gone, too slow, or not speaking HTTP.
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => Some(ended),
             () = self.shutdown.cancelled() => None,
-            () = replaced.cancelled() => None,
+            () = caller.replaced.cancelled() => {
+                // The request under way is answered in its own time; who waits is answered at once.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => Some(ended),
+                    () = self.shutdown.cancelled() => None,
+                    () = sleep(limits.request) => None,
+                }
+            }
         };
         let ended = if ended.is_some() {
             ended

@@ -6,7 +6,7 @@
 //! hyper's HTTP/1.1, because caps, timeouts and a bounded end are what keeps it answering
 //! (DESIGN.md 5, reference `rust-style-and-crates.md` 4.2).
 //!
-//! - [`access`], `admit`, `peers`: who asks, what they may do, and how much of it;
+//! - [`access`], `admit`, `asker`, `peers`: who asks, what they may do, and how much of it; `access_log`;
 //! - [`endpoint`], [`route`] and [`query`]: what is asked, purely;
 //! - [`body`], [`problem`]: what is answered; [`openapi`], [`parameter`]: all of it for programs;
 //! - `check`, `plan`, `lease`, `change`: verdict by status, what each node may do, leases; `turns`:
@@ -16,8 +16,10 @@
 
 mod accept;
 pub mod access;
+mod access_log;
 mod admit;
 mod app;
+mod asker;
 pub mod body;
 mod came;
 mod change;

@@ -30,6 +30,17 @@ pub enum NotReady {
     NotJudged(GateName),
 }
 
+impl NotReady {
+    /// What a probe is told: nobody asks it who it is, so it learns no names.
+    pub const fn without_names(&self) -> &'static str {
+        match self {
+            Self::Draining => "the process is ending",
+            Self::NoGates => "no gate is configured",
+            Self::NotJudged(_) => "a gate has not judged yet",
+        }
+    }
+}
+
 impl Readiness {
     /// From now on never ready again.
     pub fn drain(&self) {

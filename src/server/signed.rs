@@ -8,8 +8,8 @@ use crate::gate::question::Change;
 
 impl Route {
     /// The same request, with every owner and author followed by who really asks, as in
-    /// `roll-47 (token jenkins)`. So the history names them, and one principal's leases cannot be
-    /// given back by another.
+    /// `roll-47 (token jenkins)`. So the history names them, and one principal's leases can be
+    /// neither given back nor renewed by another.
     ///
     /// # Errors
     /// 400 for a name that is too long with it.
@@ -22,7 +22,10 @@ impl Route {
                     Some(by)
                 }
                 Change::Hold { author, .. } => Some(author),
-                Change::Renew { .. } => None,
+                Change::Renew { by, .. } => {
+                    *by = Some(named(principal)?);
+                    None
+                }
             },
             Self::Page
             | Self::Metrics
@@ -38,8 +41,7 @@ impl Route {
             | Self::History(..) => None,
         };
         if let Some(name) = name {
-            let signed = format!("{name} ({principal})");
-            *name = Owner::try_from(signed).map_err(|_| {
+            *name = name.signed(principal).map_err(|_| {
                 Problem::bad_parameter(format!(
                     "{:?} is too long: with ({principal}), which the gate adds, a name has 200 \
                      characters at most",
@@ -49,6 +51,11 @@ impl Route {
         }
         Ok(self)
     }
+}
+
+/// Who asks, where the request says no name of its own.
+fn named(principal: &Principal) -> Result<Owner, Problem> {
+    Owner::try_from(principal.to_string()).map_err(|bad| Problem::bad_parameter(bad.to_string()))
 }
 
 #[cfg(test)]
@@ -87,6 +94,11 @@ mod tests {
             let text = signed(&method, path, query).unwrap();
             assert!(text.contains("\"ann (token jenkins)\""), "{text}");
         }
+        let text = signed(&Method::POST, "leases/3/renew", "token=7").unwrap();
+        assert!(
+            text.contains("by: Some(Owner(\"token jenkins\"))"),
+            "{text}"
+        );
         let long = format!("node=1&owner={}", "x".repeat(190));
         assert_eq!(signed(&Method::POST, "enter", &long), Err(400));
     }

@@ -6,7 +6,6 @@
 //! engine's time.
 
 use std::future::pending;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::app::App;
+use super::asker::Asker;
 use super::problem::Problem;
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
@@ -37,7 +37,8 @@ const SHARE: u32 = 10;
 
 impl App {
     /// Asks; while the answer is to be waited for, asks again until the deadline, or the end of
-    /// this process. Where too many wait, at this address or at all, the first answer is given.
+    /// this process or of the connection. Each time it is asked before whether they still may: an
+    /// answer can be a lease. Where too many wait, at this address or at all, the first answer is given.
     /// `free`: whether an answer costs nothing, because it is read from the view: then it is read
     /// from every view, and at the end as well.
     pub(super) async fn wait<T, F>(
@@ -45,7 +46,7 @@ impl App {
         gate: &GateHandle,
         deadline: Instant,
         free: bool,
-        peer: IpAddr,
+        asker: &Asker<'_>,
         ask: impl Fn() -> F,
         waits: impl Fn(&T) -> bool,
     ) -> Result<T, Problem>
@@ -55,12 +56,13 @@ impl App {
         // Before the first question, so that no change falls between asking and waiting.
         let mut views = gate.published().subscribe();
         let mut said = self.said(gate);
+        self.still_may(asker).await?;
         let mut answer = ask().await?;
         if !waits(&answer) || deadline <= Instant::now() {
             return Ok(answer);
         }
         let http = &self.counters().http;
-        let Some(_share) = self.peers.wait(peer) else {
+        let Some(_share) = self.peers.wait(asker.peer()) else {
             http.refused(Refused::WaitersOfPeer);
             return Ok(answer);
         };
@@ -83,6 +85,7 @@ impl App {
             let again = tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => false,
+                () = asker.replaced().cancelled() => false,
                 () = sleep_until(deadline) => false,
                 () = again => true,
             };
@@ -90,6 +93,7 @@ impl App {
                 return Ok(answer);
             }
             said = self.said(gate);
+            self.still_may(asker).await?;
             answer = ask().await?;
             if !again || !waits(&answer) {
                 return Ok(answer);

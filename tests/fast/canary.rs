@@ -217,10 +217,15 @@ async fn answers(world: &World, address: SocketAddr) -> String {
     }
     // Something is changed: the log says by whom.
     let hold = format!("{base}/api/v1/gates/PLAIN/hold?author=test&reason=test");
-    let held = callers.request(token, "PUT", &hold);
-    let held = told(held.header("x-upgrade-gate", "1")).await;
-    assert!(held.starts_with("200"), "{held}");
-    output + &held
+    // And whom it was not for.
+    let (wrong, bob) = (EVERYBODY[4], EVERYBODY[6]);
+    for (means, status) in [(token, "200"), (wrong, "401"), (bob, "403")] {
+        let held = callers.request(means, "PUT", &hold);
+        let held = told(held.header("x-upgrade-gate", "1")).await;
+        assert!(held.starts_with(status), "{held}");
+        output += &held;
+    }
+    output
 }
 
 /// A configuration with a secret in it is refused without it.
@@ -274,6 +279,38 @@ fn commands(world: &World, address: SocketAddr) -> String {
             output += &text;
         }
     }
+    // Beside each other: nobody is told "go" here, and each is made to wait for that.
+    let lease = ["--node", "1", "--owner", "test"];
+    let mut asking = Vec::new();
+    for (command, more, rest) in [
+        (vec!["enter"], &lease[..], vec![]),
+        (vec!["leave"], &lease[..], vec![]),
+        (vec!["exec", "--wait", "1s"], &lease[..], vec!["--", "true"]),
+        (
+            vec!["lease", "renew", "1", "--token", "1"],
+            &lease[..0],
+            vec![],
+        ),
+        (vec!["hold", "test"], &lease[..0], vec![]),
+    ] {
+        for shown in [by_token.as_slice(), by_user.as_slice()] {
+            let at = [shown, &["--gate", "PLAIN"]].concat();
+            let args = [command.as_slice(), &at, more, &rest].concat();
+            asking.push((command[0], program(&args).spawn().unwrap()));
+        }
+    }
+    for (command, child) in asking {
+        let (code, text) = said(child);
+        let fits = match command {
+            "hold" => code == Some(0),
+            _ => !matches!(code, None | Some(0)),
+        };
+        assert!(
+            fits && !text.contains("Usage:"),
+            "{command}: {code:?} {text}"
+        );
+        output += &text;
+    }
     output
 }
 
@@ -322,6 +359,14 @@ fn access_log(log: &[Value]) {
             Some("token admin"),
             "INFO",
         ),
+        (
+            "PUT",
+            "/api/v1/gates/PLAIN/hold",
+            403,
+            Some("user bob"),
+            "INFO",
+        ),
+        ("PUT", "/api/v1/gates/PLAIN/hold", 401, None, "INFO"),
         ("POST", "/-/reload", 500, Some("token admin"), "DEBUG"),
     ] {
         let is_it = |line: &&serde_json::Map<String, Value>| {

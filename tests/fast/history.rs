@@ -40,6 +40,7 @@ fn every_event() -> Vec<Event> {
         What::Renewed {
             lease,
             expires_at: later,
+            by: Some(who("token jenkins")),
         },
         What::Leaving { lease },
         What::Expired { lease },

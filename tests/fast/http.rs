@@ -364,7 +364,8 @@ async fn health_readiness_and_the_page() {
     assert_eq!(served.get("/-/healthy").await.status, 200);
     let got = served.get("/-/ready").await;
     assert_eq!(got.status, 503);
-    assert!(got.text().contains("gate default has not judged yet"));
+    let says = "upgrade-gate is not ready: a gate has not judged yet.\n";
+    assert_eq!(got.text(), says, "and no name");
     served.published.publish(Arc::new(closed()));
     assert_eq!(served.get("/-/ready").await.status, 200);
     served.published.publish(Arc::new(just_started()));

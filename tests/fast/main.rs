@@ -39,6 +39,7 @@ mod proof_simulation;
 mod proof_speed;
 mod proofs;
 mod reread;
+mod revoked;
 mod rights;
 mod secured;
 mod served;

@@ -1,6 +1,6 @@
 //! Every endpoint, asked by everybody: who may is what the table says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use upgrade_gate::engine::handle::Ask;
-use upgrade_gate::gate::question::Command;
+use upgrade_gate::gate::question::{Change, Command};
 use upgrade_gate::rights::Right;
 use upgrade_gate::server::endpoint::Endpoint;
 use upgrade_gate::server::route::route;
@@ -148,8 +148,11 @@ async fn everybody_may_what_the_table_says_and_nothing_else() {
         );
     }
     // What reached the engine names who really asked.
-    let mut named = 0;
+    let (mut named, mut renewers) = (0, BTreeSet::new());
     while let Ok(ask) = served.asks.try_recv() {
+        if let Command::Change(Change::Renew { by, .. }) = &ask.command {
+            renewers.insert(by.as_ref().map(ToString::to_string));
+        }
         if let Command::Enter(entry) = ask.command {
             let owner = entry.owner.to_string();
             assert!(
@@ -167,6 +170,14 @@ async fn everybody_may_what_the_table_says_and_nothing_else() {
         }
     }
     assert!(named >= 4, "{named}");
+    let known = [
+        "certificate jenkins.example.org",
+        "token admin",
+        "token lease",
+        "user ann",
+    ];
+    assert!(renewers.iter().flatten().eq(known), "{renewers:?}");
+    assert_eq!(renewers.len(), known.len(), "{renewers:?}");
 }
 
 #[tokio::test]

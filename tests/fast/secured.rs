@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response};
+use upgrade_gate::gate::view::View;
 use upgrade_gate::metrics::counters::Refused;
 use upgrade_gate::rights::{AuthSettings, Right, TokenSettings};
 use upgrade_gate::server::Limits;
@@ -87,7 +88,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
@@ -106,7 +107,7 @@ impl World {
     }
 
     /// The web config file, with these users.
-    fn users(&self, users: &[(&str, &str)]) {
+    pub(crate) fn users(&self, users: &[(&str, &str)]) {
         let line = |(name, password): &(&str, &str)| {
             format!("  {name}: {}\n", bcrypt::hash(password, 4).unwrap())
         };
@@ -207,9 +208,18 @@ pub(crate) async fn secured(world: &World) -> (Served, Arc<Access>) {
         handshake: Duration::from_millis(500),
         ..Limits::default()
     };
+    secured_with(world, open(), limits).await
+}
+
+/// A secured gate that says this.
+pub(crate) async fn secured_with(
+    world: &World,
+    view: View,
+    limits: Limits,
+) -> (Served, Arc<Access>) {
     let access = world.access();
     let given = Arc::clone(&access);
-    let served = serve_with(open(), limits, |state| {
+    let served = serve_with(view, limits, |state| {
         state.access = given;
         state.reload = Some(Arc::new(|| {
             Box::pin(async { Ok(String::from("reloaded")) })
@@ -285,7 +295,7 @@ async fn changed_files_are_used_and_broken_ones_are_not() {
 
     // Users: one is gone, another's password has changed.
     let login = async |name: &str, password: &str| {
-        // A new connection: those there are end when the file changes.
+        // A new connection each time.
         let sent = world.callers().plain.get(url(&served, CHECK));
         let sent = sent.basic_auth(name, Some(password)).send().await;
         sent.unwrap().status().as_u16()

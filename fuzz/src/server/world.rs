@@ -158,6 +158,7 @@ fn history() -> History {
         What::Renewed {
             lease,
             expires_at: NOW.wall,
+            by: Some(somebody()),
         },
         What::Leaving { lease },
         What::Expired { lease },

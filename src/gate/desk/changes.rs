@@ -19,7 +19,12 @@ impl Desk {
         change: Change,
     ) -> Result<Awaited, Refusal> {
         match change {
-            Change::Renew { lease, token, ttl } => self.renew(scene, lease, token, ttl),
+            Change::Renew {
+                lease,
+                token,
+                ttl,
+                by,
+            } => self.renew(scene, lease, token, ttl, by),
             Change::Break { lease, by, reason } => self.break_lease(scene, lease, by, reason),
             Change::Hold {
                 node,
@@ -38,6 +43,7 @@ impl Desk {
         id: LeaseId,
         token: Token,
         ttl: Duration,
+        by: Option<Owner>,
     ) -> Result<Awaited, Refusal> {
         let now = scene.now;
         let renewed = self.keeper.edit(|doc| {
@@ -46,6 +52,15 @@ impl Desk {
                 return Err(Refusal::OldToken {
                     lease: id,
                     given: token,
+                });
+            }
+            if let Some(by) = &by
+                && !lease.owner.as_ref().is_some_and(|it| it.is_signed_by(by))
+            {
+                return Err(Refusal::OfAnother {
+                    lease: id,
+                    owner: lease.owner_name().to_owned(),
+                    by: by.clone(),
                 });
             }
             match lease.stage {
@@ -67,6 +82,7 @@ impl Desk {
             What::Renewed {
                 lease: id,
                 expires_at,
+                by,
             },
         );
         Ok(Awaited::Lease(renewed))

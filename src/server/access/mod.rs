@@ -126,7 +126,7 @@ impl Access {
 
     /// TLS for the next connection; `None`: plain HTTP.
     pub(super) fn tls(&self) -> Option<Arc<Tls>> {
-        self.web.as_ref()?.get().tls.as_ref().map(|tls| tls.get())
+        self.web.as_ref()?.get().tls().map(|tls| tls.get())
     }
 
     /// Whether connections are encrypted.
@@ -157,8 +157,15 @@ impl Access {
         let tls = self.tls();
         let mut seen = Vec::new();
         if let Some(web) = &self.web {
-            seen.push((WEB, Web::refresh(web), web.get().trouble.clone()));
-            let tls = web.get().tls.as_ref().map(|tls| tls.refresh());
+            let before = web.get();
+            let changed = Web::refresh(web);
+            let now = web.get();
+            if !same(before.tls(), now.tls()) {
+                // Others are named, and they are taken only where they can be used.
+                self.broken().remove(CERTIFICATES);
+            }
+            seen.push((WEB, changed, now.trouble.clone()));
+            let tls = now.tls().map(|tls| tls.refresh());
             seen.extend(tls.map(|changed| (CERTIFICATES, changed, None)));
         }
         if let Some(tokens) = &self.tokens {
@@ -168,13 +175,7 @@ impl Access {
             match (changed, in_part) {
                 (Changed::No, _) => {}
                 (Changed::Yes, None) => {
-                    let mut broken = self.broken();
-                    broken.remove(what);
-                    if what == WEB {
-                        // It names the certificates, and is taken whole only with some that can be used.
-                        broken.remove(CERTIFICATES);
-                    }
-                    drop(broken);
+                    self.broken().remove(what);
                     tracing::info!(what, "changed files are in use");
                 }
                 (Changed::Yes, Some(why)) | (Changed::Unusable(why), _) => {
@@ -333,6 +334,14 @@ impl Access {
                 "too many passwords of this address wait to be checked; ask again",
             ),
         }
+    }
+}
+
+fn same(before: Option<&Arc<Watched<Tls>>>, now: Option<&Arc<Watched<Tls>>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

@@ -16,7 +16,7 @@ use super::web::beside;
 use crate::files::{BadFile, Watched, pem};
 
 /// `tls_server_config`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsFile {
     cert_file: Option<PathBuf>,

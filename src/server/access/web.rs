@@ -30,14 +30,22 @@ const HEADERS: [&str; 5] = [
 /// What a web config file says.
 #[derive(Debug)]
 pub(super) struct Web {
-    /// TLS, made of more files.
-    pub(super) tls: Option<Arc<Watched<Tls>>>,
+    tls: Option<InUse>,
     /// Users; none: no basic authentication.
     pub(super) users: Users,
     /// Headers of every answer.
     pub(super) headers: HeaderMap,
     /// Why what it says of TLS cannot be used: then TLS is what it was before.
     pub(super) trouble: Option<BadFile>,
+}
+
+/// TLS, made of more files, and what it was made for.
+#[derive(Clone, Debug)]
+struct InUse {
+    tls: Arc<Watched<Tls>>,
+    settings: TlsFile,
+    /// Whether there were users: without them a certificate may be worth more by itself.
+    with_users: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +93,7 @@ impl Web {
 
     /// `before`: the TLS in use. A certificate that cannot be used must not keep users who are to
     /// come in no more.
-    fn read(path: &Path, before: Option<&Arc<Watched<Tls>>>) -> Result<Self, BadFile> {
+    fn read(path: &Path, before: Option<&InUse>) -> Result<Self, BadFile> {
         let bad = |why: String| BadFile::new(path, why);
         let file = parse(path)?;
         if file.rate_limit.is_some() {
@@ -98,12 +106,12 @@ impl Web {
                 "http2: this server speaks HTTP/1.1; leave it out, or say false",
             )));
         }
-        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let with_users = !file.basic_auth_users.is_empty();
         let tls = file.tls_server_config;
-        let tls = tls.map(|tls| Tls::watch(tls, folder, path)).transpose();
-        let (tls, trouble) = match (tls, before) {
-            (Ok(tls), _) => (tls.map(Arc::new), None),
-            (Err(why), Some(before)) => (Some(Arc::clone(before)), Some(why)),
+        let tls = tls.map(|tls| InUse::with(tls, with_users, before, path));
+        let (tls, trouble) = match (tls.transpose(), before) {
+            (Ok(tls), _) => (tls, None),
+            (Err(why), Some(before)) => (Some(before.clone()), Some(why)),
             (Err(why), None) => return Err(why),
         };
         Ok(Self {
@@ -127,13 +135,42 @@ impl Web {
         }
     }
 
+    /// TLS, made of more files.
+    pub(super) fn tls(&self) -> Option<&Arc<Watched<Tls>>> {
+        self.tls.as_ref().map(|in_use| &in_use.tls)
+    }
+
     /// What it asks for.
     pub(super) fn shape(&self) -> Shape {
-        let tls = self.tls.as_ref().map(|tls| tls.get());
+        let tls = self.tls().map(|tls| tls.get());
         Shape {
             tls: tls.is_some(),
             proves: !self.users.is_empty() || tls.is_some_and(|tls| tls.asks_for_certificates),
         }
+    }
+}
+
+impl InUse {
+    /// The one before where it is of the same settings: connections made with it then go on. Its
+    /// files are looked at by themselves.
+    fn with(
+        settings: TlsFile,
+        with_users: bool,
+        before: Option<&Self>,
+        path: &Path,
+    ) -> Result<Self, BadFile> {
+        let is_same =
+            |before: &&Self| before.settings == settings && before.with_users == with_users;
+        if let Some(same) = before.filter(is_same) {
+            return Ok(same.clone());
+        }
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let tls = Tls::watch(settings.clone(), folder, path)?;
+        Ok(Self {
+            tls: Arc::new(tls),
+            settings,
+            with_users,
+        })
     }
 }
 
@@ -281,6 +318,44 @@ mod tests {
         assert_eq!(web.get().users.names().collect::<Vec<_>>(), ["bob"]);
     }
 
+    /// Connections end when their TLS does; they are not to end because a user comes or goes.
+    #[test]
+    fn tls_stays_what_it_is_until_it_is_changed_itself() {
+        let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let hash = bcrypt::hash("canary", 4).unwrap();
+        let write = |more: &str, users: &[&str]| {
+            let files = "cert_file: cert.pem, key_file: key.pem, client_ca_file: cert.pem, \
+                         client_auth_type: VerifyClientCertIfGiven";
+            let user = |it: &&str| format!("{it}: {hash}, ");
+            let users: String = users.iter().map(user).collect();
+            let text =
+                format!("tls_server_config: {{{files}{more}}}\nbasic_auth_users: {{{users}}}\n");
+            std::fs::write(file("web.yml"), text).unwrap();
+        };
+        write("", &["ann"]);
+        let web = Web::watch(&file("web.yml")).unwrap();
+        let mut before = Arc::clone(web.get().tls().unwrap());
+        for (more, users, same) in [
+            ("", &["ann", "bob"][..], true),
+            ("", &["bob"], true),
+            (", min_version: TLS13", &["bob"], false),
+            (", min_version: TLS13", &["carl"], true),
+            // A certificate that is named nowhere may read from now on, and no longer after that.
+            (", min_version: TLS13", &[], false),
+            (", min_version: TLS13", &["bob"], false),
+        ] {
+            write(more, users);
+            assert_eq!(web.refresh(), Changed::Yes, "{more} {users:?}");
+            let now = Arc::clone(web.get().tls().unwrap());
+            assert_eq!(Arc::ptr_eq(&before, &now), same, "{more} {users:?}");
+            before = now;
+        }
+    }
+
     /// A certificate that cannot be used keeps nobody who is to come in no more.
     #[test]
     fn users_change_whatever_becomes_of_the_certificate() {
@@ -309,7 +384,7 @@ mod tests {
         assert_eq!(users(), ["bob"]);
         let trouble = web.get().trouble.clone().unwrap();
         assert!(trouble.to_string().contains("gone.pem"), "{trouble}");
-        assert!(web.get().tls.is_some());
+        assert!(web.get().tls().is_some());
         // It is there a moment later; the file that names it is as it was.
         assert_eq!(Web::refresh(&web), Changed::No, "said once");
         std::fs::write(file("gone.pem"), made.cert.pem()).unwrap();

@@ -152,8 +152,13 @@ impl EntryBody {
                 taken_from: taken_from.map(String::from),
                 ..Self::lease("granted", lease)
             },
-            What::Renewed { lease, expires_at } => Self {
+            What::Renewed {
+                lease,
+                expires_at,
+                by,
+            } => Self {
                 expires_at: Some(rfc3339(expires_at)),
+                by: by.map(String::from),
                 ..Self::lease("renewed", lease)
             },
             What::Leaving { lease } => Self::lease("leaving", lease),

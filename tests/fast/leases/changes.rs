@@ -71,6 +71,14 @@ async fn changes_are_answered_once_they_are_durable() {
             409,
         ),
         (
+            Refusal::OfAnother {
+                lease,
+                owner: String::from("roll (token jenkins)"),
+                by: owner("token rundeck"),
+            },
+            409,
+        ),
+        (
             Refusal::NotHeld {
                 lease,
                 stage: "expired",

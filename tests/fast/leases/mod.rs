@@ -77,7 +77,7 @@ pub(crate) fn taken() -> ViewParts {
     }
 }
 
-fn go() -> Reply {
+pub(crate) fn go() -> Reply {
     Reply::Go {
         lease: Box::new(lease(Stage::Held)),
         evaluated: START,
@@ -95,7 +95,7 @@ fn over(how: End) -> Reply {
     }))
 }
 
-fn verdict(state: State) -> Reply {
+pub(crate) fn verdict(state: State) -> Reply {
     let reasons = match state {
         State::Open => Vec::new(),
         State::Closed | State::Unknown => vec![reason(Reason::SlotTaken, Subject::Cluster)],
@@ -115,7 +115,7 @@ fn send(served: &Served, method: &str, target: &str) -> JoinHandle<Got> {
     tokio::spawn(async move { Got::parse(&raw(address, &request).await).unwrap() })
 }
 
-async fn asked(served: &mut Served) -> Ask {
+pub(crate) async fn asked(served: &mut Served) -> Ask {
     let ask = timeout(Duration::from_secs(5), served.asks.recv()).await;
     ask.unwrap().unwrap()
 }

@@ -8,7 +8,7 @@ use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{kafka, set};
 use crate::gate::event::What;
-use crate::gate::lease::{End, Stage, Token};
+use crate::gate::lease::{End, Owner, Stage, Token};
 use crate::gate::question::{Answered, Change, Changed, Refusal, Reply};
 use crate::gate::state::State;
 
@@ -204,6 +204,7 @@ fn renewing_moves_the_end_and_needs_the_newest_token() {
         lease: lease.id,
         token,
         ttl: std::time::Duration::from_secs(60),
+        by: None,
     };
     bed.run(50);
     let reply = bed.change(renew(lease.token));
@@ -221,6 +222,67 @@ fn renewing_moves_the_end_and_needs_the_newest_token() {
         reply,
         Reply::Refused(Refusal::NotHeld { .. } | Refusal::NoSuchLease(_))
     ));
+}
+
+/// A token is a small number that everybody reads: where the gate knows who asks, it moves no lease
+/// of somebody else's.
+#[test]
+fn a_lease_is_renewed_by_whoever_took_it() {
+    let mut bed = Bed::new();
+    let (mine, theirs) = (owner("token jenkins"), owner("token rundeck"));
+    let signed = owner("roll").signed(&mine).unwrap();
+    let lease = bed.enter(signed.as_str(), &[1]).unwrap();
+    let renew = |by: &Owner, seconds| Change::Renew {
+        lease: lease.id,
+        token: lease.token,
+        ttl: std::time::Duration::from_secs(seconds),
+        by: Some(by.clone()),
+    };
+    let ends = bed.doc.leases[&lease.id].expires_at;
+    let reply = bed.change(renew(&theirs, 10));
+    let Reply::Refused(refusal @ Refusal::OfAnother { .. }) = reply else {
+        panic!("{reply:?}");
+    };
+    let says = refusal.to_string();
+    assert!(
+        says.contains("is roll (token jenkins)'s and not token rundeck's"),
+        "{says}"
+    );
+    bed.run(11);
+    let kept = &bed.doc.leases[&lease.id];
+    assert_eq!((kept.stage, kept.expires_at), (Stage::Held, ends));
+    let renewed = |bed: &Bed| -> Vec<Option<Owner>> {
+        let happened = bed.happened().into_iter();
+        let by = happened.filter_map(|what| match what {
+            What::Renewed { by, .. } => Some(by.clone()),
+            _ => None,
+        });
+        by.collect()
+    };
+    assert!(renewed(&bed).is_empty());
+    let reply = bed.change(renew(&mine, 3600));
+    assert!(
+        matches!(reply, Reply::Changed(Changed::Lease(_))),
+        "{reply:?}"
+    );
+    assert_eq!(renewed(&bed), [Some(mine)]);
+}
+
+/// Taken before there was authentication: whose it is cannot be proven.
+#[test]
+fn a_lease_that_nobody_signed_is_renewed_by_nobody_who_has_to() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let reply = bed.change(Change::Renew {
+        lease: lease.id,
+        token: lease.token,
+        ttl: std::time::Duration::from_secs(60),
+        by: Some(owner("jenkins")),
+    });
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::OfAnother { .. })),
+        "{reply:?}"
+    );
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn a_lease_that_nobody_uses_is_not_stuck() {
         lease: lease.id,
         token: lease.token,
         ttl: Duration::from_secs(3600),
+        by: None,
     });
     assert!(matches!(renewed, Reply::Changed(_)));
     bed.pass(700_000);

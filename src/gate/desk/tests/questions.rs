@@ -256,6 +256,7 @@ fn the_next_moment_is_the_first_at_which_something_changes() {
         lease: lease.id,
         token: lease.token,
         ttl,
+        by: None,
     });
     assert!(matches!(renewed, Reply::Changed(_)));
     bed.run(9);
