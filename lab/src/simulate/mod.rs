@@ -11,7 +11,8 @@
 //!          as_asked: lies counted once more, by the table as it was asked for
 //! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
 //! judge    the Machine under test
-//! sabotage ways to break it, which the oracle must notice;  saboteur: how that is done
+//! sabotage ways to break it, which the oracle must notice;  saboteur: how that is done;  caught: how
+//!          soon it does
 //! probe    depth "machine": reports made of the model's answers, without streams and tasks
 //! world    depth "drivers": streams, pages and clocks for the real collectors
 //! collect  those, the real engine and its view;  reading: what is taken from a view
@@ -29,6 +30,7 @@
 
 mod apply;
 pub mod as_asked;
+pub mod caught;
 pub mod collect;
 pub mod course;
 pub mod drill;
