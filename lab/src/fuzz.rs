@@ -65,11 +65,13 @@ impl Target {
         }
     }
 
-    /// Bytes of an input at most: small ones are tried faster and are enough to reach all code.
+    /// Bytes of an input at most: small ones are tried faster and are enough to reach all code. What
+    /// grows with a cluster, pages and answers, has room for many entries, long names and big counts.
     const fn longest(self) -> u32 {
         match self {
-            Self::Jmx | Self::Server | Self::Config => 512,
-            Self::Kafka | Self::Scram | Self::Token => 256,
+            Self::Jmx | Self::Kafka => 4096,
+            Self::Server | Self::Config => 512,
+            Self::Scram | Self::Token => 256,
         }
     }
 }
@@ -101,7 +103,7 @@ struct Record {
     runs: u64,
     /// How long that took.
     seconds: u64,
-    /// Bytes of an input at most.
+    /// Bytes of an input at most, in the round with the shortest.
     longest_input: u32,
     /// Inputs kept because they reach code that no other does.
     corpus: u64,
@@ -207,7 +209,13 @@ impl Record {
     /// their inputs are tried first.
     fn add(&mut self, round: Self, commit: &str) {
         let first = std::mem::take(&mut self.first_commit);
+        let longest_input = if self.runs == 0 {
+            round.longest_input
+        } else {
+            self.longest_input.min(round.longest_input)
+        };
         *self = Self {
+            longest_input,
             first_commit: if first.is_empty() {
                 commit.to_owned()
             } else {
@@ -267,12 +275,21 @@ mod tests {
         let read = (record.runs, record.seconds, record.corpus, record.edges);
         assert_eq!(read, (2_200_000, 53, 1204, 7103));
         assert_eq!((record.peak_megabytes, record.findings), (98, 0));
-        let round = record.clone();
-        record.add(round, "c0ffee");
+        record.longest_input = 512;
+        let round = Record {
+            longest_input: 4096,
+            ..record.clone()
+        };
+        record.add(round.clone(), "c0ffee");
         assert_eq!(
             (record.runs, record.corpus, &*record.commit),
             (4_400_000, 1204, "c0ffee")
         );
+        // What was tried with short inputs was not tried with long ones.
+        assert_eq!(record.longest_input, 512);
+        let mut anew = Record::default();
+        anew.add(round, "c0ffee");
+        assert_eq!(anew.longest_input, 4096);
         record.hear("SUMMARY: libFuzzer: deadly signal");
         assert_eq!(record.findings, 1);
     }

@@ -1,4 +1,7 @@
 //! What can be asked of a cluster without changing it: what connections meet, and the truth.
+//!
+//! That a node which ends refuses at once and a frozen one stays silent was seen on the lab
+//! (kafka-lab.md, sections 4 and 5).
 
 use super::state::{BrokerPhase, ControllerPhase};
 use super::{Cluster, Image, Link, Listener, NodeId, Release, Spec};

@@ -218,3 +218,76 @@ fn files_stay_small_enough_to_read() {
         .collect();
     assert!(long.is_empty(), "cut these: {long:#?}");
 }
+
+/// The texts of a file that are for its readers.
+fn docs(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(str::trim_start);
+    let docs = lines.filter(|line| line.starts_with("///") || line.starts_with("//!"));
+    docs.fold(String::new(), |docs, line| docs + line + "\n")
+}
+
+/// Whether these name where something comes from: a KIP, Kafka's code, a page of the reference, a
+/// measurement; or say that it is assumed.
+fn names_a_source(docs: &str) -> bool {
+    let of_kafka = |quoted: &str| {
+        let mut parts = quoted.split('.');
+        let class = parts.next().unwrap_or_default();
+        let starts =
+            |part: &str, fits: fn(&char) -> bool| part.chars().next().is_some_and(|c| fits(&c));
+        let word = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let method = parts.next().unwrap_or_default();
+        starts(class, char::is_ascii_uppercase)
+            && starts(method, char::is_ascii_lowercase)
+            && word(class)
+            && word(method)
+    };
+    let kip = docs.split("KIP-").skip(1);
+    let mut kip = kip.map(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let mut quoted = docs.split('`').skip(1).step_by(2);
+    kip.any(|number| number)
+        || [
+            "kafka-lab.md",
+            "kafka-jmx-metrics.md",
+            "measured",
+            "Assumed:",
+        ]
+        .iter()
+        .any(|word| docs.contains(word))
+        || quoted.any(of_kafka)
+}
+
+#[test]
+fn a_source_is_a_kip_kafkas_code_the_reference_a_measurement_or_an_assumption() {
+    for good in [
+        "/// As KIP-966 has it.",
+        "/// (`ReplicaManager.describeLogDirs`)",
+        "//! Seen on the lab (kafka-lab.md, section 4).",
+        "/// Assumed: nothing else happens.",
+        "/// How long that takes is measured.",
+    ] {
+        assert!(names_a_source(good), "{good}");
+    }
+    for bad in [
+        "/// Everything that can be asked.",
+        "/// A KIP-less word.",
+        "/// [`Cluster::advance`] and `spec.nodes`.",
+        "/// Of `Cluster`, from version 3.5 on.",
+    ] {
+        assert!(!names_a_source(bad), "{bad}");
+    }
+}
+
+#[test]
+fn every_part_of_the_simulated_cluster_names_where_it_comes_from() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src/model"), &mut files);
+    assert!(files.len() > 30, "src/model has moved");
+    let parts = files.iter().filter(|file| !is_test_support(file));
+    let without: Vec<_> = parts.filter(|file| !names_a_source(&docs(file))).collect();
+    assert!(
+        without.is_empty(),
+        "say where it comes from (a KIP, Kafka's code, the reference, a measurement), or `Assumed:`: \
+         {without:#?}"
+    );
+}

@@ -90,6 +90,7 @@ const ABOUT: &[(&str, &[&[&str]])] = &[
     ("race", &[&["src/gate", "src/store", "src/engine"]]),
     ("restart", &[GATE]),
     ("roll", &[GATE]),
+    ("sabotages", &[GATE, SIMULATION]),
     ("security", &[GATE, &["src/doctor", "src/files", "src/tls"]]),
     ("simulate", &[GATE, SIMULATION]),
     ("simulate-drivers", &[GATE, SIMULATION]),

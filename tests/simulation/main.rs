@@ -32,9 +32,7 @@ const CAUGHT: usize = 20;
 const CONTROLLED: usize = 5;
 /// Trials that are kept, at least.
 const REGRESSIONS: usize = 15;
-/// Sabotages of what lies between the collectors and the reader: caught with the real collectors
-/// as well, by so many.
-const DRIVEN_SABOTAGES: [Sabotage; 2] = [Sabotage::NoExpiry, Sabotage::IdentityUnchecked];
+/// The same with the real collectors, where it can be (`Sabotage::DRIVEN`).
 const CAUGHT_DRIVEN: usize = 5;
 /// Trials of leases, and of these with the real collectors and the real engine.
 const LEASES: u64 = 100;
@@ -45,6 +43,26 @@ const DRIVEN: u64 = 40;
 fn number(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// No safe time is left out, and the count by D as asked has every false open of the other.
+fn they_add_up(figures: &Figures) {
+    assert_eq!(figures.before_first_open.count, figures.opened);
+    assert!(
+        figures.before_first_open.median > 0.0,
+        "open without a window"
+    );
+    let never = figures.never_opened_and_safe.iter();
+    let never: usize = never.map(|row| row.trials).sum();
+    assert_eq!(figures.opened + never, figures.trials);
+    assert!(figures.cut_off_at_end.count <= figures.cut_off.count);
+    let as_asked = &figures.as_asked.all;
+    let counted = as_asked.kinds["counted"].false_opens;
+    assert_eq!(usize::try_from(counted).ok(), Some(figures.false_opens));
+    assert!(as_asked.false_opens >= counted);
+    let by_mode = figures.as_asked.by_mode.iter();
+    let by_mode: u64 = by_mode.map(|of| of.lies.false_opens).sum();
+    assert_eq!(by_mode, as_asked.false_opens);
 }
 
 fn no_lies(depth: Depth, trials: u64) {
@@ -64,11 +82,9 @@ fn no_lies(depth: Depth, trials: u64) {
         |seed| Order::new(seed, depth),
         |_| false,
     );
-    println!(
-        "{depth:?} in {:.1?}: {}",
-        began.elapsed(),
-        Figures::of(&outcomes)
-    );
+    let figures = Figures::of(&outcomes);
+    println!("{depth:?} in {:.1?}: {figures}", began.elapsed());
+    they_add_up(&figures);
     if depth == Depth::Machine {
         coverage::every_op_is_done(&outcomes);
     }
@@ -154,7 +170,7 @@ fn leases_are_never_false_doubled_or_lost() {
 }
 
 /// Two ways to drive the gate see the same world: what they say differs only for as long as
-/// their questions fall differently.
+/// their questions fall differently, and whoever is open then is so on a safe truth, or within D.
 #[test]
 fn both_depths_say_the_same() {
     const LONGEST: Duration = Duration::from_secs(12);
@@ -174,6 +190,9 @@ fn both_depths_say_the_same() {
         };
         let (machine, drivers) = (again(Depth::Machine), again(Depth::Drivers));
         assert_eq!(machine.done, drivers.done, "seed {seed}: another world");
+        for one in [&machine, &drivers] {
+            assert!(one.lies.is_empty(), "{}", one.evidence());
+        }
         let (mut spell, mut longest) = (Duration::ZERO, Duration::ZERO);
         for (one, other) in machine.verdicts.iter().zip(&drivers.verdicts) {
             looks += 1;
@@ -225,7 +244,7 @@ fn what_was_found_once_is_not_found_again() {
 #[test]
 fn sabotages_are_caught() {
     let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, CAUGHT));
-    let driven = DRIVEN_SABOTAGES.map(|sabotage| (sabotage, Depth::Drivers, CAUGHT_DRIVEN));
+    let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers, CAUGHT_DRIVEN));
     let all = machine.into_iter().chain(driven);
     let missed: Vec<_> = all
         .filter(|(how, depth, by)| !is_caught(*how, *depth, *by))

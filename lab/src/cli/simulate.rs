@@ -9,6 +9,7 @@ use serde::Serialize;
 use upgrade_gate::evidence::policy::Mode;
 
 use lab::prove::report::{Header, write};
+use lab::simulate::caught::Caught;
 use lab::simulate::figures::Figures;
 use lab::simulate::oracle::ALLOWANCES;
 use lab::simulate::plan::{Plan, Slant};
@@ -40,6 +41,10 @@ pub struct Args {
     /// Break the gate, and see that the oracle notices
     #[arg(long, value_enum, default_value_t = Sabotage::None)]
     sabotage: Sabotage,
+    /// Break it in every way, one after the other, and see how soon the oracle notices each so often
+    /// (a quarter of that with the real collectors)
+    #[arg(long, value_name = "TIMES", conflicts_with = "sabotage")]
+    every_sabotage: Option<usize>,
     /// Tell what happened in the first trial, and make no other
     #[arg(long)]
     story: bool,
@@ -57,8 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
     /// Write docs/proof/simulate.json; of `--plan leases` simulate-leases.json, of `--depth drivers`
-    /// simulate-drivers.json
-    #[arg(long)]
+    /// simulate-drivers.json, of `--every-sabotage` sabotages.json
+    #[arg(long, conflicts_with = "sabotage")]
     write: bool,
 }
 
@@ -73,6 +78,17 @@ struct Proof {
     allowance_ms: BTreeMap<&'static str, u64>,
     #[serde(flatten)]
     figures: Figures,
+}
+
+/// `docs/proof/sabotages.json`.
+#[derive(Debug, Serialize)]
+struct Sabotages {
+    #[serde(flatten)]
+    header: Header,
+    /// At most so many are made for each, and so many ordinary ones.
+    trials: u64,
+    first_seed: u64,
+    sabotages: Vec<Caught>,
 }
 
 /// Values of `Policy::shortest_window`, `Policy::leadership_quiet` and `Policy::longest_blip` that are
@@ -233,6 +249,33 @@ impl Args {
         }
     }
 
+    /// Every way to break a gate, one after the other.
+    fn catch_each(&self, times: usize) -> Result<()> {
+        let header = Header::new("sabotages", Vec::new());
+        let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, times));
+        let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers, times.div_ceil(4)));
+        let mut sabotages = Vec::new();
+        for (sabotage, depth, times) in machine.into_iter().chain(driven) {
+            let seeds = self.seed..self.seed.saturating_add(self.trials);
+            let caught = Caught::of(sabotage, depth, times, seeds);
+            println!("{caught}");
+            sabotages.push(caught);
+        }
+        let enough = sabotages.iter().all(Caught::is_enough);
+        if self.write {
+            let proof = Sabotages {
+                header: header.ended(),
+                trials: self.trials,
+                first_seed: self.seed,
+                sabotages,
+            };
+            let path = write("sabotages", &proof).context("write the proof")?;
+            println!("{}", path.display());
+        }
+        anyhow::ensure!(enough, "catch every broken gate, and no sound one");
+        Ok(())
+    }
+
     /// Runs it; blocks.
     pub fn run(&self) -> Result<()> {
         if self.story {
@@ -242,6 +285,9 @@ impl Args {
         }
         if self.curve {
             return self.draw();
+        }
+        if let Some(times) = self.every_sabotage {
+            return self.catch_each(times);
         }
         let name = match (self.depth, self.plan) {
             (Depth::Drivers, _) => "simulate-drivers",

@@ -11,6 +11,7 @@ use upgrade_gate::gate::lease::Lease;
 use upgrade_gate::model::{Cluster, NodeId};
 
 use super::apply::apply;
+use super::as_asked::{AsAsked, Moment};
 use super::flaky::Answers;
 use super::leases::{Ledger, Mail, Told};
 use super::operator::{Operator, Roll};
@@ -69,6 +70,8 @@ pub struct Course {
     oracle: Oracle,
     /// The same gate by the standard of the rules in use today.
     by_harm: Option<Oracle>,
+    /// The gate by the table of allowances as it was asked for.
+    as_asked: Option<AsAsked>,
     rivals: Option<Rivals>,
     cuts: Cuts,
     truth: Option<(u64, Arc<Truth>)>,
@@ -126,6 +129,7 @@ impl Course {
         Self {
             oracle,
             by_harm: by_harm.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
+            as_asked: Some(AsAsked::new(setup.mode)),
             rivals: compared.then(|| Rivals::new(&order.plan.spec)),
             cuts: Cuts::new(),
             truth: None,
@@ -163,6 +167,7 @@ impl Course {
     #[must_use]
     pub fn judged_by(mut self, oracle: Oracle, pace: Duration) -> Self {
         self.oracle = oracle;
+        self.as_asked = None;
         self.pace = pace;
         self
     }
@@ -239,6 +244,18 @@ impl Course {
             .oracle
             .judge(self.now, Arc::clone(&truth), &cluster, &said);
         self.needless = needless;
+        if let Some(as_asked) = &mut self.as_asked {
+            as_asked.look(&Moment {
+                now: self.now,
+                step: self.step,
+                version,
+                truth: &truth,
+                cluster: &cluster,
+                cuts: &self.cuts,
+                said: &said,
+                counted: self.oracle.is_lying(),
+            });
+        }
         self.roll(&cluster, &truth, &said, speaker.stored());
         drop(cluster);
         self.account(needless, said.open, speaker);
@@ -353,6 +370,9 @@ impl Course {
         if let Some(rivals) = &mut self.rivals {
             rivals.notice(&op, self.now, &self.oracle);
         }
+        if let Some(as_asked) = &mut self.as_asked {
+            as_asked.notice(&op);
+        }
         if self.now < self.stalled {
             self.oracle.gate_stands_still();
         }
@@ -455,8 +475,8 @@ impl Course {
     /// What became of it.
     pub fn finish(mut self, steps: u64, answers: Answers) -> Outcome {
         let rolled = self.rolled();
-        let wait = self.take_wait();
-        self.cut_off.extend(wait);
+        let at_end = self.take_wait();
+        self.cut_off.extend(at_end);
         let longest = self.shut.iter().max_by_key(|(_, time)| **time);
         let never = longest.filter(|_| self.oracle.open.is_zero());
         let never_opened = never.map(|(why, _)| *why);
@@ -474,7 +494,10 @@ impl Course {
             lies: self.oracle.lies,
             waits: self.waits,
             cut_off: self.cut_off,
+            cut_off_at_end: at_end,
+            before_first: self.oracle.before_first,
             never_opened,
+            as_asked: self.as_asked.map(AsAsked::spells).unwrap_or_default(),
             restarts: self.restarts,
             done: self.done,
             story: self.story,

@@ -1,5 +1,7 @@
 //! Many trials in a few numbers: for people, and for `docs/proof/simulate.json`.
 
+pub mod as_asked;
+pub mod shut;
 mod text;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,9 @@ use super::oracle::allowances;
 use super::plan::Kind;
 use super::rivals::{OURS, Rolled, Score};
 use super::trial::Outcome;
+
+use self::as_asked::AsAsked;
+use self::shut::NeverOpened;
 
 /// How waits are distributed, in seconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -113,6 +118,8 @@ pub struct Part {
     pub harmful_within_allowance: u64,
     /// Needless waits.
     pub needless: Waits,
+    /// The same on stock settings.
+    pub needless_on_stock: Waits,
 }
 
 /// What came of rolls by the book, by who says go.
@@ -182,8 +189,12 @@ pub struct Figures {
     pub never_opened_seeds: Vec<u64>,
     /// How many of these by the reason that held longest.
     pub never_opened: BTreeMap<&'static str, usize>,
+    /// How long they were truly safe all the same, by that reason, the costliest first.
+    pub never_opened_and_safe: Vec<NeverOpened>,
     /// False opens.
     pub false_opens: usize,
+    /// False opens by the table of allowances as it was asked for, those above among them.
+    pub as_asked: AsAsked,
     /// Seeds of trials with false opens.
     pub false_open_seeds: Vec<u64>,
     /// Open, in seconds.
@@ -202,6 +213,11 @@ pub struct Figures {
     pub needless_by_order: Waits,
     /// Needless waits that ended before it opened, by the next fault or with the trial.
     pub cut_off: Waits,
+    /// Of these, those that ended with the trial.
+    pub cut_off_at_end: Waits,
+    /// How long each trial in which it opened was truly safe before it first did: in none of the rows
+    /// above.
+    pub before_first_open: Waits,
     /// How long each node of the rolls by the book waited that could have gone.
     pub needless_per_node: Waits,
     /// Both by cause, the costliest first.
@@ -228,8 +244,6 @@ impl Figures {
         let sum = |part: fn(&Outcome) -> Duration| outcomes.iter().map(part).sum::<Duration>();
         let steps: u64 = outcomes.iter().map(|o| o.restarts).sum();
         let needless = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(false)));
-        let stock = outcomes.iter().filter(|o| o.kind != Kind::Throttled);
-        let on_stock = Waits::of(stock.flat_map(|o| o.waits_by_order(false)));
         let by_order = Waits::of(outcomes.iter().flat_map(|o| o.waits_by_order(true)));
         let never = outcomes.iter().filter(|o| o.open.is_zero());
         let lying = outcomes.iter().filter(|o| !o.lies.is_empty());
@@ -243,15 +257,19 @@ impl Figures {
             opened: outcomes.iter().filter(|o| !o.open.is_zero()).count(),
             never_opened_seeds: never.map(|o| o.seed).collect(),
             never_opened: never_opened(outcomes),
+            never_opened_and_safe: NeverOpened::all(outcomes),
             false_opens: outcomes.iter().map(|o| o.lies.len()).sum(),
+            as_asked: AsAsked::of(outcomes),
             false_open_seeds: lying.map(|o| o.seed).collect(),
             open_seconds: seconds(sum(|o| o.open)),
             exposed_seconds: seconds(sum(|o| o.exposed)),
             needless_seconds_per_step: per(needless.sum, steps),
             needless,
-            needless_on_stock: on_stock,
+            needless_on_stock: on_stock(outcomes.iter()),
             needless_by_order: by_order,
             cut_off: Waits::of(outcomes.iter().flat_map(|o| &o.cut_off).map(|wait| wait.1)),
+            cut_off_at_end: shut::cut_off_at_end(outcomes),
+            before_first_open: shut::before_first_open(outcomes),
             needless_per_node: Waits::of(outcomes.iter().flat_map(|o| o.rolled.needless.clone())),
             causes: causes(outcomes),
             longest: longest(outcomes),
@@ -263,6 +281,12 @@ impl Figures {
             rival_rolls,
         }
     }
+}
+
+/// Needless waits where nobody throttles the gate and nobody has ordered them.
+fn on_stock<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Waits {
+    let stock = outcomes.filter(|o| o.kind != Kind::Throttled);
+    Waits::of(stock.flat_map(|o| o.waits_by_order(false)))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
@@ -387,6 +411,7 @@ fn part<'a, I: Iterator<Item = &'a Outcome>>(own: impl Fn() -> I) -> Part {
         exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
         harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
         needless: Waits::of(own().flat_map(|o| o.waits_by_order(false))),
+        needless_on_stock: on_stock(own()),
     }
 }
 

@@ -7,10 +7,12 @@
 //! ops      what people and accidents can do;  drill: what goes wrong and is repaired;  mishaps:
 //!          that at length
 //! operator who takes the next node whenever the gate says go
-//! oracle   knows the truth at each instant, and says what a lie is;  stops: what a stop breaks
+//! oracle   knows the truth at each instant, and says what a lie is;  stops: what a stop breaks;
+//!          as_asked: lies counted once more, by the table as it was asked for
 //! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
 //! judge    the Machine under test
-//! sabotage ways to break it, which the oracle must notice;  saboteur: how that is done
+//! sabotage ways to break it, which the oracle must notice;  saboteur: how that is done;  caught: how
+//!          soon it does
 //! probe    depth "machine": reports made of the model's answers, without streams and tasks
 //! world    depth "drivers": streams, pages and clocks for the real collectors
 //! collect  those, the real engine and its view;  reading: what is taken from a view
@@ -27,6 +29,8 @@
 )]
 
 mod apply;
+pub mod as_asked;
+pub mod caught;
 pub mod collect;
 pub mod course;
 pub mod drill;

@@ -272,6 +272,8 @@ pub struct Oracle {
     pub needless: Vec<Duration>,
     /// How long each stayed shut that ended before it opened.
     pub cut_off: Vec<Duration>,
+    /// Truly safe and shut before it first opened, or for good.
+    pub before_first: Duration,
     spell: Option<Duration>,
     lying: bool,
     opened_once: bool,
@@ -293,6 +295,7 @@ impl Oracle {
             lies: Vec::new(),
             needless: Vec::new(),
             cut_off: Vec::new(),
+            before_first: Duration::ZERO,
             spell: None,
             lying: false,
             opened_once: false,
@@ -379,6 +382,9 @@ impl Oracle {
             }
         }
         let safe = truth.is_safe() && !self.excuses;
+        if safe && !said.open && !self.opened_once {
+            self.before_first += step;
+        }
         self.past.push_back((now, truth));
         while self
             .past
@@ -444,6 +450,11 @@ impl Oracle {
         let recent = self.past.iter().filter(|(at, _)| *at >= since);
         allowed < self::allowed(&[Cause::InModeJmx])
             || recent.map(|(_, truth)| truth).all(|truth| so(truth))
+    }
+
+    /// What is said is false, by this count.
+    pub const fn is_lying(&self) -> bool {
+        self.lying
     }
 
     /// The trial is over, and with it whatever went on.

@@ -64,6 +64,10 @@ impl Sabotage {
         Self::OwnGrants,
         Self::OpenDebounce,
     ];
+
+    /// Those of what lies between the collectors and the reader: caught with the real collectors as
+    /// well.
+    pub const DRIVEN: [Self; 2] = [Self::NoExpiry, Self::IdentityUnchecked];
 }
 
 impl Sabotage {

@@ -1,5 +1,6 @@
 //! One trial: a plan carried out in a world, watched by a gate, judged by the oracle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::model::Cluster;
 
+use super::as_asked::{Apart, Spells};
 use super::collect::Gate;
 use super::course::{BY_ORDER, Course, STOPPED, Wish};
 use super::flaky::Answers;
@@ -108,8 +110,14 @@ pub struct Outcome {
     pub waits: Vec<(&'static str, Duration)>,
     /// The same of those that ended before it opened: by the next fault, or with the trial.
     pub cut_off: Vec<(&'static str, Duration)>,
+    /// The one of these that ended with the trial.
+    pub cut_off_at_end: Option<(&'static str, Duration)>,
+    /// How long it was truly safe and shut before it first opened, or for good.
+    pub before_first: Duration,
     /// The reason that held longest, where it never opened.
     pub never_opened: Option<&'static str>,
+    /// False opens by the table of allowances as it was asked for.
+    pub as_asked: BTreeMap<Apart, Spells>,
     /// How often somebody took a node down.
     pub restarts: u64,
     /// What was done.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Figures, Part};
+use super::{Figures, GrantsRow, Part, Roll};
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,6 +15,48 @@ impl fmt::Display for Part {
             self.exposed_seconds,
             self.harmful_within_allowance,
             self.needless
+        )
+    }
+}
+
+impl fmt::Display for GrantsRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over), \
+             {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}; {:?}",
+            self.go,
+            self.again,
+            self.beside,
+            self.sets,
+            self.repairs,
+            self.taken_over,
+            self.false_grants,
+            self.too_soon_to_tell,
+            self.doubled,
+            self.lost,
+            self.old_tokens,
+            self.bad_seeds,
+            self.store_said
+        )
+    }
+}
+
+impl fmt::Display for Roll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
+             tell, exposed {:>6.1} s, needless {:>5.1} s per node, {} of {} rolls finished",
+            self.name,
+            self.steps,
+            self.harmful,
+            self.harmful_per_1000_steps,
+            self.harmful_within_allowance,
+            self.exposed_seconds,
+            self.needless_seconds_per_node,
+            self.finished,
+            self.rolls,
         )
     }
 }
@@ -39,6 +81,7 @@ impl fmt::Display for Figures {
             "false opens: {} {:?}; open {:.0} s, exposed within the allowance {:.1} s",
             self.false_opens, self.false_open_seeds, self.open_seconds, self.exposed_seconds
         )?;
+        write!(f, "{}", self.as_asked)?;
         writeln!(
             f,
             "needless: {} ({:.1} s per step)",
@@ -47,30 +90,18 @@ impl fmt::Display for Figures {
         writeln!(f, "on stock: {}", self.needless_on_stock)?;
         writeln!(f, "by order: {}", self.needless_by_order)?;
         writeln!(f, "cut off:  {}", self.cut_off)?;
+        writeln!(f, "cut off at the end: {}", self.cut_off_at_end)?;
+        writeln!(f, "before the first open: {}", self.before_first_open)?;
+        for never in &self.never_opened_and_safe {
+            writeln!(f, "never opened: {never}")?;
+        }
         writeln!(f, "per node of a roll: {}", self.needless_per_node)?;
         for cause in self.causes.iter().take(12) {
             writeln!(f, "  {:<22} {}", cause.reason, cause.waits)?;
         }
         writeln!(f, "the longest: {:?}", self.longest)?;
         if let Some(grants) = &self.grants {
-            writeln!(
-                f,
-                "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over), \
-                 {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}; {:?}",
-                grants.go,
-                grants.again,
-                grants.beside,
-                grants.sets,
-                grants.repairs,
-                grants.taken_over,
-                grants.false_grants,
-                grants.too_soon_to_tell,
-                grants.doubled,
-                grants.lost,
-                grants.old_tokens,
-                grants.bad_seeds,
-                grants.store_said
-            )?;
+            write!(f, "{grants}")?;
         }
         for of in &self.kinds {
             writeln!(f, "  {:<14} {}", of.kind, of.part)?;
@@ -86,20 +117,7 @@ impl fmt::Display for Figures {
         ] {
             writeln!(f, "{what}:")?;
             for roll in rolls {
-                writeln!(
-                    f,
-                    "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
-                     tell, exposed {:>6.1} s, needless {:>5.1} s per node, {} of {} rolls finished",
-                    roll.name,
-                    roll.steps,
-                    roll.harmful,
-                    roll.harmful_per_1000_steps,
-                    roll.harmful_within_allowance,
-                    roll.exposed_seconds,
-                    roll.needless_seconds_per_node,
-                    roll.finished,
-                    roll.rolls,
-                )?;
+                write!(f, "{roll}")?;
             }
         }
         for rival in &self.rivals {
