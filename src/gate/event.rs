@@ -87,7 +87,7 @@ pub enum What {
     Withdrawn {
         /// Which.
         lease: LeaseId,
-        /// Codes of what spoke against it.
+        /// Codes of what spoke against it; none where whoever asked had gone.
         reasons: Vec<String>,
     },
     /// Somebody broke a lease.

@@ -173,6 +173,12 @@ pub enum Refusal {
         /// Who asked.
         owner: Owner,
     },
+    /// This owner has said "leave" while its request waited.
+    #[error("{owner} has left these nodes while this request waited; enter anew")]
+    GivenUp {
+        /// Who asked.
+        owner: Owner,
+    },
     /// Somebody else has the lease by now.
     #[error("lease {lease} carries a newer token than {given}: somebody has taken it over")]
     OldToken {

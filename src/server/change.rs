@@ -51,6 +51,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::NoSuchLease(_) => Problem::not_found(detail),
         Refusal::NotEntered { .. } => conflict("not entered", detail),
+        Refusal::GivenUp { .. } => conflict("given up", detail),
         Refusal::OldToken { .. } => conflict("taken over", detail),
         Refusal::NotHeld { .. } => conflict("not held", detail),
         Refusal::NothingHeld => conflict("nothing held", detail),

@@ -221,7 +221,7 @@ impl Desk {
                 return Next::Wait(Waits::Grant(entry, id));
             }
             if !told {
-                self.withdraw(scene, &lease, &[Reason::StoreUnavailable]);
+                self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
             }
             let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]));
             return not_yet(scene, decision);
@@ -241,7 +241,7 @@ impl Desk {
         // Whoever may have been told "go" keeps the lease, whatever came in between.
         if !told {
             let reasons: Vec<_> = decision.reasons.iter().map(|r| r.reason).collect();
-            self.withdraw(scene, &lease, &reasons);
+            self.withdraw(scene.now, &lease, &reasons);
         }
         not_yet(scene, decision)
     }
@@ -312,25 +312,34 @@ impl Desk {
     /// Nobody was told "go": the slot is given back as soon as that is written. Where it took leases
     /// over, their owners were told and may still stop their nodes: then it stays, as one whose time
     /// is over, and ends by proof. Found by the simulation.
-    fn withdraw(&mut self, scene: &Scene<'_, '_>, lease: &Lease, reasons: &[Reason]) {
+    fn withdraw(&mut self, now: Now, lease: &Lease, reasons: &[Reason]) {
         let codes: BTreeSet<_> = reasons.iter().map(|reason| reason.code()).collect();
         let what = What::Withdrawn {
             lease: lease.id,
             reasons: codes.into_iter().map(str::to_owned).collect(),
         };
-        self.keeper.note(scene.now.wall, what);
+        self.keeper.note(now.wall, what);
         if !lease.took_over {
-            self.finish(lease, End::Withdrawn, scene.now);
+            self.finish(lease, End::Withdrawn, now);
             return;
         }
         self.keeper.edit(|doc| {
             if let Some(lease) = doc.leases.get_mut(&lease.id) {
                 lease.stage = Stage::Expired;
-                lease.stage_since = scene.now.wall;
+                lease.stage_since = now.wall;
             }
         });
         self.deadlines.remove(&lease.id);
-        self.watch.staged(lease.id, scene.now.mono);
+        self.watch.staged(lease.id, now.mono);
+    }
+
+    /// "Go" of this lease has certainly reached nobody: whoever asked was gone by then.
+    pub(in crate::gate) fn unheard(&mut self, now: Now, id: LeaseId) {
+        let held = self.keeper.wanted().leases.get(&id);
+        let held = held.filter(|lease| lease.stage == Stage::Held).cloned();
+        if let Some(lease) = held.filter(|_| self.watch.untell(id)) {
+            self.withdraw(now, &lease, &[]);
+        }
     }
 
     /// Ends a lease in what is wanted.

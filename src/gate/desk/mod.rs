@@ -145,6 +145,7 @@ impl Desk {
         nodes: &BTreeSet<NodeId>,
         out: &mut Vec<Effect>,
     ) {
+        self.give_up(owner, nodes, out);
         let mine = self.keeper.wanted().leases.values();
         let mine = mine.filter(|lease| lease.is_of(owner, nodes));
         if let Some(id) = mine.map(|lease| lease.id).next() {
@@ -177,6 +178,24 @@ impl Desk {
             let owner = owner.clone();
             let refused = Reply::Refused(Refusal::NotEntered { owner });
             out.push(Effect::Reply(ticket, refused));
+        }
+    }
+
+    /// Whoever has finished wants no more what it has asked for before: given now, it would be told
+    /// to nobody who still listens.
+    fn give_up(&mut self, owner: &Owner, nodes: &BTreeSet<NodeId>, out: &mut Vec<Effect>) {
+        let given_up = |item: &Pending| match &item.what {
+            Waits::Evidence(entry) => entry.owner == *owner && entry.nodes == *nodes,
+            // A lease that is decided is left by its owner like any other.
+            Waits::Grant(..) | Waits::End(_) | Waits::Write(_) => false,
+        };
+        let pending = std::mem::take(&mut self.pending);
+        let (over, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(given_up);
+        self.pending = pending;
+        for item in over {
+            let owner = owner.clone();
+            let refused = Reply::Refused(Refusal::GivenUp { owner });
+            out.push(Effect::Reply(item.ticket, refused));
         }
     }
 

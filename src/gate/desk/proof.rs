@@ -26,8 +26,8 @@ pub(super) struct Watch {
     staged: BTreeMap<LeaseId, Mono>,
     /// When each lease was granted, on the boot clock, where this process has seen it.
     granted: BTreeMap<LeaseId, Mono>,
-    /// Leases whose owners may have been told "go".
-    told: BTreeSet<LeaseId>,
+    /// How often each lease's owner may have been told "go".
+    told: BTreeMap<LeaseId, u32>,
     /// Nodes that are down without a lease, since when.
     down: BTreeMap<NodeId, Mono>,
     /// Restarts that were covered by a lease, or have taken a slot of their own.
@@ -39,7 +39,7 @@ impl Watch {
     pub(super) fn new(leases: impl Iterator<Item = LeaseId>, now: Mono) -> Self {
         let staged: BTreeMap<_, _> = leases.map(|id| (id, now)).collect();
         Self {
-            told: staged.keys().copied().collect(),
+            told: staged.keys().map(|id| (*id, 1)).collect(),
             staged,
             ..Self::default()
         }
@@ -58,12 +58,26 @@ impl Watch {
 
     /// Its owner is told "go".
     pub(super) fn tell(&mut self, lease: LeaseId) {
-        self.told.insert(lease);
+        let told = self.told.entry(lease).or_default();
+        *told = told.saturating_add(1);
+    }
+
+    /// One "go" has certainly reached nobody; whether there was no other.
+    pub(super) fn untell(&mut self, lease: LeaseId) -> bool {
+        let Some(told) = self.told.get_mut(&lease) else {
+            return false;
+        };
+        *told = told.saturating_sub(1);
+        let nobody = *told == 0;
+        if nobody {
+            self.told.remove(&lease);
+        }
+        nobody
     }
 
     /// Whether its owner may have been told "go".
     pub(super) fn was_told(&self, lease: LeaseId) -> bool {
-        self.told.contains(&lease)
+        self.told.contains_key(&lease)
     }
 
     /// It is over.

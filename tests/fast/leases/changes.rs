@@ -79,6 +79,12 @@ async fn changes_are_answered_once_they_are_durable() {
         ),
         (Refusal::NothingHeld, 409),
         (
+            Refusal::GivenUp {
+                owner: owner("ann"),
+            },
+            409,
+        ),
+        (
             Refusal::StillExpected {
                 node: NodeId(2),
                 why,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::{Bed, WINDOW, owner};
 use crate::checks::reason::Reason;
 use crate::evidence::ids::NodeId;
+use crate::evidence::scene::set;
 use crate::gate::doc::Stored;
 use crate::gate::event::What;
-use crate::gate::lease::{Action, Stage};
+use crate::gate::lease::{Action, End, Stage};
 use crate::gate::machine::Input;
-use crate::gate::question::Change;
+use crate::gate::question::{Change, Command, Refusal, Reply};
 
 #[test]
 fn a_rerun_while_its_own_node_is_out_goes_on() {
@@ -160,4 +161,55 @@ fn go_is_not_said_of_a_lease_whose_time_is_over() {
     let why = bed.await_go(ticket).unwrap_err();
     assert!(why.contains(&Reason::SlotTaken), "{why:?}");
     assert_eq!(bed.doc.leases[&first.id].stage, Stage::Expired);
+}
+
+/// `exec` is ended while its request waits: it says "leave", and nobody would hear of a lease that is
+/// given after that.
+#[test]
+fn whoever_leaves_is_given_nothing_any_more() {
+    let mut bed = Bed::new();
+    let other = bed.ask_enter("rundeck", &[2], Action::Restart);
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    let left = bed.ask(Command::Leave {
+        owner: owner("jenkins"),
+        nodes: set(&[1]),
+    });
+    let jenkins = owner("jenkins");
+    let given_up = Refusal::GivenUp {
+        owner: jenkins.clone(),
+    };
+    assert_eq!(bed.await_reply(ticket), Reply::Refused(given_up));
+    let not_entered = Refusal::NotEntered { owner: jenkins };
+    assert_eq!(bed.await_reply(left), Reply::Refused(not_entered));
+    assert!(bed.await_go(other).is_ok(), "somebody else's is served");
+    bed.run(1);
+    assert!(bed.doc.leases.values().all(|l| l.nodes == set(&[2])));
+}
+
+#[test]
+fn a_go_that_reached_nobody_is_taken_back() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert!(bed.doc.leases.is_empty());
+    assert_eq!(bed.doc.ended.last().unwrap().how, End::Withdrawn);
+    assert!(bed.enter("rundeck", &[2]).is_ok());
+}
+
+/// Said twice, and one of them may have been read.
+#[test]
+fn a_go_that_somebody_may_have_heard_stands() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
+    // Whatever a process before has said is not known.
+    bed.restart();
+    bed.run(WINDOW + 2);
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
+    bed.input(Input::Unheard(crate::gate::lease::LeaseId(99)));
+    assert!(bed.enter("rundeck", &[2]).is_err());
 }
