@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::entry::starts;
 use super::gone::seems_gone;
 use super::{Desk, Scene};
+use crate::checks::layout::out_of_sync;
 use crate::checks::nodes::leftovers;
 use crate::evidence::ids::{NodeId, Version};
 use crate::evidence::jmx::Metric;
@@ -484,15 +485,6 @@ fn gauge(snapshot: &Snapshot<'_>, node: NodeId, metric: Metric) -> Option<u64> {
     crate::checks::gauges::count(page.facts, metric)
         .value()
         .copied()
-}
-
-fn out_of_sync(snapshot: &Snapshot<'_>, nodes: &BTreeSet<NodeId>) -> usize {
-    let rows = snapshot.merged.rows.iter();
-    let out = |row: &crate::evidence::merged::MergedPartition<'_>| {
-        let mut held = row.replicas.iter().filter(|node| nodes.contains(node));
-        held.any(|node| !row.in_sync(*node))
-    };
-    rows.filter(|row| out(row)).count()
 }
 
 fn usual(returns: &[Duration]) -> Option<Duration> {
