@@ -382,7 +382,11 @@ impl Desk {
         match awaited {
             Awaited::Lease(lease) => {
                 let kept = stored.leases.get(&lease.id)?;
-                (kept.expires_at >= lease.expires_at)
+                // Renewed once more since: then that is what it has come to.
+                let wanted = self.keeper.wanted().leases.get(&lease.id);
+                let newest = wanted.map_or(lease.expires_at, |wanted| wanted.expires_at);
+                [lease.expires_at, newest]
+                    .contains(&kept.expires_at)
                     .then(|| Changed::Lease(Box::new(kept.clone())))
             }
             Awaited::Held(node, hold) => {
