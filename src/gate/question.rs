@@ -195,6 +195,14 @@ pub enum Refusal {
         /// Where it stands.
         stage: &'static str,
     },
+    /// Nodes that nobody expects.
+    #[error("no such node in this cluster: {strangers}; it has {known}")]
+    NoSuchNodes {
+        /// These.
+        strangers: String,
+        /// Those there are.
+        known: String,
+    },
     /// There is nothing to lift.
     #[error("nothing is held here")]
     NothingHeld,
