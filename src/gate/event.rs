@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lease::{Action, LeaseId, Owner, Token};
+use super::lease::{Action, End, LeaseId, Owner, Token};
 use super::state::State;
 use crate::evidence::ids::NodeId;
 use crate::time::Timestamp;
@@ -99,6 +99,13 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A lease ended otherwise: its nodes were taken over for a repair, or retired.
+    Ended {
+        /// Which.
+        lease: LeaseId,
+        /// How.
+        how: End,
+    },
     /// Somebody closed the gate, or a node, by hand.
     HoldSet {
         /// The node; `None`: the gate.
@@ -144,6 +151,7 @@ impl What {
             | Self::Unannounced { .. }
             | Self::Withdrawn { .. }
             | Self::Broken { .. }
+            | Self::Ended { .. }
             | Self::HoldSet { .. }
             | Self::HoldLifted { .. }
             | Self::Retired { .. } => None,

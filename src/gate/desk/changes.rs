@@ -221,10 +221,15 @@ impl Desk {
                 });
             }
         }
-        self.keeper.edit(|doc| {
+        let held = self.keeper.edit(|doc| {
             doc.known_nodes.remove(&node);
-            doc.node_holds.remove(&node);
+            doc.node_holds.remove(&node)
         });
+        if held.is_some() {
+            let (node, by) = (Some(node), by.clone());
+            self.keeper
+                .note(scene.now.wall, What::HoldLifted { node, by });
+        }
         self.retiring.insert(node);
         self.keeper.note(scene.now.wall, What::Retired { node, by });
         Ok(Awaited::Retired(node))

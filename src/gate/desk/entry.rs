@@ -342,11 +342,19 @@ impl Desk {
         }
     }
 
-    /// Ends a lease in what is wanted.
+    /// Ends a lease in what is wanted. What ends it by a proof, or by somebody's hand, has an entry of
+    /// its own in the history.
     pub(super) fn finish(&mut self, lease: &Lease, how: End, now: Now) {
         self.deadlines.remove(&lease.id);
         self.measured.remove(&lease.id);
         self.watch.forget(lease.id);
+        match &how {
+            End::TakenOver { .. } | End::Retired => {
+                let (lease, how) = (lease.id, how.clone());
+                self.keeper.note(now.wall, What::Ended { lease, how });
+            }
+            End::ProvenBack | End::NeverGone | End::Withdrawn | End::Broken { .. } => {}
+        }
         self.keeper.end(Ended {
             id: lease.id,
             token: lease.token,

@@ -11,7 +11,7 @@ use super::verdict::Head;
 use super::{seconds, words};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
-use crate::gate::lease::{Action, End, Ended, Hold, Lease, Owner, Stage};
+use crate::gate::lease::{Action, Ended, Hold, Lease, Owner, Stage};
 use crate::gate::parts::LeaseView;
 use crate::gate::question::Changed;
 use crate::gate::state::GateName;
@@ -224,14 +224,7 @@ impl LeaveBody {
             lease: id.map(|id| id.0),
             token: token.map(|token| token.0),
             expires_at: lease.map(|view| rfc3339(view.lease.expires_at)),
-            how: ended.map(|ended| match ended.how {
-                End::ProvenBack => "proven_back",
-                End::NeverGone => "never_gone",
-                End::Withdrawn => "withdrawn",
-                End::TakenOver { .. } => "taken_over",
-                End::Broken { .. } => "broken",
-                End::Retired => "retired",
-            }),
+            how: ended.map(|ended| ended.how.as_str()),
             progress: lease.map(|view| view.progress.clone()),
             usually_seconds: lease.and_then(|view| view.usually).map(seconds),
         }

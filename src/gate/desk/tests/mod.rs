@@ -2,6 +2,7 @@
 //! is told.
 
 mod again;
+mod history;
 mod holds;
 mod leases;
 mod measured;
