@@ -134,6 +134,25 @@ pub enum What {
 }
 
 impl What {
+    /// The lease that it is about.
+    pub(super) const fn lease_mut(&mut self) -> Option<&mut LeaseId> {
+        match self {
+            Self::Granted { lease, .. }
+            | Self::Renewed { lease, .. }
+            | Self::Leaving { lease }
+            | Self::Expired { lease }
+            | Self::Unannounced { lease, .. }
+            | Self::ProvenBack { lease, .. }
+            | Self::Withdrawn { lease, .. }
+            | Self::Broken { lease, .. }
+            | Self::Ended { lease, .. } => Some(lease),
+            Self::Verdict { .. }
+            | Self::HoldSet { .. }
+            | Self::HoldLifted { .. }
+            | Self::Retired { .. } => None,
+        }
+    }
+
     /// How long a node was away, where this says it.
     pub const fn took(&self) -> Option<Duration> {
         match self {

@@ -36,13 +36,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Goes on with the leases of a store, whose owners may all have been told "go".
-    pub(super) fn new(leases: impl Iterator<Item = LeaseId>, now: Mono) -> Self {
-        let staged: BTreeMap<_, _> = leases.map(|id| (id, now)).collect();
-        Self {
-            told: staged.keys().map(|id| (*id, 1)).collect(),
-            staged,
-            ..Self::default()
+    /// Goes on with a lease of a store, whose owner may have been told "go" by another process.
+    pub(super) fn adopt(&mut self, lease: LeaseId, now: Mono) {
+        self.granted.remove(&lease);
+        self.staged(lease, now);
+        self.tell(lease);
+    }
+
+    /// It has another number now.
+    pub(super) fn rename(&mut self, old: LeaseId, new: LeaseId) {
+        for moments in [&mut self.staged, &mut self.granted] {
+            if let Some(at) = moments.remove(&old) {
+                moments.insert(new, at);
+            }
+        }
+        if let Some(told) = self.told.remove(&old) {
+            self.told.insert(new, told);
         }
     }
 

@@ -4,6 +4,7 @@
 mod again;
 mod history;
 mod holds;
+mod joined;
 mod leases;
 mod measured;
 mod progress;
