@@ -348,12 +348,13 @@ impl Desk {
         self.deadlines.remove(&lease.id);
         self.measured.remove(&lease.id);
         self.watch.forget(lease.id);
-        match &how {
-            End::TakenOver { .. } | End::Retired => {
-                let (lease, how) = (lease.id, how.clone());
-                self.keeper.note(now.wall, What::Ended { lease, how });
-            }
-            End::ProvenBack | End::NeverGone | End::Withdrawn | End::Broken { .. } => {}
+        let untold = match &how {
+            End::TakenOver { .. } | End::Retired => true,
+            End::ProvenBack | End::NeverGone | End::Withdrawn | End::Broken { .. } => false,
+        };
+        if untold {
+            let (lease, how) = (lease.id, how.clone());
+            self.keeper.note(now.wall, What::Ended { lease, how });
         }
         self.keeper.end(Ended {
             id: lease.id,
