@@ -1,6 +1,6 @@
 //! The partitions with what the other answers say about them: min ISR and running moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::facts::Move;
 use crate::evidence::ids::{NodeId, Version};
@@ -62,11 +62,7 @@ impl<'a> Layout<'a> {
     }
 
     fn held<'l>(&'l self, snapshot: &Snapshot<'a>, row: &'l MergedPartition<'a>) -> Held<'l, 'a> {
-        let moving = if self.moves.is_empty() {
-            None
-        } else {
-            self.moves.get(&(row.topic.name(), row.index)).copied()
-        };
+        let moving = self.moving(row);
         let (mut required, mut in_sync) = (0_usize, 0_usize);
         let added = |node| moving.is_some_and(|m| m.adding.contains(node));
         for node in row.replicas.iter().filter(|node| !added(*node)) {
@@ -81,6 +77,13 @@ impl<'a> Layout<'a> {
             in_sync,
             min_isr: row.min_isr.map(|raw| self.applied(raw, row.replicas.len())),
         }
+    }
+
+    fn moving(&self, row: &MergedPartition<'a>) -> Option<&'a Move> {
+        if self.moves.is_empty() {
+            return None;
+        }
+        self.moves.get(&(row.topic.name(), row.index)).copied()
     }
 
     fn applied(&self, raw: i32, replicas: usize) -> usize {
@@ -113,6 +116,20 @@ impl Held<'_, '_> {
     pub(super) fn is_full(&self) -> bool {
         self.required > 0 && self.in_sync == self.required && self.row.leader.is_some()
     }
+}
+
+/// How many partitions have one of these nodes as a replica that counts and is not in sync.
+pub(crate) fn out_of_sync(snapshot: &Snapshot<'_>, nodes: &BTreeSet<NodeId>) -> usize {
+    let layout = Layout::of(snapshot);
+    let rows = snapshot.merged.rows.iter();
+    let out = rows.filter(|row| {
+        let held = row.replicas.iter().filter(|node| nodes.contains(node));
+        let mut out = held.filter(|node| !row.in_sync(**node)).peekable();
+        // Most rows have none: their moves need not be looked up.
+        let moving = out.peek().and_then(|_| layout.moving(row));
+        out.any(|node| moving.is_none_or(|moving| !moving.adding.contains(node)))
+    });
+    out.count()
 }
 
 /// The merged rows by topic name, for answers that know no ids.

@@ -26,7 +26,7 @@ mod identity;
 mod jmx_sums;
 mod jmx_view;
 mod kind;
-mod layout;
+pub(crate) mod layout;
 mod leadership;
 mod log_dirs;
 mod metadata;

@@ -185,7 +185,7 @@ pub(super) fn words(absent: &Absent<'_>) -> String {
 }
 
 /// `1, 2, 3`.
-pub(super) fn list(nodes: impl IntoIterator<Item = NodeId>) -> String {
+pub(crate) fn list(nodes: impl IntoIterator<Item = NodeId>) -> String {
     let names: Vec<_> = nodes.into_iter().map(|node| node.to_string()).collect();
     names.join(", ")
 }

@@ -28,6 +28,7 @@ use crate::evidence::policy::Policy;
 use crate::evidence::report::Wanted;
 use crate::gate::doc::Stored;
 use crate::gate::keep::CommitId;
+use crate::gate::lease::LeaseId;
 use crate::gate::machine::{Effect, Input, Machine};
 use crate::gate::question::{Reply, Ticket};
 use crate::gate::state::{GateName, State};
@@ -227,17 +228,27 @@ impl Life<'_> {
     }
 
     fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            inputs.extend(self.judge(input).into_iter().map(Input::Unheard));
+        }
+    }
+
+    /// Judges once; the leases whose "go" has reached nobody.
+    fn judge(&mut self, input: Input) -> Vec<LeaseId> {
         let start = self.engine.clock.now();
         let mut effects = Vec::new();
         self.machine.step(start, input, &mut effects);
         // The view first: whoever is answered finds in it what the answer is about.
         effects.sort_by_key(|effect| !matches!(effect, Effect::Publish(_)));
+        let mut unheard = Vec::new();
         for effect in effects {
-            self.carry_out(start.mono, effect);
+            unheard.extend(self.carry_out(start.mono, effect));
         }
         let cost = self.engine.clock.now().mono.since(start.mono);
         self.engine.pulse.steps.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.evaluated(&self.engine.gate, cost);
+        unheard
     }
 
     fn want(&mut self, wanted: Wanted) {
@@ -246,15 +257,11 @@ impl Life<'_> {
         self.engine.wants.want(wanted);
     }
 
-    fn carry_out(&mut self, now: Mono, effect: Effect) {
+    /// Does it; the lease whose "go" has reached nobody, where it was one.
+    fn carry_out(&mut self, now: Mono, effect: Effect) -> Option<LeaseId> {
         match effect {
             Effect::Publish(view) => self.engine.published.publish(view),
-            Effect::Reply(ticket, reply) => {
-                if let Some(waiting) = self.waiting.remove(&ticket) {
-                    // Whoever asked may have given up.
-                    let _ = waiting.send(reply);
-                }
-            }
+            Effect::Reply(ticket, reply) => return say(self.waiting.remove(&ticket), reply),
             Effect::Refresh(wanted) => {
                 if self.refreshes.is_wanted(now, wanted) {
                     self.want(wanted);
@@ -283,6 +290,7 @@ impl Life<'_> {
                 }
             }
         }
+        None
     }
 
     fn log_change(&self, last: &mut State) {
@@ -298,6 +306,23 @@ impl Life<'_> {
                 .collect();
             info!(gate = %self.engine.gate, state = %last, ?reasons, "the verdict changed");
         }
+    }
+}
+
+/// Answers whoever asked, unless they have given up; the lease whose "go" has reached nobody. An
+/// answer that was handed over may have been read, whatever became of the reader since.
+fn say(asker: Option<oneshot::Sender<Reply>>, reply: Reply) -> Option<LeaseId> {
+    let unheard = match asker {
+        Some(asker) => asker.send(reply).err()?,
+        None => reply,
+    };
+    match unheard {
+        Reply::Go { lease, .. } => Some(lease.id),
+        Reply::Verdict(_)
+        | Reply::Verdicts(_)
+        | Reply::Over(_)
+        | Reply::Changed(_)
+        | Reply::Refused(_) => None,
     }
 }
 

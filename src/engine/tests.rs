@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use tokio::time::{Instant, sleep};
@@ -9,9 +10,10 @@ use crate::clock::SystemClock;
 use crate::evidence::ids::NodeId;
 use crate::gate::doc::{GateDoc, Revision};
 use crate::gate::event::Event;
-use crate::gate::lease::{Action, Owner};
+use crate::gate::lease::{Action, Lease, Owner, Stage, Token};
 use crate::gate::question::{Change, Command, Entry, Question, Refusal};
 use crate::store::{MemoryStore, Store};
+use crate::time::{Now, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,44 @@ fn a_write_that_is_late_is_unclear_and_the_store_gets_no_second_one() {
     assert!(flights.take_off(at(7_000), CommitId(3)).is_err());
     flights.landed(CommitId(1));
     assert_eq!(flights.take_off(at(8_000), CommitId(4)), Ok(()));
+}
+
+fn go() -> Reply {
+    let at = Now {
+        mono: at(0),
+        wall: Timestamp::default(),
+    };
+    Reply::Go {
+        lease: Box::new(Lease {
+            id: LeaseId(3),
+            token: Token(3),
+            owner: Some(owner()),
+            nodes: [NodeId(1)].into(),
+            action: Action::Restart,
+            stage: Stage::Held,
+            granted_at: at.wall,
+            stage_since: at.wall,
+            expires_at: at.wall,
+            starts: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            took_over: false,
+        }),
+        evaluated: at,
+    }
+}
+
+#[test]
+fn a_go_is_unheard_only_where_nobody_can_have_read_it() {
+    assert_eq!(say(None, go()), Some(LeaseId(3)), "forgotten before");
+    let (asker, answer) = oneshot::channel();
+    drop(answer);
+    assert_eq!(say(Some(asker), go()), Some(LeaseId(3)), "given up before");
+    let (asker, answer) = oneshot::channel();
+    assert_eq!(say(Some(asker), go()), None, "handed over");
+    drop(answer);
+    let refused = Reply::Refused(Refusal::NothingHeld);
+    assert_eq!(say(None, refused), None, "no lease");
 }
 
 /// Commits nothing until it is told to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lease::{Action, LeaseId, Owner, Token};
+use super::lease::{Action, End, LeaseId, Owner, Token};
 use super::state::State;
 use crate::evidence::ids::NodeId;
 use crate::time::Timestamp;
@@ -90,7 +90,7 @@ pub enum What {
     Withdrawn {
         /// Which.
         lease: LeaseId,
-        /// Codes of what spoke against it.
+        /// Codes of what spoke against it; none where whoever asked had gone.
         reasons: Vec<String>,
     },
     /// Somebody broke a lease.
@@ -101,6 +101,13 @@ pub enum What {
         by: Owner,
         /// Why.
         reason: String,
+    },
+    /// A lease ended otherwise: its nodes were taken over for a repair, or retired.
+    Ended {
+        /// Which.
+        lease: LeaseId,
+        /// How.
+        how: End,
     },
     /// Somebody closed the gate, or a node, by hand.
     HoldSet {
@@ -130,6 +137,25 @@ pub enum What {
 }
 
 impl What {
+    /// The lease that it is about.
+    pub(super) const fn lease_mut(&mut self) -> Option<&mut LeaseId> {
+        match self {
+            Self::Granted { lease, .. }
+            | Self::Renewed { lease, .. }
+            | Self::Leaving { lease }
+            | Self::Expired { lease }
+            | Self::Unannounced { lease, .. }
+            | Self::ProvenBack { lease, .. }
+            | Self::Withdrawn { lease, .. }
+            | Self::Broken { lease, .. }
+            | Self::Ended { lease, .. } => Some(lease),
+            Self::Verdict { .. }
+            | Self::HoldSet { .. }
+            | Self::HoldLifted { .. }
+            | Self::Retired { .. } => None,
+        }
+    }
+
     /// How long a node was away, where this says it.
     pub const fn took(&self) -> Option<Duration> {
         match self {
@@ -147,6 +173,7 @@ impl What {
             | Self::Unannounced { .. }
             | Self::Withdrawn { .. }
             | Self::Broken { .. }
+            | Self::Ended { .. }
             | Self::HoldSet { .. }
             | Self::HoldLifted { .. }
             | Self::Retired { .. } => None,

@@ -5,8 +5,11 @@
 //! has the restriction (law 5). Both follow from one rule: a restriction is in force while *any*
 //! document that may stand has it (`Keeper::standing`).
 
+mod join;
+
 use std::time::Duration;
 
+pub(super) use self::join::Joined;
 use super::doc::{ENDED_KEPT, GateDoc, Revision, Stored};
 use super::event::{Event, What};
 use super::lease::Ended;
@@ -142,10 +145,11 @@ impl Keeper {
         })
     }
 
-    /// Takes in what became of a write.
-    pub(super) fn result(&mut self, now: Mono, id: CommitId, result: Stored) {
+    /// Takes in what became of a write, and says what became of leases where somebody else has written.
+    pub(super) fn result(&mut self, now: Mono, id: CommitId, result: Stored) -> Joined {
+        let mut joined = Joined::default();
         let Some(flight) = self.in_flight.take_if(|flight| flight.id == id) else {
-            return;
+            return joined;
         };
         match result {
             Stored::Written(revision) => {
@@ -158,9 +162,10 @@ impl Keeper {
                 self.again(flight.events);
                 self.revision = revision;
                 self.trouble = None;
-                if !std::mem::take(&mut self.unclear).contains(&doc) {
-                    self.join(&doc);
+                if !self.unclear.contains(&doc) {
+                    joined = self.join(&flight.doc, &doc);
                 }
+                self.unclear.clear();
                 self.wanted.last_token = self.wanted.last_token.max(doc.last_token);
                 self.wanted.last_lease = self.wanted.last_lease.max(doc.last_lease);
                 self.wanted.last_event = self.wanted.last_event.max(doc.last_event);
@@ -178,30 +183,7 @@ impl Keeper {
                 self.fail(now, why);
             }
         }
-    }
-
-    /// Somebody else has written: their restrictions are ours, too.
-    fn join(&mut self, theirs: &GateDoc) {
-        for (id, lease) in &theirs.leases {
-            let over = self.wanted.ended.iter().any(|ended| ended.id == *id);
-            let ours = self.wanted.leases.get(id);
-            // Theirs stands. One of ours with its number was never durable: nobody was told of it.
-            let foreign = ours.is_none_or(|ours| !ours.is_same_grant(lease));
-            if !over && foreign {
-                self.wanted.leases.insert(*id, lease.clone());
-            }
-        }
-        for (node, role) in &theirs.known_nodes {
-            let known = self.wanted.known_nodes.entry(*node).or_default();
-            *known = known.and(*role);
-        }
-        if self.wanted.hold.is_none() {
-            self.wanted.hold.clone_from(&theirs.hold);
-        }
-        for (node, hold) in &theirs.node_holds {
-            let holds = &mut self.wanted.node_holds;
-            holds.entry(*node).or_insert_with(|| hold.clone());
-        }
+        joined
     }
 
     /// Entries that may not stand are written once more; the store knows them by their numbers.
@@ -391,6 +373,9 @@ mod tests {
             doc.known_nodes.insert(NodeId(1), Role::BROKER);
             doc.node_holds.insert(NodeId(1), hold("ours"));
         });
+        take(&mut keeper, 7);
+        let id = id_of(keeper.write(NOW));
+        keeper.result(NOW, id, Stored::Written(Revision(1)));
         keeper.end(over(7));
         let id = id_of(keeper.write(NOW));
         let mut theirs = GateDoc::default();

@@ -294,6 +294,20 @@ pub enum End {
     Retired,
 }
 
+impl End {
+    /// The word in the API.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ProvenBack => "proven_back",
+            Self::NeverGone => "never_gone",
+            Self::Withdrawn => "withdrawn",
+            Self::TakenOver { .. } => "taken_over",
+            Self::Broken { .. } => "broken",
+            Self::Retired => "retired",
+        }
+    }
+}
+
 /// Somebody closed the gate, or a node, by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {

@@ -11,6 +11,7 @@ use super::doc::{GateDoc, Revision, Stored};
 use super::event::{Event, What};
 use super::judgement::Course;
 use super::keep::CommitId;
+use super::lease::LeaseId;
 use super::parts::ViewParts;
 use super::question::{Change, Command, PATIENCE, Question, Reply, Ticket, Waiting};
 use super::seen::Seen;
@@ -46,6 +47,8 @@ pub enum Input {
     Ask(Ticket, Command),
     /// What became of a write.
     Stored(CommitId, Stored),
+    /// A "go" of this lease has certainly reached nobody.
+    Unheard(LeaseId),
     /// The policy changed.
     Policy(Arc<Policy>),
     /// A deadline came.
@@ -153,6 +156,7 @@ impl Machine {
                 self.desk.stored(now, id, result);
                 self.learn_stored_nodes();
             }
+            Input::Unheard(lease) => self.desk.unheard(now, lease),
             Input::Policy(policy) => {
                 self.seen.policy = policy;
                 self.course.window.reset();

@@ -175,6 +175,12 @@ pub enum Refusal {
         /// Who asked.
         owner: Owner,
     },
+    /// This owner has said "leave" while its request waited.
+    #[error("{owner} has left these nodes while this request waited; enter anew")]
+    GivenUp {
+        /// Who asked.
+        owner: Owner,
+    },
     /// Somebody else has the lease by now.
     #[error("lease {lease} carries a newer token than {given}: somebody has taken it over")]
     OldToken {
@@ -202,6 +208,14 @@ pub enum Refusal {
         lease: LeaseId,
         /// Where it stands.
         stage: &'static str,
+    },
+    /// Nodes that nobody expects.
+    #[error("no such node in this cluster: {strangers}; it has {known}")]
+    NoSuchNodes {
+        /// These.
+        strangers: String,
+        /// Those there are.
+        known: String,
     },
     /// There is nothing to lift.
     #[error("nothing is held here")]

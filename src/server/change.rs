@@ -13,10 +13,14 @@ use crate::gate::question::{Change, Command, Refusal, Reply as GateReply};
 impl App {
     /// Makes a change, and answers once it is durable.
     pub(super) async fn change(&self, gate: &GateHandle, change: Change) -> Result<Reply, Problem> {
+        let held = match &change {
+            Change::Hold { node, .. } | Change::Lift { node, .. } => *node,
+            Change::Renew { .. } | Change::Break { .. } | Change::Retire { .. } => None,
+        };
         let answered = gate.ask(Command::Change(change), self.limits.grant);
         match self.heard(answered.await) {
             Ok(GateReply::Changed(changed)) => {
-                let body = ChangedBody::new(gate.name(), changed);
+                let body = ChangedBody::new(gate.name(), held, changed);
                 Ok(Content::json(&body).reply(StatusCode::OK))
             }
             Ok(GateReply::Refused(refusal)) => Err(refused(&refusal)),
@@ -51,9 +55,11 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::NoSuchLease(_) => Problem::not_found(detail),
         Refusal::NotEntered { .. } => conflict("not entered", detail),
+        Refusal::GivenUp { .. } => conflict("given up", detail),
         Refusal::OldToken { .. } => conflict("taken over", detail),
         Refusal::OfAnother { .. } => conflict("of another owner", detail),
         Refusal::NotHeld { .. } => conflict("not held", detail),
+        Refusal::NoSuchNodes { .. } => Problem::bad_parameter(detail),
         Refusal::NothingHeld => conflict("nothing held", detail),
         Refusal::StillExpected { .. } => conflict("still expected", detail),
         Refusal::NotDurable(_) => {

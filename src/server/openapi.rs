@@ -138,9 +138,12 @@ fn statuses(endpoint: Endpoint) -> Vec<(u16, &'static str)> {
             all.extend(CLOSED_STATUSES.map(|status| (status, "Closed or unknown, as asked for.")));
         }
         Endpoint::Enter | Endpoint::Leave => {
-            all.extend(
-                CLOSED_STATUSES.map(|status| (status, "Not yet, as asked for; 409 also: over.")),
-            );
+            all.extend(CLOSED_STATUSES.map(|status| {
+                (
+                    status,
+                    "Not yet, as asked for; 409 also: over, or given up.",
+                )
+            }));
         }
         Endpoint::Renew | Endpoint::Break | Endpoint::Hold | Endpoint::Lift | Endpoint::Retire => {
             all.push((409, "Refused as things stand; detail says why."));

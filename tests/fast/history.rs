@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use upgrade_gate::evidence::ids::NodeId;
 use upgrade_gate::gate::doc::GateDoc;
 use upgrade_gate::gate::event::{Event, What};
-use upgrade_gate::gate::lease::{Action, LeaseId, Owner, Token};
+use upgrade_gate::gate::lease::{Action, End, LeaseId, Owner, Token};
 use upgrade_gate::gate::state::{GateName, State};
 use upgrade_gate::server::body::HistoryBody;
 use upgrade_gate::server::{Limits, NoHistory};
@@ -62,6 +62,10 @@ fn every_event() -> Vec<Event> {
             lease,
             by: who("ann"),
             reason: String::from("host is gone"),
+        },
+        What::Ended {
+            lease,
+            how: End::TakenOver { by: who("ann") },
         },
         What::HoldSet {
             node: Some(NodeId(2)),
@@ -152,7 +156,7 @@ async fn it_comes_in_pages() {
         };
         next = format!("/api/v1/gates/default/history?limit=5&before={before}");
     }
-    let whole: Vec<u64> = (1..=12).rev().collect();
+    let whole: Vec<u64> = (1..=13).rev().collect();
     assert_eq!(seen, whole);
     for (target, status) in [
         ("/api/v1/gates/other/history", 404),

@@ -11,7 +11,7 @@ use upgrade_gate::clock::Clock;
 use upgrade_gate::engine::handle::{Ask, GateHandle};
 use upgrade_gate::evidence::ids::{NodeId, Release, Role, Version};
 use upgrade_gate::gate::event::{Event, What};
-use upgrade_gate::gate::lease::{Action, Hold};
+use upgrade_gate::gate::lease::{Action, End, Hold};
 use upgrade_gate::gate::parts::{LeaseView, NodeView, ReasonView, ViewParts};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::View;
@@ -180,6 +180,10 @@ fn history() -> History {
             lease,
             by: by.clone(),
             reason: reason.clone(),
+        },
+        What::Ended {
+            lease,
+            how: End::TakenOver { by: by.clone() },
         },
         What::HoldSet {
             node: None,

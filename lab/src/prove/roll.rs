@@ -456,7 +456,7 @@ fn beside(history: &[Value], told: &[u64]) -> Result<u64> {
                 let was_told = lease.is_some_and(|lease| told.contains(&lease));
                 beside += u64::from(was_told && !running.is_empty());
             }
-            "proven_back" | "withdrawn" | "broken" => {
+            "proven_back" | "withdrawn" | "broken" | "ended" => {
                 running.retain(|running| Some(*running) != lease);
             }
             _ => {}
@@ -540,5 +540,9 @@ mod tests {
         let together = [granted(1, "roll"), granted(2, "second"), back(1), back(2)];
         assert_eq!(beside(&together, &[2]).unwrap(), 1);
         assert_eq!(beside(&together, &[]).unwrap(), 0, "it was not told");
+        // Taken over by somebody else, the first one's is over.
+        let taken = json!({"kind": "ended", "lease": 1, "how": "taken_over"});
+        let after = [granted(1, "roll"), taken, granted(2, "second")];
+        assert_eq!(beside(&after, &[2]).unwrap(), 0);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Awaited, Desk, Scene};
+use crate::checks::needs::list;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Origin;
 use crate::gate::event::What;
@@ -31,7 +32,7 @@ impl Desk {
                 author,
                 reason,
                 ttl,
-            } => Ok(self.set_hold(scene, node, author, reason, ttl)),
+            } => self.set_hold(scene, node, author, reason, ttl),
             Change::Lift { node, by } => self.lift(scene, node, by),
             Change::Retire { node, by } => self.retire(scene, node, by),
         }
@@ -114,8 +115,17 @@ impl Desk {
         author: Owner,
         reason: String,
         ttl: Option<Duration>,
-    ) -> Awaited {
+    ) -> Result<Awaited, Refusal> {
         let now = scene.now;
+        let asked: BTreeSet<_> = node.into_iter().collect();
+        let course = scene.course;
+        if let Some(strangers) = course.strangers(scene.snapshot, &asked) {
+            // It would hold nothing, and somebody would count on it.
+            return Err(Refusal::NoSuchNodes {
+                strangers: list(strangers),
+                known: list(scene.snapshot.expected.keys().copied()),
+            });
+        }
         let hold = Hold {
             author: author.clone(),
             reason: reason.clone(),
@@ -139,7 +149,7 @@ impl Desk {
             until: hold.until,
         };
         self.keeper.note(now.wall, what);
-        Awaited::Held(node, hold)
+        Ok(Awaited::Held(node, hold))
     }
 
     /// Only holds that may stand have an end.
@@ -227,10 +237,15 @@ impl Desk {
                 });
             }
         }
-        self.keeper.edit(|doc| {
+        let held = self.keeper.edit(|doc| {
             doc.known_nodes.remove(&node);
-            doc.node_holds.remove(&node);
+            doc.node_holds.remove(&node)
         });
+        if held.is_some() {
+            let (node, by) = (Some(node), by.clone());
+            self.keeper
+                .note(scene.now.wall, What::HoldLifted { node, by });
+        }
         self.retiring.insert(node);
         self.keeper.note(scene.now.wall, What::Retired { node, by });
         Ok(Awaited::Retired(node))

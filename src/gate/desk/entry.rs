@@ -2,6 +2,7 @@
 //! again, answered.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::gone::is_gone;
 use super::{Desk, Next, Scene, Standing, Waits};
@@ -16,6 +17,7 @@ use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, Start
 use crate::gate::question::{Answered, Entry, Question, Reply};
 use crate::gate::state::State;
 use crate::gate::view::Decision;
+use crate::time::Now;
 
 impl Desk {
     /// Decides on a request, once its evidence is there or its patience is over.
@@ -202,12 +204,15 @@ impl Desk {
         over: bool,
     ) -> Next {
         let wanted = self.keeper.wanted().leases.get(&id);
-        let mine = wanted.filter(|lease| lease.is_of(&entry.owner, &entry.nodes));
+        let mine = wanted.filter(|lease| lease.stage == Stage::Held);
+        let mine = mine.filter(|lease| lease.is_of(&entry.owner, &entry.nodes));
         let Some(lease) = mine.cloned() else {
-            // Broken, withdrawn, or replaced by what somebody else wrote, while it was being written.
+            // Meanwhile it was broken, withdrawn or left, its time was over, or somebody else's write
+            // has replaced it.
             let (decision, _) = self.decide(scene, &entry, &BTreeSet::new());
             return not_yet(scene, decision);
         };
+        let told = self.watch.was_told(id);
         let stored = self.keeper.stored().leases.get(&id);
         let durable = stored.is_some_and(|stored| stored.token == lease.token);
         let failed = self.keeper.trouble().is_some();
@@ -215,20 +220,20 @@ impl Desk {
             if !failed && !over {
                 return Next::Wait(Waits::Grant(entry, id));
             }
-            self.withdraw(scene, &lease, &[Reason::StoreUnavailable]);
+            if !told {
+                self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
+            }
             let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]));
             return not_yet(scene, decision);
         }
         let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]));
-        let told = self.watch.was_told(id);
         let goes_on = if told {
             self.may_go_on(scene, &entry, &lease)
         } else {
             Some(false)
         };
         if decision.state == State::Open || goes_on == Some(true) {
-            self.watch.tell(id);
-            return go(scene, lease);
+            return self.tell(scene, entry, id, decision, over);
         }
         if (!enough || goes_on.is_none()) && !over {
             return Next::Wait(Waits::Grant(entry, id));
@@ -236,9 +241,58 @@ impl Desk {
         // Whoever may have been told "go" keeps the lease, whatever came in between.
         if !told {
             let reasons: Vec<_> = decision.reasons.iter().map(|r| r.reason).collect();
-            self.withdraw(scene, &lease, &reasons);
+            self.withdraw(scene.now, &lease, &reasons);
         }
         not_yet(scene, decision)
+    }
+
+    /// Says "go" once the lease stands for as long as was asked for, from the request on. Whoever is
+    /// told so again counts on that time anew: a run of before may have left a few seconds of it.
+    fn tell(
+        &mut self,
+        scene: &Scene<'_, '_>,
+        entry: Entry,
+        id: LeaseId,
+        decision: Decision,
+        over: bool,
+    ) -> Next {
+        let failed = self.keeper.trouble().is_some();
+        let asked_for = entry.asked.plus(entry.ttl);
+        let end = self.deadlines.get(&id);
+        if end.is_none_or(|end| *end < asked_for) {
+            if failed {
+                return not_yet(scene, decision);
+            }
+            self.move_end(scene.now, id, entry.ttl);
+        }
+        let stored = self.keeper.stored().leases.get(&id);
+        match self.keeper.wanted().leases.get(&id).cloned() {
+            Some(lease) if stored.is_some_and(|stored| stored.expires_at >= lease.expires_at) => {
+                self.watch.tell(id);
+                go(scene, lease)
+            }
+            Some(_) if !failed && !over => Next::Wait(Waits::Grant(entry, id)),
+            Some(_) | None => not_yet(scene, decision),
+        }
+    }
+
+    fn move_end(&mut self, now: Now, id: LeaseId, ttl: Duration) {
+        let expires_at = now.wall.plus(ttl);
+        self.keeper.edit(|doc| {
+            if let Some(lease) = doc.leases.get_mut(&id) {
+                lease.expires_at = expires_at;
+            }
+        });
+        self.deadlines.insert(id, now.mono.plus(ttl));
+        self.keeper.note(
+            now.wall,
+            What::Renewed {
+                lease: id,
+                expires_at,
+                // Its owner, who has entered again.
+                by: None,
+            },
+        );
     }
 
     /// Whether an owner who was told "go" may go on with what it has begun: every node of its
@@ -260,32 +314,50 @@ impl Desk {
     /// Nobody was told "go": the slot is given back as soon as that is written. Where it took leases
     /// over, their owners were told and may still stop their nodes: then it stays, as one whose time
     /// is over, and ends by proof. Found by the simulation.
-    fn withdraw(&mut self, scene: &Scene<'_, '_>, lease: &Lease, reasons: &[Reason]) {
+    fn withdraw(&mut self, now: Now, lease: &Lease, reasons: &[Reason]) {
         let codes: BTreeSet<_> = reasons.iter().map(|reason| reason.code()).collect();
         let what = What::Withdrawn {
             lease: lease.id,
             reasons: codes.into_iter().map(str::to_owned).collect(),
         };
-        self.keeper.note(scene.now.wall, what);
+        self.keeper.note(now.wall, what);
         if !lease.took_over {
-            self.finish(lease, End::Withdrawn, scene.now);
+            self.finish(lease, End::Withdrawn, now);
             return;
         }
         self.keeper.edit(|doc| {
             if let Some(lease) = doc.leases.get_mut(&lease.id) {
                 lease.stage = Stage::Expired;
-                lease.stage_since = scene.now.wall;
+                lease.stage_since = now.wall;
             }
         });
         self.deadlines.remove(&lease.id);
-        self.watch.staged(lease.id, scene.now.mono);
+        self.watch.staged(lease.id, now.mono);
     }
 
-    /// Ends a lease in what is wanted.
-    pub(super) fn finish(&mut self, lease: &Lease, how: End, now: crate::time::Now) {
+    /// "Go" of this lease has certainly reached nobody: whoever asked was gone by then.
+    pub(in crate::gate) fn unheard(&mut self, now: Now, id: LeaseId) {
+        let held = self.keeper.wanted().leases.get(&id);
+        let held = held.filter(|lease| lease.stage == Stage::Held).cloned();
+        if let Some(lease) = held.filter(|_| self.watch.untell(id)) {
+            self.withdraw(now, &lease, &[]);
+        }
+    }
+
+    /// Ends a lease in what is wanted. What ends it by a proof, or by somebody's hand, has an entry of
+    /// its own in the history.
+    pub(super) fn finish(&mut self, lease: &Lease, how: End, now: Now) {
         self.deadlines.remove(&lease.id);
         self.measured.remove(&lease.id);
         self.watch.forget(lease.id);
+        let untold = match &how {
+            End::TakenOver { .. } | End::Retired => true,
+            End::ProvenBack | End::NeverGone | End::Withdrawn | End::Broken { .. } => false,
+        };
+        if untold {
+            let (lease, how) = (lease.id, how.clone());
+            self.keeper.note(now.wall, What::Ended { lease, how });
+        }
         self.keeper.end(Ended {
             id: lease.id,
             token: lease.token,

@@ -97,27 +97,62 @@ enum Awaited {
 impl Desk {
     /// Goes on from what the store has.
     pub(super) fn restore(revision: Revision, doc: GateDoc, now: Now) -> Self {
-        let held = doc.leases.values().filter(|l| l.stage == Stage::Held);
-        let holds = doc.hold.iter().chain(doc.node_holds.values());
-        let ends = holds.filter_map(|hold| hold.until);
+        let leases = doc.leases.keys().copied().collect();
+        let mut desk = Self {
+            keeper: Keeper::new(revision, doc),
+            pending: Vec::new(),
+            deadlines: BTreeMap::new(),
+            hold_ends: BTreeMap::new(),
+            watch: Watch::default(),
+            measured: BTreeMap::new(),
+            retiring: BTreeSet::new(),
+        };
+        desk.adopt(&leases, now);
+        desk
+    }
+
+    /// Goes on with leases, and with holds, that another process has written of.
+    fn adopt(&mut self, leases: &BTreeSet<LeaseId>, now: Now) {
         let left_of = |until: Timestamp| {
             let nanos = until.as_nanos() - now.wall.as_nanos();
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
         };
-        let left = |lease: &Lease| {
-            // A wall clock that was set back must not make a lease eternal.
-            left_of(lease.expires_at).min(super::lease::LONGEST_TTL)
-        };
-        Self {
-            deadlines: held.map(|l| (l.id, now.mono.plus(left(l)))).collect(),
-            hold_ends: ends
-                .map(|until| (until, now.mono.plus(left_of(until))))
-                .collect(),
-            watch: Watch::new(doc.leases.keys().copied(), now.mono),
-            keeper: Keeper::new(revision, doc),
-            pending: Vec::new(),
-            measured: BTreeMap::new(),
-            retiring: BTreeSet::new(),
+        let doc = self.keeper.wanted();
+        for id in leases {
+            self.deadlines.remove(id);
+            self.measured.remove(id);
+            let Some(lease) = doc.leases.get(id) else {
+                self.watch.forget(*id);
+                continue;
+            };
+            self.watch.adopt(*id, now.mono);
+            if lease.stage == Stage::Held {
+                // A wall clock that was set back must not make a lease eternal.
+                let left = left_of(lease.expires_at).min(super::lease::LONGEST_TTL);
+                self.deadlines.insert(*id, now.mono.plus(left));
+            }
+        }
+        let holds = doc.hold.iter().chain(doc.node_holds.values());
+        for until in holds.filter_map(|hold| hold.until) {
+            let end = now.mono.plus(left_of(until));
+            self.hold_ends.entry(until).or_insert(end);
+        }
+    }
+
+    /// A lease of ours has another number now: somebody else has given its own to another one.
+    fn rename(&mut self, old: LeaseId, new: LeaseId) {
+        if let Some(end) = self.deadlines.remove(&old) {
+            self.deadlines.insert(new, end);
+        }
+        if let Some(measured) = self.measured.remove(&old) {
+            self.measured.insert(new, measured);
+        }
+        self.watch.rename(old, new);
+        for item in &mut self.pending {
+            match &mut item.what {
+                Waits::Grant(_, id) | Waits::End(id) if *id == old => *id = new,
+                Waits::Evidence(_) | Waits::Grant(..) | Waits::End(_) | Waits::Write(_) => {}
+            }
         }
     }
 
@@ -145,6 +180,7 @@ impl Desk {
         nodes: &BTreeSet<NodeId>,
         out: &mut Vec<Effect>,
     ) {
+        self.give_up(owner, nodes, out);
         let mine = self.keeper.wanted().leases.values();
         let mine = mine.filter(|lease| lease.is_of(owner, nodes));
         if let Some(id) = mine.map(|lease| lease.id).next() {
@@ -180,6 +216,24 @@ impl Desk {
         }
     }
 
+    /// Whoever has finished wants no more what it has asked for before: given now, it would be told
+    /// to nobody who still listens.
+    fn give_up(&mut self, owner: &Owner, nodes: &BTreeSet<NodeId>, out: &mut Vec<Effect>) {
+        let given_up = |item: &Pending| match &item.what {
+            Waits::Evidence(entry) => entry.owner == *owner && entry.nodes == *nodes,
+            // A lease that is decided is left by its owner like any other.
+            Waits::Grant(..) | Waits::End(_) | Waits::Write(_) => false,
+        };
+        let pending = std::mem::take(&mut self.pending);
+        let (over, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(given_up);
+        self.pending = pending;
+        for item in over {
+            let owner = owner.clone();
+            let refused = Reply::Refused(Refusal::GivenUp { owner });
+            out.push(Effect::Reply(item.ticket, refused));
+        }
+    }
+
     fn wait(&mut self, now: Now, ticket: Ticket, what: Waits) {
         let until = now.mono.plus(PATIENCE);
         self.pending.push(Pending {
@@ -205,7 +259,11 @@ impl Desk {
 
     /// What became of a write.
     pub(super) fn stored(&mut self, now: Now, id: CommitId, result: Stored) {
-        self.keeper.result(now.mono, id, result);
+        let joined = self.keeper.result(now.mono, id, result);
+        for (old, new) in &joined.moved {
+            self.rename(*old, *new);
+        }
+        self.adopt(&joined.theirs, now);
     }
 
     /// Nodes and the cluster's id as they are known now are kept with everything else.
@@ -363,7 +421,11 @@ impl Desk {
         match awaited {
             Awaited::Lease(lease) => {
                 let kept = stored.leases.get(&lease.id)?;
-                (kept.expires_at >= lease.expires_at)
+                // Renewed once more since: then that is what it has come to.
+                let wanted = self.keeper.wanted().leases.get(&lease.id);
+                let newest = wanted.map_or(lease.expires_at, |wanted| wanted.expires_at);
+                [lease.expires_at, newest]
+                    .contains(&kept.expires_at)
                     .then(|| Changed::Lease(Box::new(kept.clone())))
             }
             Awaited::Held(node, hold) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::entry::starts;
 use super::gone::seems_gone;
 use super::{Desk, Scene};
+use crate::checks::layout::out_of_sync;
 use crate::checks::nodes::leftovers;
 use crate::evidence::ids::{NodeId, Version};
 use crate::evidence::jmx::Metric;
@@ -26,8 +27,8 @@ pub(super) struct Watch {
     staged: BTreeMap<LeaseId, Mono>,
     /// When each lease was granted, on the boot clock, where this process has seen it.
     granted: BTreeMap<LeaseId, Mono>,
-    /// Leases whose owners may have been told "go".
-    told: BTreeSet<LeaseId>,
+    /// How often each lease's owner may have been told "go".
+    told: BTreeMap<LeaseId, u32>,
     /// Nodes that are down without a lease, since when.
     down: BTreeMap<NodeId, Mono>,
     /// Restarts that were covered by a lease, or have taken a slot of their own.
@@ -35,13 +36,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Goes on with the leases of a store, whose owners may all have been told "go".
-    pub(super) fn new(leases: impl Iterator<Item = LeaseId>, now: Mono) -> Self {
-        let staged: BTreeMap<_, _> = leases.map(|id| (id, now)).collect();
-        Self {
-            told: staged.keys().copied().collect(),
-            staged,
-            ..Self::default()
+    /// Goes on with a lease of a store, whose owner may have been told "go" by another process.
+    pub(super) fn adopt(&mut self, lease: LeaseId, now: Mono) {
+        self.granted.remove(&lease);
+        self.staged(lease, now);
+        self.tell(lease);
+    }
+
+    /// It has another number now.
+    pub(super) fn rename(&mut self, old: LeaseId, new: LeaseId) {
+        for moments in [&mut self.staged, &mut self.granted] {
+            if let Some(at) = moments.remove(&old) {
+                moments.insert(new, at);
+            }
+        }
+        if let Some(told) = self.told.remove(&old) {
+            self.told.insert(new, told);
         }
     }
 
@@ -58,12 +68,26 @@ impl Watch {
 
     /// Its owner is told "go".
     pub(super) fn tell(&mut self, lease: LeaseId) {
-        self.told.insert(lease);
+        let told = self.told.entry(lease).or_default();
+        *told = told.saturating_add(1);
+    }
+
+    /// One "go" has certainly reached nobody; whether there was no other.
+    pub(super) fn untell(&mut self, lease: LeaseId) -> bool {
+        let Some(told) = self.told.get_mut(&lease) else {
+            return false;
+        };
+        *told = told.saturating_sub(1);
+        let nobody = *told == 0;
+        if nobody {
+            self.told.remove(&lease);
+        }
+        nobody
     }
 
     /// Whether its owner may have been told "go".
     pub(super) fn was_told(&self, lease: LeaseId) -> bool {
-        self.told.contains(&lease)
+        self.told.contains_key(&lease)
     }
 
     /// It is over.
@@ -470,15 +494,6 @@ fn gauge(snapshot: &Snapshot<'_>, node: NodeId, metric: Metric) -> Option<u64> {
     crate::checks::gauges::count(page.facts, metric)
         .value()
         .copied()
-}
-
-fn out_of_sync(snapshot: &Snapshot<'_>, nodes: &BTreeSet<NodeId>) -> usize {
-    let rows = snapshot.merged.rows.iter();
-    let out = |row: &crate::evidence::merged::MergedPartition<'_>| {
-        let mut held = row.replicas.iter().filter(|node| nodes.contains(node));
-        held.any(|node| !row.in_sync(*node))
-    };
-    rows.filter(|row| out(row)).count()
 }
 
 fn usual(returns: &[Duration]) -> Option<Duration> {

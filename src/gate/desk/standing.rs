@@ -28,8 +28,10 @@ pub(in crate::gate) struct Standing {
 /// Leases that do not speak against a request.
 #[derive(Clone, Debug, Default)]
 pub(in crate::gate) struct Aside {
-    /// The request's own, or taken over by it: its nodes do not count as down either.
+    /// The request's own, or taken over by it: of its nodes those asked for do not count as down.
     pub(in crate::gate) own: BTreeSet<LeaseId>,
+    /// The nodes that are asked for.
+    pub(in crate::gate) asked: BTreeSet<NodeId>,
     /// Those beside which there is another slot. Their nodes count as down all the same.
     pub(in crate::gate) beside: BTreeSet<LeaseId>,
 }
@@ -98,6 +100,7 @@ impl Desk {
         });
         Aside {
             beside: beside.map(|lease| lease.id).collect(),
+            asked: nodes.clone(),
             own,
         }
     }
@@ -105,11 +108,16 @@ impl Desk {
     /// What leases and holds say, those that are aside excepted.
     pub(in crate::gate) fn standing(&self, now: Now, aside: &Aside) -> Standing {
         let mut standing = Standing::default();
-        for lease in self
+        let (own, others): (Vec<&Lease>, Vec<&Lease>) = self
             .leases()
-            .values()
-            .filter(|l| !aside.own.contains(&l.id))
-        {
+            .into_values()
+            .partition(|lease| aside.own.contains(&lease.id));
+        for lease in own {
+            // Whoever was told "go" of the whole lease may stop these as well.
+            let rest = lease.nodes.difference(&aside.asked);
+            standing.granted.extend(rest);
+        }
+        for lease in others {
             standing.granted.extend(&lease.nodes);
             if !aside.beside.contains(&lease.id) {
                 standing.general.push(self.slot_taken(lease, now));

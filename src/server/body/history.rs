@@ -9,7 +9,7 @@ use super::{state_schema, words};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
 use crate::gate::event::{Event, What};
-use crate::gate::lease::{Action, LeaseId, Owner};
+use crate::gate::lease::{Action, End, LeaseId, Owner};
 use crate::gate::state::{GateName, State};
 
 /// Some of a gate's history, the newest first.
@@ -70,6 +70,10 @@ pub struct EntryBody {
     /// From the grant to the proof of return.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_seconds: Option<u64>,
+    /// How the lease ended, where neither a proof nor somebody's hand has ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "how_schema")]
+    pub how: Option<&'static str>,
     /// The node that is held, or retired; left out when the whole gate is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<i32>,
@@ -85,7 +89,7 @@ pub struct EntryBody {
 }
 
 /// Every kind of entry.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "verdict",
     "granted",
     "renewed",
@@ -95,6 +99,7 @@ const KINDS: [&str; 12] = [
     "proven_back",
     "withdrawn",
     "broken",
+    "ended",
     "hold_set",
     "hold_lifted",
     "retired",
@@ -106,6 +111,10 @@ fn kind_schema(_: &mut SchemaGenerator) -> Schema {
 
 fn action_schema(_: &mut SchemaGenerator) -> Schema {
     words(&[Action::Restart, Action::Repair].map(Action::as_str))
+}
+
+fn how_schema(_: &mut SchemaGenerator) -> Schema {
+    words(&["taken_over", "retired"])
 }
 
 impl HistoryBody {
@@ -186,6 +195,20 @@ impl EntryBody {
                 reason: Some(reason),
                 ..Self::lease("broken", lease).done_by(by)
             },
+            What::Ended { lease, how } => {
+                let entry = Self {
+                    how: Some(how.as_str()),
+                    ..Self::lease("ended", lease)
+                };
+                match how {
+                    End::TakenOver { by } => entry.done_by(by),
+                    End::Broken { by, reason } => Self {
+                        reason: Some(reason),
+                        ..entry.done_by(by)
+                    },
+                    End::ProvenBack | End::NeverGone | End::Withdrawn | End::Retired => entry,
+                }
+            }
             What::HoldSet {
                 node,
                 author,

@@ -10,7 +10,8 @@ use super::super::verdict::Verdict;
 use super::verdict::Head;
 use super::{seconds, words};
 use crate::clock::rfc3339;
-use crate::gate::lease::{Action, End, Ended, Hold, Lease, Owner, Stage};
+use crate::evidence::ids::NodeId;
+use crate::gate::lease::{Action, Ended, Hold, Lease, Owner, Stage};
 use crate::gate::parts::LeaseView;
 use crate::gate::question::Changed;
 use crate::gate::state::GateName;
@@ -165,7 +166,7 @@ pub struct ChangedBody {
     /// The hold that is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldBody>,
-    /// The node that was retired.
+    /// The node that was retired, held, or whose hold was lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<i32>,
 }
@@ -174,7 +175,7 @@ fn hosts(verdict: &Verdict) -> Vec<String> {
     verdict.hosts.iter().cloned().collect()
 }
 
-fn ids<'a>(nodes: impl IntoIterator<Item = &'a crate::evidence::ids::NodeId>) -> Vec<i32> {
+fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> Vec<i32> {
     nodes.into_iter().map(|node| node.0).collect()
 }
 
@@ -223,14 +224,7 @@ impl LeaveBody {
             lease: id.map(|id| id.0),
             token: token.map(|token| token.0),
             expires_at: lease.map(|view| rfc3339(view.lease.expires_at)),
-            how: ended.map(|ended| match ended.how {
-                End::ProvenBack => "proven_back",
-                End::NeverGone => "never_gone",
-                End::Withdrawn => "withdrawn",
-                End::TakenOver { .. } => "taken_over",
-                End::Broken { .. } => "broken",
-                End::Retired => "retired",
-            }),
+            how: ended.map(|ended| ended.how.as_str()),
             progress: lease.map(|view| view.progress.clone()),
             usually_seconds: lease.and_then(|view| view.usually).map(seconds),
         }
@@ -300,7 +294,8 @@ impl LeasesBody {
 }
 
 impl ChangedBody {
-    pub(in crate::server) fn new(gate: &GateName, changed: Changed) -> Self {
+    /// `held`: the node whose hold was set or lifted, where it was not the gate's own.
+    pub(in crate::server) fn new(gate: &GateName, held: Option<NodeId>, changed: Changed) -> Self {
         let mut body = Self {
             gate: gate.as_str().to_owned(),
             changed: "lifted",
@@ -308,7 +303,7 @@ impl ChangedBody {
             token: None,
             expires_at: None,
             hold: None,
-            node: None,
+            node: held.map(|node| node.0),
         };
         match changed {
             Changed::Lease(lease) => {

@@ -87,6 +87,19 @@ async fn changes_are_answered_once_they_are_durable() {
         ),
         (Refusal::NothingHeld, 409),
         (
+            Refusal::NoSuchNodes {
+                strangers: String::from("22"),
+                known: String::from("1, 2, 3"),
+            },
+            400,
+        ),
+        (
+            Refusal::GivenUp {
+                owner: owner("ann"),
+            },
+            409,
+        ),
+        (
             Refusal::StillExpected {
                 node: NodeId(2),
                 why,
@@ -100,6 +113,19 @@ async fn changes_are_answered_once_they_are_durable() {
         let (_, got) = answered(&mut served, "POST", target, Reply::Refused(refusal)).await;
         assert_eq!(got.status, status, "{says}");
         assert_eq!(got.json()["detail"], json!(says));
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_nodes_hold_names_the_node() {
+    let mut served = serve(open()).await;
+    for (method, target) in [
+        ("PUT", "hold?author=ann&reason=disks&node=2"),
+        ("DELETE", "hold?by=ann&node=2"),
+    ] {
+        let reply = Reply::Changed(Changed::Hold(None));
+        let (_, got) = answered(&mut served, method, target, reply).await;
+        assert_eq!((got.status, &got.json()["node"]), (200, &json!(2)));
     }
 }
 

@@ -5,7 +5,12 @@ use std::time::Duration;
 use super::{Bed, WINDOW, owner};
 use crate::checks::reason::Reason;
 use crate::evidence::ids::NodeId;
-use crate::gate::question::Change;
+use crate::evidence::scene::set;
+use crate::gate::doc::Stored;
+use crate::gate::event::What;
+use crate::gate::lease::{Action, End, Stage};
+use crate::gate::machine::Input;
+use crate::gate::question::{Change, Command, Refusal, Reply};
 
 #[test]
 fn a_rerun_while_its_own_node_is_out_goes_on() {
@@ -59,7 +64,7 @@ fn a_rerun_waits_for_answers_newer_than_itself() {
     bed.enter("jenkins", &[1]).unwrap();
     bed.down(1);
     bed.fence(1);
-    let ticket = bed.ask_enter("jenkins", &[1], crate::gate::lease::Action::Restart);
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
     assert!(
         !bed.replies.contains_key(&ticket),
         "by what was said before"
@@ -86,4 +91,125 @@ fn a_hold_stands_above_a_rerun() {
         bed.run(31);
         assert!(bed.enter("jenkins", &[1]).is_ok());
     }
+}
+
+/// A run that was killed has left a few seconds of its lease to the next one, which counts on all of
+/// the time it has asked for.
+#[test]
+fn go_said_again_is_for_the_whole_time_asked_for() {
+    let mut bed = Bed::new();
+    let first = bed.enter("jenkins", &[1]).unwrap();
+    bed.run(55);
+    let again = bed.enter("jenkins", &[1]).unwrap();
+    assert_eq!((first.id, first.token), (again.id, again.token));
+    let end = bed.scene.now.wall.plus(Duration::from_secs(59));
+    assert!(again.expires_at >= end, "a minute was asked for");
+    assert_eq!(bed.doc.leases[&again.id].expires_at, again.expires_at);
+    bed.run(20);
+    assert_eq!(bed.doc.leases[&again.id].stage, Stage::Held);
+    assert!(bed.enter("rundeck", &[2]).is_err(), "it may stop only now");
+    let renewed = |what: &&&What| matches!(what, What::Renewed { .. });
+    assert_eq!(bed.happened().iter().filter(renewed).count(), 1);
+    bed.run(45 + WINDOW);
+    assert!(bed.doc.leases.is_empty(), "that time is over as well");
+}
+
+#[test]
+fn go_is_said_again_only_once_its_end_is_written() {
+    let mut bed = Bed::new();
+    let first = bed.enter("jenkins", &[1]).unwrap();
+    bed.run(50);
+    bed.answers = false;
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    bed.run(2);
+    assert!(!bed.replies.contains_key(&ticket), "it is not written yet");
+    bed.answer_written();
+    let again = bed.await_go(ticket).unwrap();
+    assert!(again.expires_at > first.expires_at);
+    assert_eq!(bed.doc.leases[&first.id].expires_at, again.expires_at);
+}
+
+#[test]
+fn an_end_that_cannot_be_written_is_no_go_and_takes_no_lease_away() {
+    let mut bed = Bed::new();
+    let first = bed.enter("jenkins", &[1]).unwrap();
+    bed.run(50);
+    bed.answers = false;
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    bed.run(1);
+    bed.answer(|_, _| Stored::Refused(String::from("disk full")));
+    let why = bed.await_go(ticket).unwrap_err();
+    assert!(why.contains(&Reason::StoreUnavailable), "{why:?}");
+    bed.answers = true;
+    bed.run(2);
+    let kept = &bed.doc.leases[&first.id];
+    assert_eq!((kept.stage, kept.token), (Stage::Held, first.token));
+    assert!(bed.enter("jenkins", &[1]).is_ok());
+}
+
+/// Its time was over while the request waited: "go" would be for a slot that is about to be free.
+#[test]
+fn go_is_not_said_of_a_lease_whose_time_is_over() {
+    let mut bed = Bed::new();
+    let first = bed.enter("jenkins", &[1]).unwrap();
+    while bed.scene.now.wall.plus(Duration::from_secs(1)) < first.expires_at {
+        bed.tick();
+    }
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    bed.pass(1_500);
+    bed.input(Input::Wake);
+    let why = bed.await_go(ticket).unwrap_err();
+    assert!(why.contains(&Reason::SlotTaken), "{why:?}");
+    assert_eq!(bed.doc.leases[&first.id].stage, Stage::Expired);
+}
+
+/// `exec` is ended while its request waits: it says "leave", and nobody would hear of a lease that is
+/// given after that.
+#[test]
+fn whoever_leaves_is_given_nothing_any_more() {
+    let mut bed = Bed::new();
+    let other = bed.ask_enter("rundeck", &[2], Action::Restart);
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    let left = bed.ask(Command::Leave {
+        owner: owner("jenkins"),
+        nodes: set(&[1]),
+    });
+    let jenkins = owner("jenkins");
+    let given_up = Refusal::GivenUp {
+        owner: jenkins.clone(),
+    };
+    assert_eq!(bed.await_reply(ticket), Reply::Refused(given_up));
+    let not_entered = Refusal::NotEntered { owner: jenkins };
+    assert_eq!(bed.await_reply(left), Reply::Refused(not_entered));
+    assert!(bed.await_go(other).is_ok(), "somebody else's is served");
+    bed.run(1);
+    assert!(bed.doc.leases.values().all(|l| l.nodes == set(&[2])));
+}
+
+#[test]
+fn a_go_that_reached_nobody_is_taken_back() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert!(bed.doc.leases.is_empty());
+    assert_eq!(bed.doc.ended.last().unwrap().how, End::Withdrawn);
+    assert!(bed.enter("rundeck", &[2]).is_ok());
+}
+
+/// Said twice, and one of them may have been read.
+#[test]
+fn a_go_that_somebody_may_have_heard_stands() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
+    // Whatever a process before has said is not known.
+    bed.restart();
+    bed.run(WINDOW + 2);
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.input(Input::Unheard(lease.id));
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
+    bed.input(Input::Unheard(crate::gate::lease::LeaseId(99)));
+    assert!(bed.enter("rundeck", &[2]).is_err());
 }

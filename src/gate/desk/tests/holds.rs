@@ -91,6 +91,25 @@ fn a_hold_on_a_node_concerns_that_node() {
     assert!(bed.enter("jenkins", &[1]).is_ok());
 }
 
+/// A slip of the finger: somebody would count on a hold that holds nothing.
+#[test]
+fn a_node_that_nobody_knows_is_not_held() {
+    let mut bed = Bed::new();
+    let refused = bed.change(hold(Some(NodeId(22)), None));
+    let Reply::Refused(refusal @ Refusal::NoSuchNodes { .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(
+        refusal.to_string(),
+        "no such node in this cluster: 22; it has 1, 2, 3, 101, 102, 103"
+    );
+    assert!(bed.doc.node_holds.is_empty());
+    // Before everybody has been heard nobody is a stranger.
+    bed.restart();
+    let held = bed.change(hold(Some(NodeId(2)), None));
+    assert!(matches!(held, Reply::Changed(_)), "{held:?}");
+}
+
 #[test]
 fn a_node_is_retired_when_nobody_names_it_any_more() {
     let mut bed = Bed::new();

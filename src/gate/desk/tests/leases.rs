@@ -9,7 +9,7 @@ use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{kafka, set};
 use crate::gate::event::What;
 use crate::gate::lease::{End, Owner, Stage, Token};
-use crate::gate::question::{Answered, Change, Changed, Refusal, Reply};
+use crate::gate::question::{Answered, Change, Changed, Command, Refusal, Reply};
 use crate::gate::state::State;
 
 fn over(reply: &Reply) -> Option<&End> {
@@ -283,6 +283,50 @@ fn a_lease_that_nobody_signed_is_renewed_by_nobody_who_has_to() {
         matches!(reply, Reply::Refused(Refusal::OfAnother { .. })),
         "{reply:?}"
     );
+}
+
+/// A shorter time is no less a change: it is answered once it is written, with the new end.
+#[test]
+fn a_renewal_for_a_shorter_time_is_answered_once_it_is_written() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.answers = false;
+    let renew = |seconds| Change::Renew {
+        lease: lease.id,
+        token: lease.token,
+        ttl: std::time::Duration::from_secs(seconds),
+        by: None,
+    };
+    let ticket = bed.ask(Command::Change(renew(15)));
+    bed.tick();
+    assert!(!bed.replies.contains_key(&ticket), "it is not written yet");
+    bed.answer_written();
+    let Reply::Changed(Changed::Lease(kept)) = bed.await_reply(ticket) else {
+        panic!("it is renewed");
+    };
+    assert!(kept.expires_at < lease.expires_at);
+    assert_eq!(kept.expires_at, bed.doc.leases[&lease.id].expires_at);
+    // Of two that are written together both are told what it has come to.
+    let hold = Change::Hold {
+        node: None,
+        author: owner("ann"),
+        reason: String::from("a write under way"),
+        ttl: None,
+    };
+    bed.ask(Command::Change(hold));
+    let (one, two) = (renew(600), renew(20));
+    let tickets = [one, two].map(|renew| bed.ask(Command::Change(renew)));
+    while !bed.commits.is_empty() {
+        bed.answer_written();
+    }
+    let end = bed.doc.leases[&lease.id].expires_at;
+    for ticket in tickets {
+        let reply = bed.await_reply(ticket);
+        let Reply::Changed(Changed::Lease(kept)) = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(kept.expires_at, end);
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! is told.
 
 mod again;
+mod history;
 mod holds;
+mod joined;
 mod leases;
 mod measured;
 mod progress;

@@ -2,10 +2,11 @@
 
 use super::{Bed, WINDOW};
 use crate::checks::reason::Reason;
+use crate::evidence::facts::Move;
 use crate::evidence::ids::{NodeId, Release, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
-use crate::evidence::scene::{Scene, kafka, set};
+use crate::evidence::scene::{Scene, kafka, nodes, set};
 use crate::gate::lease::End;
 use crate::gate::question::{Answered, Change, Reply};
 
@@ -72,6 +73,28 @@ fn replicas_that_are_out_of_sync_are_counted() {
     }
     bed.tick();
     assert_eq!(progress(&bed), "2 of its replicas are out of sync");
+}
+
+/// A reassignment takes hours: what a node is only being given does not keep its slot.
+#[test]
+fn replicas_that_are_only_being_added_are_not_waited_for() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let mut moving = bed.down(1);
+    moving.order(3, |p| p.isr.retain(|id| *id != 1));
+    moving.moves(1, |moves| {
+        moves.list.push(Move {
+            topic: String::from("orders"),
+            partition: 3,
+            replicas: nodes(&[2, 3, 1]),
+            adding: nodes(&[1]),
+            removing: Vec::new(),
+        });
+    });
+    bed.up(1, moving);
+    bed.run(WINDOW + 2);
+    let left = bed.leave("jenkins", &[1]);
+    assert!(matches!(left, Reply::Over(_)), "{}", progress(&bed));
 }
 
 #[test]

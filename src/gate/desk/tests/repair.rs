@@ -1,12 +1,12 @@
 //! A repair needs no what-if only where the node's end is shown, by what the gate sees and by what
 //! the cluster says.
 
-use super::{Bed, fence};
+use super::{Bed, WINDOW, fence};
 use crate::checks::reason::Reason;
 use crate::evidence::facts::Facts;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
-use crate::evidence::scene::{Scene, kafka};
+use crate::evidence::scene::{Scene, SceneTopic, kafka};
 use crate::gate::lease::{Action, Stage};
 use crate::gate::question::{Change, Command};
 
@@ -130,6 +130,34 @@ fn a_lost_quorum_can_be_cured() {
     }
 }
 
+fn five_voters() -> Bed {
+    let voters = [101, 102, 103, 104, 105];
+    let orders = vec![SceneTopic::new("orders", 2, &[&[1, 2, 3]])];
+    let mut bed = Bed::bare(Scene::with(&[1, 2, 3], &voters, orders));
+    bed.run(WINDOW + 2);
+    bed
+}
+
+/// Whoever was told "go" of two nodes may stop both, whoever repairs one of them now.
+#[test]
+fn a_repair_of_a_part_counts_the_rest_of_the_lease_it_takes_over_as_down() {
+    let mut bed = five_voters();
+    bed.enter("jenkins", &[101, 102]).unwrap();
+    ended(&mut bed, 103, FailureClass::Closed);
+    let why = bed.repair("ann", &[101]).unwrap_err();
+    assert!(why.contains(&Reason::WouldLoseQuorum), "{why:?}");
+}
+
+#[test]
+fn a_repair_of_another_part_of_ones_own_lease_counts_the_first_part_as_down() {
+    let mut bed = five_voters();
+    bed.enter("jenkins", &[101, 102]).unwrap();
+    bed.repair("ann", &[101]).unwrap();
+    ended(&mut bed, 103, FailureClass::Closed);
+    let why = bed.repair("ann", &[102]).unwrap_err();
+    assert!(why.contains(&Reason::WouldLoseQuorum), "{why:?}");
+}
+
 /// An election is under way: that no leader has caught up voters says nothing of them.
 #[test]
 fn a_quorum_without_a_leader_shows_no_end() {
@@ -190,6 +218,6 @@ fn a_takeover_that_is_withdrawn_frees_nobody() {
     });
     assert!(bed.enter("rundeck", &[2]).is_err());
     bed.up(1, before);
-    bed.run(2 * super::WINDOW + 2);
+    bed.run(2 * WINDOW + 2);
     assert!(bed.doc.leases.is_empty(), "free by itself once it is back");
 }
