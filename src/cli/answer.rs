@@ -51,6 +51,9 @@ pub struct Body {
     /// The lease, where one is given or is over.
     #[serde(default)]
     pub lease: Option<u64>,
+    /// Its nodes; a repair may take over more than it asks about.
+    #[serde(default)]
+    pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token.
     #[serde(default)]
     pub token: Option<u64>,

@@ -364,6 +364,22 @@ fn enter_and_leave_end_as_check_does_and_need_a_lease() {
             0,
             "open lease=3 token=7 until=T usually=40s\n",
         ),
+        // A repair that takes over a lease on more nodes.
+        (
+            says(
+                200,
+                "open",
+                ",\"nodes\":[2],\"lease\":3,\"lease_nodes\":[2,102],\"token\":7",
+            ),
+            0,
+            "open lease=3 nodes=2,102 token=7\n",
+        ),
+        // An answer about other nodes than those asked about is none.
+        (
+            says(200, "open", ",\"nodes\":[2,102],\"lease\":3,\"token\":7"),
+            3,
+            "unknown\n",
+        ),
         // Open, and no lease: whatever answers, it is not a gate that gave one.
         (says(200, "open", ",\"nodes\":[2]"), 3, "unknown\n"),
         (
