@@ -54,7 +54,7 @@ pub async fn change(args: &AskArgs, change: Change<'_>) -> anyhow::Result<Exit> 
 }
 
 /// The body of a change that is made.
-fn done(gate: &str, raw: &Raw) -> Result<Value, String> {
+pub fn done(gate: &str, raw: &Raw) -> Result<Value, String> {
     let body: Value = serde_json::from_slice(&raw.body)
         .map_err(|error| format!("HTTP 200 with a body that says nothing: {error}"))?;
     if body["gate"] != gate || !body["changed"].is_string() || raw.cached {
