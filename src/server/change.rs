@@ -13,10 +13,14 @@ use crate::gate::question::{Change, Command, Refusal, Reply as GateReply};
 impl App {
     /// Makes a change, and answers once it is durable.
     pub(super) async fn change(&self, gate: &GateHandle, change: Change) -> Result<Reply, Problem> {
+        let held = match &change {
+            Change::Hold { node, .. } | Change::Lift { node, .. } => *node,
+            Change::Renew { .. } | Change::Break { .. } | Change::Retire { .. } => None,
+        };
         let answered = gate.ask(Command::Change(change), self.limits.grant);
         match self.heard(answered.await) {
             Ok(GateReply::Changed(changed)) => {
-                let body = ChangedBody::new(gate.name(), changed);
+                let body = ChangedBody::new(gate.name(), changed, held);
                 Ok(Content::json(&body).reply(StatusCode::OK))
             }
             Ok(GateReply::Refused(refusal)) => Err(refused(&refusal)),

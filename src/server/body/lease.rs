@@ -10,6 +10,7 @@ use super::super::verdict::Verdict;
 use super::verdict::Head;
 use super::{seconds, words};
 use crate::clock::rfc3339;
+use crate::evidence::ids::NodeId;
 use crate::gate::lease::{Action, End, Ended, Hold, Lease, Owner, Stage};
 use crate::gate::parts::LeaseView;
 use crate::gate::question::Changed;
@@ -171,7 +172,7 @@ pub struct ChangedBody {
     /// The hold that is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldBody>,
-    /// The node that was retired.
+    /// The node that was retired, held, or freed of its hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<i32>,
 }
@@ -180,7 +181,7 @@ fn hosts(verdict: &Verdict) -> Vec<String> {
     verdict.hosts.iter().cloned().collect()
 }
 
-fn ids<'a>(nodes: impl IntoIterator<Item = &'a crate::evidence::ids::NodeId>) -> Vec<i32> {
+fn ids<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> Vec<i32> {
     nodes.into_iter().map(|node| node.0).collect()
 }
 
@@ -311,7 +312,8 @@ impl LeasesBody {
 }
 
 impl ChangedBody {
-    pub(in crate::server) fn new(gate: &GateName, changed: Changed) -> Self {
+    /// `held`: the node whose hold was set or lifted; `None`: the gate's own.
+    pub(in crate::server) fn new(gate: &GateName, changed: Changed, held: Option<NodeId>) -> Self {
         let mut body = Self {
             gate: gate.as_str().to_owned(),
             changed: "lifted",
@@ -319,7 +321,7 @@ impl ChangedBody {
             token: None,
             expires_at: None,
             hold: None,
-            node: None,
+            node: held.map(|node| node.0),
         };
         match changed {
             Changed::Lease(lease) => {
