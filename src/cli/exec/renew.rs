@@ -41,10 +41,10 @@ impl Renewal {
         let asked = Instant::now();
         let sent = self.client.send(Method::POST, gate, &path, &query, within);
         match sent.await {
-            Ok(raw) if raw.status == 200 => match self.confirms(&raw) {
-                Ok(()) => Ok(asked),
-                Err(why) => Err(Verdict::Contradicts(why)),
-            },
+            Ok(raw) if raw.status == 200 => {
+                let confirmed = self.confirms(&raw);
+                confirmed.map(|()| asked).map_err(Verdict::Contradicts)
+            }
             Ok(raw) => Err(match read(&self.asked, &raw) {
                 // There is no such lease any more.
                 Verdict::Refused(Refusal::NotThere, why) => {
