@@ -51,6 +51,9 @@ pub struct Body {
     /// The lease, where one is given or is over.
     #[serde(default)]
     pub lease: Option<u64>,
+    /// Its nodes; a repair may take over more than it asks about.
+    #[serde(default)]
+    pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token.
     #[serde(default)]
     pub token: Option<u64>,
@@ -98,7 +101,39 @@ pub enum Verdict {
     /// No answer of this gate; why.
     Unreachable(String),
     /// The gate does not let us ask this; asking again does not help.
-    Refused(Exit, String),
+    Refused(Refusal, String),
+}
+
+/// Why a gate does not let us ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: the question cannot be taken as it is, or its nodes are none of this gate's.
+    Question,
+    /// 401, 403: who asks is not known, or has not the right.
+    NotAuthorised,
+    /// 404: there is no such gate, or no such lease.
+    NotThere,
+    /// 409: what is asked for cannot be; a lease that is over.
+    Conflict,
+}
+
+impl Refusal {
+    const fn of(status: u16) -> Option<Self> {
+        match status {
+            400 => Some(Self::Question),
+            401 | 403 => Some(Self::NotAuthorised),
+            404 => Some(Self::NotThere),
+            _ => None,
+        }
+    }
+
+    const fn exit(self) -> Exit {
+        match self {
+            Self::Question => Exit::Usage,
+            Self::NotAuthorised | Self::NotThere => Exit::Unreachable,
+            Self::Conflict => Exit::Closed,
+        }
+    }
 }
 
 impl Verdict {
@@ -109,26 +144,22 @@ impl Verdict {
             Self::Says(State::Closed, _) => Exit::Closed,
             Self::Says(State::Unknown, _) | Self::Contradicts(_) => Exit::Unknown,
             Self::Unreachable(_) => Exit::Unreachable,
-            Self::Refused(exit, _) => *exit,
+            Self::Refused(refusal, _) => refusal.exit(),
         }
     }
 }
 
 /// Reads an answer of `check`.
 pub fn read(asked: &Asked, raw: &Raw) -> Verdict {
-    match raw.status {
-        400 => return Verdict::Refused(Exit::Usage, format!("HTTP 400: {}", detail(&raw.body))),
-        401 | 403 | 404 => {
-            let what = format!("HTTP {}: {}", raw.status, detail(&raw.body));
-            return Verdict::Refused(Exit::Unreachable, what);
-        }
-        _ => {}
+    if let Some(refusal) = Refusal::of(raw.status) {
+        let what = format!("HTTP {}: {}", raw.status, detail(&raw.body));
+        return Verdict::Refused(refusal, what);
     }
     let Some(header) = raw.state.as_deref() else {
         let status = raw.status;
         if status == 409 {
             let what = format!("HTTP 409: {}", detail(&raw.body));
-            return Verdict::Refused(Exit::Closed, what);
+            return Verdict::Refused(Refusal::Conflict, what);
         }
         let what = format!("HTTP {status} without Upgrade-Gate-State: this is not a gate's answer");
         return if status == 200 {
@@ -336,7 +367,7 @@ mod tests {
         let problem = "{\"open\":false,\"detail\":\"broken by ann\"}";
         let verdict = read(&asked(&[]), &raw(409, None, problem));
         assert!(
-            matches!(&verdict, Verdict::Refused(Exit::Closed, why) if why.ends_with("broken by ann"))
+            matches!(&verdict, Verdict::Refused(Refusal::Conflict, why) if why.ends_with("broken by ann"))
         );
     }
 

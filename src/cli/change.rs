@@ -54,7 +54,7 @@ pub async fn change(args: &AskArgs, change: Change<'_>) -> anyhow::Result<Exit> 
 }
 
 /// The body of a change that is made.
-fn done(gate: &str, raw: &Raw) -> Result<Value, String> {
+pub fn done(gate: &str, raw: &Raw) -> Result<Value, String> {
     let body: Value = serde_json::from_slice(&raw.body)
         .map_err(|error| format!("HTTP 200 with a body that says nothing: {error}"))?;
     if body["gate"] != gate || !body["changed"].is_string() || raw.cached {
@@ -63,11 +63,17 @@ fn done(gate: &str, raw: &Raw) -> Result<Value, String> {
     Ok(body)
 }
 
-/// `held until=...` and the like.
+/// `held node=3 until=...` and the like.
 fn line(body: &Value) -> String {
     let mut words = vec![body["changed"].as_str().unwrap_or_default().to_owned()];
-    for name in ["lease", "token", "expires_at", "node"] {
-        match &body[name] {
+    for (name, value) in [
+        ("lease", &body["lease"]),
+        ("token", &body["token"]),
+        ("expires_at", &body["expires_at"]),
+        ("node", &body["node"]),
+        ("until", &body["hold"]["until"]),
+    ] {
+        match value {
             Value::Null => {}
             Value::String(text) => words.push(format!("{name}={text}")),
             other => words.push(format!("{name}={other}")),

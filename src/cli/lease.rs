@@ -1,9 +1,11 @@
 //! `enter`, `leave` and `lease`: take nodes, give them back, and look after what is taken.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, Error, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -38,6 +40,24 @@ pub fn action() -> impl TypedValueParser<Value = Action> {
             Action::Restart
         }
     })
+}
+
+/// Reads a fencing token. What is none is not shown: it may be the bearer token, which stands in
+/// `UPGRADE_GATE_TOKEN_FILE` and is easily taken for what belongs into `UPGRADE_GATE_TOKEN`.
+#[derive(Clone, Copy, Debug)]
+struct FencingToken;
+
+impl TypedValueParser for FencingToken {
+    type Value = u64;
+
+    fn parse_ref(&self, of: &Command, _: Option<&Arg>, value: &OsStr) -> Result<u64, Error> {
+        let number = value.to_str().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| {
+            let what = "what --token or UPGRADE_GATE_TOKEN says is no fencing token: give the number \
+                that enter told; a bearer token belongs into a file (--token-file)";
+            Error::raw(ErrorKind::ValueValidation, format!("{what}\n")).with_cmd(of)
+        })
+    }
 }
 
 /// Who asks.
@@ -239,7 +259,8 @@ pub struct RenewArgs {
         long,
         value_name = "TOKEN",
         env = "UPGRADE_GATE_TOKEN",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = FencingToken
     )]
     pub token: u64,
     /// From now on for so long

@@ -132,6 +132,7 @@ impl Plan {
             nodes: Vec::new(),
             hosts: BTreeSet::new(),
             lease: None,
+            lease_nodes: None,
             token: None,
             expires_at: None,
             how: None,

@@ -37,8 +37,11 @@ fn lease(verdict: &Verdict) -> String {
     };
     let mut text = String::new();
     let whole = |number: u64| number.to_string();
+    let more = body.lease_nodes.as_deref();
+    let more = more.filter(|nodes| nodes.len() > body.nodes.len());
     for (name, value) in [
         ("lease", body.lease.map(whole)),
+        ("nodes", more.map(ids)),
         ("token", body.token.map(whole)),
         ("until", body.expires_at.clone()),
         ("how", body.how.clone()),
@@ -49,6 +52,11 @@ fn lease(verdict: &Verdict) -> String {
         }
     }
     plain(&text)
+}
+
+fn ids(nodes: &[i32]) -> String {
+    let ids: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+    ids.join(",")
 }
 
 /// `open`, `closed`, or `unknown`: what is not known to be open is not.

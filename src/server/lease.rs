@@ -93,7 +93,6 @@ impl App {
                     state: State::Open,
                     reasons: Vec::new(),
                 };
-                let nodes = lease.nodes.clone();
                 let verdict = Verdict::on_nodes(view.at(now.mono), nodes, go, evaluated);
                 (verdict, Some(lease))
             }
@@ -154,7 +153,7 @@ impl App {
                     state: State::Open,
                     reasons: Vec::new(),
                 };
-                let verdict = Verdict::on_nodes(answer, ended.nodes.clone(), back, now);
+                let verdict = Verdict::on_nodes(answer, nodes.clone(), back, now);
                 (verdict, Some(ended))
             }
             came => (came.no(answer, nodes.clone(), now)?, None),

@@ -1,5 +1,7 @@
 //! The command line from the outside: help, exit codes, what goes to which stream.
 
+mod changes;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -364,6 +366,22 @@ fn enter_and_leave_end_as_check_does_and_need_a_lease() {
             0,
             "open lease=3 token=7 until=T usually=40s\n",
         ),
+        // A repair that takes over a lease on more nodes.
+        (
+            says(
+                200,
+                "open",
+                ",\"nodes\":[2],\"lease\":3,\"lease_nodes\":[2,102],\"token\":7",
+            ),
+            0,
+            "open lease=3 nodes=2,102 token=7\n",
+        ),
+        // An answer about other nodes than those asked about is none.
+        (
+            says(200, "open", ",\"nodes\":[2,102],\"lease\":3,\"token\":7"),
+            3,
+            "unknown\n",
+        ),
         // Open, and no lease: whatever answers, it is not a gate that gave one.
         (says(200, "open", ",\"nodes\":[2]"), 3, "unknown\n"),
         (
@@ -420,43 +438,6 @@ fn enter_waits_until_it_is_go() {
         "enter", "--url", &late.url, "--node", "2", "--wait", "300ms", "-q",
     ];
     assert_eq!(run(&args).code, 1);
-}
-
-#[test]
-fn changes_are_believed_only_from_this_gate() {
-    let held = "{\"gate\":\"default\",\"changed\":\"held\"}";
-    for (answer, code) in [
-        (http(200, "", held), 0),
-        (http(200, "", &held.replace("default", "other")), 3),
-        (http(200, "", "<html>"), 3),
-        (says(200, "open", ""), 3),
-        (http(409, "", "{\"detail\":\"no\"}"), 1),
-        (http(403, "", "{}"), 4),
-        (http(404, "", "{}"), 4),
-        (
-            http(
-                503,
-                "Upgrade-Gate-State: unknown\r\n",
-                "{\"detail\":\"disk full\"}",
-            ),
-            3,
-        ),
-    ] {
-        let server = Server::start(vec![answer.clone()]);
-        let ended = run(&[
-            "hold",
-            "--url",
-            &server.url,
-            "disks",
-            "--node",
-            "2",
-            "--author",
-            "a",
-        ]);
-        assert_eq!(ended.code, code, "{answer}\n{}", ended.err);
-        let line = "PUT /api/v1/gates/default/hold?author=a&reason=disks&node=2 HTTP/1.1";
-        assert_eq!(server.seen(), [line]);
-    }
 }
 
 #[test]

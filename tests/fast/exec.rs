@@ -1,41 +1,63 @@
-//! `exec` in front of a gate that fails after "go": the gate is the test, so that a lease's time can be
-//! short.
+//! `exec` in front of a gate that fails before or after the start: the gate is the test, so that a
+//! lease's time can be short.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 const GO: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
     \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"expires_at\":\"T\"}";
+const RENEWED: &str = "{\"gate\":\"default\",\"changed\":\"renewed\",\"lease\":3,\"token\":7,\
+    \"expires_at\":\"T\"}";
+const PROBLEM: &str = "{\"detail\":\"by the test\"}";
 
-/// What the gate does with a request that is not `enter`.
+/// What the gate does.
 #[derive(Clone, Copy, Debug)]
 enum Then {
-    /// Answers it with this status.
+    /// Says "go", renews once, and then answers everything but `enter` with this status.
     Says(&'static str),
-    /// Is gone since its last "go": nobody listens any more.
+    /// The same, and is gone since its last "go": nobody listens any more.
     Gone,
+    /// Says "go", and answers renewals with this from the first one on.
+    RenewsBy(&'static str, &'static str),
+    /// Answers everything with this status.
+    Refuses(&'static str),
 }
 
-/// A gate that says "go", and from then on does something else.
-fn gate(then: Then) -> String {
+/// The gate, and the requests it has seen.
+struct Gate {
+    url: String,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+fn gate(then: Then) -> Gate {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
     thread::spawn(move || {
         // It is asked twice: the second time just before the start.
-        let mut gos = 0;
+        let (mut gos, mut renewals) = (0, 0);
         while let Ok((mut stream, _)) = listener.accept() {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let first = lines.next().unwrap().unwrap();
             let rest = lines.map_while(Result::ok).find(String::is_empty);
             assert!(rest.is_some(), "a whole header");
-            let (status, headers, body) = if first.contains("/enter?") {
-                gos += 1;
-                ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
-            } else {
-                let Then::Says(status) = then else { return };
-                (status, "", "{\"detail\":\"by the test\"}")
+            let (enters, renews) = (first.contains("/enter?"), first.contains("/renew?"));
+            log.lock().unwrap().push(first);
+            gos += usize::from(enters);
+            renewals += usize::from(renews);
+            let (status, headers, body) = match then {
+                Then::Refuses(status) => (status, "", PROBLEM),
+                Then::Says(_) | Then::Gone | Then::RenewsBy(..) if enters => {
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
+                }
+                Then::RenewsBy(status, body) => (status, "", body),
+                Then::Says(_) | Then::Gone if renews && renewals == 1 => ("200 OK", "", RENEWED),
+                Then::Says(status) => (status, "", PROBLEM),
+                Then::Gone => return,
             };
             let length = body.len();
             let answer = format!(
@@ -48,21 +70,24 @@ fn gate(then: Then) -> String {
             }
         }
     });
-    url
+    Gate { url, seen }
 }
 
-fn exec(then: Then, ttl: &str, script: &str) -> (i32, String) {
+/// What `exec` with this `--ttl` and this `--wait` ends with: the code, and what went to standard
+/// output and to standard error.
+fn exec(gate: &Gate, [ttl, wait]: [&str; 2], script: &str) -> (i32, String, String) {
     let output: Output = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"))
-        .args(["exec", "--url", &gate(then), "--node", "2", "--owner", "me"])
-        .args(["--ttl", ttl, "--wait-back", "1s", "--", "sh", "-c", script])
+        .args(["exec", "--url", &gate.url, "--node", "2", "--owner", "me"])
+        .args(["--ttl", ttl, "--wait", wait, "--wait-back", "1s"])
+        .args(["--", "sh", "-c", script])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.stdout, b"started\n", "{then:?}: {err}");
-    (output.status.code().unwrap(), err)
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
 }
 
 #[test]
@@ -83,32 +108,120 @@ fn what_goes_wrong_after_the_start_has_its_code() {
             121,
             "by the test",
         ),
+        // A reload has taken the machine out, or the gate itself.
+        (
+            Then::Says("400 Bad Request"),
+            "10m",
+            "echo started",
+            124,
+            "not proven back: refused: HTTP 400: by the test",
+        ),
+        (
+            Then::Says("404 Not Found"),
+            "10m",
+            "echo started",
+            122,
+            "HTTP 404: by the test",
+        ),
         (Then::Gone, "10m", "echo started", 122, "not proven back"),
         // A renewal is refused: expired, or taken over.
         (
             Then::Says("409 Conflict"),
-            "1s",
-            "echo started; sleep 2",
+            "3s",
+            "echo started; sleep 3",
             125,
-            "is lost (HTTP 409)",
+            "is lost (HTTP 409: by the test)",
         ),
         // Nobody refuses it, but nobody hears it either, for longer than the lease lasts.
         (
             Then::Gone,
-            "1s",
-            "echo started; sleep 2",
+            "3s",
+            "echo started; sleep 5",
             125,
             "lease 3 is over",
         ),
     ];
     let runs = runs.map(|(then, ttl, script, code, says)| {
         thread::spawn(move || {
-            let (ended, err) = exec(then, ttl, script);
+            let (ended, out, err) = exec(&gate(then), [ttl, "60s"], script);
+            assert_eq!(out, "started\n", "{then:?}: {err}");
             assert_eq!(ended, code, "{then:?}: {err}");
             assert!(err.contains(says), "{then:?}: {err}");
         })
     });
     for run in runs {
         run.join().unwrap();
+    }
+}
+
+/// "Go" may have been said for a lease that was given long ago.
+#[test]
+fn the_lease_is_renewed_before_the_start() {
+    let gate = gate(Then::Says("401 Unauthorized"));
+    let (_, out, err) = exec(&gate, ["10m", "60s"], "echo started");
+    assert_eq!(out, "started\n", "{err}");
+    let seen = gate.seen.lock().unwrap().clone();
+    let of = |line: &String| line.split(['?', ' ']).nth(1).unwrap().to_owned();
+    let paths: Vec<_> = seen.iter().map(of).collect();
+    let gate = "/api/v1/gates/default";
+    let before = ["enter", "leases/3/renew", "enter", "leave"];
+    assert_eq!(paths, before.map(|what| format!("{gate}/{what}")));
+    assert!(seen[1].contains("token=7&ttl=600s"), "{seen:?}");
+}
+
+#[test]
+fn nothing_is_started_on_a_lease_that_is_not_renewed() {
+    let other = "{\"gate\":\"default\",\"changed\":\"renewed\",\"lease\":4}";
+    let runs = [
+        // Expired, broken or taken over between "go" and the start: waited for until the deadline.
+        (
+            Then::RenewsBy("409 Conflict", PROBLEM),
+            120,
+            "lease 3 is lost before the start: HTTP 409: by the test",
+        ),
+        (
+            Then::RenewsBy("404 Not Found", PROBLEM),
+            120,
+            "lease 3 is lost before the start: HTTP 404",
+        ),
+        // What is no answer of this gate renews nothing.
+        (Then::RenewsBy("200 OK", "<html>"), 120, "HTTP 200"),
+        (Then::RenewsBy("200 OK", PROBLEM), 120, "HTTP 200"),
+        (Then::RenewsBy("200 OK", other), 120, "HTTP 200"),
+        (
+            Then::RenewsBy("502 Bad Gateway", "<html>"),
+            122,
+            "gate not reached: HTTP 502",
+        ),
+        (
+            Then::RenewsBy("403 Forbidden", PROBLEM),
+            121,
+            "HTTP 403: by the test",
+        ),
+    ];
+    let runs = runs.map(|(then, code, says)| {
+        thread::spawn(move || {
+            let (ended, out, err) = exec(&gate(then), ["10m", "1s"], "echo started");
+            assert_eq!((ended, out.as_str()), (code, ""), "{then:?}: {err}");
+            assert!(err.contains(says), "{then:?}: {err}");
+        })
+    });
+    for run in runs {
+        run.join().unwrap();
+    }
+}
+
+#[test]
+fn what_is_asked_wrongly_is_not_called_unauthorised() {
+    for (status, code) in [
+        ("404 Not Found", 122),
+        ("400 Bad Request", 2),
+        ("401 Unauthorized", 121),
+        ("403 Forbidden", 121),
+        ("409 Conflict", 120),
+    ] {
+        let (ended, out, err) = exec(&gate(Then::Refuses(status)), ["10m", "60s"], "echo started");
+        assert_eq!((ended, out.as_str()), (code, ""), "{status}: {err}");
+        assert!(err.contains("by the test"), "{status}: {err}");
     }
 }

@@ -315,7 +315,26 @@ fn the_plan_says_of_every_layout_what_stopping_does() {
     } else {
         println!("plan: made before it looked at GET plan, ZooKeeper and repairs");
     }
+    if !is_of(&proof, BEFORE_A_NODE_WAS_TAKEN) {
+        for taken in [
+            "a node that is leased",
+            "a node that is back and not proven yet",
+        ] {
+            for row in [
+                "one that shares a partition with it",
+                "one that shares none",
+            ] {
+                assert!(has(&format!("{taken}, {row}")), "no row {taken}, {row}");
+            }
+            let plan = "GET plan, 3 controllers, 4 brokers";
+            assert!(has(&format!("{plan}: {taken}, every node as check says")));
+        }
+        assert!(has("a node that is proven back, beside it"));
+    }
 }
+
+/// The proof of this commit asks about nobody while a node is leased, or not proven back.
+const BEFORE_A_NODE_WAS_TAKEN: &str = "8533ad41804a";
 
 /// What has to be in the table of `plan`.
 const LAYOUTS: [&str; 24] = [

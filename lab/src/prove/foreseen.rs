@@ -16,9 +16,9 @@ use crate::http;
 use crate::node::Node;
 use crate::spec::{Layout, NodeId};
 
-const PLAN: &str = "/api/v1/gates/default/plan";
+pub(super) const PLAN: &str = "/api/v1/gates/default/plan";
 /// How long an answer may take: new evidence, and the store.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// For how long a repair that must not begin is asked for.
 const REFUSED_FOR: Duration = Duration::from_secs(15);
 
@@ -27,7 +27,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(15);
 pub(super) async fn plan(table: &mut Table<'_>, stopped: NodeId) -> Result<()> {
     table.gate().wait_open(PATIENCE).await?;
     let plan = table.gate().json(PLAN).await?;
-    every_node(table, &plan).await?;
+    every_node(table, &plan, "every node as check says").await?;
     order(table, &plan).await?;
     machines(table, &plan).await?;
     leaders(table, stopped).await
@@ -38,14 +38,14 @@ fn called(table: &Table<'_>, what: &str) -> String {
     format!("GET plan, {}: {what}", table.name())
 }
 
-async fn every_node(table: &mut Table<'_>, plan: &Value) -> Result<()> {
+pub(super) async fn every_node(table: &mut Table<'_>, plan: &Value, what: &str) -> Result<()> {
     let (mut says, mut check) = (BTreeMap::new(), BTreeMap::new());
     for node in plan["nodes"].as_array().context("nodes of the plan")? {
         let id = node["node"].as_i64().context("a node's id")?;
         says.insert(id, node["may_stop"].as_str().context("a state")?.to_owned());
         check.insert(id, table.gate().check(&format!("?node={id}")).await?.state);
     }
-    let name = called(table, "every node as check says");
+    let name = called(table, what);
     table.compared(&name, "", format!("{check:?}"), format!("{says:?}"));
     Ok(())
 }
@@ -185,14 +185,19 @@ async fn refused(gate: &Gate, node: NodeId) -> Result<String> {
     Ok(if said_worse { WORSE.to_owned() } else { last })
 }
 
-/// One request for a repair, or its end: `go`, or the codes of what speaks against it.
+/// One request for a repair, or its end.
 async fn ask(gate: &Gate, what: &str, node: NodeId) -> Result<String> {
     let action = if what == "enter" {
         "&action=repair&ttl=10m"
     } else {
         ""
     };
-    let path = format!("/api/v1/gates/default/{what}?node={node}&owner=lab{action}");
+    request(gate, what, node, action).await
+}
+
+/// One request for a lease, or its end: `go`, or the codes of what speaks against it.
+pub(super) async fn request(gate: &Gate, what: &str, node: NodeId, more: &str) -> Result<String> {
+    let path = format!("/api/v1/gates/default/{what}?node={node}&owner=lab{more}");
     let (status, body) = http::post_for(gate.port(), &path, ANSWER).await?;
     if status == 200 {
         return Ok(String::from("go"));
@@ -208,7 +213,7 @@ async fn ask(gate: &Gate, what: &str, node: NodeId) -> Result<String> {
 
 /// A broker that is in the ISR of a partition with min ISR 2 and three replicas, of which `killed` is
 /// one: without it the partition would be short.
-async fn holds_with(cluster: &Cluster, killed: NodeId) -> Result<NodeId> {
+pub(super) async fn holds_with(cluster: &Cluster, killed: NodeId) -> Result<NodeId> {
     let from = cluster.serving_brokers().next();
     let from = from.context("find a broker that serves")?.id();
     let seen = cluster.metadata(from).await?;

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::foreseen;
 use super::gate::{Answer, Gate};
 use super::report::{Header, write};
 use super::watch::{PATIENCE, config, start};
+use super::{foreseen, taken};
 use crate::cluster::Cluster;
 use crate::load::{Load, LoadSpec};
 use crate::release::Release;
@@ -25,13 +25,15 @@ const STAYS: Duration = Duration::from_secs(2);
 
 /// What has to be said of stopping some nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub(super) enum Expected {
     /// They may go, without a word.
     Free,
     /// They may go, with this warning.
     Warns(&'static str),
     /// They may not go, for this reason among others.
     Shut(&'static str),
+    /// They may not go, for this reason alone.
+    ShutOnly(&'static str),
 }
 
 impl Expected {
@@ -40,6 +42,7 @@ impl Expected {
             Self::Free => String::from("may stop, nothing to warn of"),
             Self::Warns(code) => format!("may stop, warns {code}"),
             Self::Shut(code) => format!("may not stop: {code}"),
+            Self::ShutOnly(code) => format!("may not stop: {code} alone"),
         }
     }
 
@@ -52,6 +55,7 @@ impl Expected {
             Self::Free => answer.is_open() && !RISKS.iter().any(|code| warns(code)),
             Self::Warns(code) => answer.is_open() && warns(code),
             Self::Shut(code) => !answer.is_open() && answer.codes().iter().any(|c| c == code),
+            Self::ShutOnly(code) => !answer.is_open() && answer.codes() == [code],
         }
     }
 }
@@ -167,7 +171,12 @@ impl<'a> Table<'a> {
     }
 
     /// Asks until the expected answer came and stayed.
-    async fn row(&mut self, situation: &str, nodes: &str, expected: Expected) -> Result<()> {
+    pub(super) async fn row(
+        &mut self,
+        situation: &str,
+        nodes: &str,
+        expected: Expected,
+    ) -> Result<()> {
         let begun = Instant::now();
         let query = format!("?node={nodes}");
         let mut met: Option<Instant> = None;
@@ -288,6 +297,7 @@ async fn separate(release: Release, rows: &mut Vec<Row>) -> Result<()> {
         .row("a broker and a controller", "1,101", Expected::Free)
         .await?;
     foreseen::plan(&mut table, 1).await?;
+    taken::subtracted(&mut table).await?;
     moving(&mut table).await?;
     failed_log_dir(&mut table).await?;
     fenced(&mut table).await?;

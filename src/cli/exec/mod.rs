@@ -6,18 +6,17 @@
 mod renew;
 mod signals;
 
-use std::cell::Cell;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use self::renew::Renewer;
+use self::renew::{Renewal, Renewer};
 use self::signals::Signals;
-use super::answer::{Asked, Verdict};
+use super::answer::{Asked, Refusal, Verdict};
 use super::ask::{NodeArgs, WhomArgs, duration};
 use super::client::GateClient;
 use super::lease::{ANSWER, OwnerArg, action, post, seconds, user_at_host};
@@ -31,20 +30,24 @@ use crate::gate::state::State;
 const CLOSED: Exit = Exit::Other(120);
 /// Not authorised.
 const NOT_AUTHORISED: Exit = Exit::Other(121);
-/// The gate cannot be reached.
+/// The gate cannot be reached, or is not there.
 const UNREACHABLE: Exit = Exit::Other(122);
 /// The command cannot be started.
 const NOT_STARTABLE: Exit = Exit::Other(123);
-/// Not proven back in time; the slot stays taken.
+/// Not proven back in time, or nothing can be asked about the nodes any more; the slot stays taken.
 const NOT_BACK: Exit = Exit::Other(124);
 /// The lease was lost after the start.
 const LOST: Exit = Exit::Other(125);
 
+/// The pause after a "go" that came to nothing, before it is asked for anew.
+const AGAIN: Duration = Duration::from_secs(2);
+
 const EXIT_CODES: &str = "\
 Exit codes: the command's own (128 + n where signal n ended it), and for exec itself
   2 wrong usage or unknown nodes, 120 still closed at the deadline, 121 not authorised, 122 gate not
-  reached, 123 command not startable, 124 not proven back in time (the slot stays taken), 125 lease
-  lost after the start. With 2, 120, 121, 122 before the start and 123, nothing was started.";
+  reached or not there, 123 command not startable, 124 not proven back in time (the slot stays
+  taken), 125 lease lost after the start. With 2, 120, 121, 122 before the start and 123, nothing was
+  started.";
 
 /// The command's arguments.
 #[derive(Clone, Debug, Args)]
@@ -59,7 +62,7 @@ pub struct ExecArgs {
     /// Who asks; user@host:pid by default.
     #[command(flatten)]
     pub owner: OwnerArg,
-    /// For how long; it is renewed at a third of this while the command runs
+    /// For how long; renewed before the start, and at a third of it while the command runs
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub ttl: Duration,
     /// What for
@@ -80,11 +83,16 @@ pub struct ExecArgs {
 }
 
 /// A lease that "go" was said for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Granted {
     lease: u64,
     token: u64,
-    /// When it was asked for; its time is counted from here on.
+}
+
+/// The same, renewed: nobody knows how old a lease is that "go" was said for again.
+struct Ready {
+    renewal: Renewal,
+    /// When the renewal was asked for; the lease's time is counted from here on.
     asked: Instant,
 }
 
@@ -114,7 +122,7 @@ impl ExecArgs {
             signal = signals.recv() => Err(Exit::Other(signal.exit_code())),
         };
         match entered {
-            Ok(granted) => exec.start(granted, signals).await,
+            Ok(ready) => exec.start(ready, signals).await,
             Err(exit) => {
                 // An answer may have been lost: then the lease is ours without our knowing.
                 exec.give_back().await;
@@ -125,43 +133,72 @@ impl ExecArgs {
 }
 
 impl Exec {
-    /// Waits for "go", twice: the second time just before the start.
-    async fn enter(&self) -> Result<Granted, Exit> {
+    /// Waits until everything is ready for the start.
+    async fn enter(&self) -> Result<Ready, Exit> {
+        let deadline = Instant::now().checked_add(self.args.wait);
+        let left = || deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
+        let mut told = String::new();
+        loop {
+            let verdict = match self.go(left()).await {
+                Ok(ready) => return Ok(ready),
+                Err(verdict) => verdict,
+            };
+            let summary = print::summary(&verdict);
+            if summary != told {
+                self.say(&summary);
+                told = summary;
+            }
+            if is_final(&verdict) || left().is_zero() {
+                return Err(not_entered(&verdict));
+            }
+            sleep(AGAIN.min(left())).await;
+        }
+    }
+
+    /// Waits for "go", sees to it that the lease has all its time, and asks once more just before
+    /// the start. What comes back instead never says open.
+    async fn go(&self, within: Duration) -> Result<Ready, Verdict> {
         let more = [
             ("owner", self.owner.clone()),
             ("ttl", seconds(self.args.ttl)),
             ("action", String::from(self.args.action.as_str())),
         ];
-        // The lease's time is counted from before the question that "go" was said to.
-        let last = Cell::new(Instant::now());
         let ask = async |keep, within| {
-            last.set(Instant::now());
             post(&self.client, &self.asked, "enter", &more, keep, within).await
         };
-        let deadline = Instant::now().checked_add(self.args.wait);
-        loop {
-            let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
-            let (mut verdict, _) = poll(left, self.args.quiet, &ask).await;
-            let asked = last.get();
-            if matches!(verdict, Verdict::Says(State::Open, _)) {
-                (verdict, _) = ask(0, ANSWER).await;
+        let (verdict, _) = poll(within, self.args.quiet, &ask).await;
+        let Some(granted) = granted(&verdict) else {
+            return Err(verdict);
+        };
+        let renewal = Renewal {
+            client: self.client.clone(),
+            asked: self.asked.clone(),
+            granted,
+            ttl: self.args.ttl,
+        };
+        let asked = renewal
+            .once(ANSWER)
+            .await
+            .map_err(|verdict| lost(granted, verdict))?;
+        let (verdict, _) = ask(0, ANSWER).await;
+        match self::granted(&verdict) {
+            Some(again) if again == granted && asked.elapsed() < self.args.ttl => {
+                Ok(Ready { renewal, asked })
             }
-            match granted(&verdict, asked) {
-                Some(granted) => return Ok(granted),
-                None if is_final(&verdict) || deadline.is_some_and(|at| Instant::now() >= at) => {
-                    self.say(&print::summary(&verdict));
-                    return Err(not_entered(&verdict));
-                }
-                None => {}
-            }
+            Some(_) => Err(Verdict::Contradicts(format!(
+                "lease {} did not last until the start",
+                granted.lease
+            ))),
+            None => Err(verdict),
         }
     }
 
-    async fn start(&self, granted: Granted, signals: Signals) -> Result<Exit> {
+    async fn start(&self, ready: Ready, signals: Signals) -> Result<Exit> {
         let Some((program, arguments)) = self.args.command.split_first() else {
             self.give_back().await;
             return Ok(NOT_STARTABLE);
         };
+        let granted = ready.renewal.granted;
         let spawned = Command::new(program)
             .args(arguments)
             .env("UPGRADE_GATE_TOKEN", granted.token.to_string())
@@ -174,7 +211,7 @@ impl Exec {
                     "go: lease {} token {}, {program} started",
                     granted.lease, granted.token
                 ));
-                self.accompany(child, granted, signals).await
+                self.accompany(child, ready, signals).await
             }
             Err(error) => {
                 self.say(&format!("{program} cannot be started: {error}"));
@@ -188,16 +225,11 @@ impl Exec {
     async fn accompany(
         &self,
         mut child: Child,
-        granted: Granted,
+        ready: Ready,
         mut signals: Signals,
     ) -> Result<Exit> {
         let pid = child.id();
-        let renewer = Renewer::start(
-            self.client.clone(),
-            self.asked.gate.clone(),
-            granted,
-            self.args.ttl,
-        );
+        let renewer = Renewer::start(ready.renewal, ready.asked);
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status?,
@@ -233,13 +265,7 @@ impl Exec {
             post(&self.client, &self.asked, "leave", &more, keep, within).await
         };
         let (verdict, _) = poll(self.args.wait_back, self.args.quiet, &ask).await;
-        let exit = match &verdict {
-            Verdict::Says(State::Open, _) => Exit::Open,
-            Verdict::Refused(Exit::Closed, _) => LOST,
-            Verdict::Refused(..) => NOT_AUTHORISED,
-            Verdict::Unreachable(_) => UNREACHABLE,
-            Verdict::Says(State::Closed | State::Unknown, _) | Verdict::Contradicts(_) => NOT_BACK,
-        };
+        let exit = back(&verdict);
         self.say(&match exit {
             Exit::Open => String::from("back"),
             _ => format!("not proven back: {}", print::summary(&verdict)),
@@ -261,12 +287,11 @@ impl Exec {
     }
 }
 
-fn granted(verdict: &Verdict, asked: Instant) -> Option<Granted> {
+fn granted(verdict: &Verdict) -> Option<Granted> {
     match verdict {
         Verdict::Says(State::Open, body) => Some(Granted {
             lease: body.lease?,
             token: body.token?,
-            asked,
         }),
         Verdict::Says(State::Closed | State::Unknown, _)
         | Verdict::Contradicts(_)
@@ -275,12 +300,40 @@ fn granted(verdict: &Verdict, asked: Instant) -> Option<Granted> {
     }
 }
 
+/// A lease that was over before the start is asked for anew, like one that was never given.
+fn lost(granted: Granted, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Refused(Refusal::Conflict, why) => Verdict::Contradicts(format!(
+            "lease {} is lost before the start: {why}",
+            granted.lease
+        )),
+        verdict => verdict,
+    }
+}
+
+/// How it ends where nothing was started.
 const fn not_entered(verdict: &Verdict) -> Exit {
     match verdict {
-        Verdict::Refused(Exit::Usage, _) => Exit::Usage,
-        Verdict::Refused(Exit::Unreachable, _) => NOT_AUTHORISED,
-        Verdict::Unreachable(_) => UNREACHABLE,
-        Verdict::Says(..) | Verdict::Contradicts(_) | Verdict::Refused(..) => CLOSED,
+        Verdict::Refused(Refusal::Question, _) => Exit::Usage,
+        Verdict::Refused(Refusal::NotAuthorised, _) => NOT_AUTHORISED,
+        Verdict::Refused(Refusal::NotThere, _) | Verdict::Unreachable(_) => UNREACHABLE,
+        Verdict::Says(..) | Verdict::Contradicts(_) | Verdict::Refused(Refusal::Conflict, _) => {
+            CLOSED
+        }
+    }
+}
+
+/// How it ends after the command.
+const fn back(verdict: &Verdict) -> Exit {
+    match verdict {
+        Verdict::Says(State::Open, _) => Exit::Open,
+        Verdict::Refused(Refusal::Conflict, _) => LOST,
+        Verdict::Refused(Refusal::NotAuthorised, _) => NOT_AUTHORISED,
+        Verdict::Refused(Refusal::NotThere, _) | Verdict::Unreachable(_) => UNREACHABLE,
+        // A question that is not taken any more: a machine that a reload has taken out meanwhile.
+        Verdict::Says(State::Closed | State::Unknown, _)
+        | Verdict::Contradicts(_)
+        | Verdict::Refused(Refusal::Question, _) => NOT_BACK,
     }
 }
 
@@ -307,16 +360,38 @@ mod tests {
 
     #[test]
     fn nothing_but_a_lease_with_its_token_starts_anything() {
-        let refused = |exit| Verdict::Refused(exit, String::new());
-        for (verdict, exit) in [
-            (Verdict::Contradicts(String::new()), CLOSED),
-            (Verdict::Unreachable(String::new()), UNREACHABLE),
-            (refused(Exit::Unreachable), NOT_AUTHORISED),
-            (refused(Exit::Usage), Exit::Usage),
-            (refused(Exit::Closed), CLOSED),
+        let refused = |refusal| Verdict::Refused(refusal, String::new());
+        for (verdict, before, after) in [
+            (Verdict::Contradicts(String::new()), CLOSED, NOT_BACK),
+            (
+                Verdict::Unreachable(String::new()),
+                UNREACHABLE,
+                UNREACHABLE,
+            ),
+            (
+                refused(Refusal::NotAuthorised),
+                NOT_AUTHORISED,
+                NOT_AUTHORISED,
+            ),
+            (refused(Refusal::NotThere), UNREACHABLE, UNREACHABLE),
+            (refused(Refusal::Question), Exit::Usage, NOT_BACK),
+            (refused(Refusal::Conflict), CLOSED, LOST),
         ] {
-            assert!(granted(&verdict, Instant::now()).is_none());
-            assert_eq!(not_entered(&verdict), exit);
+            assert_eq!(granted(&verdict), None);
+            assert_eq!(not_entered(&verdict), before);
+            assert_eq!(back(&verdict), after);
         }
+    }
+
+    #[test]
+    fn a_lease_that_is_lost_before_the_start_is_asked_for_anew() {
+        let granted = Granted { lease: 3, token: 7 };
+        let over = Verdict::Refused(Refusal::Conflict, String::from("HTTP 409: expired"));
+        let verdict = lost(granted, over);
+        assert!(!is_final(&verdict) && self::granted(&verdict).is_none());
+        assert!(
+            print::summary(&verdict)
+                .ends_with("lease 3 is lost before the start: HTTP 409: expired")
+        );
     }
 }

@@ -25,7 +25,7 @@ pub struct EnterBody {
     /// Whether the owner may stop its nodes now, and why not.
     #[serde(flatten)]
     pub head: Head,
-    /// The nodes asked about; with "go", those of the lease.
+    /// The nodes asked about.
     pub nodes: Vec<i32>,
     /// The machines asked about.
     pub hosts: Vec<String>,
@@ -36,6 +36,9 @@ pub struct EnterBody {
     pub action: Action,
     /// The lease; null without "go".
     pub lease: Option<u64>,
+    /// Its nodes: more than were asked about where a repair takes a larger lease over; null without
+    /// "go".
+    pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token; null without "go".
     pub token: Option<u64>,
     /// When its time is over; null without "go".
@@ -60,6 +63,9 @@ pub struct LeaveBody {
     pub owner: String,
     /// The lease; null when the judgement is too old.
     pub lease: Option<u64>,
+    /// Its nodes: more than were asked about where a repair took a larger lease over; null when the
+    /// judgement is too old.
+    pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token; null when the judgement is too old.
     pub token: Option<u64>,
     /// When its time is, or would have been, over; null when it is over.
@@ -195,6 +201,7 @@ impl EnterBody {
             owner: owner.to_string(),
             action,
             lease: lease.map(|lease| lease.id.0),
+            lease_nodes: lease.map(|lease| ids(&lease.nodes)),
             token: lease.map(|lease| lease.token.0),
             expires_at: lease.map(|lease| rfc3339(lease.expires_at)),
             usually_seconds: usually.map(seconds),
@@ -216,12 +223,16 @@ impl LeaveBody {
         let token = ended
             .map(|ended| ended.token)
             .or_else(|| lease.map(|view| view.lease.token));
+        let nodes = ended
+            .map(|ended| &ended.nodes)
+            .or_else(|| lease.map(|view| &view.lease.nodes));
         Self {
             head: Head::binding(verdict, now),
             nodes: ids(&verdict.nodes),
             hosts: hosts(verdict),
             owner: owner.to_string(),
             lease: id.map(|id| id.0),
+            lease_nodes: nodes.map(ids),
             token: token.map(|token| token.0),
             expires_at: lease.map(|view| rfc3339(view.lease.expires_at)),
             how: ended.map(|ended| ended.how.as_str()),

@@ -40,10 +40,22 @@ async fn changes_are_answered_once_they_are_durable() {
         (
             "PUT",
             "hold?author=ann&reason=disks&ttl=2h",
-            Changed::Hold(Some(hold)),
+            Changed::Hold(Some(hold.clone())),
             "held",
         ),
         ("DELETE", "hold?by=ann", Changed::Hold(None), "lifted"),
+        (
+            "PUT",
+            "hold?author=ann&reason=disks&node=2",
+            Changed::Hold(Some(hold)),
+            "held",
+        ),
+        (
+            "DELETE",
+            "hold?by=ann&node=2",
+            Changed::Hold(None),
+            "lifted",
+        ),
         (
             "DELETE",
             "nodes/2?by=ann",
@@ -55,7 +67,10 @@ async fn changes_are_answered_once_they_are_durable() {
         assert!(matches!(command, Command::Change(_)), "{command:?}");
         assert_eq!((got.status, &got.json()["changed"]), (200, &json!(word)));
         assert_eq!(got.header("upgrade-gate-state"), None);
-        if word == "lifted" {
+        // Whoever holds a node, lifts that or retires it is told which.
+        let node = (target.contains("node=2") || target.contains("nodes/2")).then_some(2);
+        assert_eq!(got.json()["node"], json!(node), "{target}");
+        if target == "hold?by=ann" {
             assert_eq!(command, Command::Change(lift.clone()));
         }
     }

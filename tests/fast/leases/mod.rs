@@ -1,6 +1,7 @@
 //! `enter`, `leave` and the changes over HTTP; the test is the engine.
 
 mod changes;
+mod taken_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

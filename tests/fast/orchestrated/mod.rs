@@ -1,6 +1,7 @@
 //! The real program in front of the simulated cluster: leases over HTTP and through the command
 //! line, from "go" to the proof of return; long polls, a reload, and a store that fails.
 
+mod repair;
 mod service;
 
 use std::fmt::Write as _;
@@ -524,6 +525,7 @@ async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repai
     let back = ["leave", "--node", "2", "--owner", "ann", "--wait", "90s"];
     let back = world.run(&back).await;
     assert_eq!(code(&back), 0, "{}", text(&back.stderr));
+    repair::one_node_of_a_machine_that_is_taken(&world).await;
     taken_over_while_the_command_runs(&world).await;
     world.cluster.shutdown().await;
 }
