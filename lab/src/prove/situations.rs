@@ -41,9 +41,10 @@ struct Proof {
 
 /// Goes through every situation and writes the proof.
 pub async fn run() -> Result<()> {
+    let (old, new) = (Release::V3_9_2, Release::V4_3_1);
+    let header = Header::new("situations", vec![old.to_string(), new.to_string()]);
     let mut rows = Vec::new();
     let foreign = without_rights(&mut rows).await?;
-    let (old, new) = (Release::V3_9_2, Release::V4_3_1);
     let spec = Spec::kraft(old)
         .node_release(103, new)
         .node_release(3, new)
@@ -60,7 +61,7 @@ pub async fn run() -> Result<()> {
     cut_off(&cluster, &mut rows).await?;
 
     let proof = Proof {
-        header: Header::new("situations", vec![old.to_string(), new.to_string()]),
+        header: header.ended(),
         window: WINDOW,
         poll_ms: 100,
         gate_peak_memory,
