@@ -47,6 +47,7 @@ pub fn under_replicated(now: Now, subject: Subject) -> ReasonView {
         since: now.wall,
         source: None,
         asked: Some(now.mono),
+        step: None,
     }
 }
 

@@ -349,7 +349,7 @@ impl Node {
             return Ok(options);
         }
         options.extend(archive::option(&self.shared.cache, distribution));
-        let mut rules = self.shared.spec.rules.yaml().to_owned();
+        let mut rules = self.shared.spec.rules_of(self.id).yaml().to_owned();
         if let Some(http) = self.shared.spec.exporters.get(&self.id) {
             rules.push('\n');
             rules.push_str(http);

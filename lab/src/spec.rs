@@ -119,6 +119,9 @@ pub struct Spec {
     pub layout: Layout,
     pub release: Release,
     pub rules: Rules,
+    /// Rules of nodes that have others than the rest.
+    #[serde(default)]
+    pub node_rules: BTreeMap<NodeId, Rules>,
     pub timing: Timing,
     /// Links run through the lab's relays, so that they can be cut.
     pub relays: bool,
@@ -157,7 +160,7 @@ pub enum SpecError {
     Doors { doors: usize, brokers: usize },
     #[error("run Kafka {release}: its jars were not prepared")]
     NotPrepared { release: Release },
-    #[error("give node {id} its own release or property: the layout has no such node")]
+    #[error("give node {id} its own release, property or rules: the layout has no such node")]
     UnknownNode { id: NodeId },
 }
 
@@ -168,6 +171,7 @@ impl Spec {
             layout,
             release,
             rules: Rules::Default,
+            node_rules: BTreeMap::new(),
             timing: Timing::Stock,
             relays: false,
             acl: false,
@@ -208,6 +212,18 @@ impl Spec {
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
+    }
+
+    /// Rules of one node's exporter.
+    #[must_use]
+    pub fn node_rules(mut self, id: NodeId, rules: Rules) -> Self {
+        self.node_rules.insert(id, rules);
+        self
+    }
+
+    /// The rules of this node's exporter.
+    pub fn rules_of(&self, id: NodeId) -> Rules {
+        self.node_rules.get(&id).copied().unwrap_or(self.rules)
     }
 
     /// Short time-outs ([`Timing::Quick`]).
@@ -357,6 +373,7 @@ impl Spec {
         }
         let ids: BTreeSet<NodeId> = self.nodes().into_iter().map(|(id, _)| id).collect();
         let named = self.node_releases.keys().chain(self.node_properties.keys());
+        let named = named.chain(self.node_rules.keys());
         if let Some(id) = named.copied().find(|id| !ids.contains(id)) {
             return Err(SpecError::UnknownNode { id });
         }

@@ -86,7 +86,7 @@ impl Patient {
     fn report(&self, (source, kind): (SourceId, FactKind), why: &str) -> Report {
         let now = self.common.clock.now().mono;
         // It is about us: it says nothing of any node (`FailureClass::sign`).
-        let failure = SourceFailure::new(FailureClass::Authentication, why);
+        let failure = SourceFailure::new(FailureClass::OwnFile, why);
         Report {
             source,
             kind,

@@ -16,6 +16,8 @@ pub struct BlindSpot {
     pub unseen: &'static str,
     /// What the verdict rests on in its place.
     pub instead: &'static str,
+    /// What can be added to see it; whatever source is named is required from then on.
+    pub optional: &'static str,
 }
 
 /// Mode `kafka`.
@@ -24,6 +26,7 @@ pub const NO_PAGES: BlindSpot = BlindSpot {
     unseen: "broker states, log recovery, dead fetchers, late heartbeats, start times",
     instead: "the Kafka protocol alone; without start times every blip of a connection starts the \
               window anew",
+    optional: "exporters, with mode kafka+jmx: of some nodes or of all",
 };
 
 /// Mode `jmx`.
@@ -32,6 +35,7 @@ pub const NO_PROTOCOL: BlindSpot = BlindSpot {
     unseen: "single partitions, replica progress, reassignments, brokers' settings, voters that \
              are cut off: no what-if, so no word on one node in particular",
     instead: "sums over pages that are up to 20 s old, and the window of stock settings",
+    optional: "the Kafka protocol, with mode kafka+jmx and kafka.bootstrap",
 };
 
 /// `kafka.via_brokers`.
@@ -39,6 +43,7 @@ pub const REMOTE_CONTROLLERS: BlindSpot = BlindSpot {
     id: "remote_controllers",
     unseen: "whether a controller answers, its release and its process",
     instead: "the quorum leader's word of each voter, some 2 s later",
+    optional: "exporters of controllers, under jmx.targets; the controllers themselves without kafka.via_brokers",
 };
 
 /// No controller has an exporter that the gate knows.
@@ -46,6 +51,7 @@ pub const NO_CONTROLLER_PAGES: BlindSpot = BlindSpot {
     id: "no_controller_pages",
     unseen: "late heartbeats, and what the active controller counts: offline partitions, fenced brokers",
     instead: "partition tables and registrations, as two brokers tell them",
+    optional: "exporters of controllers, under jmx.targets",
 };
 
 /// Some broker has no exporter that the gate knows.
@@ -53,6 +59,7 @@ pub const MISSING_PAGES: BlindSpot = BlindSpot {
     id: "missing_pages",
     unseen: "the state, log recovery and start time of brokers without a JMX target",
     instead: "the Kafka protocol for these brokers",
+    optional: "exporters of these brokers, under jmx.targets",
 };
 
 /// `policy.window`.
@@ -60,6 +67,7 @@ pub const FIXED_WINDOW: BlindSpot = BlindSpot {
     id: "fixed_window",
     unseen: "whether the window is long enough for these brokers' settings",
     instead: "policy.window, as it was set by hand",
+    optional: "nothing; without policy.window it follows the brokers' settings",
 };
 
 /// `policy.degraded: warn`.
@@ -67,6 +75,7 @@ pub const DEGRADED_WARNS: BlindSpot = BlindSpot {
     id: "degraded_warns",
     unseen: "nothing; but what is broken already does not close the gate",
     instead: "whoever set policy.degraded to warn",
+    optional: "nothing; it is about the verdict, not about evidence",
 };
 
 /// Every blind spot there is.

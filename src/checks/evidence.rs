@@ -8,10 +8,11 @@ use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+use crate::evidence::step::Step;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
-use super::needs::{Need, absent, applies, asked, reason_of, words};
+use super::needs::{Need, absent, applies, asked, reason_of, step, words};
 use super::nodes::leftovers;
 use super::reason::Reason;
 
@@ -61,7 +62,7 @@ const OF_CONTROLLERS: [Metric; 3] = [
 /// Looks for every report that is needed.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if snapshot.expected.is_empty() {
-        return Judged::from_findings(vec![nobody(snapshot)]);
+        return Judged::from_findings(nobody(snapshot));
     }
     let mut gaps = Gaps::default();
     for (source, kind) in own_answers(snapshot) {
@@ -84,26 +85,38 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     Judged::from_findings(findings)
 }
 
-/// No node is known; what the bootstrap addresses said instead.
-fn nobody(snapshot: &Snapshot<'_>) -> Finding {
+/// No node is known; what the bootstrap addresses said instead, each in a finding of its own, too.
+fn nobody(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let reports = snapshot.reports_of(FactKind::Cluster).iter();
-    let mut failed: Vec<_> = reports
-        .filter_map(|report| Some((report, report.facts.as_ref().err()?)))
-        .collect();
-    let last = failed.pop();
+    let failed = reports.filter_map(|report| Some((report, report.facts.as_ref().err()?)));
+    let mut gaps = Gaps::default();
+    let mut last = None;
+    let mut others: usize = 0;
+    for (report, failure) in failed {
+        let source = report.source.clone();
+        gaps.add(source, FactKind::Cluster, &Absent::Failed(failure));
+        if last.replace((report, failure)).is_some() {
+            others = others.saturating_add(1);
+        }
+    }
     let mut observed = String::from("no node is known");
     if let Some((_, failure)) = last {
         let _ = write!(observed, ": {failure}");
     }
-    if !failed.is_empty() {
-        let _ = write!(observed, " ({} other addresses fail, too)", failed.len());
+    if others > 0 {
+        let _ = write!(observed, " ({others} other addresses fail, too)");
     }
     let required = "an answer from a bootstrap address, or configured nodes";
     let finding = Finding::new(Reason::NoNodesKnown, Subject::Cluster, observed, required);
-    match last {
-        Some((report, _)) => finding.from_source(report.source.clone(), report.asked),
+    let finding = match last {
+        Some((report, failure)) => finding
+            .from_source(report.source.clone(), report.asked)
+            .stopped_at(Some(failure.class.step())),
         None => finding,
-    }
+    };
+    std::iter::once(finding)
+        .chain(gaps.into_findings())
+        .collect()
 }
 
 /// Every answer that only the node itself can give.
@@ -201,29 +214,37 @@ fn bootstrap<'a>(snapshot: &Snapshot<'a>) -> Vec<(SourceId, Absent<'a>)> {
 
 /// Gaps of one source for one reason are one finding: a dead node would make seven.
 #[derive(Default)]
-struct Gaps(BTreeMap<(SourceId, Reason), (String, Vec<FactKind>)>);
+struct Gaps(BTreeMap<(SourceId, Reason), Gap>);
+
+struct Gap {
+    /// Of the first of its kinds, as the step is.
+    words: String,
+    step: Option<Step>,
+    kinds: Vec<FactKind>,
+}
 
 impl Gaps {
     fn add(&mut self, source: SourceId, kind: FactKind, absent: &Absent<'_>) {
         let key = (source, reason_of(kind, absent));
-        let (_, kinds) = self
-            .0
-            .entry(key)
-            .or_insert_with(|| (words(absent), Vec::new()));
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
+        let gap = self.0.entry(key).or_insert_with(|| Gap {
+            words: words(absent),
+            step: step(absent),
+            kinds: Vec::new(),
+        });
+        if !gap.kinds.contains(&kind) {
+            gap.kinds.push(kind);
         }
     }
 
     fn into_findings(self) -> impl Iterator<Item = Finding> {
-        self.0
-            .into_iter()
-            .map(|((source, reason), (words, kinds))| {
-                let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-                let observed = format!("{}: {words}", names.join(", "));
-                let required = "a fresh answer";
-                Finding::new(reason, Subject::Source(source), observed, required).of_many(names)
-            })
+        self.0.into_iter().map(|((source, reason), gap)| {
+            let names: Vec<_> = gap.kinds.iter().map(ToString::to_string).collect();
+            let observed = format!("{}: {}", names.join(", "), gap.words);
+            let required = "a fresh answer";
+            Finding::new(reason, Subject::Source(source), observed, required)
+                .of_many(names)
+                .stopped_at(gap.step)
+        })
     }
 }
 

@@ -1,7 +1,9 @@
+use super::super::reason::Severity;
 use super::*;
 use crate::evidence::policy::Mode;
 use crate::evidence::report::FailureClass;
 use crate::evidence::scene::{Scene, SceneTopic, jmx, kafka, node};
+use crate::evidence::step::Step;
 
 #[test]
 fn why_no_bootstrap_address_answers_is_told() {
@@ -12,9 +14,63 @@ fn why_no_bootstrap_address_answers_is_told() {
         let source = SourceId::Bootstrap(String::from(address));
         scene.fail(source, FactKind::Cluster, FailureClass::Tls);
     }
-    let said = scene.snapshot(|snapshot| format!("{:?}", run(snapshot)));
-    assert!(said.contains("Tls by test"), "{said}");
-    assert!(said.contains("1 other addresses fail, too"), "{said}");
+    let judged = scene.snapshot(run);
+    let findings = judged.findings();
+    let [nobody, first, second] = findings.as_slice() else {
+        unreachable!("{findings:?}")
+    };
+    assert_eq!(nobody.reason, Reason::NoNodesKnown);
+    assert!(nobody.observed.contains("Tls by test"), "{nobody:?}");
+    let more = "1 other addresses fail, too";
+    assert!(nobody.observed.contains(more), "{nobody:?}");
+    for (told, address) in [(first, "b1:1"), (second, "b2:1")] {
+        let source = SourceId::Bootstrap(String::from(address));
+        assert_eq!(told.reason, Reason::SourceFailed);
+        assert_eq!(told.subject, Subject::Source(source));
+    }
+    for finding in findings {
+        assert_eq!(finding.step, Some(Step::Tls), "{finding:?}");
+        assert_eq!(finding.severity, Severity::Unknown, "{finding:?}");
+    }
+}
+
+/// Whatever they fail with, nothing is known of any node: never closed, never open.
+#[test]
+fn however_bootstrap_addresses_fail_the_step_is_named_and_nothing_is_known() {
+    let classes = [
+        FailureClass::Resolve,
+        FailureClass::Refused,
+        FailureClass::Closed,
+        FailureClass::Tls,
+        FailureClass::Authentication,
+        FailureClass::Authorization,
+        FailureClass::WrongCluster,
+        FailureClass::Throttled,
+        FailureClass::Unsupported,
+        FailureClass::OwnFile,
+    ];
+    for class in classes {
+        let mut scene = Scene::healthy_kraft();
+        scene.reports.clear();
+        scene.memory.known_nodes.clear();
+        let source = SourceId::Bootstrap(String::from("b1:1"));
+        scene.fail(source, FactKind::Cluster, class);
+        let judged = scene.snapshot(run);
+        assert!(!judged.allows_open(), "{class:?}");
+        let findings = judged.findings();
+        assert_eq!(findings.len(), 2, "{class:?}: {findings:?}");
+        for finding in findings {
+            assert_eq!(finding.step, Some(class.step()), "{finding:?}");
+            assert_eq!(finding.severity, Severity::Unknown, "{finding:?}");
+        }
+    }
+    // Before any has answered or failed there is nothing to name.
+    let mut scene = Scene::healthy_kraft();
+    scene.reports.clear();
+    scene.memory.known_nodes.clear();
+    let judged = scene.snapshot(run);
+    let findings = judged.findings();
+    assert_eq!((findings.len(), findings[0].step), (1, None));
 }
 
 /// Nodes that are configured, or remembered from before a restart, are found through these addresses.
@@ -38,6 +94,7 @@ fn why_no_bootstrap_address_answers_is_told_where_nodes_are_known() {
         let told = told.expect("a finding about the address");
         assert_eq!(told.reason, Reason::SourceFailed);
         assert!(told.observed.contains("Authentication by test"), "{told:?}");
+        assert_eq!(told.step, Some(Step::Sasl));
     });
     // Once nodes answer, what became of an address says nothing.
     let mut scene = Scene::healthy_kraft();

@@ -5,6 +5,7 @@ use std::fmt;
 use super::reason::{Reason, Severity};
 use crate::evidence::ids::{GroupId, NodeId};
 use crate::evidence::report::SourceId;
+use crate::evidence::step::Step;
 use crate::time::Mono;
 
 /// How many examples a finding carries beside its total.
@@ -56,6 +57,8 @@ pub struct Finding {
     pub source: Option<SourceId>,
     /// When that source was asked.
     pub asked: Option<Mono>,
+    /// The step at which a source failed, where that is what was found.
+    pub step: Option<Step>,
 }
 
 impl Finding {
@@ -76,6 +79,7 @@ impl Finding {
             examples: Vec::new(),
             source: None,
             asked: None,
+            step: None,
         }
     }
 
@@ -84,6 +88,13 @@ impl Finding {
     pub fn from_source(mut self, source: SourceId, asked: Mono) -> Self {
         self.source = Some(source);
         self.asked = Some(asked);
+        self
+    }
+
+    /// The same finding, of a source that failed at this step.
+    #[must_use]
+    pub const fn stopped_at(mut self, step: Option<Step>) -> Self {
+        self.step = step;
         self
     }
 

@@ -3,6 +3,7 @@
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+use crate::evidence::step::Step;
 use crate::time::Human;
 
 use super::finding::{Finding, Subject};
@@ -101,24 +102,23 @@ fn unmet_one(snapshot: &Snapshot<'_>, need: &Need) -> Option<Finding> {
         }
     }
     let first = *kinds.first()?;
-    let (reason, subject, why) = match worst {
+    let (reason, subject, why, step) = match worst {
         None => (
             Reason::EvidenceMissing,
             Subject::Cluster,
             String::from("nobody was asked yet"),
+            None,
         ),
         Some((source, kind, absent)) => (
             reason_of(kind, &absent),
             Subject::Source(source),
             words(&absent),
+            step(&absent),
         ),
     };
-    Some(Finding::new(
-        reason,
-        subject,
-        format!("no source tells {first}: {why}"),
-        format!("{first} from at least one source"),
-    ))
+    let observed = format!("no source tells {first}: {why}");
+    let required = format!("{first} from at least one source");
+    Some(Finding::new(reason, subject, observed, required).stopped_at(step))
 }
 
 const fn rank(absent: &Absent<'_>) -> u8 {
@@ -164,6 +164,7 @@ const fn reason_of_failure(kind: FactKind, failure: &SourceFailure) -> Reason {
         | FailureClass::Timeout
         | FailureClass::Tls
         | FailureClass::Authentication
+        | FailureClass::OwnFile
         | FailureClass::Malformed
         | FailureClass::Kafka(_)
         | FailureClass::HttpStatus(_)
@@ -181,6 +182,14 @@ pub(super) fn words(absent: &Absent<'_>) -> String {
             format!("{} old, counts up to {}", Human(*age), Human(*limit))
         }
         Absent::Failed(failure) => failure.detail.clone(),
+    }
+}
+
+/// The step at which a source failed; `None` where it did not.
+pub(super) const fn step(absent: &Absent<'_>) -> Option<Step> {
+    match absent {
+        Absent::Missing | Absent::Stale { .. } => None,
+        Absent::Failed(failure) => Some(failure.class.step()),
     }
 }
 
@@ -263,10 +272,12 @@ mod tests {
             let oldest = said(&scene);
             assert_eq!(oldest.reason, Reason::EvidenceStale);
             assert_eq!(oldest.subject, Subject::Source(kafka(1)));
+            assert_eq!(oldest.step, None);
             scene.fail(kafka(failed), kind, FailureClass::Malformed);
             let found = said(&scene);
             assert_eq!(found.reason, Reason::SourceFailed);
             assert_eq!(found.subject, Subject::Source(kafka(failed)));
+            assert_eq!(found.step, Some(Step::Protocol));
             assert!(found.observed.contains("Malformed by test"), "{found:?}");
         }
         let mut scene = Scene::healthy_kraft();

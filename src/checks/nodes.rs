@@ -14,7 +14,7 @@ use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
-use super::needs::{Need, absent, asked, words};
+use super::needs::{Need, absent, asked, step, words};
 use super::reason::{Reason, Severity};
 
 /// Evidence without which nothing is proved here.
@@ -176,7 +176,8 @@ fn silent(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
         Subject::Node(node),
         words(&absent),
         "an open connection that answers",
-    );
+    )
+    .stopped_at(step(&absent));
     Some(match snapshot.newest(&source, kind) {
         Some(report) => finding.from_source(source, report.asked),
         None => finding,

@@ -87,6 +87,8 @@ pub struct Reason {
     pub required: String,
     /// Since when.
     pub since: String,
+    /// The step at which a source failed; empty where none did.
+    pub step: String,
     /// What to do.
     pub hint: String,
 }

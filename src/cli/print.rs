@@ -111,6 +111,7 @@ fn line(reason: &Reason) -> String {
     for (before, text) in [
         (": ", &reason.observed),
         ("; wanted: ", &reason.required),
+        ("; step ", &reason.step),
         ("; since ", &reason.since),
     ] {
         if !text.is_empty() {

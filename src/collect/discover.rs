@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::node::login_wanted;
 use super::schedule;
 use super::shared::Shared;
-use crate::evidence::report::{FactKind, SourceFailure, SourceId};
+use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
 use crate::kafka::{Address, Connection};
 
 /// How often to look whether anybody is connected.
@@ -51,6 +52,15 @@ async fn try_all(shared: &Shared) -> bool {
 async fn ask(shared: &Shared, address: &Address) -> Result<(), SourceFailure> {
     let settings = &shared.settings.connection;
     let connection = Connection::open(&*shared.dial, address, settings).await?;
+    let told = learn_from(shared, &connection).await;
+    told.map_err(|failure| match failure.class {
+        FailureClass::Closed if settings.login.is_none() => login_wanted(failure),
+        _ => failure,
+    })
+}
+
+async fn learn_from(shared: &Shared, connection: &Connection) -> Result<(), SourceFailure> {
+    let settings = &shared.settings.connection;
     if let Some(expected) = shared.cluster_id() {
         connection
             .prove_cluster(&expected, settings.negotiate_deadline)

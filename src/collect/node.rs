@@ -16,7 +16,7 @@ use super::schedule::{deadline, row};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Identity, LinkFacts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::{FactKind, SourceFailure, SourceId};
+use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
 use crate::kafka::{Connection, ConnectionSettings};
 
 /// Between two attempts to connect. Short: a node that is back should be seen back.
@@ -32,16 +32,22 @@ const NO_ADDRESS: Duration = Duration::from_millis(200);
 pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
     let source = SourceId::Kafka(node);
     let mut epoch = 0;
+    let mut heard = false;
     loop {
         epoch += 1;
         let asked = shared.now();
         let failure = match open(&shared, node).await {
             Opened::Connected(connection, identity) => {
+                heard = true;
                 debug!(gate = %shared.settings.gate, %node, epoch, "the liveness connection is open");
                 shared.want_pages();
                 live(&shared, node, epoch, connection, identity).await
             }
             Opened::Failed(failure) => failure,
+            Opened::HungUp(failure) if heard || shared.settings.connection.login.is_some() => {
+                failure
+            }
+            Opened::HungUp(failure) => login_wanted(failure),
             Opened::NoAddress => {
                 sleep(NO_ADDRESS).await;
                 continue;
@@ -57,7 +63,16 @@ pub async fn liveness(shared: Arc<Shared>, node: NodeId) {
 pub(super) enum Opened {
     Connected(Arc<Connection>, Identity),
     Failed(SourceFailure),
+    /// Versions were negotiated, and the connection was closed instead of the next answer.
+    HungUp(SourceFailure),
     NoAddress,
+}
+
+/// A listener that wants a login negotiates versions with everybody and hangs up on whoever then
+/// asks anything else. Of a node that was never heard that is no sign of its end: where it did end,
+/// the next attempt is refused, and the gate, which has not heard it, is not open meanwhile.
+pub(super) fn login_wanted(failure: SourceFailure) -> SourceFailure {
+    SourceFailure::new(FailureClass::Authentication, failure.detail)
 }
 
 /// Connects and lets the node prove who it is. A connection that cannot is not used.
@@ -70,25 +85,22 @@ pub(super) async fn open(shared: &Shared, node: NodeId) -> Opened {
         negotiate_deadline: row(FactKind::Link).deadline,
         ..shared.settings.connection.clone()
     };
-    let opened = Connection::open(&*shared.dial, &address, &settings).await;
-    match prove(shared, node, opened, settings.negotiate_deadline).await {
-        Ok((connection, identity)) => Opened::Connected(connection, identity),
-        Err(failure) => Opened::Failed(failure),
+    let within = settings.negotiate_deadline;
+    let connection = match Connection::open(&*shared.dial, &address, &settings).await {
+        Ok(connection) => connection,
+        Err(failure) => return Opened::Failed(failure),
+    };
+    let identity = match connection.prove_node(node, within).await {
+        Ok(identity) => identity,
+        Err(failure) if failure.class == FailureClass::Closed => return Opened::HungUp(failure),
+        Err(failure) => return Opened::Failed(failure),
+    };
+    if let Some(cluster) = shared.cluster_id()
+        && let Err(failure) = connection.prove_cluster(&cluster, within).await
+    {
+        return Opened::Failed(failure);
     }
-}
-
-async fn prove(
-    shared: &Shared,
-    node: NodeId,
-    opened: Result<Connection, SourceFailure>,
-    within: Duration,
-) -> Result<(Arc<Connection>, Identity), SourceFailure> {
-    let connection = opened?;
-    let identity = connection.prove_node(node, within).await?;
-    if let Some(cluster) = shared.cluster_id() {
-        connection.prove_cluster(&cluster, within).await?;
-    }
-    Ok((Arc::new(connection), identity))
+    Opened::Connected(Arc::new(connection), identity)
 }
 
 /// Asks until the connection ends; says how it ended.

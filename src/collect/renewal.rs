@@ -48,7 +48,7 @@ pub(super) fn renewal<'a>(
                     debug!(gate = %shared.settings.gate, %node, "a new connection follows the one whose session ends");
                     return Ok((connection, identity));
                 }
-                Opened::Failed(failure) => {
+                Opened::Failed(failure) | Opened::HungUp(failure) => {
                     warn!(gate = %shared.settings.gate, %node, %failure, "failed to log in anew before the session ends");
                     last = failure;
                 }

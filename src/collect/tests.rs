@@ -1,8 +1,9 @@
-//! Sessions that end, in front of a broker that hangs up when they have.
+//! Sessions that end, in front of a broker that hangs up when they have; and what a hang-up says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,19 +18,19 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::board::Board;
-use super::node;
 use super::shared::{Settings, Shared};
 use super::wants::Wants;
+use super::{discover, node};
 use crate::clock::SystemClock;
 use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::policy::Mode;
-use crate::evidence::report::{FactKind, FailureClass, Report, Sign};
+use crate::evidence::report::{FactKind, FailureClass, Report, Sign, SourceFailure};
 use crate::jmx::client::Access;
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper};
 use crate::kafka::sasl::{ClientCredentials, Extensions, TokenSource};
-use crate::kafka::tests::{Ask, Reply, all_apis, broker, versions};
+use crate::kafka::tests::{Ask, Reply, all_apis, broker, broker_with, versions};
 use crate::kafka::{Address, AddressMap, ConnectionSettings, Credentials, Login, TcpDial};
 
 const SESSION: Duration = Duration::from_millis(1500);
@@ -69,6 +70,10 @@ fn answer(ask: &Ask, sessions: &Mutex<Sessions>) -> Reply {
     if versions_asked {
         return ask.answer(&versions(all_apis()));
     }
+    own_configs(ask)
+}
+
+fn own_configs(ask: &Ask) -> Reply {
     let request: DescribeConfigsRequest = ask.request();
     let own = DescribeConfigsResult::default()
         .with_resource_type(4)
@@ -98,7 +103,7 @@ async fn watch_as(
     let secret = folder.path().join("password");
     fs::write(&secret, "secret").unwrap();
     let login = Login::new(credentials(secret));
-    let shared = Arc::new(shared(&address, login.unwrap()));
+    let shared = Arc::new(shared(&address, Some(login.unwrap())));
     let running = tokio::spawn(node::liveness(Arc::clone(&shared), NodeId(1)));
     let mut reports = Vec::new();
     let start = Instant::now();
@@ -111,14 +116,14 @@ async fn watch_as(
     reports
 }
 
-fn shared(address: &Address, login: Login) -> Shared {
+fn shared(address: &Address, login: Option<Login>) -> Shared {
     let settings = Settings {
         gate: String::from("default"),
         mode: Mode::Kafka,
         bootstrap: vec![address.clone()],
         address_map: AddressMap::default(),
         connection: ConnectionSettings {
-            login: Some(Arc::new(login)),
+            login: login.map(Arc::new),
             ..ConnectionSettings::default()
         },
         nodes: BTreeMap::from([(NodeId(1), Role::CONTROLLER)]),
@@ -221,4 +226,107 @@ async fn a_token_endpoint_that_hangs_is_no_frozen_node() {
         assert_eq!(failure.class.sign(), Sign::Nothing);
     }
     assert_eq!(sessions.lock().unwrap().killed, 0);
+}
+
+/// Keeps the liveness connection until so many failures are reported; `heard` is told of each answer.
+async fn failures(shared: Shared, wanted: usize, heard: impl Fn()) -> Vec<SourceFailure> {
+    let shared = Arc::new(shared);
+    let running = tokio::spawn(node::liveness(Arc::clone(&shared), NodeId(1)));
+    let mut failures = Vec::new();
+    while failures.len() < wanted {
+        sleep(Duration::from_millis(5)).await;
+        for report in shared.board.take().reports {
+            match report.facts {
+                Ok(_) => heard(),
+                Err(failure) => failures.push(failure),
+            }
+        }
+    }
+    running.abort();
+    failures
+}
+
+/// For nodes that answer nothing.
+fn never() {
+    unreachable!("it has answered");
+}
+
+/// It negotiates versions with everybody, and hangs up on whoever then asks without a login.
+#[tokio::test]
+async fn a_listener_that_wants_a_login_is_no_dead_node() {
+    let address = broker_with(|_| Reply::Close).await;
+    for failure in failures(shared(&address, None), 3, never).await {
+        assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+        assert_eq!(failure.class.sign(), Sign::Nothing);
+        assert!(failure.detail.contains("wants SASL"), "{failure}");
+    }
+}
+
+/// The same from a node that has answered before is its end: it dies on every connection that comes.
+#[tokio::test]
+async fn a_node_that_was_heard_and_hangs_up_has_ended() {
+    let dying = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&dying);
+    let address = broker(move |ask| {
+        let versions_asked = ask.is(ApiKey::ApiVersions);
+        let first = ask.connection == 0;
+        if seen.load(Ordering::Relaxed) && (first || !versions_asked) {
+            return Reply::Close;
+        }
+        if versions_asked {
+            return ask.answer(&versions(all_apis()));
+        }
+        own_configs(ask)
+    })
+    .await;
+    let dies = || dying.store(true, Ordering::Relaxed);
+    for failure in failures(shared(&address, None), 3, dies).await {
+        assert_eq!(failure.class, FailureClass::Closed, "{failure}");
+    }
+}
+
+/// So is it from a node that has just let us in, or that hangs up before it says anything.
+#[tokio::test]
+async fn who_hangs_up_after_a_login_or_at_once_has_ended() {
+    let address = broker_with(|ask| {
+        if ask.is(ApiKey::SaslHandshake) {
+            return ask.answer(&SaslHandshakeResponse::default());
+        }
+        if ask.is(ApiKey::SaslAuthenticate) {
+            return ask.answer(&SaslAuthenticateResponse::default());
+        }
+        Reply::Close
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let password_file = folder.path().join("password");
+    fs::write(&password_file, "secret").unwrap();
+    let login = Login::new(Credentials::Plain {
+        username: String::from("gate"),
+        password_file,
+    });
+    let after_login = failures(shared(&address, Some(login.unwrap())), 2, never).await;
+    let silent = broker(|_| Reply::Close).await;
+    let at_once = failures(shared(&silent, None), 2, never).await;
+    for failure in after_login.iter().chain(&at_once) {
+        assert_eq!(failure.class, FailureClass::Closed, "{failure}");
+    }
+}
+
+/// The first thing that whoever forgot `security.protocol` sees.
+#[tokio::test]
+async fn a_bootstrap_address_that_wants_a_login_is_told_as_one() {
+    let address = broker_with(|_| Reply::Close).await;
+    let shared = Arc::new(shared(&address, None));
+    let running = tokio::spawn(discover::run(Arc::clone(&shared)));
+    let failure = loop {
+        sleep(Duration::from_millis(5)).await;
+        let mut reports = shared.board.take().reports.into_iter();
+        if let Some(failure) = reports.find_map(|report| report.facts.err()) {
+            break failure;
+        }
+    };
+    running.abort();
+    assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
+    assert!(failure.detail.contains("wants SASL"), "{failure}");
 }

@@ -245,7 +245,10 @@ fn limits(
         .iter()
         .map(|spot| Limit {
             id: spot.id,
-            what: format!("{} (instead: {})", spot.unseen, spot.instead),
+            what: format!(
+                "{} (instead: {}; can be added: {})",
+                spot.unseen, spot.instead, spot.optional
+            ),
         })
         .collect();
     let structural = parts.reasons.iter().filter(|it| is_structural(it.reason));

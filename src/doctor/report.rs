@@ -20,6 +20,7 @@ use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, SourceId};
 use crate::evidence::snapshot::ClusterKind;
+use crate::evidence::step::Step;
 use crate::gate::parts::{NodeView, ReasonView, ViewParts};
 use crate::gate::state::State;
 use crate::jmx::found::Found;
@@ -67,6 +68,9 @@ pub struct Problem {
     pub code: &'static str,
     /// What was seen.
     pub what: String,
+    /// The step at which a source failed, where that is the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<&'static str>,
     /// What to do.
     pub hint: String,
 }
@@ -164,6 +168,7 @@ impl Report {
         problems.extend(gathered.kept.store.trouble().map(|why| Problem {
             code: Reason::StoreUnavailable.code(),
             what: why.to_owned(),
+            step: None,
             hint: Reason::StoreUnavailable.row().hint.to_owned(),
         }));
         problems.extend(clock_is_set(gathered.drift));
@@ -218,6 +223,7 @@ fn problem(view: &ReasonView) -> Problem {
             "{}: {} (right would be: {})",
             view.subject, view.observed, view.required
         ),
+        step: view.step.map(Step::as_str),
         hint: row.hint.to_owned(),
     }
 }
@@ -259,6 +265,7 @@ fn lacking(node: &Node) -> Option<Problem> {
             node.node,
             page.missing.join(", ")
         ),
+        step: None,
         hint: String::from(
             "let the exporter's rules pass these (config/jmx-exporter.yml has all that is read)",
         ),
@@ -272,6 +279,7 @@ fn clock_is_set(drift: i128) -> Option<Problem> {
             "the wall clock went {} ms from the boot clock",
             drift / 1_000_000
         ),
+        step: None,
         hint: Reason::ClockJumped.row().hint.to_owned(),
     })
 }

@@ -103,6 +103,7 @@ fn said(row: &RightRow, code: Reason) -> Option<Problem> {
             nodes.join(", "),
             row.lost
         ),
+        step: None,
         hint: format!("grant it: {grant}"),
     })
 }

@@ -21,6 +21,7 @@ pub(super) fn readable(patient: &Patient) -> impl Iterator<Item = Problem> {
                 "the secret of {} crosses the network to Kafka readable",
                 login.mechanism()
             ),
+            step: None,
             hint: String::from("set kafka.security.protocol to SASL_SSL, or use SCRAM"),
         });
     let to_exporters = jmx.as_ref().and_then(exporter).map(|url| Problem {
@@ -28,6 +29,7 @@ pub(super) fn readable(patient: &Patient) -> impl Iterator<Item = Problem> {
         what: format!(
             "the password or header for exporters crosses the network readable, to {url}"
         ),
+        step: None,
         hint: String::from(
             "give the exporters TLS, and write https in jmx.targets or jmx.template",
         ),

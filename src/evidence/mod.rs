@@ -9,7 +9,8 @@
 //! - [`aggregate`]: what several JMX pages say together;
 //! - [`policy`]: what the user wants judged, and how strictly;
 //! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
-//! - [`snapshot`]: the newest report per source and fact at one moment.
+//! - [`snapshot`]: the newest report per source and fact at one moment;
+//! - [`step`]: at which step a source failed.
 
 pub mod aggregate;
 pub mod facts;
@@ -24,4 +25,5 @@ pub mod report;
 #[cfg(test)]
 pub mod scene;
 pub mod snapshot;
+pub mod step;
 pub mod voters;

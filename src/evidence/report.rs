@@ -199,7 +199,8 @@ impl FailureClass {
             | Self::WrongNode
             | Self::WrongCluster
             | Self::Throttled
-            | Self::Unsupported => Sign::Nothing,
+            | Self::Unsupported
+            | Self::OwnFile => Sign::Nothing,
         }
     }
 }
@@ -288,4 +289,6 @@ pub enum FailureClass {
     Throttled,
     /// The node is too old, or in a mode, that has no such request.
     Unsupported,
+    /// A file of ours that is needed to ask cannot be used.
+    OwnFile,
 }

@@ -170,6 +170,7 @@ pub(super) fn reason(finding: &Finding, since: Timestamp) -> ReasonView {
         since,
         source: finding.source.clone(),
         asked: finding.asked,
+        step: finding.step,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role};
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, SourceId};
 use crate::evidence::snapshot::ClusterKind;
+use crate::evidence::step::Step;
 use crate::time::{Mono, Now, Timestamp};
 
 /// What a view is made of. Only the Machine (and tests of readers) makes one.
@@ -95,6 +96,8 @@ pub struct ReasonView {
     pub source: Option<SourceId>,
     /// When that source was asked.
     pub asked: Option<Mono>,
+    /// The step at which a source failed, where that is the reason.
+    pub step: Option<Step>,
 }
 
 /// What became of one check.

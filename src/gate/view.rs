@@ -58,6 +58,7 @@ impl View {
             since,
             source: None,
             asked: None,
+            step: None,
         };
         Self::new(ViewParts {
             gate,
@@ -218,6 +219,7 @@ impl<'a> Answer<'a> {
                 .plus(parts.valid_until.since(parts.evaluated.mono)),
             source: None,
             asked: Some(parts.evaluated.mono),
+            step: None,
         }
     }
 }

@@ -50,6 +50,7 @@ impl Untaken {
                 | FailureClass::Timeout
                 | FailureClass::Tls
                 | FailureClass::Authentication
+                | FailureClass::OwnFile
                 | FailureClass::Authorization
                 | FailureClass::Kafka(_)
                 | FailureClass::HttpStatus(_)

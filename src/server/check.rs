@@ -223,6 +223,7 @@ pub(super) fn nothing_known(reason: Reason, observed: String, now: Now) -> Decis
         since: now.wall,
         source: None,
         asked: None,
+        step: None,
     };
     Decision {
         state: State::Unknown,

@@ -119,10 +119,11 @@ fn blind_spots(page: &mut String, spots: &[BlindSpotBody]) -> fmt::Result {
     for spot in spots {
         writeln!(
             page,
-            "<li><code>{}</code> {}. Instead: {}.</li>",
+            "<li><code>{}</code> {}. Instead: {}. Can be added: {}.</li>",
             spot.id,
             Escaped(spot.unseen),
-            Escaped(spot.instead)
+            Escaped(spot.instead),
+            Escaped(spot.optional)
         )?;
     }
     page.push_str("</ul>\n");

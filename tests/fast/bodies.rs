@@ -5,6 +5,7 @@ use std::time::Duration;
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::evidence::ids::NodeId;
+use upgrade_gate::evidence::step::Step;
 use upgrade_gate::gate::parts::ViewParts;
 use upgrade_gate::gate::view::View;
 use upgrade_gate::server::body::{CheckBody, GateBody, GatesBody, LeasesBody, PlanBody};
@@ -27,6 +28,7 @@ async fn every_body_fits_its_schema() {
         Reason::WouldGoOffline,
         Subject::Node(NodeId(2)),
     )]);
+    what.reasons[0].step = Some(Step::Sasl);
     what.nodes[1].reasons.clone_from(&what.reasons);
     let bare = ViewParts {
         generation: 0,

@@ -100,7 +100,7 @@ fn says(status: u16, state: &str, rest: &str) -> String {
 }
 
 const REASON: &str = ",\"reasons\":[{\"code\":\"node_unreachable\",\"severity\":\"block\",\
-    \"subject\":\"node 2\",\"observed\":\"connection \\u001b[31mrefused\",\"required\":\"an answer\",\
+    \"subject\":\"node 2\",\"observed\":\"connection \\u001b[31mrefused\",\"required\":\"an answer\",\"step\":\"connect\",\
     \"since\":\"2026-11-21T06:00:00Z\",\"hint\":\"Start it.\"}]";
 
 #[test]
@@ -194,7 +194,7 @@ fn reasons_go_to_standard_error_without_escapes() {
     assert_eq!(
         ended.err,
         "block    node_unreachable node 2: connection \u{fffd}[31mrefused; wanted: an answer; \
-         since 2026-11-21T06:00:00Z\n         Start it.\n"
+         step connect; since 2026-11-21T06:00:00Z\n         Start it.\n"
     );
     let quiet = run(&["check", "--url", &server.url, "--quiet"]);
     assert_eq!(

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::checks::reason_doc;
+use upgrade_gate::evidence::step::Step;
 use upgrade_gate::kafka::rights::RIGHTS;
 use upgrade_gate::server::body::{
     ChangedBody, CheckBody, EnterBody, GateBody, GatesBody, HistoryBody, LeasesBody, LeaveBody,
@@ -191,6 +192,16 @@ fn the_api_page_names_every_parameter_and_field() {
     assert!(names.len() > 40, "{names:?}");
     for name in names {
         assert!(api.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
+/// The steps at which a source can fail, each with what is said of it.
+#[test]
+fn the_security_page_names_every_step() {
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    for step in Step::ALL {
+        let cell = format!(" | `{step}` | ");
+        assert!(page.contains(&cell), "docs/security.md lacks {step}");
     }
 }
 

@@ -389,6 +389,8 @@ async fn degraded_modes_open_and_say_what_they_do_not_see() {
         let report = report(&output);
         assert_eq!(output.status.code(), Some(0), "{blind:?}: {report:#}");
         assert_eq!(ids(&report["blind_spots"], "id"), blind);
+        let optional = ids(&report["blind_spots"], "optional");
+        assert!(optional.iter().all(|it| !it.is_empty()), "{report:#}");
         assert_eq!(report["state"], "open", "{report:#}");
     }
 }
@@ -397,8 +399,13 @@ async fn degraded_modes_open_and_say_what_they_do_not_see() {
 fn the_docs_name_every_blind_spot_and_limit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/degraded.md")).unwrap();
+    let modes = "| you have | set | required | optional | lost |";
+    assert!(page.contains(modes), "docs/degraded.md lacks\n{modes}");
     for spot in blind_spots::ALL {
-        let row = format!("| `{}` | {} | {} |", spot.id, spot.unseen, spot.instead);
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            spot.id, spot.unseen, spot.instead, spot.optional
+        );
         assert!(page.contains(&row), "docs/degraded.md lacks\n{row}");
     }
     for (id, what) in LIMITS {

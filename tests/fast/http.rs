@@ -100,6 +100,7 @@ async fn a_reason_explains_itself() {
     assert_eq!(why["since_seconds"], 60.0);
     assert_eq!(why["source"], "kafka:1");
     assert_eq!(why["source_age_seconds"], 0.3);
+    assert!(why.get("step").is_none(), "no source failed: {why}");
     assert_eq!(why["runbook"], "docs/reasons.md#under_replicated");
     assert_eq!(body["age_seconds"], 0.25);
     assert_eq!(body["since_seconds"], 90.0);
@@ -107,6 +108,7 @@ async fn a_reason_explains_itself() {
     let body = serve(unknown()).await.get(CHECK).await.json();
     // 45 s wanted, 38 s held, judged 0.25 s ago.
     assert_eq!(body["retry_after_seconds"], 7);
+    assert_eq!(body["reasons"][0]["step"], "http_login");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use upgrade_gate::evidence::ids::{ClusterId, GroupId, NodeId, Release, Role, Ver
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::evidence::report::{FactKind, SourceId};
 use upgrade_gate::evidence::snapshot::ClusterKind;
+use upgrade_gate::evidence::step::Step;
 use upgrade_gate::gate::parts::{
     CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView,
     ViewParts, WindowView, verdict,
@@ -69,6 +70,7 @@ pub(crate) fn reason(reason: Reason, subject: Subject) -> ReasonView {
         since: START.wall.minus(Duration::from_mins(1)),
         source: Some(SourceId::Kafka(NodeId(1))),
         asked: Some(START.mono.minus(Duration::from_millis(300))),
+        step: None,
     }
 }
 
@@ -193,7 +195,10 @@ pub(crate) fn closed() -> View {
 
 pub(crate) fn unknown() -> View {
     let subject = Subject::Source(SourceId::Jmx(NodeId(2)));
-    View::new(parts(vec![reason(Reason::SourceFailed, subject)]))
+    View::new(parts(vec![ReasonView {
+        step: Some(Step::HttpLogin),
+        ..reason(Reason::SourceFailed, subject)
+    }]))
 }
 
 /// The view before the first judgement.

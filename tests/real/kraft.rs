@@ -3,7 +3,13 @@
 use std::time::{Duration, Instant};
 
 use lab::prove::cycle::Fault;
-use lab::{Release, Spec};
+use lab::{Release, Rules, Spec, http};
+use upgrade_gate::evidence::aggregate::Mode;
+use upgrade_gate::evidence::ids::Role;
+use upgrade_gate::jmx::found::Found;
+use upgrade_gate::jmx::page::read;
+use upgrade_gate::jmx::recognise::Recogniser;
+use upgrade_gate::jmx::scan::Format;
 
 use crate::scene::{LONG, Scene, run, scenario, shut_for};
 
@@ -11,8 +17,12 @@ use crate::scene::{LONG, Scene, run, scenario, shut_for};
 fn kraft() {
     run(async {
         let spec = Spec::kraft(Release::V3_9_2);
+        let spec = spec.node_rules(3, Rules::Small);
+        let spec = spec.node_rules(103, Rules::Small);
         let scene = scenario("kraft: opens on a healthy cluster", Scene::start(spec)).await;
         scenario("kraft: open to everyone who asks", scene.open_to_all()).await;
+        let name = "kraft: our rules for the exporter make small pages";
+        scenario(name, small_pages(&scene)).await;
         for (name, fault, limit_ms) in [
             ("kraft: a broker killed", Fault::Kill, 2_000.0),
             ("kraft: a broker frozen", Fault::Freeze, 4_000.0),
@@ -49,4 +59,22 @@ async fn active_controller_killed(scene: &Scene) {
     shut_for(&scene.gate, Duration::from_secs(5)).await;
     node.start(None).await.expect("a start");
     scene.gate.wait_open(LONG).await.expect("open: it is back");
+}
+
+/// `config/jmx-exporter.yml`: everything that is read, and little else. The gate is open on these pages.
+async fn small_pages(scene: &Scene) {
+    let page = async |id| {
+        let node = scene.cluster.node(id).expect("a node");
+        http::metrics(node.jmx_port(), LONG).await.expect("a page")
+    };
+    for (id, role) in [(3, Role::BROKER), (103, Role::CONTROLLER)] {
+        let small = page(id).await;
+        assert!(small.len() <= 25_000, "node {id}: {} bytes", small.len());
+        let facts = read(&small, Format::Text, &Recogniser::default());
+        let found = Found::compare(&facts.expect("a page of Kafka's"), role, Mode::Kraft);
+        assert!(found.complete() && found.start_time, "node {id}: {found}");
+        assert_eq!(found.missing_optional, [], "node {id}: {found}");
+    }
+    let (small, whole) = (page(3).await.len(), page(1).await.len());
+    assert!(whole >= 10 * small, "{small} of {whole} bytes");
 }

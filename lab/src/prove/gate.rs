@@ -40,6 +40,9 @@ pub struct Reason {
     pub node: Option<NodeId>,
     #[serde(default)]
     pub observed: String,
+    /// The step at which a source failed, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// One answer of `check`.

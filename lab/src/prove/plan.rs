@@ -102,6 +102,7 @@ pub(super) struct Table<'a> {
 pub async fn run() -> Result<()> {
     // Only 4.0 and newer tell of registrations that are fenced (DescribeCluster v2).
     let (old, new) = (Release::V3_9_2, Release::V4_3_1);
+    let header = Header::new("plan", vec![old.to_string(), new.to_string()]);
     let mut rows = Vec::new();
     separate(new, &mut rows).await?;
     small(old, &mut rows).await?;
@@ -109,7 +110,7 @@ pub async fn run() -> Result<()> {
     combined(old, &mut rows).await?;
     zookeeper(old, &mut rows).await?;
     let proof = Proof {
-        header: Header::new("plan", vec![old.to_string(), new.to_string()]),
+        header: header.ended(),
         rows,
     };
     let path = write("plan", &proof)?;

@@ -67,6 +67,8 @@ pub struct BlindSpotBody {
     pub unseen: &'static str,
     /// What the verdict rests on in its place.
     pub instead: &'static str,
+    /// What can be added to see it; whatever source is named is required from then on.
+    pub optional: &'static str,
 }
 
 /// The healthy window.
@@ -228,6 +230,7 @@ impl BlindSpotBody {
             id: spot.id,
             unseen: spot.unseen,
             instead: spot.instead,
+            optional: spot.optional,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::checks::finding::Subject;
 use crate::checks::reason::{Clears, Severity};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
+use crate::evidence::step::Step;
 use crate::gate::parts::ReasonView;
 use crate::gate::state::{GateName, State};
 use crate::gate::view::Decision;
@@ -74,6 +75,10 @@ pub struct ReasonBody {
     pub source: Option<String>,
     /// How long ago that source was asked, in seconds.
     pub source_age_seconds: Option<f64>,
+    /// The step at which the source failed; left out where that is not the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "step_schema")]
+    pub step: Option<&'static str>,
     /// What to do.
     pub hint: &'static str,
     /// `by_itself` or `needs_person`.
@@ -183,6 +188,7 @@ impl ReasonBody {
             since_seconds: wall_age(view.since, now),
             source: view.source.as_ref().map(ToString::to_string),
             source_age_seconds: view.asked.map(|asked| seconds(now.mono.since(asked))),
+            step: view.step.map(Step::as_str),
             hint: row.hint,
             clears: row.clears,
             runbook: format!("{RUNBOOK}{}", row.code),
@@ -197,6 +203,10 @@ pub(super) fn explain(reasons: &[ReasonView], now: Now) -> Vec<ReasonBody> {
 
 fn severity_schema(_: &mut SchemaGenerator) -> Schema {
     words(&[Severity::Warn, Severity::Unknown, Severity::Block].map(Severity::as_str))
+}
+
+fn step_schema(_: &mut SchemaGenerator) -> Schema {
+    words(&Step::ALL.map(Step::as_str))
 }
 
 fn clears_schema(_: &mut SchemaGenerator) -> Schema {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::place::grant_to;
-use super::ways::Way;
-use super::{Asked, LIMIT, Row, STAY, Told, is_open, row_of, said, watch_all};
+use super::ways::{Heard, Way};
+use super::{Asked, LIMIT, Row, STAY, Told, is_open, row_of, watch_all};
 use crate::certs::{self, Authority, Dates, Issued};
 use crate::cluster::Cluster;
 use crate::doors::Door;
@@ -45,36 +45,36 @@ struct Cell {
     way: Way,
     case: &'static str,
     fault: Fault,
-    words: &'static str,
+    heard: Heard,
 }
 
-const fn cell(way: Way, case: &'static str, fault: Fault, words: &'static str) -> Cell {
+const fn cell(way: Way, case: &'static str, fault: Fault, heard: Heard) -> Cell {
     Cell {
         way,
         case,
         fault,
-        words,
+        heard,
     }
 }
 
-const UNKNOWN_CA: &str = "not from a trusted CA";
+const NOTHING: Heard = Heard::words("");
+const UNKNOWN_CA: Heard = Heard::of("tls", "not from a trusted CA");
+const REFUSED: Heard = Heard::of("sasl", "SASL_AUTHENTICATION_FAILED");
 
 /// Three ways in, each of them right, with a secret that is wrong at the controllers, and with a CA of
 /// theirs that we do not trust.
 fn at_controllers() -> Vec<Cell> {
     let ways = [Way::Certificate, Way::Plain, Way::Scram512];
     let of_way = |way| {
-        let (fault, words) = match way {
-            Way::Certificate => (Fault::Login, "refuses our certificate"),
+        let (fault, heard) = match way {
+            Way::Certificate => (Fault::Login, Heard::of("tls", "refuses our certificate")),
             // The quorum keeps one record of a user for brokers and controllers alike.
-            Way::Scram512 => (Fault::Password, "SASL_AUTHENTICATION_FAILED"),
-            Way::Plain | Way::Scram256 | Way::Bearer => {
-                (Fault::Login, "SASL_AUTHENTICATION_FAILED")
-            }
+            Way::Scram512 => (Fault::Password, REFUSED),
+            Way::Plain | Way::Scram256 | Way::Bearer => (Fault::Login, REFUSED),
         };
         [
-            cell(way, "controllers_right", Fault::Nothing, ""),
-            cell(way, "controllers_wrong_secret", fault, words),
+            cell(way, "controllers_right", Fault::Nothing, NOTHING),
+            cell(way, "controllers_wrong_secret", fault, heard),
             cell(way, "controllers_unknown_ca", Fault::Ca, UNKNOWN_CA),
         ]
     };
@@ -83,20 +83,20 @@ fn at_controllers() -> Vec<Cell> {
 
 fn at_exporters() -> Vec<Cell> {
     let faults = [
-        ("exporters_right", Fault::Nothing, ""),
+        ("exporters_right", Fault::Nothing, NOTHING),
         (
             "exporters_wrong_password",
             Fault::Password,
-            "HTTP status 401",
+            Heard::of("http_login", "HTTP status 401"),
         ),
         (
             "exporters_expired_certificate",
             Fault::Dates,
-            "its certificate has expired",
+            Heard::of("tls", "its certificate has expired"),
         ),
         ("exporters_unknown_ca", Fault::Ca, UNKNOWN_CA),
     ];
-    let cell = |(case, fault, words)| cell(Way::Plain, case, fault, words);
+    let cell = |(case, fault, heard)| cell(Way::Plain, case, fault, heard);
     faults.map(cell).into()
 }
 
@@ -152,16 +152,15 @@ impl Whose {
 }
 
 /// The controllers' door is what is spoken of, and nobody is called dead for it.
-fn of_controllers(answer: &Answer, words: &str) -> bool {
+fn of_controllers(answer: &Answer, heard: Heard) -> bool {
     let of_controller = |node: i32| node > 100;
     let mut reasons = answer.reasons.iter();
-    let named = reasons
-        .any(|reason| reason.node.is_some_and(of_controller) && reason.observed.contains(words));
+    let named = reasons.any(|reason| reason.node.is_some_and(of_controller) && heard.is_in(reason));
     answer.state == "unknown" && named
 }
 
-fn of_exporters(answer: &Answer, words: &str) -> bool {
-    answer.state == "unknown" && said(answer, words).contains(words)
+fn of_exporters(answer: &Answer, heard: Heard) -> bool {
+    answer.state == "unknown" && answer.reasons.iter().any(|reason| heard.is_in(reason))
 }
 
 struct Apart<'a> {
@@ -186,7 +185,7 @@ impl Apart<'_> {
                 way: cell.way,
                 door: "",
                 case: cell.case,
-                words: cell.words,
+                heard: cell.heard,
                 gate: Gate::start(&[path.display().to_string()]).await?,
             });
         }
@@ -199,10 +198,7 @@ impl Apart<'_> {
             let (expected, wrong) = if right {
                 (String::from("open"), 0)
             } else {
-                (
-                    format!("never open; says \"{}\"", asked.words),
-                    seen.opens(),
-                )
+                (asked.heard.never_open(), seen.opens())
             };
             let release = self.cluster.spec().release;
             let told = whose.told(release, asked.way, asked.case);

@@ -142,6 +142,7 @@ impl Heard {
             expected: expected.to_owned(),
             state: self.report["state"].as_str().unwrap_or_default().to_owned(),
             codes: codes.map(str::to_owned).collect(),
+            step: None,
             said: first.and_then(Value::as_str).unwrap_or_default().to_owned(),
             seconds: Some(seconds(self.took)),
             wrong_opens: 0,

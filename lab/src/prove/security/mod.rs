@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use place::{PRINCIPALS, Place, grant};
-use ways::{Case, Way};
+use ways::{Case, Heard, Way};
 
 use super::gate::{Answer, Gate, Poller};
 use super::report::{Header, write};
@@ -51,6 +51,8 @@ struct Row {
     expected: String,
     state: String,
     codes: Vec<String>,
+    /// The step that was named of what is wrong.
+    step: Option<String>,
     said: String,
     seconds: Option<f64>,
     wrong_opens: usize,
@@ -154,7 +156,7 @@ struct Asked {
     way: Way,
     door: &'static str,
     case: &'static str,
-    words: &'static str,
+    heard: Heard,
     gate: Gate,
 }
 
@@ -163,14 +165,14 @@ async fn watch_all(
     all: Vec<Asked>,
     limit: Duration,
     stay: Duration,
-    wanted: fn(&Answer, &str) -> bool,
+    wanted: fn(&Answer, Heard) -> bool,
 ) -> Result<Vec<(Asked, Watched)>> {
     let mut tasks = Vec::new();
     for asked in all {
         tasks.push(tokio::spawn(async move {
-            let words = asked.words;
+            let heard = asked.heard;
             let seen = watch(&asked.gate, limit, stay, move |answer| {
-                wanted(answer, words)
+                wanted(answer, heard)
             })
             .await;
             (asked, seen)
@@ -183,12 +185,12 @@ async fn watch_all(
     Ok(seen)
 }
 
-fn is_open(answer: &Answer, _: &str) -> bool {
+fn is_open(answer: &Answer, _: Heard) -> bool {
     answer.is_open()
 }
 
-fn is_named(answer: &Answer, words: &str) -> bool {
-    !answer.is_open() && said(answer, words).contains(words)
+fn is_named(answer: &Answer, heard: Heard) -> bool {
+    !answer.is_open() && answer.reasons.iter().any(|reason| heard.is_in(reason))
 }
 
 /// Every way in, with the least rights: opens. Then the rights are taken away and given back.
@@ -206,7 +208,7 @@ async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
                 way,
                 door,
                 case: "right",
-                words: "grant the gate",
+                heard: Heard::of("authorization", "grant the gate"),
                 gate: Gate::start(&[config]).await?,
             });
         }
@@ -223,7 +225,7 @@ async fn right(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
         cluster.revoke_all(principal).await?;
     }
     let seen = watch_all(gates, LIMIT, WITHOUT_RIGHTS, is_named).await?;
-    let expected = "not open again; the missing right is named";
+    let expected = "not open again; step authorization; says \"grant the gate\"";
     gates = keep(cluster, rows, "rights_removed", expected, seen);
     grant(cluster).await?;
     let seen = watch_all(gates, BACK, now, is_open).await?;
@@ -241,7 +243,7 @@ async fn group(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
         way,
         door,
         case: "group",
-        words: "no right to see it",
+        heard: Heard::words("no right to see it"),
         gate,
     }];
     let of_group = LEAST.into_iter().find(|(_, name, _)| *name == GROUP);
@@ -253,7 +255,7 @@ async fn group(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
     gates = keep(cluster, rows, "group_right_removed", expected, seen);
     grant(cluster).await?;
     for asked in &mut gates {
-        asked.words = "no committed offset";
+        asked.heard = Heard::words("no committed offset");
     }
     let seen = watch_all(gates, LIMIT, STAY, names_the_group).await?;
     let expected = "open; warns that the group has no offsets";
@@ -261,10 +263,9 @@ async fn group(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
     Ok(())
 }
 
-fn names_the_group(answer: &Answer, words: &str) -> bool {
+fn names_the_group(answer: &Answer, heard: Heard) -> bool {
     let mut reasons = answer.reasons.iter();
-    answer.is_open()
-        && reasons.any(|reason| reason.code == "group_unknown" && reason.observed.contains(words))
+    answer.is_open() && reasons.any(|reason| reason.code == "group_unknown" && heard.is_in(reason))
 }
 
 /// Makes rows of what was seen, and hands the gates back.
@@ -310,7 +311,7 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
                 way,
                 door,
                 case: case.name(),
-                words,
+                heard: Heard::of(case.step(way), words),
                 gate: Gate::start(&[config]).await?,
             });
         }
@@ -319,7 +320,7 @@ async fn wrong(place: &Place, cluster: &Cluster, rows: &mut Vec<Row>) -> Result<
         }
         for (asked, seen) in watch_all(gates, LIMIT, STAY, is_named).await? {
             let opens = seen.opens();
-            let expected = format!("never open; says \"{}\"", asked.words);
+            let expected = asked.heard.never_open();
             let (door, case) = (asked.door, asked.case);
             rows.push(row(cluster, way, door, case, &expected, seen, opens));
         }
@@ -345,7 +346,7 @@ async fn nodes_named(place: &Place, cluster: &Cluster, way: Way) -> Result<Asked
         way,
         door: "SECURE",
         case: CASE,
-        words,
+        heard: Heard::of(Case::WrongSecret.step(way), words),
         gate: Gate::start(&[file]).await?,
     })
 }
@@ -369,6 +370,12 @@ fn said(answer: &Answer, words: &str) -> String {
     let all = answer.reasons.iter().map(|reason| reason.observed.as_str());
     let (first, rest): (Vec<_>, Vec<_>) = all.partition(|observed| observed.contains(words));
     [first, rest].concat().join("; ")
+}
+
+/// The step of what has these words.
+fn step(answer: &Answer, words: &str) -> Option<String> {
+    let mut reasons = answer.reasons.iter();
+    reasons.find_map(|it| it.step.clone().filter(|_| it.observed.contains(words)))
 }
 
 fn row(
@@ -416,6 +423,7 @@ fn row_of(told: Told, expected: &str, seen: Watched, wrong_opens: usize) -> Row 
         expected: expected.to_owned(),
         state: answer.as_ref().map(|a| a.state.clone()).unwrap_or_default(),
         codes: answer.as_ref().map(Answer::codes).unwrap_or_default(),
+        step: answer.as_ref().and_then(|answer| step(answer, wanted)),
         said: without_folders(&words).chars().take(400).collect(),
         seconds: at,
         wrong_opens,

@@ -1,5 +1,7 @@
 //! The ways in, and what can be wrong with each.
 
+use crate::prove::gate::Reason;
+
 /// A way to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -59,6 +61,15 @@ impl Case {
         }
     }
 
+    /// The step that has to be named: a certificate of ours is refused in the handshake.
+    pub(super) const fn step(self, way: Way) -> &'static str {
+        match (self, way) {
+            (Self::WrongSecret | Self::ExpiredToken, Way::Certificate)
+            | (Self::ExpiredCertificate | Self::UnknownCa | Self::WrongHost, _) => "tls",
+            (Self::WrongSecret | Self::ExpiredToken, _) => "sasl",
+        }
+    }
+
     /// What has to be said; `None` where there is no such case.
     pub(super) const fn words(self, way: Way) -> Option<&'static str> {
         match (self, way) {
@@ -73,5 +84,36 @@ impl Case {
             (Self::UnknownCa, _) => Some("not from a trusted CA"),
             (Self::WrongHost, _) => Some("is not for 127.0.0.1"),
         }
+    }
+}
+
+/// What has to be heard: words, and the step of the reason that has them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) words: &'static str,
+    pub(super) step: Option<&'static str>,
+}
+
+impl Heard {
+    pub(super) const fn of(step: &'static str, words: &'static str) -> Self {
+        let step = Some(step);
+        Self { words, step }
+    }
+
+    pub(super) const fn words(words: &'static str) -> Self {
+        Self { words, step: None }
+    }
+
+    pub(super) fn is_in(self, reason: &Reason) -> bool {
+        let step = self
+            .step
+            .is_none_or(|step| reason.step.as_deref() == Some(step));
+        step && reason.observed.contains(self.words)
+    }
+
+    /// What a row expects of a fault.
+    pub(super) fn never_open(self) -> String {
+        let step = self.step.unwrap_or("any");
+        format!("never open; step {step}; says \"{}\"", self.words)
     }
 }
