@@ -213,8 +213,7 @@ impl App {
         };
         match self.state.metrics.render(format) {
             Ok(page) => Ok(Content::new(format.content_type(), page).reply(StatusCode::OK)),
-            Err(fmt::Error) => Err(Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
+            Err(fmt::Error) => Err(Problem::unavailable(
                 "metrics cannot be written",
                 "a value cannot be written as text; report this as a defect",
             )),
@@ -251,11 +250,7 @@ impl App {
 }
 
 fn reload_failed(why: String) -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "reload failed; the configuration before stays",
-        why,
-    )
+    Problem::unavailable("reload failed; the configuration before stays", why)
 }
 
 fn document(gate: &GateHandle, now: Now, shape: Shape) -> Content {
