@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::{Common, Running};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
-use crate::engine::handle::AskError;
+use crate::engine::handle::{AskError, Room};
 use crate::evidence::ids::NodeId;
 use crate::gate::question::{Answered, Question};
 use crate::gate::state::{GateName, State};
@@ -69,7 +69,8 @@ pub async fn one_shot(
             newer_than: None,
         };
         let late = clock.now().mono >= deadline;
-        match running.handle.decide(question, QUESTION).await {
+        let answered = running.handle.decide(question, QUESTION, Room::default());
+        match answered.await {
             Ok(Answered::Decided {
                 decision,
                 evaluated,
@@ -109,7 +110,7 @@ pub async fn one_shot(
             }
             Err(error) if late => return Err(error.into()),
             Ok(Answered::NoSuchNodes(_))
-            | Err(AskError::Busy | AskError::Gone | AskError::Late(_)) => {}
+            | Err(AskError::Busy | AskError::BusyForPeer | AskError::Gone | AskError::Late(_)) => {}
         }
         tokio::time::sleep(LOOK).await;
     }

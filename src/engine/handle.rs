@@ -1,5 +1,6 @@
 //! How the rest of the program talks to a gate's engine.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,23 @@ pub struct Ask {
     pub command: Command,
     /// Where its answer goes.
     pub reply: oneshot::Sender<Reply>,
+    /// Its asker's share of the queue, until it is out of it.
+    pub room: Room,
+}
+
+/// What a question gives back once it is out of the queue, taken by the engine or not.
+#[derive(Debug, Default)]
+pub struct Room {
+    _held: Option<Box<dyn Any + Send>>,
+}
+
+impl Room {
+    /// Drops this when the question is out of the queue.
+    pub fn of(share: impl Any + Send) -> Self {
+        Self {
+            _held: Some(Box::new(share)),
+        }
+    }
 }
 
 /// Why a question was not answered. All of them mean "not open".
@@ -30,6 +48,9 @@ pub enum AskError {
     /// Too many questions wait.
     #[error("too many questions wait for this gate; ask again in a few seconds")]
     Busy,
+    /// Too many questions of one address wait.
+    #[error("too many questions of this address wait; ask again in a few seconds")]
+    BusyForPeer,
     /// The engine does not run now.
     #[error("this gate's engine does not run now; ask again in a few seconds")]
     Gone,
@@ -92,8 +113,13 @@ impl GateHandle {
     }
 
     /// Asks the engine itself: for a set of nodes, or for evidence newer than a moment.
-    pub async fn decide(&self, question: Question, within: Duration) -> Result<Answered, AskError> {
-        match self.ask(Command::Decide(question), within).await? {
+    pub async fn decide(
+        &self,
+        question: Question,
+        within: Duration,
+        room: Room,
+    ) -> Result<Answered, AskError> {
+        match self.ask_in(room, Command::Decide(question), within).await? {
             Reply::Verdict(answered) => Ok(answered),
             Reply::Verdicts(_)
             | Reply::Go { .. }
@@ -108,9 +134,10 @@ impl GateHandle {
         &self,
         sets: Vec<BTreeSet<NodeId>>,
         within: Duration,
+        room: Room,
     ) -> Result<Vec<Answered>, AskError> {
         let asked = sets.len();
-        match self.ask(Command::DecideEach(sets), within).await? {
+        match self.ask_in(room, Command::DecideEach(sets), within).await? {
             Reply::Verdicts(answered) if answered.len() == asked => Ok(answered),
             Reply::Verdicts(_)
             | Reply::Verdict(_)
@@ -134,8 +161,22 @@ impl GateHandle {
 
     /// Asks the engine for something only it can do.
     pub async fn ask(&self, command: Command, within: Duration) -> Result<Reply, AskError> {
+        self.ask_in(Room::default(), command, within).await
+    }
+
+    /// The same for somebody who has a share of the queue.
+    pub async fn ask_in(
+        &self,
+        room: Room,
+        command: Command,
+        within: Duration,
+    ) -> Result<Reply, AskError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { command, reply };
+        let ask = Ask {
+            command,
+            reply,
+            room,
+        };
         self.asks.try_send(ask).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => AskError::Busy,
             mpsc::error::TrySendError::Closed(_) => AskError::Gone,

@@ -214,6 +214,8 @@ pub enum Cap {
     Nodes,
     /// Bytes of an answer during the login.
     LoginBytes,
+    /// Iterations that a server of SCRAM asks for.
+    LoginIterations,
     /// Bytes of a token endpoint's answer.
     TokenBytes,
     /// Bytes of a page, after decompression.
@@ -226,10 +228,11 @@ pub enum Cap {
 
 impl Cap {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FrameBytes,
         Self::Nodes,
         Self::LoginBytes,
+        Self::LoginIterations,
         Self::TokenBytes,
         Self::PageBytes,
         Self::PageSamples,
@@ -242,6 +245,7 @@ impl Cap {
             Self::FrameBytes => "frame_bytes",
             Self::Nodes => "nodes",
             Self::LoginBytes => "login_bytes",
+            Self::LoginIterations => "login_iterations",
             Self::TokenBytes => "token_bytes",
             Self::PageBytes => "page_bytes",
             Self::PageSamples => "page_samples",

@@ -141,7 +141,7 @@ impl Page<'_, '_> {
         )?;
         self.family(
             "upgrade_gate_answers_not_taken",
-            "Answers of nodes that were larger than is read, malformed, or ended early.",
+            "Answers of nodes that were larger than is read, malformed, ended early, or late.",
             MetricType::Counter,
             |gate, family| {
                 let name = &gate.answer.last_known().gate;

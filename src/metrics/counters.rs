@@ -115,12 +115,16 @@ pub struct HttpCounters {
 /// What a caller was refused, or ended for: a limit of the server, or what it may not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// No file descriptor was left for a connection.
+    Accept,
     /// All places for connections were taken.
     Connections,
     /// One address had all its places.
     ConnectionsOfPeer,
     /// One address had all its places for long polls: it was answered at once.
     WaitersOfPeer,
+    /// One owner had another request, for other nodes, under way.
+    RequestsOfOwner,
     /// One address sent too much in a second.
     Rate,
     /// A TLS handshake failed.
@@ -141,6 +145,8 @@ pub enum Refused {
     WriteTime,
     /// Too many questions waited for a gate's engine.
     EngineQueue,
+    /// Too many questions of one address waited for engines.
+    EngineQueueOfPeer,
     /// Too many readers waited for the history.
     HistoryReaders,
     /// Too many passwords waited to be checked.
@@ -155,10 +161,12 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
+        Self::Accept,
         Self::Connections,
         Self::ConnectionsOfPeer,
         Self::WaitersOfPeer,
+        Self::RequestsOfOwner,
         Self::Rate,
         Self::Handshake,
         Self::HandshakeTime,
@@ -169,6 +177,7 @@ impl Refused {
         Self::RequestTime,
         Self::WriteTime,
         Self::EngineQueue,
+        Self::EngineQueueOfPeer,
         Self::HistoryReaders,
         Self::Passwords,
         Self::PasswordsOfPeer,
@@ -179,9 +188,11 @@ impl Refused {
     /// Its label.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Accept => "accept",
             Self::Connections => "connections",
             Self::ConnectionsOfPeer => "connections_per_peer",
             Self::WaitersOfPeer => "waiters_per_peer",
+            Self::RequestsOfOwner => "requests_per_owner",
             Self::Rate => "requests_per_second",
             Self::Handshake => "handshake",
             Self::HandshakeTime => "handshake_time",
@@ -192,6 +203,7 @@ impl Refused {
             Self::RequestTime => "request_time",
             Self::WriteTime => "write_time",
             Self::EngineQueue => "engine_queue",
+            Self::EngineQueueOfPeer => "engine_queue_per_peer",
             Self::HistoryReaders => "history_readers",
             Self::Passwords => "passwords",
             Self::PasswordsOfPeer => "passwords_per_peer",

@@ -1,4 +1,4 @@
-//! Answers of nodes that were read and not taken: what bounds the program on that side.
+//! Answers of nodes that were asked for and not taken: what bounds the program on that side.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,19 +16,21 @@ pub(super) enum Kind {
 }
 
 /// Every place and reason.
-pub(super) const PLACES: [(&str, &str); 6] = [
+pub(super) const PLACES: [(&str, &str); 8] = [
     ("kafka", "too_large"),
     ("kafka", "malformed"),
     ("kafka", "cut"),
+    ("kafka", "late"),
     ("jmx", "too_large"),
     ("jmx", "malformed"),
     ("jmx", "cut"),
+    ("jmx", "late"),
 ];
 
 type Counts = BTreeMap<Kind, u64>;
 
 /// How many answers were not taken: larger than we read, not what the protocol says (a count that
-/// the bytes do not bear out), or ended early.
+/// the bytes do not bear out), ended early, or not there within their deadline.
 #[derive(Debug, Default)]
 pub struct Untaken(Mutex<BTreeMap<GateName, Counts>>);
 
@@ -43,11 +45,11 @@ impl Untaken {
                 FailureClass::TooLarge(cap) => ("too_large", Some(Kind::Over(cap))),
                 FailureClass::Malformed => ("malformed", None),
                 FailureClass::Cut => ("cut", None),
+                FailureClass::Timeout => ("late", None),
                 FailureClass::Resolve
                 | FailureClass::Refused
                 | FailureClass::ConnectTimeout
                 | FailureClass::Closed
-                | FailureClass::Timeout
                 | FailureClass::Tls
                 | FailureClass::Authentication
                 | FailureClass::OwnFile
@@ -91,11 +93,8 @@ mod tests {
     use crate::evidence::report::{FactKind, SourceFailure};
     use crate::time::Mono;
 
-    #[test]
-    fn answers_that_are_too_large_are_counted_by_where_they_came_from() {
-        let untaken = Untaken::default();
-        let gate = GateName::default();
-        let failed = |source, class| Report {
+    fn failed(source: SourceId, class: FailureClass) -> Report {
+        Report {
             source,
             kind: FactKind::Jmx,
             epoch: 1,
@@ -103,25 +102,64 @@ mod tests {
             asked: Mono::from_nanos(0),
             seen: Mono::from_nanos(0),
             facts: Err(SourceFailure::new(class, "")),
-        };
+        }
+    }
+
+    #[test]
+    fn answers_that_are_not_taken_are_counted_by_where_they_came_from() {
+        let untaken = Untaken::default();
+        let gate = GateName::default();
+        let kafka = || SourceId::Kafka(NodeId(1));
+        let jmx = || SourceId::Jmx(NodeId(2));
         untaken.count(
             &gate,
             &[
-                failed(
-                    SourceId::Jmx(NodeId(1)),
-                    FailureClass::TooLarge(Cap::PageBytes),
-                ),
-                failed(
-                    SourceId::Jmx(NodeId(2)),
-                    FailureClass::TooLarge(Cap::PageSamples),
-                ),
-                failed(SourceId::Kafka(NodeId(1)), FailureClass::Malformed),
-                failed(SourceId::Kafka(NodeId(1)), FailureClass::Refused),
+                failed(kafka(), FailureClass::TooLarge(Cap::FrameBytes)),
+                failed(kafka(), FailureClass::Malformed),
+                failed(kafka(), FailureClass::Malformed),
+                failed(kafka(), FailureClass::Cut),
+                failed(kafka(), FailureClass::Timeout),
+                failed(kafka(), FailureClass::Refused),
+                failed(jmx(), FailureClass::TooLarge(Cap::PageBytes)),
+                failed(jmx(), FailureClass::Cut),
+                failed(jmx(), FailureClass::Timeout),
+                failed(jmx(), FailureClass::Timeout),
+                failed(jmx(), FailureClass::HttpStatus(404)),
             ],
         );
         let counted = PLACES.map(|(from, why)| untaken.of(&gate, Kind::From(from, why)));
-        assert_eq!(counted, [0, 1, 0, 2, 0, 0]);
-        let beyond = Cap::ALL.map(|cap| untaken.of(&gate, Kind::Over(cap)));
-        assert_eq!(beyond, [0, 0, 0, 0, 1, 1, 0]);
+        assert_eq!(counted, [1, 2, 1, 1, 1, 0, 1, 2]);
+    }
+
+    /// What meets each cap is shown where it is read; a cap that is not among these does not compile.
+    #[test]
+    fn every_cap_is_counted_by_its_name() {
+        for cap in Cap::ALL {
+            let (from, source) = match cap {
+                Cap::FrameBytes | Cap::Nodes => ("kafka", SourceId::Kafka(NodeId(1))),
+                Cap::LoginBytes | Cap::LoginIterations | Cap::TokenBytes => {
+                    ("kafka", SourceId::Bootstrap(String::from("broker:9092")))
+                }
+                Cap::PageBytes | Cap::PageSamples | Cap::PageBrokers => {
+                    ("jmx", SourceId::Jmx(NodeId(1)))
+                }
+            };
+            let untaken = Untaken::default();
+            let gate = GateName::default();
+            let report = failed(source, FailureClass::TooLarge(cap));
+            untaken.count(&gate, std::slice::from_ref(&report));
+            untaken.count(&gate, &[report]);
+            for other in Cap::ALL {
+                let expected = if other == cap { 2 } else { 0 };
+                assert_eq!(untaken.of(&gate, Kind::Over(other)), expected, "{other:?}");
+            }
+            for place in PLACES {
+                let expected = if place == (from, "too_large") { 2 } else { 0 };
+                let counted = untaken.of(&gate, Kind::From(place.0, place.1));
+                assert_eq!(counted, expected, "{cap:?}: {place:?}");
+            }
+        }
+        let names: std::collections::BTreeSet<_> = Cap::ALL.map(Cap::as_str).into();
+        assert_eq!(names.len(), Cap::ALL.len());
     }
 }

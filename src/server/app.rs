@@ -27,7 +27,7 @@ use super::turns::Turns;
 use super::verdict::Verdict;
 use super::{Limits, Shape, openapi, page, text};
 use crate::clock::Clock;
-use crate::engine::handle::{AskError, GateHandle};
+use crate::engine::handle::{AskError, GateHandle, Room};
 use crate::gate::event::Event;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
@@ -122,7 +122,7 @@ impl App {
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
                 let gate = self.gate(&name)?;
-                ok(self.plan(&gate).await)
+                ok(self.plan(&gate, peer).await)
             }
             Route::History(name, query) => {
                 self.gate(&name)?;
@@ -143,7 +143,7 @@ impl App {
             }
             Route::Change(name, change) => {
                 let gate = self.gate(&name)?;
-                self.change(&gate, change).await
+                self.change(&gate, change, peer).await
             }
         }
     }
@@ -159,10 +159,24 @@ impl App {
         })
     }
 
-    /// Passes on what an engine has answered; counts questions for which there was no room.
-    pub(super) fn heard<T>(&self, answered: Result<T, AskError>) -> Result<T, AskError> {
+    /// Asks an engine for somebody at this address, where there is room for one more question;
+    /// counts those for which there is none.
+    pub(super) async fn heard<T, F>(
+        &self,
+        peer: IpAddr,
+        ask: impl FnOnce(Room) -> F,
+    ) -> Result<T, AskError>
+    where
+        F: Future<Output = Result<T, AskError>>,
+    {
+        let answered = match self.peers.ask(peer) {
+            Some(place) => ask(Room::of(place)).await,
+            None => Err(AskError::BusyForPeer),
+        };
+        let http = &self.counters().http;
         answered.inspect_err(|why| match why {
-            AskError::Busy => self.counters().http.refused(Refused::EngineQueue),
+            AskError::Busy => http.refused(Refused::EngineQueue),
+            AskError::BusyForPeer => http.refused(Refused::EngineQueueOfPeer),
             AskError::Gone | AskError::Late(_) => {}
         })
     }
@@ -211,8 +225,7 @@ impl App {
         };
         match self.state.metrics.render(format) {
             Ok(page) => Ok(Content::new(format.content_type(), page).reply(StatusCode::OK)),
-            Err(fmt::Error) => Err(Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
+            Err(fmt::Error) => Err(Problem::unavailable(
                 "metrics cannot be written",
                 "a value cannot be written as text; report this as a defect",
             )),
@@ -251,11 +264,7 @@ impl App {
 }
 
 fn reload_failed(why: String) -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "reload failed; the configuration before stays",
-        why,
-    )
+    Problem::unavailable("reload failed; the configuration before stays", why)
 }
 
 fn document(gate: &GateHandle, now: Now, shape: Shape) -> Content {

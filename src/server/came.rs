@@ -204,6 +204,7 @@ mod tests {
     fn what_is_not_heard_in_time_is_no_go() {
         for why in [
             AskError::Busy,
+            AskError::BusyForPeer,
             AskError::Gone,
             AskError::Late(Duration::ZERO),
         ] {

@@ -1,5 +1,7 @@
 //! What people change by hand, and the list of leases and holds.
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 
 use super::app::App;
@@ -12,13 +14,19 @@ use crate::gate::question::{Change, Command, Refusal, Reply as GateReply};
 
 impl App {
     /// Makes a change, and answers once it is durable.
-    pub(super) async fn change(&self, gate: &GateHandle, change: Change) -> Result<Reply, Problem> {
+    pub(super) async fn change(
+        &self,
+        gate: &GateHandle,
+        change: Change,
+        peer: IpAddr,
+    ) -> Result<Reply, Problem> {
         let held = match &change {
             Change::Hold { node, .. } | Change::Lift { node, .. } => *node,
             Change::Renew { .. } | Change::Break { .. } | Change::Retire { .. } => None,
         };
-        let answered = gate.ask(Command::Change(change), self.limits.grant);
-        match self.heard(answered.await) {
+        let within = self.limits.grant;
+        let ask = |room| gate.ask_in(room, Command::Change(change), within);
+        match self.heard(peer, ask).await {
             Ok(GateReply::Changed(changed)) => {
                 let body = ChangedBody::new(gate.name(), held, changed);
                 Ok(Content::json(&body).reply(StatusCode::OK))
@@ -71,7 +79,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
 /// A change of which nothing was heard may be made all the same: that is said as well.
 fn unanswered(why: AskError) -> Problem {
     let detail = match why {
-        AskError::Busy => why.to_string(),
+        AskError::Busy | AskError::BusyForPeer => why.to_string(),
         AskError::Gone | AskError::Late(_) => {
             format!("{why}; the change may have been made, look before you repeat it")
         }

@@ -90,7 +90,7 @@ impl App {
     ) -> Result<Verdict, Problem> {
         let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
-        let ask = || self.ask(gate, query, asked);
+        let ask = || self.ask(gate, query, asked, peer);
         let waits = |verdict: &Verdict| verdict.state != State::Open;
         self.wait(gate, deadline, !needs_engine(query), asker, ask, waits)
             .await
@@ -102,13 +102,16 @@ impl App {
         gate: &GateHandle,
         query: &CheckQuery,
         asked: Mono,
+        peer: IpAddr,
     ) -> Result<Verdict, Problem> {
         if needs_engine(query) {
             let question = Question {
                 nodes: query.targets.nodes.clone(),
                 newer_than: query.fresh.then_some(asked),
             };
-            let answered = self.heard(gate.decide(question, self.limits.decide).await);
+            let within = self.limits.decide;
+            let decide = |room| gate.decide(question, within, room);
+            let answered = self.heard(peer, decide).await;
             let view = gate.published().load();
             let now = self.state.clock.now();
             return of_engine(view.at(now.mono), &query.targets.nodes, answered, now);
@@ -170,7 +173,7 @@ pub(super) fn of_engine(
 /// What is said where the engine has said nothing.
 pub(super) fn no_answer(why: AskError) -> (Reason, String) {
     let reason = match why {
-        AskError::Busy | AskError::Late(_) => Reason::EvidenceStale,
+        AskError::Busy | AskError::BusyForPeer | AskError::Late(_) => Reason::EvidenceStale,
         AskError::Gone => Reason::EngineFailed,
     };
     (reason, why.to_string())

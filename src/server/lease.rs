@@ -25,6 +25,7 @@ use crate::gate::lease::Lease;
 use crate::gate::question::{Command, Entry};
 use crate::gate::state::State;
 use crate::gate::view::{Answer, Decision};
+use crate::metrics::counters::Refused;
 
 /// How long a request waits for another one of its owner, for other nodes; not longer: it has no place
 /// among the waiters yet.
@@ -63,6 +64,7 @@ impl App {
             .turns
             .wait(gate.name(), &claim.owner, &nodes, Instant::now() + TURN);
         let Some(_turn) = turn.await else {
+            self.counters().http.refused(Refused::RequestsOfOwner);
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "one at a time",
@@ -194,7 +196,9 @@ impl App {
         asker: &Asker<'_>,
     ) -> Result<Came, Problem> {
         let ask = || async move {
-            let reply = self.heard(gate.ask(command.clone(), self.limits.grant).await);
+            let within = self.limits.grant;
+            let ask = |room| gate.ask_in(room, command.clone(), within);
+            let reply = self.heard(peer, ask).await;
             of_reply(reply, self.state.clock.now())
         };
         self.wait(gate, deadline, false, asker, ask, Came::waits)

@@ -27,6 +27,7 @@ use super::admit::Caller;
 use super::app::{App, AppState};
 use super::check::Rendered;
 use super::peers::{Peers, Place};
+use super::spare::Spare;
 use super::stall::{Stall, is_unread};
 use super::turns::Turns;
 use crate::metrics::counters::{Held, Refused};
@@ -165,6 +166,7 @@ impl Running {
     }
 
     async fn accept(self, listener: TcpListener) {
+        let mut spare = Spare::beside(&listener);
         let mut pause = Duration::ZERO;
         loop {
             let accepted = tokio::select! {
@@ -175,12 +177,20 @@ impl Running {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = Duration::ZERO;
+                    spare.keep(&listener);
                     self.admit(stream, peer.ip());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    // Most likely out of file descriptors: trying again at once would only burn
-                    // the CPU that the connections need to end.
+                    // Most likely out of file descriptors.
+                    if let Some(stream) = spare.accept(&listener, &error).await {
+                        self.app.counters().http.refused(Refused::Accept);
+                        self.turn_away(stream);
+                        spare.keep(&listener);
+                        continue;
+                    }
+                    // Trying again at once would only burn the CPU that the connections need to
+                    // end.
                     pause = (pause * 2).clamp(ACCEPT_PAUSE.0, ACCEPT_PAUSE.1);
                     tracing::warn!(%error, ?pause, "failed to accept a connection; pausing");
                     tokio::select! {
@@ -200,13 +210,7 @@ impl Running {
             Ok(places) => places,
             Err(refused) => {
                 self.app.counters().http.refused(refused);
-                if tls.is_none() {
-                    // A fresh socket's buffer holds this; if it does not, the caller sees a closed
-                    // connection, which is no "open" either.
-                    let _ = stream
-                        .into_std()
-                        .and_then(|mut stream| stream.write(NO_PLACE));
-                }
+                self.turn_away(stream);
                 return;
             }
         };
@@ -227,6 +231,17 @@ impl Running {
                 }
             }
         });
+    }
+
+    /// Says that there is no place, where that can be said without a handshake, and closes.
+    fn turn_away(&self, stream: TcpStream) {
+        if self.app.access.tls().is_none() {
+            // A fresh socket's buffer holds this; if it does not, the caller sees a closed
+            // connection, which is no "open" either.
+            let _ = stream
+                .into_std()
+                .and_then(|mut stream| stream.write(NO_PLACE));
+        }
     }
 
     /// The places that one more connection of this address takes.

@@ -40,6 +40,7 @@ pub mod readiness;
 mod reply;
 pub mod route;
 mod signed;
+mod spare;
 mod stall;
 mod text;
 mod turns;

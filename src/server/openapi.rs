@@ -149,7 +149,7 @@ fn statuses(endpoint: Endpoint) -> Vec<(u16, &'static str)> {
             all.push((409, "Refused as things stand; detail says why."));
         }
         Endpoint::Reload => all.push((
-            500,
+            503,
             "The configuration cannot be used; the one before goes on.",
         )),
         Endpoint::Page

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::engine::handle::QUEUE;
+
 /// Below so many addresses nobody looks for those that can be forgotten.
 const FEW: usize = 1024;
 
 /// How many passwords of one address may wait to be checked: a quarter of those that may wait at
 /// all, so that none keeps the others out.
 const PASSWORDS: usize = 4;
+
+/// How many questions of one address may wait for engines: a quarter of those that may wait for one.
+const QUESTIONS: usize = QUEUE / 4;
 
 /// The addresses that have asked lately.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ struct Peer {
     connections: usize,
     waiters: usize,
     passwords: usize,
+    questions: usize,
     /// What is left of the second's requests, as of `at`.
     left: f64,
     at: Instant,
@@ -47,9 +53,10 @@ enum Share {
     Connections,
     Waiters,
     Passwords,
+    Questions,
 }
 
-/// One connection's, long poll's or password's place, until it is dropped.
+/// One connection's, long poll's, password's or question's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     peers: Arc<Peers>,
@@ -80,6 +87,11 @@ impl Peers {
     /// A place for one more password of this address that is to be checked, unless it has enough.
     pub(super) fn claim(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         self.take(peer, Share::Passwords, PASSWORDS)
+    }
+
+    /// A place for one more question of this address that waits for an engine, unless it has enough.
+    pub(super) fn ask(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        self.take(peer, Share::Questions, QUESTIONS)
     }
 
     fn take(self: &Arc<Self>, peer: IpAddr, share: Share, most: usize) -> Option<Place> {
@@ -129,7 +141,13 @@ impl Known {
         if self.peers.len() >= self.tidy_at.max(FEW) {
             // After a second it may ask a whole second's worth again, as if it were new.
             self.peers.retain(|_, peer| {
-                let busy = peer.connections + peer.waiters + peer.passwords > 0;
+                let places = [
+                    peer.connections,
+                    peer.waiters,
+                    peer.passwords,
+                    peer.questions,
+                ];
+                let busy = places.iter().any(|taken| *taken > 0);
                 busy || now - peer.at < Duration::from_secs(1)
             });
             self.tidy_at = self.peers.len().saturating_mul(2);
@@ -138,6 +156,7 @@ impl Known {
             connections: 0,
             waiters: 0,
             passwords: 0,
+            questions: 0,
             left: full,
             at: now,
         })
@@ -151,6 +170,7 @@ impl Peer {
             Share::Connections => &mut self.connections,
             Share::Waiters => &mut self.waiters,
             Share::Passwords => &mut self.passwords,
+            Share::Questions => &mut self.questions,
         }
     }
 
@@ -231,6 +251,16 @@ mod tests {
         assert!(peers.claim(ip("10.0.0.2")).is_some());
         drop(mine);
         assert!(peers.claim(ip("10.0.0.1")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_of_one_address_leave_most_of_the_queue_to_others() {
+        let peers = Arc::new(Peers::new(1, 1, None));
+        let mine: Vec<_> = (0..QUEUE).map(|_| peers.ask(ip("10.0.0.1"))).collect();
+        assert_eq!(mine.iter().flatten().count(), QUEUE / 4);
+        assert!(peers.ask(ip("10.0.0.2")).is_some());
+        drop(mine);
+        assert!(peers.ask(ip("10.0.0.1")).is_some());
     }
 
     #[tokio::test(start_paused = true)]

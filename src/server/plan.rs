@@ -1,6 +1,7 @@
 //! `plan`: what each node and each machine may do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::app::App;
 use super::body::{HostBody, PlanBody};
@@ -16,8 +17,8 @@ use crate::gate::question::Answered;
 impl App {
     /// The plan as of now. Nodes are in the published view; machines with several nodes go to the
     /// engine, all of them in one question, since the view judges each node alone.
-    pub(super) async fn plan(&self, gate: &GateHandle) -> Content {
-        let verdicts = self.on_hosts(gate).await;
+    pub(super) async fn plan(&self, gate: &GateHandle, peer: IpAddr) -> Content {
+        let verdicts = self.on_hosts(gate, peer).await;
         let now = self.state.clock.now();
         let view = gate.published().load();
         let answer = view.at(now.mono);
@@ -40,13 +41,15 @@ impl App {
     }
 
     /// The verdict on "all nodes of this machine stop now", for every machine.
-    async fn on_hosts<'g>(&self, gate: &'g GateHandle) -> BTreeMap<&'g str, Verdict> {
+    async fn on_hosts<'g>(&self, gate: &'g GateHandle, peer: IpAddr) -> BTreeMap<&'g str, Verdict> {
         let hosts = gate.hosts();
         if hosts.is_empty() {
             return BTreeMap::new();
         }
         let sets = hosts.values().cloned().collect();
-        let answered = gate.decide_each(sets, self.limits.decide).await;
+        let within = self.limits.decide;
+        let decide = |room| gate.decide_each(sets, within, room);
+        let answered = self.heard(peer, decide).await;
         let now = self.state.clock.now();
         let view = gate.published().load();
         let answers: Vec<Result<Answered, AskError>> = match answered {

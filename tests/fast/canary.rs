@@ -240,7 +240,7 @@ async fn refused_reload(world: &World, good: &str, file: &str, address: SocketAd
     let request = world.callers().request(EVERYBODY[3], "POST", &url);
     let mut output = told(request.header("x-upgrade-gate", "1")).await;
     assert!(
-        output.starts_with("500") && output.contains("sasl.password"),
+        output.starts_with("503") && output.contains("sasl.password"),
         "{output}"
     );
     for command in ["check", "show"] {
@@ -367,7 +367,7 @@ fn access_log(log: &[Value]) {
             "INFO",
         ),
         ("PUT", "/api/v1/gates/PLAIN/hold", 401, None, "INFO"),
-        ("POST", "/-/reload", 500, Some("token admin"), "DEBUG"),
+        ("POST", "/-/reload", 503, Some("token admin"), "DEBUG"),
     ] {
         let is_it = |line: &&serde_json::Map<String, Value>| {
             let principal = principal.map(Value::from);

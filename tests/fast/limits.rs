@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use upgrade_gate::engine::handle::QUEUE;
+use upgrade_gate::evidence::report::Cap;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::event::Event;
 use upgrade_gate::gate::state::GateName;
@@ -35,11 +37,14 @@ async fn limited(limits: Limits) -> Served {
 }
 
 /// Meets one limit. A limit that nobody meets here does not compile.
-async fn meet(limit: Refused) -> Served {
-    match limit {
+async fn meet(limit: Refused) -> Option<Served> {
+    let served = match limit {
+        // Every test of this process shares its descriptors: `attacks` takes those of a gate of its own.
+        Refused::Accept => return None,
         Refused::Connections => connections(1, 9).await,
         Refused::ConnectionsOfPeer => connections(9, 1).await,
         Refused::WaitersOfPeer => waiters().await,
+        Refused::RequestsOfOwner => requests_of_one_owner().await,
         Refused::Rate => rate().await,
         Refused::Handshake => handshake("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await,
         Refused::HandshakeTime => handshake("").await,
@@ -53,18 +58,22 @@ async fn meet(limit: Refused) -> Served {
         Refused::RequestTime => long_request().await,
         Refused::WriteTime => unread().await,
         Refused::EngineQueue => engine_queue().await,
+        Refused::EngineQueueOfPeer => engine_queue_of_one_address().await,
         Refused::HistoryReaders => history_readers().await,
         Refused::Passwords => passwords().await,
         Refused::PasswordsOfPeer => passwords_of_one_address().await,
         Refused::NotAuthenticated => nobody().await,
         Refused::NotAllowed => not_allowed().await,
-    }
+    };
+    Some(served)
 }
 
 #[tokio::test]
 async fn every_limit_is_counted_by_its_name() {
     for limit in Refused::ALL {
-        let served = meet(limit).await;
+        let Some(served) = meet(limit).await else {
+            continue;
+        };
         let metrics = &served.state.metrics;
         let count = |limit| metrics.counters().http.refusals(limit);
         let began = Instant::now();
@@ -84,6 +93,23 @@ async fn every_limit_is_counted_by_its_name() {
         );
         let line = page.lines().find_map(|line| line.strip_prefix(&*series));
         assert_eq!(line, Some(&*count(limit).to_string()), "{limit:?}");
+    }
+}
+
+#[test]
+fn every_limit_is_documented_by_its_name() {
+    let security = include_str!("../../docs/security.md");
+    let metrics = include_str!("../../docs/metrics.md");
+    for limit in Refused::ALL {
+        let name = format!("`{}`", limit.as_str());
+        assert!(security.contains(&name), "{name}");
+    }
+    for cap in Cap::ALL {
+        let name = format!("`{}`", cap.as_str());
+        assert!(
+            security.contains(&name) && metrics.contains(&name),
+            "{name}"
+        );
     }
 }
 
@@ -114,6 +140,38 @@ async fn waiters() -> Served {
     let served = serve_with(closed(), limits, |_| ()).await;
     // Answered at once: nobody waits 50 s here.
     assert_eq!(served.get(&format!("{CHECK}?wait=50")).await.status, 503);
+    served
+}
+
+/// The answer to somebody at 127.0.0.LAST.
+async fn asked_from(to: SocketAddr, last: u8, method: &'static str, target: String) -> Got {
+    let socket = TcpSocket::new_v4().unwrap();
+    let from = SocketAddr::from(([127, 0, 0, last], 0));
+    socket.bind(from).unwrap();
+    let mut stream = socket.connect(to).await.unwrap();
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{MAY}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    Got::parse(&answer).unwrap()
+}
+
+/// Its first request is being served; one for another node does not wait for ever.
+async fn requests_of_one_owner() -> Served {
+    let mut served = serve(open()).await;
+    let target = |node| format!("/api/v1/gates/default/enter?node={node}&owner=me");
+    let first = tokio::spawn(asked_from(served.address, 1, "POST", target(1)));
+    let asked = served.asks.recv().await;
+    let got = served.send("POST", &target(2), MAY, "").await;
+    assert_eq!(got.status, 503);
+    assert!(
+        got.text().contains("another request of me"),
+        "{}",
+        got.text()
+    );
+    drop(asked);
+    first.await.unwrap();
     served
 }
 
@@ -209,25 +267,32 @@ async fn unread() -> Served {
     served
 }
 
-async fn engine_queue() -> Served {
+/// What the engine decides: here nobody takes the questions out of its queue.
+const FRESH: &str = "/api/v1/gates/default/check?fresh=1&closed_status=423";
+
+async fn impatient() -> Served {
     let soon = Duration::from_millis(1);
-    let served = limited(Limits {
+    limited(Limits {
         decide: soon,
         grant: soon,
         ..Limits::default()
     })
-    .await;
+    .await
+}
+
+async fn engine_queue() -> Served {
+    let served = impatient().await;
     let counted = || {
         let http = &served.state.metrics.counters().http;
         http.refusals(Refused::EngineQueue)
     };
-    let check = format!("{CHECK}?fresh=1&closed_status=423");
-    // Nobody takes them out of the queue.
-    for _ in 0..upgrade_gate::engine::handle::QUEUE {
-        assert_eq!(served.get(&check).await.status, 423);
+    // Of one address a quarter.
+    for peer in (2..6).cycle().take(QUEUE) {
+        let got = asked_from(served.address, peer, "GET", FRESH.to_owned()).await;
+        assert_eq!(got.status, 423);
     }
     assert_eq!(counted(), 0);
-    let got = served.get(&check).await;
+    let got = served.get(FRESH).await;
     let state = got.header("upgrade-gate-state");
     assert_eq!((got.status, state, counted()), (423, Some("unknown"), 1));
     assert!(got.text().contains("too many questions"), "{}", got.text());
@@ -242,6 +307,33 @@ async fn engine_queue() -> Served {
         assert_eq!(got.status, 503, "{target}");
         assert_eq!(counted(), before + 1, "{target}");
     }
+    served
+}
+
+/// It has its share and no more; what is taken out of the queue makes room again.
+async fn engine_queue_of_one_address() -> Served {
+    let mut served = impatient().await;
+    for _ in 0..QUEUE / 4 {
+        let got = served.get(FRESH).await;
+        assert!(got.text().contains("no answer within"), "{}", got.text());
+    }
+    let got = served.get(FRESH).await;
+    let state = got.header("upgrade-gate-state");
+    assert_eq!((got.status, state), (423, Some("unknown")));
+    assert!(got.text().contains("of this address"), "{}", got.text());
+    let hold = "/api/v1/gates/default/hold?author=me&reason=test";
+    assert_eq!(served.send("PUT", hold, MAY, "").await.status, 503);
+    let other = asked_from(served.address, 2, "GET", FRESH.to_owned()).await;
+    assert!(
+        other.text().contains("no answer within"),
+        "{}",
+        other.text()
+    );
+    drop(served.asks.recv().await);
+    let got = served.get(FRESH).await;
+    assert!(got.text().contains("no answer within"), "{}", got.text());
+    let http = &served.state.metrics.counters().http;
+    assert_eq!(http.refusals(Refused::EngineQueueOfPeer), 2);
     served
 }
 

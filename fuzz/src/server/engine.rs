@@ -125,7 +125,7 @@ pub(super) async fn serve(
     said: &mut Vec<Said>,
 ) -> Infallible {
     let mut kept = Vec::new();
-    while let Some(Ask { command, reply }) = inbox.recv().await {
+    while let Some(Ask { command, reply, .. }) = inbox.recv().await {
         let answer = manner.answer(&command);
         said.push(Said {
             command,

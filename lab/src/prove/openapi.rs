@@ -1,5 +1,8 @@
 //! The proof `openapi`: schemathesis makes requests out of the gate's own OpenAPI document, valid
-//! ones and others, and holds the answers against it. Needs python3 and PyPI, no Kafka.
+//! ones and others, and holds the answers against it; once as somebody who may do everything, once
+//! as somebody who may only read. Needs python3 and PyPI, no Kafka.
+
+mod by_hand;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +27,7 @@ const NOT_CHECKED: &str = "not_a_server_error,positive_data_acceptance";
 const VENV: &str = "target/schemathesis";
 
 const TOKEN: &str = "0123456789abcdef-of-the-proof";
+const READER: &str = "0123456789abcdef-of-the-reader";
 
 /// What is proven.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -41,12 +45,24 @@ struct Proof {
     schemathesis: &'static str,
     requests: usize,
     /// By operation, then by status.
-    operations: BTreeMap<String, BTreeMap<u16, usize>>,
-    /// Answers of 500 and above that are not the gate's own 503.
+    operations: Operations,
+    /// The same of requests that were made by hand, so that each succeeds.
+    by_hand: Operations,
+    /// The same as somebody who may only read.
+    to_a_reader: Reader,
+    /// Answers of 500 and above that are not the gate's own 503, in all.
     server_errors: usize,
     /// Whether every check of schemathesis passed but those named in `not_checked`.
     passed: bool,
     not_checked: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Reader {
+    requests: usize,
+    operations: Operations,
+    /// The same; not demanded, because most is 403 to a reader.
+    passed: bool,
 }
 
 #[derive(Deserialize)]
@@ -91,20 +107,62 @@ pub async fn run(args: &Args) -> Result<()> {
     let header = Header::new("openapi", Vec::new());
     let program = installed().await?;
     let folder = tempfile::tempdir()?;
-    let token = folder.path().join("token");
+    let [token, reader] = ["token", "reader"].map(|name| folder.path().join(name));
     std::fs::write(&token, TOKEN)?;
-    let stand = Stand::start(|config| {
-        config["auth"] = json!({"tokens": {"proof": {"file": token, "rights": "admin"}}});
+    std::fs::write(&reader, READER)?;
+    let stand = Stand::of(4, |config| {
+        config["auth"] = json!({"tokens": {
+            "proof": {"file": token, "rights": "admin"},
+            "reader": {"file": reader, "rights": "read"},
+        }});
         config["reload_enabled"] = json!(true);
         // So that `wait` does not keep the requests.
         config["limits"] = json!({"waiters": 0, "requests_per_second": 0});
+        // Nobody retires a node that the configuration names.
+        if let Some(targets) = config["gates"]["default"]["jmx"]["targets"].as_object_mut() {
+            targets.remove(&by_hand::RETIRED.to_string());
+        }
     })
     .await?;
-    let url = format!("http://127.0.0.1:{}/api/v1/openapi.json", stand.gate.port());
-    let status = Command::new(&program)
+    let hand = by_hand::ask(&stand, TOKEN).await?;
+    let port = stand.gate.port();
+    let (told, passed) = examined(&program, port, TOKEN, args).await?;
+    let (to_reader, reader_passed) = examined(&program, port, READER, args).await?;
+    let errors = [&hand, &told, &to_reader].map(|told| told.server_errors);
+    let proof = Proof {
+        header: header.ended(),
+        schemathesis: RELEASE,
+        requests: told.requests(),
+        by_hand: hand.operations,
+        to_a_reader: Reader {
+            requests: to_reader.requests(),
+            operations: to_reader.operations,
+            passed: reader_passed,
+        },
+        operations: told.operations,
+        server_errors: errors.into_iter().sum(),
+        passed,
+        not_checked: NOT_CHECKED,
+    };
+    let path = write("openapi", &proof)?;
+    tracing::info!(path = %path.display(), requests = proof.requests, "written");
+    ensure!(
+        proof.server_errors == 0,
+        "{} answers were server errors",
+        proof.server_errors
+    );
+    ensure!(proof.passed, "schemathesis found something: see above");
+    Ok(())
+}
+
+/// What schemathesis was told with this token, and whether its checks passed.
+async fn examined(program: &Path, port: u16, token: &str, args: &Args) -> Result<(Told, bool)> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("http://127.0.0.1:{port}/api/v1/openapi.json");
+    let status = Command::new(program)
         .args(["run", &url, "--checks", "all"])
         .args(["--exclude-checks", NOT_CHECKED])
-        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--phases", "examples,coverage,fuzzing", "--seed", "1"])
         .args(["--max-examples", &args.examples.to_string()])
         .args(["--continue-on-failure", "--suppress-health-check", "all"])
@@ -115,25 +173,7 @@ pub async fn run(args: &Args) -> Result<()> {
         .status()
         .await
         .context("run schemathesis")?;
-    let (operations, server_errors) = told(folder.path())?;
-    let requests = operations.values().flat_map(BTreeMap::values).sum();
-    let proof = Proof {
-        header: header.ended(),
-        schemathesis: RELEASE,
-        requests,
-        operations,
-        server_errors,
-        passed: status.success(),
-        not_checked: NOT_CHECKED,
-    };
-    let path = write("openapi", &proof)?;
-    tracing::info!(path = %path.display(), requests, "written");
-    ensure!(
-        proof.server_errors == 0,
-        "{server_errors} answers were server errors"
-    );
-    ensure!(proof.passed, "schemathesis found something: see above");
-    Ok(())
+    Ok((told(folder.path())?, status.success()))
 }
 
 /// Schemathesis in an environment of its own.
@@ -161,8 +201,32 @@ async fn installed() -> Result<PathBuf> {
 
 type Operations = BTreeMap<String, BTreeMap<u16, usize>>;
 
-/// What was asked and answered, from the report.
-fn told(folder: &Path) -> Result<(Operations, usize)> {
+/// What was asked and answered.
+#[derive(Debug, Default)]
+struct Told {
+    operations: Operations,
+    server_errors: usize,
+}
+
+impl Told {
+    /// One answer more; `own`: the gate says so itself.
+    fn take(&mut self, method: &str, url: &str, status: u16, own: bool) {
+        if status >= 500 && (status != 503 || !own) {
+            tracing::warn!(status, method, url);
+            self.server_errors += 1;
+        }
+        let name = format!("{method} {}", place(url));
+        let statuses = self.operations.entry(name).or_default();
+        *statuses.entry(status).or_default() += 1;
+    }
+
+    fn requests(&self) -> usize {
+        self.operations.values().flat_map(BTreeMap::values).sum()
+    }
+}
+
+/// The same, from the report.
+fn told(folder: &Path) -> Result<Told> {
     let mut files = std::fs::read_dir(folder)?
         .filter_map(Result::ok)
         .map(|file| file.path());
@@ -172,28 +236,14 @@ fn told(folder: &Path) -> Result<(Operations, usize)> {
     });
     let report = report.context("find the report of schemathesis")?;
     let har: Har = serde_json::from_slice(&std::fs::read(&report)?).context("read the report")?;
-    let mut operations = Operations::new();
-    let mut server_errors = 0;
+    let mut told = Told::default();
     for Entry { request, response } in har.log.entries {
         let own = response.headers.iter().any(|field| {
             field.name.eq_ignore_ascii_case("upgrade-gate-state") && field.value != "open"
         });
-        if response.status >= 500 && (response.status != 503 || !own) {
-            tracing::warn!(
-                status = response.status,
-                method = request.method,
-                url = request.url
-            );
-            server_errors += 1;
-        }
-        let name = format!("{} {}", request.method, place(&request.url));
-        *operations
-            .entry(name)
-            .or_default()
-            .entry(response.status)
-            .or_default() += 1;
+        told.take(&request.method, &request.url, response.status, own);
     }
-    Ok((operations, server_errors))
+    Ok(told)
 }
 
 /// The path with names that were made up left out.
@@ -230,6 +280,17 @@ fn place(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_gates_own_503_is_no_server_error() {
+        let mut told = Told::default();
+        for (status, own) in [(200, false), (503, true), (503, false), (500, true)] {
+            told.take("POST", "http://127.0.0.1:1/-/reload", status, own);
+        }
+        assert_eq!((told.server_errors, told.requests()), (2, 4));
+        let statuses = BTreeMap::from([(200, 1), (500, 1), (503, 2)]);
+        assert_eq!(told.operations["POST /-/reload"], statuses);
+    }
 
     #[test]
     fn made_up_names_are_left_out() {

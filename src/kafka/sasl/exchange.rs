@@ -147,7 +147,13 @@ impl Exchange<'_> {
         password: &Secret,
         settings: &str,
     ) -> Result<Authenticated, SourceFailure> {
-        let broken = |exchange: &Self, why: scram::Broken| exchange.refused(&why.to_string());
+        let broken = |exchange: &Self, why: scram::Broken| {
+            let words = why.to_string();
+            if why.is_too_much() {
+                return exchange.fail(FailureClass::TooLarge(Cap::LoginIterations), &words);
+            }
+            exchange.refused(&words)
+        };
         let first = First::new(hash, username).map_err(|why| broken(self, why))?;
         let challenge = self.authenticate(first.message().into(), settings).await?;
         let password = password.clone();

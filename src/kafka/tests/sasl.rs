@@ -240,6 +240,7 @@ enum Wrong {
     Signature,
     Nonce,
     Iterations,
+    TooMany,
 }
 
 /// The server's side of SCRAM, written apart from ours.
@@ -255,7 +256,11 @@ fn scram_server(sha512: bool, wrong: Wrong) -> impl Fn(&[u8]) -> SaslAuthenticat
             } else {
                 nonce
             };
-            let count = if wrong == Wrong::Iterations { 1 } else { 4096 };
+            let count = match wrong {
+                Wrong::Iterations => 1,
+                Wrong::TooMany => 100_001,
+                Wrong::Nothing | Wrong::Password | Wrong::Signature | Wrong::Nonce => 4096,
+            };
             let salt = STANDARD.encode("salt");
             let challenge = format!("r={nonce}more,s={salt},i={count}");
             *heard = vec![bare.to_owned(), challenge.clone()];
@@ -317,6 +322,9 @@ async fn scram_logs_in_and_believes_only_a_server_that_knows_the_password() {
             let class = scram(hash).refused(&address, &[word]).await;
             assert_eq!(class, FailureClass::Authentication);
         }
+        let address = listener(BOTH, scram_server(sha512, Wrong::TooMany)).await;
+        let class = scram(hash).refused(&address, &["100001 iterations"]).await;
+        assert_eq!(class, FailureClass::TooLarge(Cap::LoginIterations));
         let address = listener(BOTH, scram_server(sha512, Wrong::Nothing)).await;
         let connection = scram(hash).open(&address).await.unwrap();
         assert_eq!(connection.lifetime(), None);

@@ -35,6 +35,11 @@ async fn connect(from: usize, port: u16) -> Result<TcpStream> {
 pub(super) struct Made(Arc<AtomicU32>);
 
 impl Made {
+    /// So far.
+    pub(super) fn count(&self) -> f64 {
+        f64::from(self.0.load(Ordering::Relaxed))
+    }
+
     /// Since the last call.
     pub(super) fn take(&self) -> f64 {
         f64::from(self.0.swap(0, Ordering::Relaxed))

@@ -16,6 +16,9 @@ use crate::prove::gate::Gate;
 /// The node that is replaced.
 pub(super) const VICTIM: NodeId = 1;
 
+/// The gate's configuration, in the stand's folder.
+const CONFIG: &str = "gate.json";
+
 /// Everything that runs for one proof.
 pub struct Stand {
     /// The cluster.
@@ -34,8 +37,16 @@ impl Stand {
     /// # Errors
     /// When something cannot be started.
     pub async fn start(change: impl FnOnce(&mut Value)) -> Result<Self> {
+        Self::of(3, change).await
+    }
+
+    /// The same with so many brokers.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn of(brokers: u16, change: impl FnOnce(&mut Value)) -> Result<Self> {
         let topics = vec![TopicSpec::new("orders", 24, 3).rate(20)];
-        let mut spec = Spec::kraft(3, 3, Release::V3_9).topics(topics);
+        let mut spec = Spec::kraft(3, brokers, Release::V3_9).topics(topics);
         spec.start_wall_ms = jiff::Timestamp::now().as_millisecond();
         let cluster = Cluster::new(spec).context("simulate a cluster")?;
         let served = Served::start(cluster).await.context("serve the cluster")?;
@@ -61,7 +72,7 @@ impl Stand {
         }}});
         change(&mut config);
         let folder = tempfile::tempdir()?;
-        let path = folder.path().join("gate.json");
+        let path = folder.path().join(CONFIG);
         std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
         let wall = wall(&folder).display().to_string();
         let seam = Some(("STEP_UPGRADE_GATE", wall));
@@ -74,6 +85,11 @@ impl Stand {
             real_page,
             folder,
         })
+    }
+
+    /// The file of the gate's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join(CONFIG)
     }
 
     /// The gate's wall clock is ahead by so many seconds from now on.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 
-use super::broker::{CROWD, Lie, Says};
+use super::broker::{Lie, Says};
+use super::demands::{CROWD, DESCRIPTORS_OF_A_CROWD, NODES};
 use super::stand::Stand;
 use super::watch::Caller;
 use super::{OPENS, Row, Should, descriptors_of, row};
@@ -35,29 +36,20 @@ pub(super) async fn pages(stand: &Stand, moment: Option<Duration>) -> Result<Vec
     let elsewhere = Exporter::start(Page::Endless(Bytes::from_static(b"# elsewhere\n"))).await?;
     let line = Bytes::from_static(b"some_metric{label=\"value\"} 1\n");
     let pages = [
-        (
-            "a gzip bomb as a page",
-            Page::Gzip(bomb()?),
-            Some("page_bytes"),
-        ),
-        (
-            "an endless page",
-            Page::Endless(line.clone()),
-            Some("page_bytes"),
-        ),
-        ("a dripping page", Page::Dripping(line), None),
+        ("a gzip bomb as a page", Page::Gzip(bomb()?)),
+        ("an endless page", Page::Endless(line.clone())),
+        ("a dripping page", Page::Dripping(line)),
         (
             "a redirect to another host",
             Page::Redirect(elsewhere.url()),
-            None,
         ),
     ];
-    for (name, page, not_taken) in pages {
+    for (name, page) in pages {
         stand.gate.wait_open(OPENS).await?;
         let asked = stand.exporter.asked();
         stand.exporter.say(page);
-        let shuts = Should::Shut(BY_PAGES, "source_failed", not_taken);
-        let how = moment.map_or((UNTIL_SHUT, shuts), |span| (span, Should::Answer));
+        let shuts = (UNTIL_SHUT, Should::shut(name, BY_PAGES)?);
+        let how = moment.map_or(shuts, |span| (span, Should::Answer));
         rows.push(row(name, &stand.gate, &caller, how, std::future::pending()).await?);
         ensure!(stand.exporter.asked() > asked, "{name}: nobody has read it");
         stand.heal();
@@ -73,36 +65,15 @@ pub(super) async fn pages(stand: &Stand, moment: Option<Duration>) -> Result<Vec
 pub async fn brokers(stand: &Stand, span: Duration) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let caller = Caller::new(stand.gate.port(), None)?;
-    let (failed, malformed) = ("source_failed", Some("kafka malformed"));
-    for (name, lie, because, not_taken) in [
-        (
-            "a frame of 2 GB",
-            Lie::HugeFrame,
-            failed,
-            Some("frame_bytes"),
-        ),
-        (
-            "a short frame with a huge count",
-            Lie::HugeCount,
-            failed,
-            malformed,
-        ),
-        (
-            "an answer to another question",
-            Lie::OtherAnswer,
-            failed,
-            malformed,
-        ),
-        (
-            "a broker that never answers",
-            Lie::Nothing,
-            "node_frozen",
-            None,
-        ),
+    for (name, lie) in [
+        ("a frame of 2 GB", Lie::HugeFrame),
+        ("a short frame with a huge count", Lie::HugeCount),
+        ("an answer to another question", Lie::OtherAnswer),
+        ("a broker that never answers", Lie::Nothing),
     ] {
         stand.gate.wait_open(OPENS).await?;
         stand.let_broker_say(Says::Instead(lie));
-        let shuts = (span, Should::Shut(BY_BROKER, because, not_taken));
+        let shuts = (span, Should::shut(name, BY_BROKER)?);
         rows.push(row(name, &stand.gate, &caller, shuts, std::future::pending()).await?);
         stand.heal();
     }
@@ -115,18 +86,15 @@ async fn crowd(stand: &Stand, caller: &Caller, span: Duration) -> Result<Row> {
     stand.gate.wait_open(OPENS).await?;
     let before = descriptors_of(&stand.gate)?;
     stand.let_broker_say(Says::Instead(Lie::Crowd));
-    let shuts = (
-        span,
-        Should::Shut(BY_BROKER, "source_failed", Some("nodes")),
-    );
+    let shuts = (span, Should::shut(CROWD, BY_BROKER)?);
     let none = std::future::pending();
-    let name = format!("an answer that names {CROWD} brokers");
-    let mut row = row(&name, &stand.gate, caller, shuts, none).await?;
+    let mut row = row(CROWD, &stand.gate, caller, shuts, none).await?;
     let document = stand.gate.json("/api/v1/gates/default").await?;
     let nodes = document["nodes"].as_array().context("nodes")?.len();
     let descriptors = descriptors_of(&stand.gate)?;
-    row.ok &= nodes == 6 && descriptors <= before + 20;
     let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    row.ok &= number(nodes) == NODES;
+    row.ok &= number(descriptors) <= number(before) + DESCRIPTORS_OF_A_CROWD;
     row.measured = BTreeMap::from([
         ("nodes_known", number(nodes)),
         ("descriptors_before", number(before)),

@@ -135,10 +135,7 @@ async fn with_a_hanging_exporter(stand: &Stand) -> Result<Row> {
     let name = "the wall clock steps while an exporter hangs";
     // The step is after a second; how soon it is noticed is looked at below.
     let by = Duration::from_secs(1) + NOTICED;
-    let shuts = (
-        Duration::from_secs(9),
-        Should::Shut(by, "evidence_missing", None),
-    );
+    let shuts = (Duration::from_secs(9), Should::shut(name, by)?);
     let mut row = row(name, &stand.gate, &caller, shuts, steps).await?;
     let step = when(&moments, "step");
     let looks = &row.seen.looks;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use reqwest::{Certificate, Client};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,10 +14,17 @@ use serde_json::Value;
 /// How often the verdict is asked for.
 pub(super) const PACE: Duration = Duration::from_millis(20);
 
-/// Asks one gate over one connection.
+/// How often somebody connects anew to ask for it, as curl and pipelines do.
+const PACE_ANEW: Duration = Duration::from_millis(40);
+
+/// How long what was refused may take to be counted.
+const COUNTED: Duration = Duration::from_secs(15);
+
+/// Asks one gate over one connection, and over a new one each time.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     client: Client,
+    anew: Client,
     base: String,
 }
 
@@ -29,14 +37,60 @@ pub(super) struct Seen {
     pub(super) codes: Vec<String>,
     /// The longest time an answer took, milliseconds.
     pub(super) worst_check_ms: f64,
+    /// Answers over a new connection each, by what they said.
+    pub(super) said_anew: BTreeMap<String, usize>,
+    /// What 99 of 100 of them took at most, with the connection, milliseconds.
+    pub(super) usual_new_connection_ms: f64,
+    /// The longest time that one of them took.
+    pub(super) worst_new_connection_ms: f64,
     /// Every answer of the gate, in order.
     #[serde(skip)]
     pub(super) looks: Looks,
+    /// The same over new connections.
+    #[serde(skip)]
+    pub(super) looks_anew: Looks,
+}
+
+impl Seen {
+    /// How many answers said this, over whatever connection.
+    pub(super) fn said(&self, state: &str) -> usize {
+        let said = [&self.said, &self.said_anew];
+        let counts = said.into_iter().filter_map(|said| said.get(state));
+        counts.sum()
+    }
+
+    /// Every answer of the gate, over whatever connection.
+    pub(super) fn all_looks(&self) -> impl Iterator<Item = &Look> {
+        self.looks.iter().chain(self.looks_anew.iter())
+    }
+}
+
+/// What one of the two askers has seen.
+#[derive(Default)]
+struct Asked {
+    said: BTreeMap<String, usize>,
+    codes: Vec<String>,
+    worst_ms: f64,
+    looks: Looks,
 }
 
 /// Answers; too many to be written out.
 #[derive(Default)]
 pub(super) struct Looks(Vec<Look>);
+
+impl Looks {
+    /// What this share of them took at most, milliseconds, in their order.
+    pub(super) fn took_ms(&self, share: f64) -> f64 {
+        let looks = self.0.iter();
+        let took = looks.map(|look| (look.seen - look.asked).as_secs_f64() * 1000.0);
+        let mut took: Vec<f64> = took.collect();
+        took.sort_by(f64::total_cmp);
+        let all = u32::try_from(took.len()).map_or(f64::INFINITY, f64::from);
+        let within = (0_u32..).zip(&took);
+        let within = within.take_while(|(rank, _)| f64::from(*rank) < all * share);
+        within.last().map_or(f64::INFINITY, |(_, took)| *took)
+    }
+}
 
 impl Deref for Looks {
     type Target = [Look];
@@ -64,22 +118,29 @@ impl Caller {
     /// Over plain HTTP, or over TLS where there is a CA.
     pub(super) fn new(port: u16, ca: Option<&[u8]>) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder().no_proxy().timeout(Duration::from_secs(5));
         let (scheme, certificates) = match ca {
             Some(ca) => ("https", vec![Certificate::from_pem(ca)?]),
             None => ("http", Vec::new()),
         };
-        let client = builder.tls_certs_only(certificates).build()?;
+        let client = || {
+            let builder = Client::builder().no_proxy().timeout(Duration::from_secs(5));
+            builder.tls_certs_only(certificates.clone())
+        };
         Ok(Self {
-            client,
+            client: client().build()?,
+            anew: client().pool_max_idle_per_host(0).build()?,
             base: format!("{scheme}://127.0.0.1:{port}"),
         })
     }
 
     /// One answer of `check`: its state by header and body, and why.
     pub(super) async fn check(&self) -> Result<(String, Vec<String>)> {
+        self.check_over(&self.client).await
+    }
+
+    async fn check_over(&self, client: &Client) -> Result<(String, Vec<String>)> {
         let url = format!("{}/api/v1/gates/default/check", self.base);
-        let answer = self.client.get(url).send().await?;
+        let answer = client.get(url).send().await?;
         let header = answer.headers().get("upgrade-gate-state").cloned();
         let open = answer.status().as_u16() == 200;
         let body: Value = serde_json::from_slice(&answer.bytes().await?)?;
@@ -95,44 +156,70 @@ impl Caller {
         Ok((state, codes.collect()))
     }
 
-    /// Asks until `attack` or the time ends.
+    /// Asks until `attack` ends or `until` does; what is under way by then is heard to its end.
     pub(super) async fn watch(
         &self,
-        span: Duration,
+        until: impl Future<Output = ()>,
         attack: impl Future<Output = Result<()>>,
     ) -> Result<Seen> {
-        let mut seen = Seen::default();
+        let over = AtomicBool::new(false);
         let asking = async {
-            let started = Instant::now();
-            while started.elapsed() < span {
-                let asked = Instant::now();
-                let answer = self.check().await;
-                let took = asked.elapsed();
-                seen.worst_check_ms = seen.worst_check_ms.max(took.as_secs_f64() * 1000.0);
-                let state = match answer {
-                    Ok((state, codes)) => {
-                        seen.looks.0.push(Look {
-                            asked,
-                            seen: asked + took,
-                            is_open: state == "open",
-                        });
-                        if state != "open" {
-                            seen.codes = codes;
-                        }
-                        state
-                    }
-                    Err(_) => String::from("none"),
-                };
-                *seen.said.entry(state).or_default() += 1;
-                tokio::time::sleep(PACE.saturating_sub(took)).await;
+            tokio::join!(
+                self.ask(&self.client, PACE, &over),
+                self.ask(&self.anew, PACE_ANEW, &over)
+            )
+        };
+        let ending = async {
+            until.await;
+            over.store(true, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        };
+        let (asked, anew) = tokio::select! {
+            asked = asking => asked,
+            () = ending => bail!("the end of a row was not noticed"),
+            ended = attack => {
+                ended.context("the attack failed")?;
+                bail!("the attack ended by itself");
             }
         };
-        tokio::select! {
-            () = asking => {}
-            ended = attack => ended.context("the attack ended by itself")?,
+        let tenths = |ms: f64| (ms * 10.0).round() / 10.0;
+        Ok(Seen {
+            said: asked.said,
+            codes: asked.codes,
+            worst_check_ms: tenths(asked.worst_ms),
+            said_anew: anew.said,
+            usual_new_connection_ms: tenths(anew.looks.took_ms(0.99)),
+            worst_new_connection_ms: tenths(anew.worst_ms),
+            looks: asked.looks,
+            looks_anew: anew.looks,
+        })
+    }
+
+    async fn ask(&self, client: &Client, pace: Duration, over: &AtomicBool) -> Asked {
+        let mut all = Asked::default();
+        while !over.load(Ordering::Relaxed) {
+            let asked = Instant::now();
+            let answer = self.check_over(client).await;
+            let took = asked.elapsed();
+            all.worst_ms = all.worst_ms.max(took.as_secs_f64() * 1000.0);
+            let state = match answer {
+                Ok((state, codes)) => {
+                    all.looks.0.push(Look {
+                        asked,
+                        seen: asked + took,
+                        is_open: state == "open",
+                    });
+                    if state != "open" {
+                        all.codes = codes;
+                    }
+                    state
+                }
+                Err(_) => String::from("none"),
+            };
+            *all.said.entry(state).or_default() += 1;
+            tokio::time::sleep(pace.saturating_sub(took)).await;
         }
-        seen.worst_check_ms = (seen.worst_check_ms * 10.0).round() / 10.0;
-        Ok(seen)
+        all
     }
 
     async fn metrics(&self) -> Result<String> {
@@ -160,6 +247,20 @@ impl Caller {
             refused: series("upgrade_gate_http_refused_total{by=\""),
             not_taken,
         })
+    }
+
+    /// What it has counted since then. Waits a while for this, where something is to be counted: what was
+    /// sent to it may still lie in its sockets.
+    pub(super) async fn counted_since(&self, before: &Counted, by: Option<&str>) -> Counted {
+        let began = Instant::now();
+        loop {
+            let counted = self.counted().await.unwrap_or_default().since(before);
+            let is_there = by.is_none_or(|by| counted.refused.contains_key(by));
+            if is_there || began.elapsed() > COUNTED {
+                return counted;
+            }
+            tokio::time::sleep(PACE).await;
+        }
     }
 }
 
