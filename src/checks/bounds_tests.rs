@@ -104,7 +104,7 @@ fn a_pages_metadata_counts_up_to_ten_seconds() {
     assert_eq!(lags(10_001.0), Some(Subject::Node(node(2))));
 }
 
-/// Five eighths of the fetch timeout: 1.25 s on stock settings.
+/// 1.25 s, whatever the nodes' settings are.
 #[test]
 fn a_member_of_the_quorum_counts_up_to_its_slack() {
     let behind = |millis: i64, change: fn(&mut Scene, i64)| {

@@ -9,7 +9,7 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
@@ -32,7 +32,7 @@ pub(super) const REASONS: &[Reason] = &[
 ];
 
 /// For pages, which are seconds old: idle records come every 500 ms, so that a healthy node stays
-/// below 2 s. The quorum's answer is younger and judged by [`voters::slack`].
+/// below 2 s. The quorum's answer is younger and judged by [`SLACK`].
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Judges the quorum's observers and every page.
@@ -42,10 +42,10 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     }
     let mut findings = Vec::new();
     if let Some(quorum) = voters::newest(snapshot) {
-        let (leftovers, slack) = (leftovers(snapshot), voters::slack(snapshot));
+        let leftovers = leftovers(snapshot);
         let brokers = snapshot.brokers().filter(|node| !leftovers.contains(node));
         findings.extend(brokers.filter_map(|node| {
-            let finding = observer(quorum.facts, node, slack)?;
+            let finding = observer(quorum.facts, node)?;
             Some(finding.from_source(quorum.report.source.clone(), quorum.report.asked))
         }));
     }
@@ -68,7 +68,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 
 /// One broker as the quorum's leader sees it. An id may be listed twice, once with a directory
 /// that is gone (KIP-853): the better entry is the living one.
-fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Finding> {
+fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
     if quorum.voters.iter().any(|voter| voter.node == node) {
         return None;
     }
@@ -81,7 +81,7 @@ fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Findi
         (Reason::EvidenceIncomplete, observed.to_owned())
     } else {
         match entries.flatten().min() {
-            Some(behind) if behind <= slack => return None,
+            Some(behind) if behind <= SLACK => return None,
             Some(behind) => (
                 Reason::MetadataLagging,
                 format!("last caught up {} before the leader", Human(behind)),
@@ -92,7 +92,7 @@ fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Findi
             ),
         }
     };
-    let required = format!("caught up within {}", Human(slack));
+    let required = format!("caught up within {}", Human(SLACK));
     Some(Finding::new(
         reason,
         Subject::Node(node),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::{FactKind, Sign};
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::barred::Doubt;
@@ -370,11 +370,10 @@ fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -
         return None;
     }
     let facts = voters::newest(snapshot)?.facts;
-    let slack = voters::slack(snapshot);
     let ready = |node: NodeId| {
         let voter = facts.voters.iter().find(|voter| voter.node == node);
         let behind = voter.and_then(|voter| voters::behind(facts, voter));
-        behind.is_some_and(|behind| behind <= slack) && !snapshot.down.contains(&node)
+        behind.is_some_and(|behind| behind <= SLACK) && !snapshot.down.contains(&node)
     };
     let all = facts.voters.len();
     let stopped = facts
@@ -426,7 +425,7 @@ fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -
             subject.clone(),
             format!(
                 "voters [{names}], caught up within {} and up: [{caught_up}]; {left} left",
-                Human(slack)
+                Human(SLACK)
             ),
             format!("{majority} caught-up voters left"),
         )
