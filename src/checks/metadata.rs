@@ -31,9 +31,15 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::EvidenceIncomplete,
 ];
 
-/// For pages, which are seconds old: idle records come every 500 ms, so that a healthy node stays
-/// below 2 s. The quorum's answer is younger and judged by [`SLACK`].
+/// For pages, which are seconds old: idle records come every 500 ms on stock settings, so that a
+/// healthy node stays below 2 s. The quorum's answer is younger and judged by [`SLACK`].
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the active controller writes a record when nothing happens; 0 is never.
+const IDLE_INTERVAL: &str = "metadata.max.idle.interval.ms";
+
+/// How many idle records a node may miss.
+const IDLE_RECORDS: u64 = 4;
 
 /// Judges the quorum's observers and every page.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
@@ -101,8 +107,27 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
     ))
 }
 
+/// How old the last record that a node has applied may be, by the active controller's own word of
+/// how often it writes one. `None` where it need not write any: then the age says nothing.
+fn page_limit(snapshot: &Snapshot<'_>) -> Option<Duration> {
+    let active = voters::newest(snapshot).and_then(|quorum| quorum.facts.leader);
+    let configs = active.and_then(|node| snapshot.node_configs(node).ok());
+    let told = configs.and_then(|read| read.facts.number(IDLE_INTERVAL));
+    match told.map(u64::try_from) {
+        Some(Ok(0)) => None,
+        Some(Ok(millis)) => {
+            let idle = Duration::from_millis(millis.saturating_mul(IDLE_RECORDS));
+            Some(LIMIT.max(idle))
+        }
+        Some(Err(_)) | None => Some(LIMIT),
+    }
+}
+
 fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
-    let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX);
+    let Some(longest) = page_limit(snapshot) else {
+        return Vec::new();
+    };
+    let limit = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
     let mut findings = Vec::new();
     for (node, _, page) in gauges::pages(snapshot) {
         let (reason, observed) = match gauges::count(page.facts, Metric::MetadataLagMs) {
@@ -117,7 +142,7 @@ fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             ),
             Known::Failed(why) => (Reason::EvidenceIncomplete, why.to_string()),
         };
-        let required = format!("at most {}", Human(LIMIT));
+        let required = format!("at most {}", Human(longest));
         findings.push(
             Finding::new(reason, Subject::Node(node), observed, required)
                 .from_source(page.report.source.clone(), page.report.asked),
