@@ -270,7 +270,7 @@ impl<'a> Own<'a> {
         let within = deadline(FactKind::NodeConfigs, self.configs.cost.largest());
         let answer = connection.node_configs(self.node, within).await;
         let facts = answer.and_then(|answer| {
-            shared.learn(|roster| roster.configs(&answer.facts))?;
+            shared.learn(|roster| roster.configs(self.node, &answer.facts))?;
             Ok(Facts::NodeConfigs(answer.facts))
         });
         self.configs.done(asked, shared.now(), &facts);
