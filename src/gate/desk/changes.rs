@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::roles::kept_role;
 use super::{Awaited, Desk, Scene};
-use crate::evidence::ids::NodeId;
+use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Origin;
 use crate::gate::event::What;
 use crate::gate::lease::{End, Hold, LeaseId, Owner, Stage, Token};
@@ -165,6 +166,9 @@ impl Desk {
         let Some(expected) = scene.snapshot.expected.get(&node) else {
             return Err(refuse("it is not known here"));
         };
+        if let Some(kept) = kept_role(scene.snapshot, node) {
+            return Ok(self.retire_role(scene, node, kept, by));
+        }
         for origin in &expected.because {
             match origin {
                 Origin::SeenBefore => {}
@@ -215,8 +219,10 @@ impl Desk {
             doc.known_nodes.remove(&node);
             doc.node_holds.remove(&node);
         });
-        self.retiring.insert(node);
-        self.keeper.note(scene.now.wall, What::Retired { node, by });
-        Ok(Awaited::Retired(node))
+        let (kept, role) = (Role::default(), None);
+        self.retiring.insert(node, kept);
+        let what = What::Retired { node, by, role };
+        self.keeper.note(scene.now.wall, what);
+        Ok(Awaited::Retired(node, kept))
     }
 }
