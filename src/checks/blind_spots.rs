@@ -33,7 +33,9 @@ pub const NO_PAGES: BlindSpot = BlindSpot {
 pub const NO_PROTOCOL: BlindSpot = BlindSpot {
     id: "no_protocol",
     unseen: "single partitions, replica progress, reassignments, brokers' settings, voters that \
-             are cut off: no what-if, so no word on one node in particular",
+             are cut off: no what-if, so no word on one node in particular: sets of brokers, and of \
+             controllers without which no majority is left, are unknown, and a node is repaired \
+             only where its page shows that its process has ended",
     instead: "sums over pages that are up to 20 s old, and the window of stock settings",
     optional: "the Kafka protocol, with mode kafka+jmx and kafka.bootstrap",
 };
@@ -73,7 +75,8 @@ pub const FIXED_WINDOW: BlindSpot = BlindSpot {
 /// `policy.degraded: warn`.
 pub const DEGRADED_WARNS: BlindSpot = BlindSpot {
     id: "degraded_warns",
-    unseen: "nothing; but what is broken already does not close the gate",
+    unseen: "nothing; but a repair of a living node is only warned of what one node's stop takes \
+             away beside what is missing already",
     instead: "whoever set policy.degraded to warn",
     optional: "nothing; it is about the verdict, not about evidence",
 };

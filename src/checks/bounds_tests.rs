@@ -1,13 +1,16 @@
 //! Numbers at their bounds, and what is said, counted and named beside the reason: an alert that
 //! names the wrong node or too few partitions sends somebody to the wrong machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{EXAMPLES, Finding, Judged, Subject};
 use super::reason::{Reason, Severity};
 use super::{heartbeat, leadership, metadata, moves, partitions, progress, quorum};
-use crate::evidence::facts::{ConfigSource, Facts, Move, Moves, QuorumMember, ReplicaEnd};
+use crate::evidence::facts::{
+    ConfigSource, Facts, Move, Moves, NodeConfigs, QuorumMember, ReplicaEnd,
+};
 use crate::evidence::ids::{NodeId, Uuid};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::{Known, Why};
@@ -104,7 +107,41 @@ fn a_pages_metadata_counts_up_to_ten_seconds() {
     assert_eq!(lags(10_001.0), Some(Subject::Node(node(2))));
 }
 
-/// Five eighths of the fetch timeout: 1.25 s on stock settings.
+/// Where the active controller writes seldom, or nothing when nothing happens, an old record is no
+/// sign. Only its own word counts.
+#[test]
+fn a_pages_metadata_may_be_as_old_as_idle_records_let_it() {
+    let told = |teller: i32, interval: &str| {
+        let mut scene = Scene::healthy_kraft();
+        let value = (Some(interval.to_owned()), ConfigSource::StaticBroker);
+        let key = String::from("metadata.max.idle.interval.ms");
+        let values = BTreeMap::from([(key, value)]);
+        scene.put(kafka(teller), Facts::NodeConfigs(NodeConfigs { values }));
+        scene
+    };
+    let lags = |teller: i32, interval: &str, millis: f64| {
+        let mut scene = told(teller, interval);
+        scene.metric(2, Metric::MetadataLagMs, millis);
+        one(&scene, metadata::run, Reason::MetadataLagging).is_some()
+    };
+    for (interval, limit) in [("500", 10_000.0), ("2500", 10_000.0), ("10000", 40_000.0)] {
+        assert!(!lags(101, interval, limit), "{interval}");
+        assert!(lags(101, interval, limit + 1.0), "{interval}");
+    }
+    assert!(!lags(101, "0", 60_000.0));
+    assert!(lags(101, "-1", 60_000.0));
+    for silent in [1, 102] {
+        assert!(lags(silent, "0", 60_000.0), "{silent} is not active");
+    }
+    // The quorum's word stays.
+    let mut scene = told(101, "0");
+    scene.quorum(1, |quorum| {
+        quorum.observers[1].last_caught_up_ms = Some(1_699_999_940_000);
+    });
+    assert!(one(&scene, metadata::run, Reason::MetadataLagging).is_some());
+}
+
+/// 1.25 s, whatever the nodes' settings are.
 #[test]
 fn a_member_of_the_quorum_counts_up_to_its_slack() {
     let behind = |millis: i64, change: fn(&mut Scene, i64)| {

@@ -9,7 +9,7 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
@@ -31,9 +31,15 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::EvidenceIncomplete,
 ];
 
-/// For pages, which are seconds old: idle records come every 500 ms, so that a healthy node stays
-/// below 2 s. The quorum's answer is younger and judged by [`voters::slack`].
+/// For pages, which are seconds old: idle records come every 500 ms on stock settings, so that a
+/// healthy node stays below 2 s. The quorum's answer is younger and judged by [`SLACK`].
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the active controller writes a record when nothing happens; 0 is never.
+const IDLE_INTERVAL: &str = "metadata.max.idle.interval.ms";
+
+/// How many idle records a node may miss.
+const IDLE_RECORDS: u64 = 4;
 
 /// Judges the quorum's observers and every page.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
@@ -42,10 +48,10 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     }
     let mut findings = Vec::new();
     if let Some(quorum) = voters::newest(snapshot) {
-        let (leftovers, slack) = (leftovers(snapshot), voters::slack(snapshot));
+        let leftovers = leftovers(snapshot);
         let brokers = snapshot.brokers().filter(|node| !leftovers.contains(node));
         findings.extend(brokers.filter_map(|node| {
-            let finding = observer(quorum.facts, node, slack)?;
+            let finding = observer(quorum.facts, node)?;
             Some(finding.from_source(quorum.report.source.clone(), quorum.report.asked))
         }));
     }
@@ -68,7 +74,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
 
 /// One broker as the quorum's leader sees it. An id may be listed twice, once with a directory
 /// that is gone (KIP-853): the better entry is the living one.
-fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Finding> {
+fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
     if quorum.voters.iter().any(|voter| voter.node == node) {
         return None;
     }
@@ -81,7 +87,7 @@ fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Findi
         (Reason::EvidenceIncomplete, observed.to_owned())
     } else {
         match entries.flatten().min() {
-            Some(behind) if behind <= slack => return None,
+            Some(behind) if behind <= SLACK => return None,
             Some(behind) => (
                 Reason::MetadataLagging,
                 format!("last caught up {} before the leader", Human(behind)),
@@ -92,7 +98,7 @@ fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Findi
             ),
         }
     };
-    let required = format!("caught up within {}", Human(slack));
+    let required = format!("caught up within {}", Human(SLACK));
     Some(Finding::new(
         reason,
         Subject::Node(node),
@@ -101,8 +107,27 @@ fn observer(quorum: &QuorumFacts, node: NodeId, slack: Duration) -> Option<Findi
     ))
 }
 
+/// How old the last record that a node has applied may be, by the active controller's own word of
+/// how often it writes one. `None` where it need not write any: then the age says nothing.
+fn page_limit(snapshot: &Snapshot<'_>) -> Option<Duration> {
+    let active = voters::newest(snapshot).and_then(|quorum| quorum.facts.leader);
+    let configs = active.and_then(|node| snapshot.node_configs(node).ok());
+    let told = configs.and_then(|read| read.facts.number(IDLE_INTERVAL));
+    match told.map(u64::try_from) {
+        Some(Ok(0)) => None,
+        Some(Ok(millis)) => {
+            let idle = Duration::from_millis(millis.saturating_mul(IDLE_RECORDS));
+            Some(LIMIT.max(idle))
+        }
+        Some(Err(_)) | None => Some(LIMIT),
+    }
+}
+
 fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
-    let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX);
+    let Some(longest) = page_limit(snapshot) else {
+        return Vec::new();
+    };
+    let limit = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
     let mut findings = Vec::new();
     for (node, _, page) in gauges::pages(snapshot) {
         let (reason, observed) = match gauges::count(page.facts, Metric::MetadataLagMs) {
@@ -117,7 +142,7 @@ fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             ),
             Known::Failed(why) => (Reason::EvidenceIncomplete, why.to_string()),
         };
-        let required = format!("at most {}", Human(LIMIT));
+        let required = format!("at most {}", Human(longest));
         findings.push(
             Finding::new(reason, Subject::Node(node), observed, required)
                 .from_source(page.report.source.clone(), page.report.asked),

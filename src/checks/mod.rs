@@ -39,6 +39,7 @@ mod release;
 mod risk;
 mod topics;
 mod unclean;
+mod unseen;
 
 #[cfg(test)]
 mod bounds_of_nodes_tests;

@@ -3,7 +3,7 @@
 use crate::evidence::facts::{QuorumFacts, QuorumMember};
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Read, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
@@ -39,15 +39,14 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
             "a quorum, or zookeeper.connect in a broker's configuration",
         )]);
     };
-    let slack = voters::slack(snapshot);
     let mut findings = Vec::new();
     for voter in &quorum.facts.voters {
         let observed = match voters::behind(quorum.facts, voter) {
-            Some(behind) if behind <= slack => continue,
+            Some(behind) if behind <= SLACK => continue,
             Some(behind) => format!("{} behind the leader", Human(behind)),
             None => unseen(voter),
         };
-        let required = format!("caught up within {}", Human(slack));
+        let required = format!("caught up within {}", Human(SLACK));
         findings.push(
             Finding::new(
                 Reason::QuorumDegraded,

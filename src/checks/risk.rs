@@ -29,11 +29,16 @@ impl Stop {
     pub(super) fn risk(&self, policy: &Policy) -> Option<(Reason, Severity)> {
         let by_design = self.by_design();
         let full = self.has_leader && self.required > 0 && self.in_sync == self.required;
-        // Two replicas stopped at once are the caller's doing, not the topic's.
         if full && self.stopped <= 1 {
             return by_design.map(|reason| (reason, severity(policy.structural)));
         }
-        let mut severity_now = severity(policy.degraded);
+        // Two replicas stopped at once are the caller's doing, not the topic's, and not what is
+        // missing already.
+        let mut severity_now = if self.stopped > 1 {
+            Severity::Block
+        } else {
+            severity(policy.degraded)
+        };
         if by_design.is_some() {
             severity_now = severity_now.max(severity(policy.structural));
         }

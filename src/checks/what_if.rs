@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::FactKind;
-use crate::evidence::snapshot::{ClusterKind, Snapshot};
-use crate::evidence::voters;
+use crate::evidence::report::{FactKind, Sign};
+use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
+use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::barred::Doubt;
@@ -15,6 +15,7 @@ use super::layout::{Held, Layout};
 use super::needs::{Need, list, unmet};
 use super::reason::{Reason, Severity};
 use super::risk::{Stop, severity};
+use super::unseen::unseen;
 
 /// Evidence without which nothing can be said about any node.
 pub const NEEDS: &[Need] = &[
@@ -67,7 +68,8 @@ pub fn what_if(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
 
 fn stopped(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     if let Some(limited) = limited(snapshot) {
-        return limited;
+        let set = strangers(snapshot, stop).or_else(|| too_many(snapshot, stop));
+        return Judged::from_findings(vec![set.unwrap_or(limited)]);
     }
     let subject = match (stop.first(), stop.len()) {
         (Some(node), 1) => Subject::Node(*node),
@@ -87,10 +89,11 @@ fn stopped(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
 
 /// Would stopping these nodes make anything worse than it is? Partitions of which they hold no copy
 /// that counts are left aside, and so is a quorum in which they do not count: nodes that are down
-/// already can be repaired however bad the rest is.
+/// already can be repaired however bad the rest is. What living brokers serve has to be seen.
 pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     if let Some(limited) = limited(snapshot) {
-        return limited;
+        let alive = strangers(snapshot, stop).or_else(|| not_ended(snapshot, stop));
+        return Judged::from_findings(vec![alive.unwrap_or(limited)]);
     }
     let mut findings = unmet(snapshot, NEEDS);
     findings.extend(strangers(snapshot, stop));
@@ -102,6 +105,7 @@ pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
         }
     }
     findings.extend(found.into_findings(|_| Subject::Cluster));
+    findings.extend(unseen(snapshot, stop));
     if stop.iter().any(|node| !snapshot.down.contains(node)) {
         findings.extend(quorum(snapshot, stop, &Subject::Cluster));
     }
@@ -112,6 +116,7 @@ pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
 pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
     let nodes = snapshot.expected.keys().copied();
     if let Some(limited) = limited(snapshot) {
+        let limited = Judged::from_findings(vec![limited]);
         return nodes.map(|node| (node, limited.clone())).collect();
     }
     let unmet = unmet(snapshot, NEEDS);
@@ -157,14 +162,49 @@ pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
 }
 
 /// In mode `jmx` there are no partitions to look at, and it says so.
-fn limited(snapshot: &Snapshot<'_>) -> Option<Judged> {
-    (!snapshot.policy.mode.kafka()).then(|| {
-        Judged::from_findings(vec![Finding::new(
-            Reason::NoWhatIf,
-            Subject::Cluster,
-            "mode jmx reads no partitions",
-            "partitions read over the Kafka protocol",
-        )])
+fn limited(snapshot: &Snapshot<'_>) -> Option<Finding> {
+    (!snapshot.policy.mode.kafka()).then(|| no_what_if("mode jmx reads no partitions"))
+}
+
+fn no_what_if(observed: impl Into<String>) -> Finding {
+    let required = "partitions read over the Kafka protocol";
+    Finding::new(Reason::NoWhatIf, Subject::Cluster, observed, required)
+}
+
+/// In mode `jmx`: that all is healthy says something of one node's stop, of two brokers at once
+/// nothing, and nothing of controllers without which no majority of the known ones is left.
+fn too_many(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Option<Finding> {
+    let brokers = snapshot.brokers().filter(|node| stop.contains(node));
+    let (mut all, mut left, mut controllers) = (0_usize, 0_usize, 0_usize);
+    for node in snapshot.controllers() {
+        let stopped = stop.contains(&node);
+        let stays = !stopped && !snapshot.down.contains(&node);
+        all = all.saturating_add(1);
+        controllers = controllers.saturating_add(usize::from(stopped));
+        left = left.saturating_add(usize::from(stays));
+    }
+    let observed = if brokers.count() > 1 {
+        "mode jmx does not show what several brokers hold together"
+    } else if controllers > 1 && left.saturating_mul(2) <= all {
+        "these controllers leave no majority of the known ones"
+    } else {
+        return None;
+    };
+    Some(no_what_if(observed).at(Severity::Unknown))
+}
+
+/// In mode `jmx` nothing tells what a node that may live holds up: it can be repaired only where its
+/// page shows that its process has ended.
+fn not_ended(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Option<Finding> {
+    let has_ended = |node: NodeId| match snapshot.jmx(node) {
+        Err(Absent::Failed(failure)) => failure.class.sign() == Sign::Ended,
+        Err(Absent::Missing | Absent::Stale { .. }) | Ok(_) => false,
+    };
+    let alive: Vec<_> = stop.iter().filter(|node| !has_ended(**node)).collect();
+    (!alive.is_empty()).then(|| {
+        let nodes = list(alive.into_iter().copied());
+        let observed = format!("mode jmx does not show what [{nodes}] hold up, and they may live");
+        no_what_if(observed).at(Severity::Unknown)
     })
 }
 
@@ -330,11 +370,10 @@ fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -
         return None;
     }
     let facts = voters::newest(snapshot)?.facts;
-    let slack = voters::slack(snapshot);
     let ready = |node: NodeId| {
         let voter = facts.voters.iter().find(|voter| voter.node == node);
         let behind = voter.and_then(|voter| voters::behind(facts, voter));
-        behind.is_some_and(|behind| behind <= slack) && !snapshot.down.contains(&node)
+        behind.is_some_and(|behind| behind <= SLACK) && !snapshot.down.contains(&node)
     };
     let all = facts.voters.len();
     let stopped = facts
@@ -361,13 +400,16 @@ fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -
         _ => None,
     };
     let structural = severity(snapshot.policy.structural);
+    // Two voters at once are the caller's doing, as two replicas are.
+    let degraded = if stopped > 1 {
+        Severity::Block
+    } else {
+        severity(snapshot.policy.degraded)
+    };
     let (reason, severity) = match design {
         Some(reason) if up == all && stopped == 1 => (reason, structural),
-        Some(_) => (
-            Reason::WouldLoseQuorum,
-            severity(snapshot.policy.degraded).max(structural),
-        ),
-        None => (Reason::WouldLoseQuorum, severity(snapshot.policy.degraded)),
+        Some(_) => (Reason::WouldLoseQuorum, degraded.max(structural)),
+        None => (Reason::WouldLoseQuorum, degraded),
     };
     let names = list(facts.voters.iter().map(|voter| voter.node));
     let caught_up = list(
@@ -383,7 +425,7 @@ fn quorum(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>, subject: &Subject) -
             subject.clone(),
             format!(
                 "voters [{names}], caught up within {} and up: [{caught_up}]; {left} left",
-                Human(slack)
+                Human(SLACK)
             ),
             format!("{majority} caught-up voters left"),
         )

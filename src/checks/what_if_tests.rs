@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::evidence::ids::{Release, Version};
+use crate::evidence::ids::{NodeId, Release, Role, Version};
 use crate::evidence::policy::Weight;
 use crate::evidence::report::FactKind;
-use crate::evidence::scene::{Scene, SceneTopic, set};
+use crate::evidence::scene::{Scene, SceneTopic, jmx, set};
 
 use super::reason::{Reason, Severity};
 use super::samples::{moving, one_topic};
@@ -128,6 +128,31 @@ fn the_policy_turns_either_class() {
         found(&both, &[1]),
         only(Reason::WouldGoOffline, Severity::Block)
     );
+}
+
+/// What the policy lets pass is one node's stop on top of something missing.
+#[test]
+fn several_at_once_block_whatever_the_policy_makes_of_what_is_missing() {
+    let block = |reason| only(reason, Severity::Block);
+    let mut scene = Scene::healthy_kraft();
+    scene.policy.degraded = Weight::Warn;
+    assert_eq!(found(&scene, &[1]), nothing());
+    assert_eq!(found(&scene, &[1, 2]), block(Reason::WouldLoseMinIsr));
+    assert_eq!(found(&scene, &[1, 2, 3]), block(Reason::WouldGoOffline));
+    assert_eq!(found(&scene, &[101, 102]), block(Reason::WouldLoseQuorum));
+    let all = found(&scene, &[1, 2, 3, 101, 102, 103]);
+    assert!(all.values().all(|severity| *severity == Severity::Block));
+    // One of them being down already does not open it.
+    scene.kill(102);
+    assert_eq!(found(&scene, &[101, 102]), block(Reason::WouldLoseQuorum));
+    let lose = only(Reason::WouldLoseQuorum, Severity::Warn);
+    assert_eq!(found(&scene, &[101]), lose);
+    scene.kill(2);
+    assert_eq!(found(&scene, &[1, 2]), block(Reason::WouldLoseMinIsr));
+    let topics = vec![SceneTopic::new("t", 2, &[&[1, 2, 3]])];
+    let mut two = Scene::with(&[1, 2, 3], &[101, 102], topics);
+    two.policy.degraded = Weight::Warn;
+    assert_eq!(found(&two, &[101, 102]), block(Reason::WouldLoseQuorum));
 }
 
 #[test]
@@ -349,4 +374,44 @@ fn a_set_is_named_as_a_whole() {
             .collect();
         assert_eq!(subjects, ["cluster"]);
     });
+}
+
+/// That the sums are well says nothing of two brokers at once, and the voters are not read.
+#[test]
+fn with_pages_alone_a_set_is_not_known() {
+    let limited = || only(Reason::NoWhatIf, Severity::Warn);
+    let unknown = || only(Reason::NoWhatIf, Severity::Unknown);
+    let mut scene = Scene::healthy_jmx();
+    for id in [1, 2, 3, 101, 102, 103] {
+        assert_eq!(found(&scene, &[id]), limited(), "{id}");
+    }
+    for set in [&[1, 2][..], &[1, 2, 3], &[101, 102], &[101, 102, 103]] {
+        assert_eq!(found(&scene, set), unknown(), "{set:?}");
+        scene.snapshot(|snapshot| {
+            let stop: BTreeSet<_> = set.iter().copied().map(NodeId).collect();
+            assert!(!what_if(snapshot, &stop).allows_open(), "{set:?}");
+        });
+    }
+    assert_eq!(found(&scene, &[1, 101]), limited(), "a broker and a voter");
+    // Two of five controllers leave three, as long as nobody else is down.
+    scene.policy.expected.insert(NodeId(104), Role::CONTROLLER);
+    scene.policy.expected.insert(NodeId(105), Role::CONTROLLER);
+    assert_eq!(
+        found(&scene, &[101, 102]),
+        unknown(),
+        "104 and 105 are down"
+    );
+    for id in [104, 105] {
+        let page = scene.reports[&(jmx(103), FactKind::Jmx)].facts.clone();
+        scene.put(jmx(id), page.unwrap());
+    }
+    assert_eq!(found(&scene, &[101, 102]), limited());
+    assert_eq!(found(&scene, &[101, 102, 103]), unknown());
+    let mut combined = Scene::healthy_jmx();
+    combined.policy.expected = set(&[1, 2, 3])
+        .into_iter()
+        .map(|id| (id, Role::COMBINED))
+        .collect();
+    assert_eq!(found(&combined, &[1, 2]), unknown());
+    assert_eq!(found(&combined, &[1]), limited());
 }

@@ -65,10 +65,15 @@ impl Due {
     /// Notes an answer: the next one is due an interval after the question, or sooner after one that
     /// did not say what it should.
     pub fn done(&mut self, asked: Mono, now: Mono, facts: &Result<Facts, SourceFailure>) {
+        self.done_so(asked, now, is_short(facts));
+    }
+
+    /// The same, where only who asks can tell whether the answer is short of something.
+    pub fn done_so(&mut self, asked: Mono, now: Mono, short: bool) {
         let took = now.since(asked);
         self.cost.note(took);
         let every = self.every();
-        let pause = if is_short(facts) {
+        let pause = if short {
             let again = self.again.max(took.saturating_mul(STRETCH));
             self.again = self.again.saturating_mul(2).min(AGAIN_AT_MOST);
             again.min(every)
@@ -105,7 +110,7 @@ impl Due {
 }
 
 /// Whether an answer lacks what it is asked for: a failure, or something that is hidden from us.
-fn is_short(facts: &Result<Facts, SourceFailure>) -> bool {
+pub fn is_short(facts: &Result<Facts, SourceFailure>) -> bool {
     match facts {
         Err(_) => true,
         Ok(Facts::LogDirs(dirs)) => !dirs.readable,
@@ -176,6 +181,17 @@ mod tests {
         let mut due = Due::now(FactKind::TopicConfigs, Mono::from_nanos(1));
         let answers = [configs(&["orders"]), configs(&[])];
         assert_eq!(pauses(&mut due, MILLISECOND, &answers), [1, 60]);
+    }
+
+    #[test]
+    fn who_asks_can_tell_that_an_answer_is_short() {
+        let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
+        let pauses = [true, true, false, true].map(|short| {
+            let asked = due.at();
+            due.done_so(asked, asked.plus(MILLISECOND), short);
+            due.at().since(asked).as_secs()
+        });
+        assert_eq!(pauses, [1, 2, 30, 1]);
     }
 
     #[test]

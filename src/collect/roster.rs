@@ -30,6 +30,10 @@ pub struct Entry {
     pub controller: Option<Address>,
     /// Whether the configuration says where the controller listens; then nothing overrides it.
     pub configured: bool,
+    /// Whether the quorum has told where the controller listens; then no node's text overrides it.
+    pub told: bool,
+    /// Where it listens by the text of other nodes' configuration, by node.
+    texts: BTreeMap<NodeId, Address>,
 }
 
 impl Entry {
@@ -38,6 +42,26 @@ impl Entry {
         match (&self.broker, &self.controller) {
             (Some(address), _) | (None, Some(address)) => Some(address),
             (None, None) => None,
+        }
+    }
+
+    /// Takes the address that most texts name. Texts differ while a change is being rolled out, and the
+    /// address must not go to and fro with whoever was asked last: a change ends the connection.
+    fn read_texts(&mut self) {
+        if self.configured || self.told {
+            return;
+        }
+        let mut named: BTreeMap<&Address, usize> = BTreeMap::new();
+        for address in self.texts.values() {
+            let count = named.entry(address).or_default();
+            *count = count.saturating_add(1);
+        }
+        let now = self.controller.as_ref();
+        let most = named
+            .into_iter()
+            .max_by_key(|(address, count)| (*count, now == Some(*address)));
+        if let Some((address, _)) = most {
+            self.controller = Some(address.clone());
         }
     }
 }
@@ -104,31 +128,38 @@ impl Roster {
             entry.role = entry.role.and(Role::CONTROLLER);
         }
         for (node, host, port) in &facts.endpoints {
-            self.controller_at(*node, Address::new(host.clone(), *port));
+            let entry = self.nodes.entry(*node).or_default();
+            entry.role = entry.role.and(Role::CONTROLLER);
+            if !entry.configured && !self.via_brokers {
+                entry.controller = Some(Address::new(host.clone(), *port));
+                entry.told = true;
+            }
         }
         Ok(())
     }
 
-    /// Takes in `controller.quorum.voters` (`101@host:9093,...`) of a node's configuration.
+    /// Takes in `controller.quorum.voters` (`101@host:9093,...`) of this node's configuration.
     ///
     /// # Errors
     /// It names more nodes than are believed; then nothing of it is taken in.
-    pub fn configs(&mut self, configs: &NodeConfigs) -> Result<(), SourceFailure> {
+    pub fn configs(&mut self, teller: NodeId, configs: &NodeConfigs) -> Result<(), SourceFailure> {
         let voters = configs.text("controller.quorum.voters").unwrap_or_default();
         let voters: Vec<_> = voters.split(',').filter_map(voter).collect();
         self.room_for(voters.iter().map(|(node, _)| *node))?;
+        for entry in self.nodes.values_mut() {
+            entry.texts.remove(&teller);
+        }
         for (node, address) in voters {
-            self.controller_at(node, address);
+            let entry = self.nodes.entry(node).or_default();
+            entry.role = entry.role.and(Role::CONTROLLER);
+            if !self.via_brokers {
+                entry.texts.insert(teller, address);
+            }
+        }
+        for entry in self.nodes.values_mut() {
+            entry.read_texts();
         }
         Ok(())
-    }
-
-    fn controller_at(&mut self, node: NodeId, address: Address) {
-        let entry = self.nodes.entry(node).or_default();
-        entry.role = entry.role.and(Role::CONTROLLER);
-        if !entry.configured && !self.via_brokers {
-            entry.controller = Some(address);
-        }
     }
 }
 
@@ -154,7 +185,9 @@ mod tests {
     #[test]
     fn controllers_are_found_in_a_brokers_configuration() {
         let mut roster = Roster::default();
-        roster.configs(&voters("101@h1:9093,102@h2:9093")).unwrap();
+        roster
+            .configs(NodeId(1), &voters("101@h1:9093,102@h2:9093"))
+            .unwrap();
         let entry = &roster.nodes[&NodeId(102)];
         assert_eq!(entry.address(), Some(&Address::new("h2", 9093)));
         assert_eq!(entry.role, Role::CONTROLLER);
@@ -166,7 +199,7 @@ mod tests {
             via_brokers: true,
             ..Roster::default()
         };
-        roster.configs(&voters("101@h1:9093")).unwrap();
+        roster.configs(NodeId(1), &voters("101@h1:9093")).unwrap();
         let entry = &roster.nodes[&NodeId(101)];
         assert_eq!((entry.role, entry.address()), (Role::CONTROLLER, None));
     }
@@ -176,12 +209,58 @@ mod tests {
         let mut roster = Roster::default();
         let mine = Address::new("tunnel", 1);
         roster.configured(NodeId(1), Role::CONTROLLER, Some(&mine));
-        roster.configs(&voters("1@h1:9093")).unwrap();
+        roster.configs(NodeId(1), &voters("1@h1:9093")).unwrap();
         assert_eq!(roster.nodes[&NodeId(1)].address(), Some(&mine));
         roster.cluster(&brokers(1..=1)).unwrap();
         let entry = &roster.nodes[&NodeId(1)];
         assert_eq!(entry.address(), Some(&Address::new("h1", 9092)));
         assert_eq!(entry.role, Role::COMBINED);
+    }
+
+    /// What was told by whom and in which order: the address must not go to and fro.
+    #[test]
+    fn where_the_quorum_has_told_a_controller_no_text_moves_it() {
+        let listens = |roster: &Roster| roster.nodes[&NodeId(101)].controller.clone();
+        let at = |host: &str| Some(Address::new(host, 9093));
+        let mut told = quorum(101..=101);
+        told.endpoints = vec![(NodeId(101), String::from("b"), 9093)];
+        let mut roster = Roster::default();
+        roster.quorum(&told).unwrap();
+        for _ in 0..2 {
+            assert_eq!(listens(&roster), at("b"));
+            roster.configs(NodeId(1), &voters("101@a:9093")).unwrap();
+            assert_eq!(listens(&roster), at("b"));
+            roster.quorum(&told).unwrap();
+        }
+        // A text that came first gives way once.
+        let mut roster = Roster::default();
+        roster.configs(NodeId(1), &voters("101@a:9093")).unwrap();
+        assert_eq!(listens(&roster), at("a"));
+        roster.quorum(&told).unwrap();
+        roster.configs(NodeId(1), &voters("101@a:9093")).unwrap();
+        assert_eq!(listens(&roster), at("b"));
+    }
+
+    #[test]
+    fn of_several_texts_the_one_that_most_nodes_have_counts() {
+        let mut roster = Roster::default();
+        let mut say = |teller, host: &str| {
+            let text = voters(&format!("101@{host}:9093"));
+            roster.configs(NodeId(teller), &text).unwrap();
+            roster.nodes[&NodeId(101)].controller.clone().unwrap().host
+        };
+        assert_eq!(say(1, "a"), "a");
+        assert_eq!(say(2, "b"), "a", "one each: it stays");
+        assert_eq!(say(1, "a"), "a");
+        assert_eq!(say(3, "b"), "b");
+        assert_eq!(say(1, "a"), "b");
+        assert_eq!(say(1, "b"), "b");
+        // Whoever does not say it any more does not count, and what was known stays.
+        for teller in [1, 2, 3] {
+            roster.configs(NodeId(teller), &voters("")).unwrap();
+        }
+        let stays = roster.nodes[&NodeId(101)].controller.clone();
+        assert_eq!(stays, Some(Address::new("b", 9093)));
     }
 
     fn brokers(ids: std::ops::RangeInclusive<i32>) -> ClusterFacts {
@@ -229,7 +308,9 @@ mod tests {
         let more = roster.quorum(&quorum(2001..=2011)).unwrap_err();
         assert_eq!(more.class, FailureClass::TooLarge(Cap::Nodes));
         let text: Vec<_> = (3001..=3011).map(|id| format!("{id}@h:1")).collect();
-        let told = roster.configs(&voters(&text.join(","))).unwrap_err();
+        let told = roster
+            .configs(NodeId(1), &voters(&text.join(",")))
+            .unwrap_err();
         assert_eq!(told.class, FailureClass::TooLarge(Cap::Nodes));
         assert_eq!(roster, before);
         // Little by little is not another way.

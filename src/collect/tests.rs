@@ -1,16 +1,20 @@
-//! Sessions that end, in front of a broker that hangs up when they have; and what a hang-up says.
+//! Sessions that end, in front of a broker that hangs up when they have; what a hang-up says; log dirs
+//! that are read too early.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use kafka_protocol::messages::{
-    ApiKey, DescribeConfigsRequest, DescribeConfigsResponse, SaslAuthenticateResponse,
-    SaslHandshakeResponse,
+    ApiKey, DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsResponse,
+    SaslAuthenticateResponse, SaslHandshakeResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +27,8 @@ use super::wants::Wants;
 use super::{discover, node};
 use crate::clock::SystemClock;
 use crate::evidence::facts::{Facts, Identity};
-use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::ids::{NodeId, Role, Uuid};
+use crate::evidence::partitions::Builder;
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, Report, Sign, SourceFailure};
 use crate::jmx::client::Access;
@@ -73,6 +78,7 @@ fn answer(ask: &Ask, sessions: &Mutex<Sessions>) -> Reply {
     own_configs(ask)
 }
 
+/// It is whoever it is asked to be.
 fn own_configs(ask: &Ask) -> Reply {
     let request: DescribeConfigsRequest = ask.request();
     let own = DescribeConfigsResult::default()
@@ -329,4 +335,55 @@ async fn a_bootstrap_address_that_wants_a_login_is_told_as_one() {
     running.abort();
     assert_eq!(failure.class, FailureClass::Authentication, "{failure}");
     assert!(failure.detail.contains("wants SASL"), "{failure}");
+}
+
+/// A broker that has not dropped a deleted topic yet when it is first asked what it hosts.
+fn drops_late(ask: &Ask, asked: &AtomicUsize) -> Reply {
+    if ask.is(ApiKey::ApiVersions) {
+        return ask.answer(&versions(all_apis()));
+    }
+    if !ask.is(ApiKey::DescribeLogDirs) {
+        return own_configs(ask);
+    }
+    let hosted: &[&'static str] = match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => &["__cluster_metadata", "deleted", "orders"],
+        _ => &["__cluster_metadata", "orders"],
+    };
+    let topic = |name: &&'static str| {
+        let partition = DescribeLogDirsPartition::default().with_partition_index(0);
+        DescribeLogDirsTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(name)))
+            .with_partitions(vec![partition])
+    };
+    let dir = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_static_str("/data"))
+        .with_topics(hosted.iter().map(topic).collect());
+    ask.answer(&DescribeLogDirsResponse::default().with_results(vec![dir]))
+}
+
+#[tokio::test]
+async fn log_dirs_that_host_what_nobody_lists_are_read_again_soon() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let address = broker(move |ask| drops_late(ask, &count)).await;
+    let shared = Arc::new(shared(&address, None));
+    shared
+        .learn(|roster| {
+            roster.configured(NodeId(1), Role::BROKER, None);
+            Ok(())
+        })
+        .unwrap();
+    let mut builder = Builder::default();
+    builder.topic(Uuid::new(1), "orders", false, 0);
+    shared.set_table(NodeId(1), Some(Arc::new(builder.finish())));
+    let running = tokio::spawn(node::bulk(Arc::clone(&shared), NodeId(1)));
+    let start = Instant::now();
+    // Half of the interval at which log dirs are asked for.
+    while asked.load(Ordering::SeqCst) < 2 && start.elapsed() < Duration::from_secs(15) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    // What it says now is in order, and stands.
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    running.abort();
 }

@@ -396,7 +396,7 @@ keys! {
     "gates.<gate>.policy.structural", Kind::Word(WEIGHTS), Preset::Is("warn"), reload,
         "Risks that exist with every node up (replication factor 1 and the like).";
     "gates.<gate>.policy.degraded", Kind::Word(WEIGHTS), Preset::Is("block"), reload,
-        "Risks that exist because something is missing now. 'warn' gives up the gate's main promise.";
+        "Risks of one node's stop that exist because something is missing now. With 'warn' a repair of a living node may take away what is left. What is missing closes the gate to everything else all the same.";
     "gates.<gate>.policy.leadership_quiet", Kind::Duration(0, 600_000), Preset::Is("6s"), reload,
         "How long the gate stays closed after partitions change their leader.";
     "gates.<gate>.policy.slots", Kind::Count(1, 16), Preset::Is("1"), reload,

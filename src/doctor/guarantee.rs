@@ -12,7 +12,7 @@ use super::store;
 use super::window::{Window, every, millis};
 use crate::checks::reason::Reason;
 use crate::collect::schedule::row;
-use crate::evidence::policy::{Mode, Weight, max_age};
+use crate::evidence::policy::{Mode, max_age};
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Reports;
 use crate::gate::parts::ViewParts;
@@ -20,8 +20,7 @@ use crate::gate::parts::ViewParts;
 /// What the gate's word is worth.
 #[derive(Debug, Serialize)]
 pub struct Guarantee {
-    /// `all-healthy`: whatever is broken anywhere closes the gate; `stay-healthy`
-    /// (`policy.degraded: warn`): what is broken already only warns.
+    /// `all-healthy`: whatever is broken anywhere closes the gate.
     pub name: &'static str,
     /// `kafka+jmx`, `kafka` or `jmx`.
     pub mode: &'static str,
@@ -92,32 +91,26 @@ impl Guarantee {
     ) -> Self {
         let policy = &patient.settings.policy;
         Self {
-            name: match policy.degraded {
-                Weight::Block => "all-healthy",
-                Weight::Warn => "stay-healthy",
-            },
+            name: "all-healthy",
             mode: policy.mode.as_str(),
-            open_means: open_means(policy.mode, policy.degraded),
+            open_means: open_means(policy.mode),
             noticed: noticed(policy.mode, policy.via_brokers, &gathered.reports),
             limits: limits(patient, gathered, parts, window, rights),
         }
     }
 }
 
-const fn open_means(mode: Mode, degraded: Weight) -> &'static str {
-    match (mode, degraded) {
-        (Mode::KafkaJmx, Weight::Block) => {
+const fn open_means(mode: Mode) -> &'static str {
+    match mode {
+        Mode::KafkaJmx => {
             "every node is up and every ISR full, by the protocol and by every page, unbroken for \
              the window"
         }
-        (Mode::Kafka, Weight::Block) => {
+        Mode::Kafka => {
             "every node is up and every ISR full, by the protocol alone, unbroken for the window"
         }
-        (Mode::Jmx, Weight::Block) => {
+        Mode::Jmx => {
             "every page is there and its counts are in order, summed up, unbroken for the window"
-        }
-        (Mode::KafkaJmx | Mode::Kafka | Mode::Jmx, Weight::Warn) => {
-            "everything is known, and stopping a node makes nothing worse that is not broken already"
         }
     }
 }

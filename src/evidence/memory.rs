@@ -237,6 +237,15 @@ impl Memory {
         self.epochs.retain(|(topic, _), _| known.contains(topic));
     }
 
+    /// A node is gone for good, or stays in this role only.
+    pub fn retire(&mut self, node: NodeId, kept: Role) {
+        if kept == Role::default() {
+            self.forget_node(node);
+        } else {
+            self.known_nodes.insert(node, kept);
+        }
+    }
+
     /// A node is gone for good: nothing is remembered of it.
     pub fn forget_node(&mut self, node: NodeId) {
         self.known_nodes.remove(&node);

@@ -91,7 +91,8 @@ pub struct Policy {
     pub longest_blip: Duration,
     /// Risks that exist with every node up and every ISR full (RF 1 and the like).
     pub structural: Weight,
-    /// Risks that exist because something is missing now.
+    /// Risks of one node's stop that exist because something is missing now. What is missing blocks
+    /// by itself, whatever this says.
     pub degraded: Weight,
     /// How long after a change of leadership the gate stays closed.
     pub leadership_quiet: Duration,

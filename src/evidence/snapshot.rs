@@ -280,8 +280,9 @@ impl<'a> Snapshot<'a> {
 
     /// How the cluster keeps its metadata, from positive evidence only: a KRaft node supports the
     /// feature `metadata.version` or a quorum answers; a ZooKeeper-mode broker has
-    /// `zookeeper.connect` in its configuration. Without JMX's Kafka side (mode `jmx`), a
-    /// configured controller node says it.
+    /// `zookeeper.connect` in its configuration and no `process.roles`: with roles it runs on KRaft,
+    /// and the other key is a leftover or a migration's, in which the brokers on ZooKeeper show
+    /// themselves. Without JMX's Kafka side (mode `jmx`), a configured controller node says it.
     fn find_kind(&self) -> ClusterKind {
         if !self.policy.mode.kafka() {
             let configured = self.policy.expected.values().any(|role| role.controller);
@@ -295,10 +296,14 @@ impl<'a> Snapshot<'a> {
             |read: Read<'_, LinkFacts>| read.facts.supported.contains_key("metadata.version");
         let kraft = self.links().filter_map(|(_, read)| read.ok()).any(features)
             || self.quorums().any(|(_, read)| read.is_ok());
+        let on_zookeeper = |configs: &NodeConfigs| {
+            let roles = configs.text("process.roles").unwrap_or_default();
+            configs.text("zookeeper.connect").is_some() && roles.trim().is_empty()
+        };
         let zookeeper = self
             .all_node_configs()
             .filter_map(|(_, read)| read.ok())
-            .any(|read| read.facts.text("zookeeper.connect").is_some());
+            .any(|read| on_zookeeper(read.facts));
         match (kraft, zookeeper) {
             (true, false) => ClusterKind::KRaft,
             (false, true) => ClusterKind::ZooKeeper,

@@ -7,9 +7,6 @@ use super::ids::NodeId;
 use super::snapshot::{Read, Snapshot};
 use crate::time::Mono;
 
-/// `controller.quorum.fetch.timeout.ms` where no node's configuration says it (Kafka's default).
-const FETCH_TIMEOUT_MS: i64 = 2_000;
-
 /// The answer of the highest leader epoch; among those the one that was asked last. A leader that
 /// was cut off answers with a lower epoch.
 pub fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
@@ -19,22 +16,14 @@ pub fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
         .max_by_key(|read| (read.facts.leader_epoch, read.report.asked))
 }
 
-/// How far behind the leader a member of the quorum may be and still count: five eighths of the
-/// time after which it gives up waiting for the leader itself (1.25 s on stock settings).
+/// How far behind the leader a member of the quorum may be and still count, whatever
+/// `controller.quorum.fetch.timeout.ms` says: that one is about the leader, and a longer one makes
+/// nobody fetch more seldom.
 ///
 /// A member that follows fetches every 500 ms at the least, so it is never further behind than
 /// that and a round trip. Found by the simulation: at twice that time a voter that was cut off
 /// counted for 4.5 s, and a broker that was cut off until the controller fenced it.
-pub fn slack(snapshot: &Snapshot<'_>) -> Duration {
-    let configured = snapshot
-        .all_node_configs()
-        .filter_map(|(_, read)| read.ok())
-        .filter_map(|read| read.facts.number("controller.quorum.fetch.timeout.ms"))
-        .filter(|millis| *millis > 0)
-        .max();
-    let millis = configured.unwrap_or(FETCH_TIMEOUT_MS).saturating_mul(5) / 8;
-    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
-}
+pub const SLACK: Duration = Duration::from_millis(1_250);
 
 /// How long before the leader's newest word a member had last caught up. `None` while unknown:
 /// there is no leader, or the leader has not seen it caught up yet.
@@ -81,7 +70,7 @@ pub enum Remote {
 
 /// Whether the quorum's leader has this voter caught up, by its newest word that counts.
 pub fn is_caught_up(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
-    word(snapshot, node).is_some_and(|(_, behind)| behind <= slack(snapshot))
+    word(snapshot, node).is_some_and(|(_, behind)| behind <= SLACK)
 }
 
 /// What the quorum says of this voter: the only word of a controller that is not asked itself.
@@ -90,7 +79,7 @@ pub fn remote(snapshot: &Snapshot<'_>, node: NodeId) -> Remote {
         return Remote::Untold;
     };
     let age = snapshot.age(quorum.report);
-    if behind > slack(snapshot) {
+    if behind > SLACK {
         Remote::Behind(behind)
     } else if behind.saturating_add(age) > REMOTE_LIMIT {
         Remote::Old(age)

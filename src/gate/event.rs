@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::{Action, End, LeaseId, Owner, Token};
 use super::state::State;
-use crate::evidence::ids::NodeId;
+use crate::evidence::ids::{NodeId, Role};
 use crate::time::Timestamp;
 
 /// One entry.
@@ -127,12 +127,15 @@ pub enum What {
         /// Who.
         by: Owner,
     },
-    /// Somebody retired a node: it is expected no more.
+    /// Somebody retired a node: it is expected no more, or in one of its roles only.
     Retired {
         /// Which.
         node: NodeId,
         /// Who.
         by: Owner,
+        /// The role in which it stays; `None`: it is gone for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
     },
 }
 

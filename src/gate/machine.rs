@@ -279,8 +279,8 @@ impl Machine {
         drop(snapshot);
         self.publish(now, view, out);
         self.seen.forget_deleted_topics();
-        for node in self.desk.take_retired() {
-            self.seen.memory.forget_node(node);
+        for (node, kept) in self.desk.take_retired() {
+            self.seen.memory.retire(node, kept);
         }
     }
 

@@ -39,6 +39,7 @@ pub const NODE_CONFIG_KEYS: &[&str] = &[
     "inter.broker.protocol.version",
     "leader.replication.throttled.rate",
     "log.message.format.version",
+    "metadata.max.idle.interval.ms",
     "min.insync.replicas",
     "node.id",
     "process.roles",

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use upgrade_gate::kafka::NODE_CONFIG_KEYS;
+
 /// Pure modules, and what each may use of this crate.
 const PURE: &[(&str, &[&str])] = &[
     ("src/time.rs", &[]),
@@ -290,4 +292,34 @@ fn every_part_of_the_simulated_cluster_names_where_it_comes_from() {
         "say where it comes from (a KIP, Kafka's code, the reference, a measurement), or `Assumed:`: \
          {without:#?}"
     );
+}
+
+/// A rule that rests on a setting nobody asks for rests on its default for ever.
+#[test]
+fn every_setting_that_is_read_is_asked_for() {
+    // A feature of the cluster, no setting of a node.
+    let features = ["metadata.version"];
+    let is_setting = |text: &&str| {
+        text.contains('.')
+            && text
+                .split('.')
+                .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()))
+    };
+    let mut read = Vec::new();
+    let pure = PURE.iter().map(|(module, _)| *module);
+    for module in pure.chain(["src/collect/roster.rs"]) {
+        let mut files = Vec::new();
+        rust_files(&root().join(module), &mut files);
+        for file in files.iter().filter(|file| !is_test_support(file)) {
+            for line in code(file) {
+                // What is between quotes is every second part.
+                let quoted = line.split('"').skip(1).step_by(2);
+                read.extend(quoted.filter(is_setting).map(str::to_owned));
+            }
+        }
+    }
+    assert!(read.iter().any(|key| key == "replica.lag.time.max.ms"));
+    read.retain(|key| !features.contains(&key.as_str()));
+    read.retain(|key| !NODE_CONFIG_KEYS.contains(&key.as_str()));
+    assert!(read.is_empty(), "nobody asks for these: {read:?}");
 }

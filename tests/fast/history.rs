@@ -80,6 +80,7 @@ fn every_event() -> Vec<Event> {
         What::Retired {
             node: NodeId(2),
             by: who("ann"),
+            role: None,
         },
     ];
     let event = |(n, what)| Event {

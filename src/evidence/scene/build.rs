@@ -63,7 +63,6 @@ impl Scene {
         if self.kraft {
             add("broker.session.timeout.ms", "9000");
             add("broker.heartbeat.interval.ms", "2000");
-            add("controller.quorum.fetch.timeout.ms", "2000");
         } else {
             add("zookeeper.connect", "localhost:2181");
             add("zookeeper.session.timeout.ms", "18000");

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::roles::kept_role;
 use super::{Awaited, Desk, Scene};
 use crate::checks::needs::list;
-use crate::evidence::ids::NodeId;
+use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Origin;
 use crate::gate::event::What;
 use crate::gate::lease::{End, Hold, LeaseId, Owner, Stage, Token};
@@ -191,6 +192,9 @@ impl Desk {
         let Some(expected) = scene.snapshot.expected.get(&node) else {
             return Err(refuse("it is not known here"));
         };
+        if let Some(kept) = kept_role(scene.snapshot, node) {
+            return Ok(self.retire_role(scene, node, kept, by));
+        }
         for origin in &expected.because {
             match origin {
                 Origin::SeenBefore => {}
@@ -246,8 +250,10 @@ impl Desk {
             self.keeper
                 .note(scene.now.wall, What::HoldLifted { node, by });
         }
-        self.retiring.insert(node);
-        self.keeper.note(scene.now.wall, What::Retired { node, by });
-        Ok(Awaited::Retired(node))
+        let (kept, role) = (Role::default(), None);
+        self.retiring.insert(node, kept);
+        let what = What::Retired { node, by, role };
+        self.keeper.note(scene.now.wall, what);
+        Ok(Awaited::Retired(node, kept))
     }
 }

@@ -4,12 +4,14 @@
 //! - [`gone`]: whether a node has gone;
 //! - [`proof`]: which nodes went, and which are proven back;
 //! - [`standing`]: what leases and holds say to a judgement;
-//! - [`changes`]: renewing, breaking, holding, retiring.
+//! - [`changes`]: renewing, breaking, holding, retiring;
+//! - [`roles`]: what a node is no more.
 
 mod changes;
 mod entry;
 mod gone;
 mod proof;
+mod roles;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::proof::{Measured, Watch};
+use self::roles::is_no_more_than;
 pub(super) use self::standing::{Aside, Standing};
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
@@ -60,8 +63,9 @@ pub(super) struct Desk {
     watch: Watch,
     /// What was found out of the return of each lease's nodes.
     measured: BTreeMap<LeaseId, Measured>,
-    /// Nodes that are retired as soon as that is written.
-    retiring: BTreeSet<NodeId>,
+    /// Nodes that are retired as soon as that is written, and the role in which each stays; none
+    /// where the node itself goes.
+    retiring: BTreeMap<NodeId, Role>,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,8 @@ enum Awaited {
     Broken(LeaseId),
     Held(Option<NodeId>, Hold),
     Lifted(Option<NodeId>),
-    Retired(NodeId),
+    /// A node, and the role in which it stays.
+    Retired(NodeId, Role),
 }
 
 impl Desk {
@@ -105,7 +110,7 @@ impl Desk {
             hold_ends: BTreeMap::new(),
             watch: Watch::default(),
             measured: BTreeMap::new(),
-            retiring: BTreeSet::new(),
+            retiring: BTreeMap::new(),
         };
         desk.adopt(&leases, now);
         desk
@@ -269,7 +274,13 @@ impl Desk {
     /// Nodes and the cluster's id as they are known now are kept with everything else.
     pub(super) fn remember(&mut self, seen: &Seen) {
         let mut known = seen.memory.known_nodes.clone();
-        known.retain(|node, _| !self.retiring.contains(node));
+        for (node, kept) in &self.retiring {
+            if *kept == Role::default() {
+                known.remove(node);
+            } else {
+                known.insert(*node, *kept);
+            }
+        }
         let cluster = &seen.memory.cluster_id;
         let wanted = self.keeper.wanted();
         if wanted.known_nodes != known || wanted.cluster_id != *cluster {
@@ -287,18 +298,19 @@ impl Desk {
 
     /// Whether a node is being retired.
     pub(super) fn is_retiring(&self, node: NodeId) -> bool {
-        self.retiring.contains(&node)
+        self.retiring.contains_key(&node)
     }
 
-    /// Nodes whose retirement is durable by now.
-    pub(super) fn take_retired(&mut self) -> Vec<NodeId> {
-        let standing = |node: &NodeId| {
+    /// Nodes whose retirement is durable by now, and the role in which each stays.
+    pub(super) fn take_retired(&mut self) -> BTreeMap<NodeId, Role> {
+        let done = |node: &NodeId, kept: Role| {
             let mut docs = self.keeper.standing();
-            docs.any(|doc| doc.known_nodes.contains_key(node))
+            docs.all(|doc| is_no_more_than(doc.known_nodes.get(node), kept))
         };
-        let done = self.retiring.iter().copied().filter(|node| !standing(node));
-        let done: Vec<_> = done.collect();
-        self.retiring.retain(|node| !done.contains(node));
+        let (done, left) = std::mem::take(&mut self.retiring)
+            .into_iter()
+            .partition(|(node, kept)| done(node, *kept));
+        self.retiring = left;
         done
     }
 
@@ -444,8 +456,8 @@ impl Desk {
             Awaited::Lifted(None) => standing
                 .all(|doc| doc.hold.is_none())
                 .then_some(Changed::Hold(None)),
-            Awaited::Retired(node) => standing
-                .all(|doc| !doc.known_nodes.contains_key(node))
+            Awaited::Retired(node, kept) => standing
+                .all(|doc| is_no_more_than(doc.known_nodes.get(node), *kept))
                 .then_some(Changed::Retired(*node)),
         }
     }

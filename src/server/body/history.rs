@@ -224,8 +224,9 @@ impl EntryBody {
                 node: node.map(|node| node.0),
                 ..Self::kind("hold_lifted").done_by(by)
             },
-            What::Retired { node, by } => Self {
+            What::Retired { node, by, role } => Self {
                 node: Some(node.0),
+                reason: role.map(|role| format!("it stays as a {}", role.as_str())),
                 ..Self::kind("retired").done_by(by)
             },
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::{Bed, owner};
 use crate::checks::reason::Reason;
 use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::scene::Scene;
+use crate::gate::event::What;
 use crate::gate::question::{Change, Changed, Refusal, Reply};
 use crate::gate::state::State;
 use crate::time::Timestamp;
@@ -134,4 +136,49 @@ fn a_node_is_retired_when_nobody_names_it_any_more() {
     bed.run(4);
     assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
     assert!(!bed.doc.known_nodes.contains_key(&NodeId(7)));
+}
+
+/// A combined node has become a plain broker: its vote has gone, and it stays.
+#[test]
+fn a_role_that_nobody_vouches_for_is_retired_and_the_node_stays() {
+    let retire = |id| Change::Retire {
+        node: NodeId(id),
+        by: owner("ann"),
+    };
+    let refused = |reply: &Reply| matches!(reply, Reply::Refused(Refusal::StillExpected { .. }));
+    let mut bed = Bed::bare(Scene::healthy_combined());
+    bed.run(2);
+    assert_eq!(bed.doc.known_nodes[&NodeId(1)], Role::COMBINED);
+    let reply = bed.change(retire(1));
+    assert!(refused(&reply), "it votes: {reply:?}");
+    bed.scene.quorum(1, |quorum| {
+        let voters = std::mem::take(&mut quorum.voters);
+        let (gone, left) = voters.into_iter().partition(|it| it.node == NodeId(1));
+        (quorum.observers, quorum.voters) = (gone, left);
+        quorum.leader = None;
+    });
+    bed.run(1);
+    assert!(bed.reasons().contains(&Reason::NodeMissing));
+    let reply = bed.change(retire(1));
+    assert!(refused(&reply), "nobody leads: {reply:?}");
+    bed.scene
+        .quorum(1, |quorum| quorum.leader = Some(NodeId(2)));
+    bed.run(1);
+    assert!(bed.reasons().contains(&Reason::NodeMissing));
+    let done = Reply::Changed(Changed::Retired(NodeId(1)));
+    assert_eq!(bed.change(retire(1)), done);
+    for _ in 0..2 {
+        bed.run(3);
+        assert!(!bed.reasons().contains(&Reason::NodeMissing));
+        assert_eq!(bed.doc.known_nodes[&NodeId(1)], Role::BROKER);
+        bed.restart();
+    }
+    bed.run(3);
+    let reply = bed.change(retire(1));
+    assert!(refused(&reply), "it is registered: {reply:?}");
+    let role = Some(Role::BROKER);
+    let node = NodeId(1);
+    let by = owner("ann");
+    let entry = What::Retired { node, by, role };
+    assert!(bed.happened().contains(&&entry));
 }

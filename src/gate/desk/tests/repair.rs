@@ -1,12 +1,14 @@
 //! A repair needs no what-if only where the node's end is shown, by what the gate sees and by what
 //! the cluster says.
 
+use std::sync::Arc;
+
 use super::{Bed, WINDOW, fence};
 use crate::checks::reason::Reason;
 use crate::evidence::facts::Facts;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass};
-use crate::evidence::scene::{Scene, SceneTopic, kafka};
+use crate::evidence::scene::{Scene, SceneTopic, jmx, kafka};
 use crate::gate::lease::{Action, Stage};
 use crate::gate::question::{Change, Command};
 
@@ -56,6 +58,106 @@ fn a_living_broker_is_not_repaired_beside_one_that_its_cluster_has_lost() {
             }
         }
     }
+}
+
+/// Without the right to see a topic no row tells of it: its one copy in sync may be here.
+#[test]
+fn a_living_broker_is_not_repaired_where_it_hosts_what_is_hidden() {
+    let mut bed = Bed::new();
+    bed.scene
+        .log_dirs(1, |dirs| dirs.hosted.push((Arc::from("secret"), 0)));
+    bed.tick();
+    let why = bed.repair("ann", &[1]).unwrap_err();
+    assert!(why.contains(&Reason::TopicsHidden), "{why:?}");
+    // It may be hosted by the others as well, as far as they show.
+    assert!(bed.repair("ann", &[2]).is_err());
+    // A controller serves no partition.
+    assert!(bed.repair("ann", &[102]).is_ok());
+}
+
+/// An entry below an epoch already seen is no row either.
+#[test]
+fn a_living_broker_is_not_repaired_while_a_partition_is_told_by_old_news() {
+    let mut bed = Bed::new();
+    bed.scene.order(0, |p| p.epoch = 6);
+    bed.tick();
+    bed.scene.order(0, |p| p.epoch = 5);
+    bed.tick();
+    let why = bed.repair("ann", &[1]).unwrap_err();
+    assert!(why.contains(&Reason::EvidenceStale), "{why:?}");
+    bed.scene.order(0, |p| p.epoch = 6);
+    bed.tick();
+    assert!(bed.repair("ann", &[1]).is_ok());
+}
+
+/// What it hosts only the broker itself can say.
+#[test]
+fn a_living_broker_has_to_show_what_it_hosts_and_one_that_has_gone_has_not() {
+    let fails = |bed: &mut Bed, id| {
+        let class = FailureClass::Timeout;
+        bed.scene.fail(kafka(id), FactKind::LogDirs, class);
+        bed.tick();
+    };
+    let mut bed = Bed::new();
+    fails(&mut bed, 2);
+    let why = bed.repair("ann", &[2]).unwrap_err();
+    assert!(why.contains(&Reason::SourceFailed), "{why:?}");
+    let mut bed = Bed::new();
+    fails(&mut bed, 2);
+    assert!(bed.repair("ann", &[1]).is_ok(), "its own are shown");
+    // A cluster in which nobody shows anything.
+    let mut bed = Bed::new();
+    for id in [1, 2, 3] {
+        fails(&mut bed, id);
+    }
+    ended(&mut bed, 1, FailureClass::Closed);
+    assert!(bed.repair("ann", &[1]).is_err(), "it may lead");
+    bed.fence(1);
+    assert!(bed.repair("ann", &[1]).is_ok());
+}
+
+/// A process that hangs closes no connection, and on ZooKeeper no list alone shows its end.
+#[test]
+fn a_frozen_broker_that_is_in_nobodys_list_can_be_repaired() {
+    let mut bed = Bed::bare(Scene::healthy_zookeeper());
+    ended(&mut bed, 3, FailureClass::Timeout);
+    bed.scene
+        .fail(kafka(3), FactKind::LogDirs, FailureClass::Timeout);
+    bed.tick();
+    assert!(bed.repair("ann", &[3]).is_err(), "it may lead");
+    bed.scene.retopic(|topics| {
+        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.isr.retain(|id| *id != 3);
+            partition.leader = partition.isr.first().copied();
+        }
+    });
+    bed.scene
+        .fail(kafka(3), FactKind::LogDirs, FailureClass::Timeout);
+    bed.fence(3);
+    assert!(bed.repair("ann", &[3]).is_ok());
+}
+
+/// Pages show a process's end, and nothing of what a living node holds up.
+#[test]
+fn in_mode_jmx_only_who_has_ended_is_repaired() {
+    for class in ENDED {
+        let mut bed = Bed::bare(Scene::healthy_jmx());
+        bed.run(1);
+        bed.scene.fail(jmx(1), FactKind::Jmx, class);
+        bed.tick();
+        for nodes in [&[2][..], &[1, 2], &[101]] {
+            let why = bed.repair("ann", nodes).unwrap_err();
+            assert_eq!(why, [Reason::NoWhatIf], "{nodes:?}");
+        }
+        assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}");
+    }
+    // A machine that does not answer may live.
+    let mut bed = Bed::bare(Scene::healthy_jmx());
+    bed.run(1);
+    let class = FailureClass::ConnectTimeout;
+    bed.scene.fail(jmx(1), FactKind::Jmx, class);
+    bed.tick();
+    assert!(bed.repair("ann", &[1]).is_err());
 }
 
 #[test]

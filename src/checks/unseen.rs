@@ -1,0 +1,76 @@
+//! Whether every partition that these nodes may serve is seen. A restart waits for a cluster in which
+//! all of it is shown; a repair asks for less, and must not take a partition away that no row tells of.
+
+use std::collections::BTreeSet;
+
+use crate::evidence::ids::NodeId;
+use crate::evidence::report::{FactKind, SourceId};
+use crate::evidence::snapshot::Snapshot;
+
+use super::finding::{Finding, Subject};
+use super::needs::{absent, reason_of, words};
+use super::reason::{Reason, Severity};
+use super::topics;
+
+/// What keeps us from knowing everything that these nodes serve. Nothing where none of them can.
+pub(super) fn unseen(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Vec<Finding> {
+    let serve = stop.iter().filter(|node| may_serve(snapshot, **node));
+    let serve: Vec<NodeId> = serve.copied().collect();
+    if serve.is_empty() {
+        return Vec::new();
+    }
+    let topics = topics::run(snapshot);
+    let topics = topics.findings().into_iter();
+    let hidden = topics.filter(|finding| finding.severity != Severity::Warn);
+    let mut findings: Vec<_> = hidden.cloned().collect();
+    findings.extend(outdated(snapshot));
+    findings.extend(serve.iter().filter_map(|node| not_shown(snapshot, *node)));
+    findings
+}
+
+/// Whether this node may serve partitions: it is up as far as we know and no controller alone, and
+/// it answers us or is in service by anybody's word. One that freezes on ZooKeeper and is in nobody's
+/// list cannot show what it hosts, and must be curable all the same.
+fn may_serve(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    let role = snapshot.expected.get(&node).map(|expected| expected.role);
+    let controls_only = role.is_some_and(|role| role.controller && !role.broker);
+    let mut answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
+    let in_service = answers.any(|read| {
+        let mut brokers = read.facts.brokers.iter();
+        brokers.any(|broker| broker.node == node && !broker.fenced)
+    });
+    let alive = snapshot.link(node).is_ok() || in_service;
+    !controls_only && !snapshot.down.contains(&node) && alive
+}
+
+/// Partitions of which only old news is told: who leads them now is not known.
+fn outdated(snapshot: &Snapshot<'_>) -> Option<Finding> {
+    let outdated = &snapshot.merged.outdated;
+    if outdated.is_empty() {
+        return None;
+    }
+    let names = outdated.iter();
+    let names = names.map(|(topic, index)| format!("{}-{index}", topic.name()));
+    Some(
+        Finding::new(
+            Reason::EvidenceStale,
+            Subject::Cluster,
+            "partitions are told with an epoch older than one already seen",
+            "the newest epoch of every partition",
+        )
+        .of_many(names),
+    )
+}
+
+/// What it hosts, hidden partitions included, only the node itself can say. Directories that are not
+/// shown to us are the topics' finding.
+fn not_shown(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Finding> {
+    let (source, kind) = (SourceId::Kafka(node), FactKind::LogDirs);
+    let absent = absent(snapshot, &source, kind)?;
+    Some(Finding::new(
+        reason_of(kind, &absent),
+        Subject::Source(source),
+        format!("{kind}: {}", words(&absent)),
+        "what this broker hosts, told by itself",
+    ))
+}
