@@ -76,7 +76,10 @@ impl FailureClass {
             Self::Resolve => Step::Dns,
             Self::Refused | Self::ConnectTimeout => Step::Connect,
             Self::Tls => Step::Tls,
-            Self::Authentication | Self::TooLarge(Cap::LoginBytes | Cap::TokenBytes) => Step::Sasl,
+            Self::Authentication
+            | Self::TooLarge(Cap::LoginBytes | Cap::TokenBytes | Cap::LoginIterations) => {
+                Step::Sasl
+            }
             // 401: who are you; 407: the same, by a proxy.
             Self::HttpStatus(401 | 407) => Step::HttpLogin,
             Self::WrongNode | Self::WrongCluster => Step::Identity,

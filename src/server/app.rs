@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -122,7 +123,7 @@ impl App {
             Route::Document(name) => ok(document(&self.gate(&name)?, now, shape(headers))),
             Route::Plan(name) => {
                 let gate = self.gate(&name)?;
-                ok(self.plan(&gate, peer).await)
+                ok(self.plan(&gate, asker.peer()).await)
             }
             Route::History(name, query) => {
                 self.gate(&name)?;
@@ -143,7 +144,7 @@ impl App {
             }
             Route::Change(name, change) => {
                 let gate = self.gate(&name)?;
-                self.change(&gate, change, peer).await
+                self.change(&gate, change, asker.peer()).await
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `check`: the verdict by status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl App {
     ) -> Result<Verdict, Problem> {
         let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
-        let ask = || self.ask(gate, query, asked, peer);
+        let ask = || self.ask(gate, query, asked, asker.peer());
         let waits = |verdict: &Verdict| verdict.state != State::Open;
         self.wait(gate, deadline, !needs_engine(query), asker, ask, waits)
             .await

@@ -355,7 +355,10 @@ impl Own {
         };
         let facts = facts.and_then(|facts| {
             if let Facts::NodeConfigs(configs) = &facts {
-                scene.shared.roster.configs(configs)?;
+                scene
+                    .shared
+                    .roster
+                    .configs(known(self.line.node), configs)?;
             }
             Ok(facts)
         });
