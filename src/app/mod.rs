@@ -193,7 +193,7 @@ impl Common {
         let (common, name, settings) = (self.clone(), name.clone(), settings.clone());
         let (board, wants) = (Arc::clone(board), Arc::clone(wants));
         let make = move || {
-            let Common {
+            let Self {
                 limits,
                 clock,
                 dial,

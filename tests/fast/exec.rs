@@ -50,13 +50,12 @@ fn gate(then: Then) -> Gate {
             gos += usize::from(enters);
             renewals += usize::from(renews);
             let (status, headers, body) = match then {
-                Then::Refuses(status) => (status, "", PROBLEM),
                 Then::Says(_) | Then::Gone | Then::RenewsBy(..) if enters => {
                     ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
                 }
                 Then::RenewsBy(status, body) => (status, "", body),
                 Then::Says(_) | Then::Gone if renews && renewals == 1 => ("200 OK", "", RENEWED),
-                Then::Says(status) => (status, "", PROBLEM),
+                Then::Refuses(status) | Then::Says(status) => (status, "", PROBLEM),
                 Then::Gone => return,
             };
             let length = body.len();

@@ -116,17 +116,16 @@ impl Keeper {
     /// Leases of theirs, but for those that we knew and that are over here.
     fn take_leases(&mut self, flight: &GateDoc, theirs: &GateDoc) {
         for (id, lease) in &theirs.leases {
-            let joined = match self.wanted.leases.get(id) {
-                Some(ours) => both(ours, lease),
-                None => {
-                    let mut docs = [&self.stored, flight].into_iter().chain(&self.unclear);
-                    if docs.any(|doc| is_in(doc, lease)) {
-                        continue;
-                    }
-                    // One of ours that had its number and is over was another one.
-                    self.wanted.ended.retain(|ended| ended.id != *id);
-                    lease.clone()
+            let joined = if let Some(ours) = self.wanted.leases.get(id) {
+                both(ours, lease)
+            } else {
+                let mut docs = [&self.stored, flight].into_iter().chain(&self.unclear);
+                if docs.any(|doc| is_in(doc, lease)) {
+                    continue;
                 }
+                // One of ours that had its number and is over was another one.
+                self.wanted.ended.retain(|ended| ended.id != *id);
+                lease.clone()
             };
             self.wanted.leases.insert(*id, joined);
         }
@@ -288,7 +287,7 @@ mod tests {
         };
         let later = Lease {
             expires_at: at(90),
-            ..known.clone()
+            ..known
         };
         for (ours, theirs) in [(&left, &later), (&later, &left)] {
             let both = both(ours, theirs);
@@ -305,7 +304,7 @@ mod tests {
             id: known.id,
             token: known.token,
             owner: known.owner.clone(),
-            nodes: known.nodes.clone(),
+            nodes: known.nodes,
             how: End::Broken {
                 by: owner("ann"),
                 reason: String::from("gone home"),
@@ -381,7 +380,7 @@ mod tests {
             id: ours.id,
             token: ours.token,
             owner: ours.owner.clone(),
-            nodes: ours.nodes.clone(),
+            nodes: ours.nodes,
             how: End::Withdrawn,
             at: at(1),
         });

@@ -74,6 +74,11 @@ async fn changes_are_answered_once_they_are_durable() {
             assert_eq!(command, Command::Change(lift.clone()));
         }
     }
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_says_why() {
+    let mut served = serve(open()).await;
     let lease = LeaseId(3);
     let why = String::from("it is registered");
     for (refusal, status) in [
