@@ -193,6 +193,7 @@ fn history() -> History {
         What::Retired {
             node: NodeId(9),
             by,
+            role: None,
         },
     ];
     let entries: Vec<Event> = (0..)
