@@ -1,13 +1,18 @@
 //! When a fact is to be asked for next.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::schedule::{Cost, interval};
 use super::shared::Shared;
-use crate::evidence::facts::Facts;
+use crate::evidence::facts::{Facts, LogDirFacts};
 use crate::evidence::ids::NodeId;
+use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::time::Mono;
+
+/// The metadata log of KRaft: in the log dirs, and no topic.
+const METADATA_LOG: &str = "__cluster_metadata";
 
 /// The pause after a question that failed; it doubles with each that fails after it.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -65,15 +70,21 @@ impl Due {
     /// Notes an answer: the next one is due an interval after the question, or sooner after one that
     /// did not say what it should.
     pub fn done(&mut self, asked: Mono, now: Mono, facts: &Result<Facts, SourceFailure>) {
-        self.done_so(asked, now, is_short(facts));
+        self.done_beside(asked, now, facts, None);
     }
 
-    /// The same, where only who asks can tell whether the answer is short of something.
-    pub fn done_so(&mut self, asked: Mono, now: Mono, short: bool) {
+    /// The same beside the table of partitions, with which log dirs are compared.
+    pub fn done_beside(
+        &mut self,
+        asked: Mono,
+        now: Mono,
+        facts: &Result<Facts, SourceFailure>,
+        table: Option<&PartitionTable>,
+    ) {
         let took = now.since(asked);
         self.cost.note(took);
         let every = self.every();
-        let pause = if short {
+        let pause = if is_short(facts, table) {
             let again = self.again.max(took.saturating_mul(STRETCH));
             self.again = self.again.saturating_mul(2).min(AGAIN_AT_MOST);
             again.min(every)
@@ -109,14 +120,24 @@ impl Due {
     }
 }
 
-/// Whether an answer lacks what it is asked for: a failure, or something that is hidden from us.
-pub fn is_short(facts: &Result<Facts, SourceFailure>) -> bool {
+/// Whether an answer lacks what it is asked for, or says too much: a failure, something that is hidden
+/// from us, or a topic that is hosted and that nobody lists. Brokers take a moment to drop what was
+/// deleted, and what they said too early would stand for a whole interval.
+fn is_short(facts: &Result<Facts, SourceFailure>, table: Option<&PartitionTable>) -> bool {
     match facts {
         Err(_) => true,
-        Ok(Facts::LogDirs(dirs)) => !dirs.readable,
+        Ok(Facts::LogDirs(dirs)) => {
+            !dirs.readable || table.is_some_and(|table| hosts_unlisted(dirs, table))
+        }
         Ok(Facts::TopicConfigs(configs)) => !configs.hidden.is_empty(),
         Ok(_) => false,
     }
+}
+
+fn hosts_unlisted(dirs: &LogDirFacts, table: &PartitionTable) -> bool {
+    let listed: BTreeSet<&str> = table.topics().map(|topic| topic.name()).collect();
+    let mut hosted = dirs.hosted.iter().map(|(topic, _)| &**topic);
+    hosted.any(|topic| topic != METADATA_LOG && !listed.contains(topic))
 }
 
 #[cfg(test)]
@@ -124,7 +145,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::evidence::facts::{LogDirFacts, Moves, TopicConfigs};
+    use crate::evidence::facts::{Moves, TopicConfigs};
+    use crate::evidence::ids::Uuid;
+    use crate::evidence::partitions::Builder;
     use crate::evidence::report::FailureClass;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -184,14 +207,29 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_can_tell_that_an_answer_is_short() {
+    fn log_dirs_that_host_what_nobody_lists_are_short() {
+        let hosts = |topics: &[&str]| {
+            let facts = LogDirFacts {
+                hosted: topics.iter().map(|topic| (Arc::from(*topic), 0)).collect(),
+                readable: true,
+                ..LogDirFacts::default()
+            };
+            Ok(Facts::LogDirs(Arc::new(facts)))
+        };
+        let mut builder = Builder::default();
+        builder.topic(Uuid::new(1), "orders", false, 0);
+        let table = builder.finish();
         let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
-        let pauses = [true, true, false, true].map(|short| {
+        let mut pause = |topics: &[&str], table| {
             let asked = due.at();
-            due.done_so(asked, asked.plus(MILLISECOND), short);
+            due.done_beside(asked, asked.plus(MILLISECOND), &hosts(topics), table);
             due.at().since(asked).as_secs()
-        });
-        assert_eq!(pauses, [1, 2, 30, 1]);
+        };
+        assert_eq!(pause(&["deleted", "orders"], Some(&table)), 1);
+        assert_eq!(pause(&["deleted", "orders"], Some(&table)), 2);
+        assert_eq!(pause(&["__cluster_metadata", "orders"], Some(&table)), 30);
+        assert_eq!(pause(&["deleted"], Some(&table)), 1);
+        assert_eq!(pause(&["deleted"], None), 30, "nothing to compare with");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! means a node that has died. Everything big goes over the bulk connection: a broker answers a
 //! connection's questions in order and says nothing else meanwhile.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +10,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::due::{Due, is_short};
+use super::due::Due;
 use super::renewal::renewal;
 use super::schedule::{deadline, row};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, Identity, LinkFacts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
 use crate::kafka::{Connection, ConnectionSettings};
 
@@ -26,9 +24,6 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// How often a node is asked again to prove who it is, while we have no right to hear it.
 const PROVE_AGAIN: Duration = Duration::from_secs(2);
-
-/// The metadata log of KRaft: in the log dirs, and no topic.
-const METADATA_LOG: &str = "__cluster_metadata";
 
 /// While a node's address is not known yet.
 const NO_ADDRESS: Duration = Duration::from_millis(200);
@@ -302,21 +297,9 @@ impl<'a> Own<'a> {
         let answer = connection.log_dirs(within).await;
         let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
         let table = shared.table();
-        let unlisted = table.is_some_and(|table| hosts_unlisted(&facts, &table));
-        let short = unlisted || is_short(&facts);
-        self.dirs.done_so(asked, shared.now(), short);
+        self.dirs
+            .done_beside(asked, shared.now(), &facts, table.as_deref());
         self.dirs
             .report(shared, self.node, self.epoch, asked, facts);
     }
-}
-
-/// Whether a broker hosts a topic that no broker lists. Brokers take a moment to drop what was deleted,
-/// and what they said too early would stand for a whole interval.
-fn hosts_unlisted(facts: &Result<Facts, SourceFailure>, table: &PartitionTable) -> bool {
-    let Ok(Facts::LogDirs(dirs)) = facts else {
-        return false;
-    };
-    let listed: BTreeSet<&str> = table.topics().map(|topic| topic.name()).collect();
-    let mut hosted = dirs.hosted.iter().map(|(topic, _)| &**topic);
-    hosted.any(|topic| topic != METADATA_LOG && !listed.contains(topic))
 }

@@ -132,7 +132,8 @@ impl Scene<'_> {
 
     /// Notes an answer, and how often such are asked for.
     fn done(&self, due: &mut Due, asked: Mono, facts: &Result<Facts, SourceFailure>) -> Duration {
-        due.done(asked, self.now, facts);
+        let table = self.shared.table();
+        due.done_beside(asked, self.now, facts, table.as_deref());
         due.hurry(asked.plus(self.every(due.at().since(asked))));
         self.every(due.every())
     }

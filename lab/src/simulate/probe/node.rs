@@ -355,10 +355,8 @@ impl Own {
         };
         let facts = facts.and_then(|facts| {
             if let Facts::NodeConfigs(configs) = &facts {
-                scene
-                    .shared
-                    .roster
-                    .configs(known(self.line.node), configs)?;
+                let teller = known(self.line.node);
+                scene.shared.roster.configs(teller, configs)?;
             }
             Ok(facts)
         });

@@ -69,7 +69,7 @@ fn a_living_broker_is_not_repaired_where_it_hosts_what_is_hidden() {
     bed.tick();
     let why = bed.repair("ann", &[1]).unwrap_err();
     assert!(why.contains(&Reason::TopicsHidden), "{why:?}");
-    // It may be hosted by the others as well, as far as they show.
+    // Nobody tells who else has a copy of it.
     assert!(bed.repair("ann", &[2]).is_err());
     // A controller serves no partition.
     assert!(bed.repair("ann", &[102]).is_ok());
