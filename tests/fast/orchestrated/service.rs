@@ -55,7 +55,7 @@ async fn a_gate_that_holds_a_lease_is_neither_removed_nor_renamed() {
     let before = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, before.replace("\n  default:\n", "\n  renamed:\n")).unwrap();
     let refused = world.send("POST", "/-/reload").await;
-    assert_eq!(refused.status, 500, "{}", refused.text());
+    assert_eq!(refused.status, 503, "{}", refused.text());
     let why = "gate default: it holds lease 1 of me";
     assert!(refused.text().contains(why), "{}", refused.text());
     // Node 1 beside it, at a gate that knows nothing of the lease: there is none such.
