@@ -49,11 +49,11 @@ const fn on_broker(metric: Metric, mode: Mode) -> Need {
     match metric {
         Metric::UnderReplicatedPartitions
         | Metric::UnderMinIsrPartitionCount
+        | Metric::BrokerState
         | Metric::PartitionCount
         | Metric::LeaderCount => Need::Required,
         Metric::OfflineReplicaCount
         | Metric::ReassigningPartitions
-        | Metric::BrokerState
         | Metric::OfflineLogDirectoryCount
         | Metric::FetcherFailedPartitions
         | Metric::FetcherDeadThreads
@@ -214,7 +214,7 @@ mod tests {
         );
         let text = found.to_string();
         let start = "broker page: 2 metrics found; missing: UnderMinIsrPartitionCount, \
-            PartitionCount, OfflinePartitionsCount, ActiveControllerCount, GlobalPartitionCount; \
+            PartitionCount, BrokerState, OfflinePartitionsCount, ActiveControllerCount, GlobalPartitionCount; \
             missing but optional: OfflineReplicaCount, ";
         assert!(text.starts_with(start), "{text}");
         assert!(
