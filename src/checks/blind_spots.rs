@@ -35,7 +35,7 @@ pub const NO_PROTOCOL: BlindSpot = BlindSpot {
     unseen: "single partitions, replica progress, reassignments, brokers' settings, voters that \
              are cut off: no what-if, so no word on one node in particular: sets of brokers, and of \
              controllers without which no majority is left, are unknown, and a node is repaired \
-             only where its page shows that its process has ended",
+             only where its exporter's port is shut or its page says that the broker starts",
     instead: "sums over pages that are up to 20 s old, and the window of stock settings",
     optional: "the Kafka protocol, with mode kafka+jmx and kafka.bootstrap",
 };

@@ -1,6 +1,6 @@
 //! Every broker says it is running, and none is recovering logs.
 
-use crate::evidence::jmx::Metric;
+use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Snapshot;
@@ -54,6 +54,11 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         );
     }
     Judged::from_findings(findings)
+}
+
+/// Whether this page says that its broker leads nothing yet: not running, starting or recovering.
+pub(super) fn is_starting(page: &JmxFacts) -> bool {
+    matches!(gauges::count(page, Metric::BrokerState), Known::Is(0..=2))
 }
 
 fn name(state: u64) -> String {

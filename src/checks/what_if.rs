@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::ids::NodeId;
-use crate::evidence::report::{FactKind, Sign};
+use crate::evidence::ids::{NodeId, Role};
+use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
 use crate::evidence::voters::{self, SLACK};
 use crate::time::Human;
 
 use super::barred::Doubt;
+use super::broker_state;
 use super::finding::{EXAMPLES, Finding, Judged, Subject};
 use super::layout::{Held, Layout};
 use super::needs::{Need, list, unmet};
@@ -194,13 +195,18 @@ fn too_many(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Option<Finding>
 }
 
 /// In mode `jmx` nothing tells what a node that may live holds up: it can be repaired only where its
-/// page shows that its process has ended.
+/// exporter's port is shut, or where its page says that it serves nothing yet.
 fn not_ended(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Option<Finding> {
-    let has_ended = |node: NodeId| match snapshot.jmx(node) {
-        Err(Absent::Failed(failure)) => failure.class.sign() == Sign::Ended,
-        Err(Absent::Missing | Absent::Stale { .. }) | Ok(_) => false,
+    let serves_nothing = |node: NodeId| match snapshot.jmx(node) {
+        // An exporter that only hangs up belongs to a process that lives.
+        Err(Absent::Failed(failure)) => failure.class == FailureClass::Refused,
+        Err(Absent::Missing | Absent::Stale { .. }) => false,
+        Ok(page) => {
+            let role = snapshot.expected.get(&node).map(|expected| expected.role);
+            role == Some(Role::BROKER) && broker_state::is_starting(page.facts)
+        }
     };
-    let alive: Vec<_> = stop.iter().filter(|node| !has_ended(**node)).collect();
+    let alive: Vec<_> = stop.iter().filter(|node| !serves_nothing(**node)).collect();
     (!alive.is_empty()).then(|| {
         let nodes = list(alive.into_iter().copied());
         let observed = format!("mode jmx does not show what [{nodes}] hold up, and they may live");

@@ -121,7 +121,7 @@ impl Due {
 }
 
 /// Whether an answer lacks what it is asked for, or says too much: a failure, something that is hidden
-/// from us, or a topic that is hosted and that nobody lists. Brokers take a moment to drop what was
+/// from us, or a partition that is hosted and that nobody lists. Brokers take a moment to drop what was
 /// deleted, and what they said too early would stand for a whole interval.
 fn is_short(facts: &Result<Facts, SourceFailure>, table: Option<&PartitionTable>) -> bool {
     match facts {
@@ -135,9 +135,10 @@ fn is_short(facts: &Result<Facts, SourceFailure>, table: Option<&PartitionTable>
 }
 
 fn hosts_unlisted(dirs: &LogDirFacts, table: &PartitionTable) -> bool {
-    let listed: BTreeSet<&str> = table.topics().map(|topic| topic.name()).collect();
-    let mut hosted = dirs.hosted.iter().map(|(topic, _)| &**topic);
-    hosted.any(|topic| topic != METADATA_LOG && !listed.contains(topic))
+    let listed = table.partitions();
+    let listed: BTreeSet<_> = listed.map(|(topic, p)| (topic.name(), p.index)).collect();
+    let mut hosted = dirs.hosted.iter();
+    hosted.any(|(topic, index)| **topic != *METADATA_LOG && !listed.contains(&(&**topic, *index)))
 }
 
 #[cfg(test)]

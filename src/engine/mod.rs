@@ -103,6 +103,10 @@ impl Engine {
             let now = engine.clock.now();
             let view = View::nothing(engine.gate.clone(), now, reason, &why);
             engine.published.publish(Arc::new(view));
+            // Nobody takes what waits: whoever asked hears so at once.
+            let mut waiting = asks.lock().await;
+            while waiting.try_recv().is_ok() {}
+            drop(waiting);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(backoff) => {}

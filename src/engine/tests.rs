@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::time::{Instant, sleep};
 
 use super::flight::DEADLINE;
-use super::handle::GateHandle;
+use super::handle::{AskError, GateHandle, Room};
 use super::*;
 use crate::clock::SystemClock;
 use crate::evidence::ids::NodeId;
@@ -173,6 +173,70 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+fn engine(
+    published: &Arc<Published>,
+    store: &Writer,
+    policy: &watch::Sender<Arc<Policy>>,
+) -> Engine {
+    Engine {
+        gate: GateName::default(),
+        policy: policy.subscribe(),
+        board: Arc::default(),
+        published: Arc::clone(published),
+        store: store.clone(),
+        clock: Arc::new(SystemClock),
+        wants: Arc::default(),
+        pulse: Arc::default(),
+        counters: Arc::default(),
+    }
+}
+
+/// Has a document that nobody here can read.
+#[derive(Debug)]
+struct Unreadable;
+
+impl Store for Unreadable {
+    fn load(&mut self, _: &GateName) -> Result<(Revision, GateDoc), String> {
+        Err(String::from("it is of a newer release"))
+    }
+
+    fn commit(&mut self, _: &GateName, _: Revision, _: &GateDoc, _: &[Event]) -> Stored {
+        unreachable!("nothing was read")
+    }
+
+    fn history(&mut self, _: &GateName, _: Option<u64>, _: usize) -> Result<Vec<Event>, String> {
+        Ok(Vec::new())
+    }
+}
+
+/// Its queue would fill, and with it the shares of whoever asks.
+#[tokio::test]
+async fn what_waits_for_an_engine_that_cannot_read_its_store_is_let_go() {
+    let first = View::nothing(
+        GateName::default(),
+        SystemClock.now(),
+        Reason::WarmingUp,
+        "",
+    );
+    let published = Arc::new(Published::new(first));
+    let (handle, asks) = GateHandle::new(GateName::default(), Arc::clone(&published));
+    let writer = Writer::spawn(Box::new(Unreadable)).unwrap();
+    let policy = watch::Sender::new(Arc::new(Policy::default()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(engine(&published, &writer, &policy).run(asks, stop.clone()));
+    let question = Question {
+        nodes: BTreeSet::new(),
+        newer_than: None,
+    };
+    for _ in 0..3 {
+        let room = Room::default();
+        let answered = handle.decide(question.clone(), 60 * SECOND, room).await;
+        assert_eq!(answered.unwrap_err(), AskError::Gone);
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_hangs_is_said_in_time_and_what_it_wrote_late_is_found() {
     let gate = GateName::default();
@@ -190,17 +254,7 @@ async fn a_store_that_hangs_is_said_in_time_and_what_it_wrote_late_is_found() {
     }))
     .unwrap();
     let policy = watch::Sender::new(Arc::new(Policy::default()));
-    let engine = Engine {
-        gate: gate.clone(),
-        policy: policy.subscribe(),
-        board: Arc::default(),
-        published: Arc::clone(&published),
-        store: writer.clone(),
-        clock: Arc::clone(&clock),
-        wants: Arc::default(),
-        pulse: Arc::default(),
-        counters: Arc::default(),
-    };
+    let engine = engine(&published, &writer, &policy);
     let stop = CancellationToken::new();
     let running = tokio::spawn(engine.run(asks, stop.clone()));
     let hold = Command::Change(Change::Hold {

@@ -238,7 +238,11 @@ fn not_answered(url: &Url, error: &reqwest::Error, shown: &Shown) -> SourceFailu
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
                 (FailureClass::Closed, "the connection was closed")
             }
-            Some(_) | None => (FailureClass::Refused, "the connection was refused"),
+            Some(io::ErrorKind::ConnectionRefused) => {
+                (FailureClass::Refused, "the connection was refused")
+            }
+            // No route, no free port, too many open files: no word from the other side.
+            Some(_) | None => (FailureClass::ConnectTimeout, "no connection could be made"),
         }
     } else if error.is_timeout() {
         (FailureClass::Timeout, "no answer in time")

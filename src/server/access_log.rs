@@ -17,6 +17,9 @@ use super::app::App;
 const MOST: u32 = 60;
 const SPAN: Duration = Duration::from_mins(1);
 
+/// Bytes of a path that are told.
+const LONGEST_PATH: usize = 200;
+
 /// The refused changes that were told lately.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<Option<Told>>);
@@ -55,6 +58,11 @@ impl Refusals {
     }
 }
 
+/// As much of a path as any route has: callers make them as long as they like.
+fn cut(path: &str) -> &str {
+    &path[..path.floor_char_boundary(LONGEST_PATH)]
+}
+
 impl App {
     /// One line per request: at level `info` for what changed something, or was to and was refused
     /// because of who asked, else `debug`. Never a header, and no query: what somebody put there by
@@ -73,7 +81,7 @@ impl App {
                     target: "upgrade_gate::access",
                     $level,
                     method = %parts.method,
-                    path = parts.uri.path(),
+                    path = cut(parts.uri.path()),
                     status = status.as_u16(),
                     micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
                     peer = %caller.peer.to_canonical(),
@@ -108,6 +116,17 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_told_as_far_as_any_route_goes() {
+        assert_eq!(cut("/api/v1/gates"), "/api/v1/gates");
+        let long = format!("/{}", "ä".repeat(10_000));
+        assert_eq!(
+            cut(&long).len(),
+            LONGEST_PATH - 1,
+            "no letter is cut in two"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_refused_all_the_time_fills_no_disk() {

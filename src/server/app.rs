@@ -160,17 +160,18 @@ impl App {
         })
     }
 
-    /// Asks an engine for somebody at this address, where there is room for one more question;
+    /// Asks a gate's engine for somebody at this address, where there is room for one more question;
     /// counts those for which there is none.
     pub(super) async fn heard<T, F>(
         &self,
+        gate: &GateName,
         peer: IpAddr,
         ask: impl FnOnce(Room) -> F,
     ) -> Result<T, AskError>
     where
         F: Future<Output = Result<T, AskError>>,
     {
-        let answered = match self.peers.ask(peer) {
+        let answered = match self.peers.ask(peer, gate) {
             Some(place) => ask(Room::of(place)).await,
             None => Err(AskError::BusyForPeer),
         };

@@ -26,7 +26,7 @@ impl App {
         };
         let within = self.limits.grant;
         let ask = |room| gate.ask_in(room, Command::Change(change), within);
-        match self.heard(peer, ask).await {
+        match self.heard(gate.name(), peer, ask).await {
             Ok(GateReply::Changed(changed)) => {
                 let body = ChangedBody::new(gate.name(), held, changed);
                 Ok(Content::json(&body).reply(StatusCode::OK))

@@ -112,7 +112,7 @@ impl App {
             };
             let within = self.limits.decide;
             let decide = |room| gate.decide(question, within, room);
-            let answered = self.heard(peer, decide).await;
+            let answered = self.heard(gate.name(), peer, decide).await;
             let view = gate.published().load();
             let now = self.state.clock.now();
             return of_engine(view.at(now.mono), &query.targets.nodes, answered, now);

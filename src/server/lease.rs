@@ -198,7 +198,7 @@ impl App {
         let ask = || async move {
             let within = self.limits.grant;
             let ask = |room| gate.ask_in(room, command.clone(), within);
-            let reply = self.heard(asker.peer(), ask).await;
+            let reply = self.heard(gate.name(), asker.peer(), ask).await;
             of_reply(reply, self.state.clock.now())
         };
         self.wait(gate, deadline, false, asker, ask, Came::waits)

@@ -150,7 +150,8 @@ fn statuses(endpoint: Endpoint) -> Vec<(u16, &'static str)> {
         }
         Endpoint::Reload => all.push((
             503,
-            "The configuration cannot be used; the one before goes on.",
+            "The configuration cannot be used; the one before goes on. Or it was not loaded in time: look \
+             at the reload's metrics.",
         )),
         Endpoint::Page
         | Endpoint::Metrics

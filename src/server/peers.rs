@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::handle::QUEUE;
+use crate::gate::state::GateName;
 
 /// Below so many addresses nobody looks for those that can be forgotten.
 const FEW: usize = 1024;
@@ -16,7 +17,8 @@ const FEW: usize = 1024;
 /// all, so that none keeps the others out.
 const PASSWORDS: usize = 4;
 
-/// How many questions of one address may wait for engines: a quarter of those that may wait for one.
+/// How many questions of one address may wait for one gate's engine: a quarter of those that may. A
+/// gate whose engine takes nothing out of its queue takes no other gate's places.
 const QUESTIONS: usize = QUEUE / 4;
 
 /// The addresses that have asked lately.
@@ -41,19 +43,19 @@ struct Peer {
     connections: usize,
     waiters: usize,
     passwords: usize,
-    questions: usize,
+    questions: BTreeMap<GateName, usize>,
     /// What is left of the second's requests, as of `at`.
     left: f64,
     at: Instant,
 }
 
 /// What an address has a share of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Share {
     Connections,
     Waiters,
     Passwords,
-    Questions,
+    Questions(GateName),
 }
 
 /// One connection's, long poll's, password's or question's place, until it is dropped.
@@ -89,15 +91,16 @@ impl Peers {
         self.take(peer, Share::Passwords, PASSWORDS)
     }
 
-    /// A place for one more question of this address that waits for an engine, unless it has enough.
-    pub(super) fn ask(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        self.take(peer, Share::Questions, QUESTIONS)
+    /// A place for one more question of this address that waits for this gate's engine, unless it has
+    /// enough.
+    pub(super) fn ask(self: &Arc<Self>, peer: IpAddr, gate: &GateName) -> Option<Place> {
+        self.take(peer, Share::Questions(gate.clone()), QUESTIONS)
     }
 
     fn take(self: &Arc<Self>, peer: IpAddr, share: Share, most: usize) -> Option<Place> {
         let peer = whole(peer);
         let mut known = self.lock();
-        let taken = known.peer(peer, self.full()).taken(share);
+        let taken = known.peer(peer, self.full()).taken(&share);
         if *taken >= most {
             return None;
         }
@@ -141,13 +144,9 @@ impl Known {
         if self.peers.len() >= self.tidy_at.max(FEW) {
             // After a second it may ask a whole second's worth again, as if it were new.
             self.peers.retain(|_, peer| {
-                let places = [
-                    peer.connections,
-                    peer.waiters,
-                    peer.passwords,
-                    peer.questions,
-                ];
-                let busy = places.iter().any(|taken| *taken > 0);
+                let places = [peer.connections, peer.waiters, peer.passwords];
+                let mut places = places.iter().chain(peer.questions.values());
+                let busy = places.any(|taken| *taken > 0);
                 busy || now - peer.at < Duration::from_secs(1)
             });
             self.tidy_at = self.peers.len().saturating_mul(2);
@@ -156,7 +155,7 @@ impl Known {
             connections: 0,
             waiters: 0,
             passwords: 0,
-            questions: 0,
+            questions: BTreeMap::new(),
             left: full,
             at: now,
         })
@@ -165,12 +164,12 @@ impl Known {
 
 impl Peer {
     /// How many places of this kind it has.
-    const fn taken(&mut self, share: Share) -> &mut usize {
+    fn taken(&mut self, share: &Share) -> &mut usize {
         match share {
             Share::Connections => &mut self.connections,
             Share::Waiters => &mut self.waiters,
             Share::Passwords => &mut self.passwords,
-            Share::Questions => &mut self.questions,
+            Share::Questions(gate) => self.questions.entry(gate.clone()).or_default(),
         }
     }
 
@@ -186,8 +185,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut known = self.peers.lock();
         if let Some(peer) = known.peers.get_mut(&self.peer) {
-            let taken = peer.taken(self.share);
+            let taken = peer.taken(&self.share);
             *taken = taken.saturating_sub(1);
+            peer.questions.retain(|_, taken| *taken > 0);
         }
     }
 }
@@ -256,11 +256,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn questions_of_one_address_leave_most_of_the_queue_to_others() {
         let peers = Arc::new(Peers::new(1, 1, None));
-        let mine: Vec<_> = (0..QUEUE).map(|_| peers.ask(ip("10.0.0.1"))).collect();
+        let [one, two] = ["one", "two"].map(|name| GateName::try_from(name.to_owned()).unwrap());
+        let ask = |peer: &str, gate| peers.ask(ip(peer), gate);
+        let mine: Vec<_> = (0..QUEUE).map(|_| ask("10.0.0.1", &one)).collect();
         assert_eq!(mine.iter().flatten().count(), QUEUE / 4);
-        assert!(peers.ask(ip("10.0.0.2")).is_some());
+        assert!(ask("10.0.0.2", &one).is_some());
+        let other: Vec<_> = (0..QUEUE).map(|_| ask("10.0.0.1", &two)).collect();
+        assert_eq!(other.iter().flatten().count(), QUEUE / 4);
         drop(mine);
-        assert!(peers.ask(ip("10.0.0.1")).is_some());
+        assert!(ask("10.0.0.1", &one).is_some() && ask("10.0.0.1", &two).is_none());
     }
 
     #[tokio::test(start_paused = true)]

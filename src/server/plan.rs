@@ -49,7 +49,7 @@ impl App {
         let sets = hosts.values().cloned().collect();
         let within = self.limits.decide;
         let decide = |room| gate.decide_each(sets, within, room);
-        let answered = self.heard(peer, decide).await;
+        let answered = self.heard(gate.name(), peer, decide).await;
         let now = self.state.clock.now();
         let view = gate.published().load();
         let answers: Vec<Result<Answered, AskError>> = match answered {

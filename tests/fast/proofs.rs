@@ -422,8 +422,6 @@ fn a_whole_roll_by_exec_loses_nothing_and_goes_one_at_a_time() {
     assert_eq!(number(&proof, "/load/doubled"), 0.0);
 }
 
-/// Says which proofs are older than what they prove. They do not fail for it: making them takes
-/// longer than a test may.
 /// A proof of hours would else name a commit that was made meanwhile, and that nobody ran.
 #[test]
 fn every_proof_takes_the_commit_when_it_begins() {
@@ -444,6 +442,8 @@ fn every_proof_takes_the_commit_when_it_begins() {
     assert!(begun >= 10, "{begun}");
 }
 
+/// Says which proofs are older than what they prove. They do not fail for it: making them takes
+/// longer than a test may.
 #[test]
 fn every_proof_names_a_commit_and_what_it_is_about() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

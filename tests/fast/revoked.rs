@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::server::Limits;
 
@@ -58,9 +58,14 @@ fn told(status: u16, state: &str) -> (u16, String) {
 
 async fn so_many_wait(served: &Served, number: u64) {
     let http = &served.state.metrics.counters().http;
-    while http.waiters.load(Ordering::Relaxed) < number {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let all = async {
+        while http.waiters.load(Ordering::Relaxed) < number {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), all)
+        .await
+        .expect("they wait");
 }
 
 #[tokio::test]

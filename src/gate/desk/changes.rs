@@ -9,8 +9,9 @@ use crate::checks::needs::list;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::Origin;
 use crate::gate::event::What;
-use crate::gate::lease::{End, Hold, LeaseId, Owner, Stage, Token};
+use crate::gate::lease::{End, Hold, Lease, LeaseId, Owner, Stage, Token};
 use crate::gate::question::{Change, Refusal};
+use crate::time::Now;
 
 impl Desk {
     /// Makes a change in what is wanted, and says what the store has to have before it is
@@ -47,38 +48,52 @@ impl Desk {
         ttl: Duration,
         by: Option<Owner>,
     ) -> Result<Awaited, Refusal> {
-        let now = scene.now;
+        let lease = self.keeper.wanted().leases.get(&id);
+        let lease = lease.ok_or(Refusal::NoSuchLease(id))?;
+        if lease.token != token {
+            return Err(Refusal::OldToken {
+                lease: id,
+                given: token,
+            });
+        }
+        if let Some(by) = &by
+            && !lease.owner.as_ref().is_some_and(|it| it.is_signed_by(by))
+        {
+            return Err(Refusal::OfAnother {
+                lease: id,
+                owner: lease.owner_name().to_owned(),
+                by: by.clone(),
+            });
+        }
+        match lease.stage {
+            Stage::Held => {}
+            Stage::Leaving | Stage::Expired | Stage::Unannounced => {
+                return Err(Refusal::NotHeld {
+                    lease: id,
+                    stage: lease.stage.as_str(),
+                });
+            }
+        }
+        let renewed = self.move_end(scene.now, id, ttl, by);
+        renewed.map(Awaited::Lease).ok_or(Refusal::NoSuchLease(id))
+    }
+
+    /// Lets a lease last for so long from now on; `by` renews it, where that is not its owner who enters
+    /// again. The lease as it is now.
+    pub(super) fn move_end(
+        &mut self,
+        now: Now,
+        id: LeaseId,
+        ttl: Duration,
+        by: Option<Owner>,
+    ) -> Option<Lease> {
+        let expires_at = now.wall.plus(ttl);
         let renewed = self.keeper.edit(|doc| {
-            let lease = doc.leases.get_mut(&id).ok_or(Refusal::NoSuchLease(id))?;
-            if lease.token != token {
-                return Err(Refusal::OldToken {
-                    lease: id,
-                    given: token,
-                });
-            }
-            if let Some(by) = &by
-                && !lease.owner.as_ref().is_some_and(|it| it.is_signed_by(by))
-            {
-                return Err(Refusal::OfAnother {
-                    lease: id,
-                    owner: lease.owner_name().to_owned(),
-                    by: by.clone(),
-                });
-            }
-            match lease.stage {
-                Stage::Held => {}
-                Stage::Leaving | Stage::Expired | Stage::Unannounced => {
-                    return Err(Refusal::NotHeld {
-                        lease: id,
-                        stage: lease.stage.as_str(),
-                    });
-                }
-            }
-            lease.expires_at = now.wall.plus(ttl);
-            Ok(lease.clone())
+            let lease = doc.leases.get_mut(&id)?;
+            lease.expires_at = expires_at;
+            Some(lease.clone())
         })?;
         self.deadlines.insert(id, now.mono.plus(ttl));
-        let expires_at = renewed.expires_at;
         self.keeper.note(
             now.wall,
             What::Renewed {
@@ -87,7 +102,7 @@ impl Desk {
                 by,
             },
         );
-        Ok(Awaited::Lease(renewed))
+        Some(renewed)
     }
 
     fn break_lease(
@@ -192,7 +207,9 @@ impl Desk {
         let Some(expected) = scene.snapshot.expected.get(&node) else {
             return Err(refuse("it is not known here"));
         };
-        if let Some(kept) = kept_role(scene.snapshot, node) {
+        // One that is down stays in no role: whatever still names it is to let go of it first.
+        let is_up = !scene.snapshot.down.contains(&node);
+        if let Some(kept) = kept_role(scene.snapshot, node).filter(|_| is_up) {
             return Ok(self.retire_role(scene, node, kept, by));
         }
         for origin in &expected.because {

@@ -2,7 +2,6 @@
 //! again, answered.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::gone::is_gone;
 use super::{Desk, Next, Scene, Standing, Waits};
@@ -263,7 +262,7 @@ impl Desk {
             if failed {
                 return not_yet(scene, decision);
             }
-            self.move_end(scene.now, id, entry.ttl);
+            self.move_end(scene.now, id, entry.ttl, None);
         }
         let stored = self.keeper.stored().leases.get(&id);
         match self.keeper.wanted().leases.get(&id).cloned() {
@@ -274,25 +273,6 @@ impl Desk {
             Some(_) if !failed && !over => Next::Wait(Waits::Grant(entry, id)),
             Some(_) | None => not_yet(scene, decision),
         }
-    }
-
-    fn move_end(&mut self, now: Now, id: LeaseId, ttl: Duration) {
-        let expires_at = now.wall.plus(ttl);
-        self.keeper.edit(|doc| {
-            if let Some(lease) = doc.leases.get_mut(&id) {
-                lease.expires_at = expires_at;
-            }
-        });
-        self.deadlines.insert(id, now.mono.plus(ttl));
-        self.keeper.note(
-            now.wall,
-            What::Renewed {
-                lease: id,
-                expires_at,
-                // Its owner, who has entered again.
-                by: None,
-            },
-        );
     }
 
     /// Whether an owner who was told "go" may go on with what it has begun: every node of its

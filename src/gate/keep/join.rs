@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Keeper;
 use crate::gate::doc::{ENDED_KEPT, GateDoc};
 use crate::gate::event::What;
-use crate::gate::lease::{Ended, Lease, LeaseId, Stage, Token};
+use crate::gate::lease::{End, Ended, Lease, LeaseId, Stage, Token};
 
 /// What became of leases by what somebody else has written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -119,11 +119,14 @@ impl Keeper {
             let joined = if let Some(ours) = self.wanted.leases.get(id) {
                 both(ours, lease)
             } else {
+                // What we took back because nobody was told of it, somebody may have been told of there.
+                let mut ours = self.wanted.ended.iter();
+                let taken_back = ours.any(|it| it.id == *id && it.how == End::Withdrawn);
                 let mut docs = [&self.stored, flight].into_iter().chain(&self.unclear);
-                if docs.any(|doc| is_in(doc, lease)) {
+                if !taken_back && docs.any(|doc| doc.leases.get(id) == Some(lease)) {
                     continue;
                 }
-                // One of ours that had its number and is over was another one.
+                // One of ours that had its number and is over was another one, or goes on.
                 self.wanted.ended.retain(|ended| ended.id != *id);
                 lease.clone()
             };
@@ -184,7 +187,7 @@ mod tests {
     use crate::evidence::ids::NodeId;
     use crate::gate::doc::{Revision, Stored};
     use crate::gate::event::Event;
-    use crate::gate::lease::{Action, End, Owner};
+    use crate::gate::lease::{Action, Owner};
     use crate::gate::machine::Effect;
     use crate::time::{Mono, Timestamp};
 
@@ -369,6 +372,31 @@ mod tests {
         );
         assert_eq!(keeper.wanted().last_token, Token(7));
         assert_eq!(written(&mut keeper)[0].what, granted(LeaseId(7), Token(7)));
+    }
+
+    /// Nobody was told of it here; there its owner was, who has it renewed.
+    #[test]
+    fn what_was_taken_back_here_and_told_there_goes_on() {
+        let known = lease(1, "jenkins", 1);
+        for renewed in [false, true] {
+            let mut keeper = Keeper::new(Revision(0), holding([&known]));
+            keeper.end(Ended {
+                id: known.id,
+                token: known.token,
+                owner: known.owner.clone(),
+                nodes: known.nodes.clone(),
+                how: End::Withdrawn,
+                at: at(5),
+            });
+            let mut theirs = known.clone();
+            if renewed {
+                theirs.expires_at = at(90);
+            }
+            let joined = lost(&mut keeper, &holding([&theirs]));
+            assert!(joined.theirs.contains(&LeaseId(1)));
+            assert_eq!(keeper.wanted().leases.get(&LeaseId(1)), Some(&theirs));
+            assert!(keeper.wanted().ended.is_empty());
+        }
     }
 
     /// One of ours that was given and withdrawn before it was written is not theirs of that number.

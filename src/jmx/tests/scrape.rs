@@ -196,6 +196,11 @@ async fn nobody_there_and_nobody_answering_are_told_apart() {
         ask(format!("http://{address}/")).await,
         FailureClass::Refused
     );
+    // The kernel says no by itself: nobody connects to a group of hosts.
+    assert_eq!(
+        ask(String::from("http://224.0.0.1:9/")).await,
+        FailureClass::ConnectTimeout
+    );
     assert_eq!(
         ask(String::from("http://a..b/")).await,
         FailureClass::Resolve

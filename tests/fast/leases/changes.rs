@@ -137,19 +137,6 @@ async fn a_change_that_is_refused_says_why() {
 }
 
 #[tokio::test]
-async fn a_change_of_a_nodes_hold_names_the_node() {
-    let mut served = serve(open()).await;
-    for (method, target) in [
-        ("PUT", "hold?author=ann&reason=disks&node=2"),
-        ("DELETE", "hold?by=ann&node=2"),
-    ] {
-        let reply = Reply::Changed(Changed::Hold(None));
-        let (_, got) = answered(&mut served, method, target, reply).await;
-        assert_eq!((got.status, &got.json()["node"]), (200, &json!(2)));
-    }
-}
-
-#[tokio::test]
 async fn documents_and_page_show_what_is_taken() {
     let served = serve(View::new(taken())).await;
     for target in [

@@ -140,24 +140,41 @@ fn a_frozen_broker_that_is_in_nobodys_list_can_be_repaired() {
 /// Pages show a process's end, and nothing of what a living node holds up.
 #[test]
 fn in_mode_jmx_only_who_has_ended_is_repaired() {
-    for class in ENDED {
+    let mut bed = Bed::bare(Scene::healthy_jmx());
+    bed.run(1);
+    bed.scene.fail(jmx(1), FactKind::Jmx, FailureClass::Refused);
+    bed.tick();
+    for nodes in [&[2][..], &[1, 2], &[101]] {
+        let why = bed.repair("ann", nodes).unwrap_err();
+        assert_eq!(why, [Reason::NoWhatIf], "{nodes:?}");
+    }
+    assert!(bed.repair("ann", &[1]).is_ok());
+    // A machine that does not answer may live, and so may one whose exporter hangs up.
+    for class in [FailureClass::ConnectTimeout, FailureClass::Closed] {
         let mut bed = Bed::bare(Scene::healthy_jmx());
         bed.run(1);
         bed.scene.fail(jmx(1), FactKind::Jmx, class);
         bed.tick();
-        for nodes in [&[2][..], &[1, 2], &[101]] {
-            let why = bed.repair("ann", nodes).unwrap_err();
-            assert_eq!(why, [Reason::NoWhatIf], "{nodes:?}");
-        }
-        assert!(bed.repair("ann", &[1]).is_ok(), "{class:?}");
+        assert!(bed.repair("ann", &[1]).is_err(), "{class:?}");
     }
-    // A machine that does not answer may live.
-    let mut bed = Bed::bare(Scene::healthy_jmx());
-    bed.run(1);
-    let class = FailureClass::ConnectTimeout;
-    bed.scene.fail(jmx(1), FactKind::Jmx, class);
-    bed.tick();
-    assert!(bed.repair("ann", &[1]).is_err());
+}
+
+/// A broker that hangs in its start serves nothing: whoever has stopped it can cure it.
+#[test]
+fn in_mode_jmx_a_broker_that_is_starting_is_repaired() {
+    for (state, may) in [
+        (0.0, true),
+        (1.0, true),
+        (2.0, true),
+        (3.0, false),
+        (6.0, false),
+    ] {
+        let mut bed = Bed::bare(Scene::healthy_jmx());
+        bed.run(1);
+        bed.scene.metric(1, Metric::BrokerState, state);
+        bed.tick();
+        assert_eq!(bed.repair("ann", &[1]).is_ok(), may, "{state}");
+    }
 }
 
 #[test]
