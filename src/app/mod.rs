@@ -4,6 +4,7 @@
 
 pub mod one_shot;
 mod patient;
+mod reads;
 pub mod serve;
 pub mod watchdog;
 
@@ -91,7 +92,7 @@ impl Running {
     /// # Errors
     /// Files that cannot be used.
     pub async fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
-        let prepared = Prepared::read(name, settings, common).await?;
+        let prepared = Prepared::read(&Aside::default(), name, settings, common).await?;
         Ok(prepared.launch(common))
     }
 
@@ -179,10 +180,15 @@ impl Running {
 }
 
 impl Prepared {
-    async fn read(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
+    async fn read(
+        aside: &Aside,
+        name: &GateName,
+        settings: GateSettings,
+        common: &Common,
+    ) -> Result<Self> {
         let (board, wants) = (Arc::default(), Arc::default());
         let shared = common
-            .collectors(&Aside::default(), name, &settings, (&board, &wants))
+            .collectors(aside, name, &settings, (&board, &wants))
             .await
             .with_context(|| format!("failed to start gate {name}"))?;
         Ok(Self {

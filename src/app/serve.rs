@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::reads::Reads;
 use super::watchdog::{self, Pulses};
 use super::{Common, FILES, Prepared, Running};
 use crate::checks::reason::Reason;
@@ -21,7 +22,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::effective::Effective;
 use crate::config::settings::{GateSettings, Settings};
 use crate::config::{Loaded, Sources};
-use crate::files::Aside;
 use crate::gate::state::GateName;
 use crate::gate::view::View;
 use crate::kafka::TcpDial;
@@ -46,7 +46,7 @@ struct App {
     /// As it was at the start: what needs a restart is in force as it stands there.
     started: Effective,
     /// One reload at a time, from reading the file on: else an older file could win.
-    reloading: Mutex<Aside>,
+    reloading: Mutex<Reads>,
     running: Mutex<RunningGates>,
 }
 
@@ -291,15 +291,19 @@ impl App {
     /// Loads the configuration again. A broken one changes nothing.
     async fn reload(&self, sources: Sources) -> Result<String, String> {
         // Whoever feeds the watchdog needs the lock of the gates: it is not held while files are read.
-        let aside = self.reloading.lock().await;
-        let loaded = match aside.read(FILES, move || sources.load()).await {
+        let mut reads = self.reloading.lock().await;
+        let loaded = match reads
+            .configuration
+            .read(FILES, move || sources.load())
+            .await
+        {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(problems)) => return Err(self.refuse(&problems.to_string())),
             Err(late) => return Err(self.refuse(&format!("the configuration: {late}"))),
         };
         let restart = self.started.needs_restart(&loaded.effective);
         let done = self
-            .apply(&loaded)
+            .apply(&mut reads, &loaded)
             .await
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
         if let Err(error) = self.log.set(&loaded.settings.log.filter) {
@@ -329,7 +333,7 @@ impl App {
     /// A changed policy goes to the gate that runs; changed sources need other tasks. Files are read
     /// first, then those gates end that are not wanted any more: when either cannot be, nothing has
     /// changed. Nothing is read after that.
-    async fn apply(&self, loaded: &Loaded) -> Result<String> {
+    async fn apply(&self, reads: &mut Reads, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
         let running = self.running.lock().await;
         let removed = running.keys().filter(|name| !wanted.contains_key(*name));
@@ -338,7 +342,7 @@ impl App {
         for name in &removed {
             self.holds_no_lease(name).await?;
         }
-        let others = self.prepare_others(wanted).await?;
+        let others = self.prepare_others(reads, wanted).await?;
         let mut running = self.running.lock().await;
         if let Err(error) = self.remove(&mut running, &removed).await {
             publish(&self.gates, &running);
@@ -450,6 +454,7 @@ impl App {
     /// takes as long as the slowest file, and the gates that run go on giving leases meanwhile.
     async fn prepare_others(
         &self,
+        reads: &mut Reads,
         wanted: &BTreeMap<GateName, GateSettings>,
     ) -> Result<BTreeMap<GateName, Prepared>> {
         let mut others = BTreeMap::new();
@@ -459,8 +464,9 @@ impl App {
             let is_same = before.is_some_and(|gate| gate.same_sources(settings));
             drop(running);
             if !is_same {
-                let gate = Prepared::read(name, settings.clone(), &self.common).await?;
-                others.insert(name.clone(), gate);
+                let aside = reads.of(name, settings);
+                let gate = Prepared::read(&aside, name, settings.clone(), &self.common);
+                others.insert(name.clone(), gate.await?);
             }
         }
         Ok(others)

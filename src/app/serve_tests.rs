@@ -210,6 +210,38 @@ async fn a_reload_that_is_refused_leaves_every_gate_as_it_is() {
     world.app.end().await;
 }
 
+/// A read that hangs is waited for by whoever wants the same files, and by nobody else.
+#[tokio::test]
+async fn a_secret_that_hangs_costs_one_thread_for_all_reloads() {
+    let world = World::new(|_| String::from(DEFAULT), MemoryStore::default());
+    let (file, password) = (world.path("gate.yaml"), world.path("password"));
+    let wanted = |password: &Path| {
+        fs::write(password, "secret").unwrap();
+        fs::write(&file, format!("gates:\n{}", logs_in("waits", password))).unwrap();
+        source(file.clone()).load().unwrap().settings.gates
+    };
+    let gates = wanted(&password);
+    let (name, settings) = gates.iter().next().unwrap();
+    let mut reads = Reads::default();
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let hangs = reads.of(name, settings);
+    let hung = hangs.read(Duration::from_millis(50), move || told.recv());
+    assert!(hung.await.is_err());
+
+    for _ in 0..2 {
+        let again = world.app.prepare_others(&mut reads, &gates);
+        let again = timeout(Duration::from_millis(100), again).await;
+        assert!(again.is_err(), "it waits for its turn: {again:?}");
+    }
+    let others = wanted(&world.path("another"));
+    let read = world.app.prepare_others(&mut reads, &others).await;
+    assert_eq!(read.unwrap().len(), 1);
+    drop(go_on);
+    let read = world.app.prepare_others(&mut reads, &gates).await;
+    assert_eq!(read.unwrap().len(), 1);
+    world.app.end().await;
+}
+
 /// A gate that was to go and stays is there, whatever has become of its files meanwhile.
 #[tokio::test]
 async fn gates_that_stay_after_all_are_all_there() {
