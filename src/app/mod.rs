@@ -6,6 +6,7 @@ pub mod one_shot;
 mod patient;
 mod reads;
 pub mod serve;
+mod signals;
 pub mod watchdog;
 
 use std::collections::BTreeMap;

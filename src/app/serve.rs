@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::reads::Reads;
+use super::signals::{self, Signals};
 use super::watchdog::{self, Pulses};
 use super::{Common, FILES, Prepared, Running};
 use crate::checks::reason::Reason;
@@ -110,7 +110,7 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     watchdog::stopping();
     readiness.drain();
     stop.cancel();
-    abort_on_second_signal()?;
+    signals::abort_on_second()?;
     let _ = serving.await;
     // Collectors run until the last answer is out, so that it is not an expired one.
     if timeout(LAST_WORDS, app.end()).await.is_err() {
@@ -189,57 +189,6 @@ fn server_limits(settings: &Settings) -> Limits {
         drain: settings.limits.drain,
         ..Limits::default()
     }
-}
-
-/// Signals that are listened for.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            int: listen(SignalKind::interrupt())?,
-            hup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Handles SIGHUP until SIGTERM or SIGINT comes.
-    async fn wait(mut self, reload: &Reload) {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return,
-                _ = self.int.recv() => return,
-                _ = self.hup.recv() => {
-                    // What became of it is logged by the reload itself.
-                    let _ = reload().await;
-                }
-            }
-        }
-    }
-}
-
-fn abort_on_second_signal() -> Result<()> {
-    let (mut term, mut int) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        error!("second signal: ending at once");
-        std::process::exit(1);
-    });
-    Ok(())
-}
-
-fn listen(kind: SignalKind) -> Result<Signal> {
-    signal(kind).with_context(|| format!("failed to listen for {kind:?}"))
 }
 
 /// How the server reads the history: from the store's thread.

@@ -205,6 +205,48 @@ async fn files_that_hang_hold_up_neither_another_gate_nor_the_end() {
     gate.end();
 }
 
+/// A reload that waits for a password: another SIGHUP makes another reload after it, and SIGTERM is not
+/// waited with.
+#[test]
+fn signals_are_heard_while_a_reload_waits_for_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |gates: &str| {
+        let text = format!("listen: 127.0.0.1:0\n{NO_CLUSTER}{gates}");
+        fs::write(path("gate.yaml"), text).unwrap();
+    };
+    write("");
+    let gate = Started::serve(&[path("gate.yaml").to_str().unwrap()]);
+    gate.address();
+    let hangs = |password: &Path| {
+        make_pipe(password);
+        write(&waits("waits", password));
+        gate.signal("HUP");
+        // It opens once somebody reads.
+        let writes = fs::File::options().write(true).open(password).unwrap();
+        fs::remove_file(password).unwrap();
+        fs::write(password, "secret").unwrap();
+        writes
+    };
+    let mut writes = hangs(&path("first"));
+    write("");
+    gate.signal("HUP");
+    writes.write_all(b"secret").unwrap();
+    drop(writes);
+    let reloaded = |what: &str| {
+        let said = format!("reloaded: {what}, 0 policies changed");
+        gate.line(|line| line["message"] == said.as_str());
+    };
+    reloaded("1 gates started, 0 ended");
+    reloaded("0 gates started, 1 ended");
+
+    let _never_written = hangs(&path("second"));
+    let log = gate.end();
+    let given_up = "the configuration was not reloaded; the one before goes on";
+    let waited = log.iter().any(|line| line["message"] == given_up);
+    assert!(!waited, "{log:#?}");
+}
+
 /// One gate's missing password ends neither the process nor the other gate.
 #[tokio::test]
 async fn a_gate_whose_files_are_missing_waits_for_them_alone() {
