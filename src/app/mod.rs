@@ -4,7 +4,9 @@
 
 pub mod one_shot;
 mod patient;
+mod reads;
 pub mod serve;
+mod signals;
 pub mod watchdog;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,14 @@ pub struct Running {
     pub tasks: TaskTracker,
 }
 
+/// A gate whose files have been read, and of which nothing runs yet: it has not looked into the store.
+#[derive(Debug)]
+struct Prepared {
+    name: GateName,
+    settings: GateSettings,
+    shared: Shared,
+}
+
 /// What all gates of a process share.
 #[derive(Clone, Debug)]
 pub struct Common {
@@ -83,19 +93,8 @@ impl Running {
     /// # Errors
     /// Files that cannot be used.
     pub async fn start(name: &GateName, settings: GateSettings, common: &Common) -> Result<Self> {
-        let (board, wants) = (Arc::default(), Arc::default());
-        let shared = common
-            .collectors(&Aside::default(), name, &settings, (&board, &wants))
-            .await
-            .with_context(|| format!("failed to start gate {name}"))?;
-        let collects = |stop| crate::collect::run(Arc::new(shared), stop);
-        Ok(Self::launch(
-            name,
-            settings,
-            common,
-            (board, wants),
-            collects,
-        ))
+        let prepared = Prepared::read(&Aside::default(), name, settings, common).await?;
+        Ok(prepared.launch(common))
     }
 
     /// The same; while its files cannot be used the gate is unknown, says why, and tries again.
@@ -178,6 +177,39 @@ impl Running {
     pub async fn end(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+    }
+}
+
+impl Prepared {
+    async fn read(
+        aside: &Aside,
+        name: &GateName,
+        settings: GateSettings,
+        common: &Common,
+    ) -> Result<Self> {
+        let (board, wants) = (Arc::default(), Arc::default());
+        let shared = common
+            .collectors(aside, name, &settings, (&board, &wants))
+            .await
+            .with_context(|| format!("failed to start gate {name}"))?;
+        Ok(Self {
+            name: name.clone(),
+            settings,
+            shared,
+        })
+    }
+
+    /// Starts its engine and its collectors.
+    fn launch(self, common: &Common) -> Running {
+        let Self {
+            name,
+            settings,
+            shared,
+        } = self;
+        let goes_into = (Arc::clone(&shared.board), Arc::clone(&shared.wants));
+        Running::launch(&name, settings, common, goes_into, |stop| {
+            crate::collect::run(Arc::new(shared), stop)
+        })
     }
 }
 

@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::reads::Reads;
+use super::signals::{self, Signals};
 use super::watchdog::{self, Pulses};
-use super::{Common, FILES, Running};
+use super::{Common, FILES, Prepared, Running};
+use crate::checks::reason::Reason;
 use crate::clock::{Clock, SystemClock};
 use crate::config::effective::Effective;
 use crate::config::settings::{GateSettings, Settings};
 use crate::config::{Loaded, Sources};
-use crate::files::Aside;
 use crate::gate::state::GateName;
+use crate::gate::view::View;
 use crate::kafka::TcpDial;
 use crate::metrics::counters::Counters;
 use crate::metrics::{BuildInfo, Gates, Metrics};
@@ -43,7 +46,7 @@ struct App {
     /// As it was at the start: what needs a restart is in force as it stands there.
     started: Effective,
     /// One reload at a time, from reading the file on: else an older file could win.
-    reloading: Mutex<Aside>,
+    reloading: Mutex<Reads>,
     running: Mutex<RunningGates>,
 }
 
@@ -107,10 +110,10 @@ pub async fn serve(loaded: Loaded, sources: Sources) -> Result<()> {
     watchdog::stopping();
     readiness.drain();
     stop.cancel();
-    abort_on_second_signal()?;
+    signals::abort_on_second()?;
     let _ = serving.await;
     // Collectors run until the last answer is out, so that it is not an expired one.
-    if tokio::time::timeout(LAST_WORDS, app.end()).await.is_err() {
+    if timeout(LAST_WORDS, app.end()).await.is_err() {
         warn!("some tasks did not end in time and were dropped");
     }
     info!("ended");
@@ -188,57 +191,6 @@ fn server_limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Signals that are listened for.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            int: listen(SignalKind::interrupt())?,
-            hup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Handles SIGHUP until SIGTERM or SIGINT comes.
-    async fn wait(mut self, reload: &Reload) {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return,
-                _ = self.int.recv() => return,
-                _ = self.hup.recv() => {
-                    // What became of it is logged by the reload itself.
-                    let _ = reload().await;
-                }
-            }
-        }
-    }
-}
-
-fn abort_on_second_signal() -> Result<()> {
-    let (mut term, mut int) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        error!("second signal: ending at once");
-        std::process::exit(1);
-    });
-    Ok(())
-}
-
-fn listen(kind: SignalKind) -> Result<Signal> {
-    signal(kind).with_context(|| format!("failed to listen for {kind:?}"))
-}
-
 /// How the server reads the history: from the store's thread.
 pub fn history(store: Writer) -> History {
     Arc::new(move |gate, before, limit| {
@@ -288,15 +240,19 @@ impl App {
     /// Loads the configuration again. A broken one changes nothing.
     async fn reload(&self, sources: Sources) -> Result<String, String> {
         // Whoever feeds the watchdog needs the lock of the gates: it is not held while files are read.
-        let aside = self.reloading.lock().await;
-        let loaded = match aside.read(FILES, move || sources.load()).await {
+        let mut reads = self.reloading.lock().await;
+        let loaded = match reads
+            .configuration
+            .read(FILES, move || sources.load())
+            .await
+        {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(problems)) => return Err(self.refuse(&problems.to_string())),
             Err(late) => return Err(self.refuse(&format!("the configuration: {late}"))),
         };
         let restart = self.started.needs_restart(&loaded.effective);
         let done = self
-            .apply(&loaded)
+            .apply(&mut reads, &loaded)
             .await
             .map_err(|error| self.refuse(&format!("{error:#}")))?;
         if let Err(error) = self.log.set(&loaded.settings.log.filter) {
@@ -323,10 +279,10 @@ impl App {
         why.to_owned()
     }
 
-    /// A changed policy goes to the gate that runs; changed sources need other tasks. New gates
-    /// are started first, then those end that are not wanted any more: when either cannot be,
-    /// nothing has changed.
-    async fn apply(&self, loaded: &Loaded) -> Result<String> {
+    /// A changed policy goes to the gate that runs; changed sources need other tasks. Files are read
+    /// first, then those gates end that are not wanted any more: when either cannot be, nothing has
+    /// changed. Nothing is read after that.
+    async fn apply(&self, reads: &mut Reads, loaded: &Loaded) -> Result<String> {
         let wanted = &loaded.settings.gates;
         let running = self.running.lock().await;
         let removed = running.keys().filter(|name| !wanted.contains_key(*name));
@@ -335,19 +291,16 @@ impl App {
         for name in &removed {
             self.holds_no_lease(name).await?;
         }
-        let started = self.start_others(wanted).await?;
+        let others = self.prepare_others(reads, wanted).await?;
         let mut running = self.running.lock().await;
         if let Err(error) = self.remove(&mut running, &removed).await {
-            for gate in started.into_values() {
-                tokio::spawn(gate.end());
-            }
             publish(&self.gates, &running);
             return Err(error);
         }
         let mut policies = 0;
         for (name, settings) in wanted {
             if let Some(gate) = running.get_mut(name)
-                && !started.contains_key(name)
+                && !others.contains_key(name)
             {
                 // A window starts anew with the policy: only where that has changed.
                 if gate.settings.policy != settings.policy {
@@ -357,18 +310,45 @@ impl App {
                 gate.settings = settings.clone();
             }
         }
-        let mut ended = removed.len();
-        let new = started.len();
-        for (name, gate) in started {
-            if let Some(before) = running.insert(name, gate) {
-                tokio::spawn(before.end());
-                ended += 1;
-            }
-        }
         publish(&self.gates, &running);
+        drop(running);
+        let (started, mut ended) = (others.len(), removed.len());
+        for gate in others.into_values() {
+            ended += usize::from(self.replace(gate).await);
+        }
         Ok(format!(
-            "{new} gates started, {ended} ended, {policies} policies changed"
+            "{started} gates started, {ended} ended, {policies} policies changed"
         ))
+    }
+
+    /// Ends the gate that has this name, and starts this one; whether there was one before. Of two
+    /// engines at one time neither would know what the other one gives: the new one looks into the
+    /// store when the one before has written its last.
+    async fn replace(&self, gate: Prepared) -> bool {
+        let name = gate.name.clone();
+        // Whoever feeds the watchdog needs the lock: it is not held while tasks end.
+        let before = self.running.lock().await.remove(&name);
+        let replaces = before.is_some();
+        if let Some(before) = before {
+            self.end_one(before).await;
+        }
+        let mut running = self.running.lock().await;
+        running.insert(name, gate.launch(&self.common));
+        publish(&self.gates, &running);
+        replaces
+    }
+
+    /// Ends one gate's tasks. What it said last is true for nobody after that, also not for those
+    /// who still wait for it: another engine may know better.
+    async fn end_one(&self, gate: Running) {
+        let name = gate.handle.name().clone();
+        let published = Arc::clone(gate.handle.published());
+        if timeout(LAST_WORDS, gate.end()).await.is_err() {
+            warn!(gate = %name, "some tasks of this gate did not end in time");
+        }
+        let now = self.common.clock.now();
+        let why = "the configuration was loaded anew: what ran for this gate before has ended";
+        published.publish(Arc::new(View::nothing(name, now, Reason::WarmingUp, why)));
     }
 
     /// Ends these gates, unless somebody was given a lease in this very moment: then all of them go
@@ -378,7 +358,7 @@ impl App {
         for name in removed {
             if let Some(gate) = running.remove(name) {
                 ended.push((name, gate.settings.clone()));
-                let _ = tokio::time::timeout(LAST_WORDS, gate.end()).await;
+                self.end_one(gate).await;
             }
         }
         for name in removed {
@@ -399,7 +379,7 @@ impl App {
     /// of another name would let the next ones go beside them.
     async fn holds_no_lease(&self, name: &GateName) -> Result<()> {
         let read = self.common.store.load(name.clone());
-        let read = tokio::time::timeout(LAST_WORDS, read).await;
+        let read = timeout(LAST_WORDS, read).await;
         let read = read.unwrap_or_else(|_| Err(String::from("the store does not answer")));
         let (_, doc) = read.map_err(|why| {
             anyhow!("failed to remove gate {name}: nobody knows whether it holds leases: {why}")
@@ -419,32 +399,26 @@ impl App {
         Ok(())
     }
 
-    /// Starts every gate that does not run with these settings; all of them, or none.
-    async fn start_others(
+    /// Reads the files of every gate that does not run with these settings. Nothing is started: that
+    /// takes as long as the slowest file, and the gates that run go on giving leases meanwhile.
+    async fn prepare_others(
         &self,
+        reads: &mut Reads,
         wanted: &BTreeMap<GateName, GateSettings>,
-    ) -> Result<RunningGates> {
-        let mut started = BTreeMap::new();
+    ) -> Result<BTreeMap<GateName, Prepared>> {
+        let mut others = BTreeMap::new();
         for (name, settings) in wanted {
             let running = self.running.lock().await;
             let before = running.get(name);
             let is_same = before.is_some_and(|gate| gate.same_sources(settings));
             drop(running);
-            if is_same {
-                continue;
-            }
-            match Running::start(name, settings.clone(), &self.common).await {
-                Ok(gate) => drop(started.insert(name.clone(), gate)),
-                Err(error) => {
-                    // Else two engines would go on for one gate.
-                    for gate in started.into_values() {
-                        tokio::spawn(gate.end());
-                    }
-                    return Err(error);
-                }
+            if !is_same {
+                let aside = reads.of(name, settings);
+                let gate = Prepared::read(&aside, name, settings.clone(), &self.common);
+                others.insert(name.clone(), gate.await?);
             }
         }
-        Ok(started)
+        Ok(others)
     }
 
     /// Every gate's signs of life.

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::evidence::facts::{Moves, TopicConfigs};
     use crate::evidence::ids::Uuid;
-    use crate::evidence::partitions::Builder;
+    use crate::evidence::partitions::{Builder, Partition};
     use crate::evidence::report::FailureClass;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -209,9 +209,11 @@ mod tests {
 
     #[test]
     fn log_dirs_that_host_what_nobody_lists_are_short() {
-        let hosts = |topics: &[&str]| {
+        let hosts_so_many = |topics: &[&str], partitions: i32| {
+            let all = topics.iter();
+            let all = all.flat_map(|topic| (0..partitions).map(|p| (Arc::from(*topic), p)));
             let facts = LogDirFacts {
-                hosted: topics.iter().map(|topic| (Arc::from(*topic), 0)).collect(),
+                hosted: all.collect(),
                 readable: true,
                 ..LogDirFacts::default()
             };
@@ -219,13 +221,26 @@ mod tests {
         };
         let mut builder = Builder::default();
         builder.topic(Uuid::new(1), "orders", false, 0);
+        builder.partition(Partition {
+            index: 0,
+            leader: None,
+            leader_epoch: None,
+            error: 0,
+            replicas: &[NodeId(1)],
+            isr: &[],
+            offline: &[],
+        });
         let table = builder.finish();
         let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
-        let mut pause = |topics: &[&str], table| {
+        let mut next = |facts, table| {
             let asked = due.at();
-            due.done_beside(asked, asked.plus(MILLISECOND), &hosts(topics), table);
+            due.done_beside(asked, asked.plus(MILLISECOND), &facts, table);
             due.at().since(asked).as_secs()
         };
+        // Made anew with fewer partitions.
+        assert_eq!(next(hosts_so_many(&["orders"], 2), Some(&table)), 1);
+        let mut pause = |topics: &[&str], table| next(hosts_so_many(topics, 1), table);
+        assert_eq!(pause(&["orders"], Some(&table)), 30);
         assert_eq!(pause(&["deleted", "orders"], Some(&table)), 1);
         assert_eq!(pause(&["deleted", "orders"], Some(&table)), 2);
         assert_eq!(pause(&["__cluster_metadata", "orders"], Some(&table)), 30);

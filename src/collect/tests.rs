@@ -28,7 +28,7 @@ use super::{discover, node};
 use crate::clock::SystemClock;
 use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::{NodeId, Role, Uuid};
-use crate::evidence::partitions::Builder;
+use crate::evidence::partitions::{Builder, Partition};
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, Report, Sign, SourceFailure};
 use crate::jmx::client::Access;
@@ -375,6 +375,15 @@ async fn log_dirs_that_host_what_nobody_lists_are_read_again_soon() {
         .unwrap();
     let mut builder = Builder::default();
     builder.topic(Uuid::new(1), "orders", false, 0);
+    builder.partition(Partition {
+        index: 0,
+        leader: None,
+        leader_epoch: None,
+        error: 0,
+        replicas: &[NodeId(1)],
+        isr: &[],
+        offline: &[],
+    });
     shared.set_table(NodeId(1), Some(Arc::new(builder.finish())));
     let running = tokio::spawn(node::bulk(Arc::clone(&shared), NodeId(1)));
     let start = Instant::now();

@@ -30,6 +30,7 @@ use super::peers::{Peers, Place};
 use super::spare::Spare;
 use super::stall::{Stall, is_unread};
 use super::turns::Turns;
+use crate::files::Aside;
 use crate::metrics::counters::{Held, Refused};
 
 /// What a connection over the cap is told. Written without reading the request: whoever has no
@@ -37,7 +38,7 @@ use crate::metrics::counters::{Held, Refused};
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nUpgrade-Gate-State: unknown\r\n\
     Retry-After: 5\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Between two looks at certificates, users and tokens.
+/// Between two looks at certificates, users and tokens; and how long one may take.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The HTTP server of one process.
@@ -286,17 +287,32 @@ impl Running {
         Some((stream, certified))
     }
 
-    /// Looks again and again whether certificates, users and tokens have changed.
+    /// Looks again and again whether certificates, users and tokens have changed. A file that hangs
+    /// holds up this look and nothing else: neither who asks, nor the end.
     async fn look_at_files(self) {
+        let (aside, mut hangs) = (Aside::default(), false);
         loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                () = sleep(LOOK) => {}
-            }
             let access = Arc::clone(&self.app.access);
-            // Reads files. It does not panic; if it did, the next look would come all the same.
-            let _ = tokio::task::spawn_blocking(move || access.refresh()).await;
-            let usable = self.app.access.files_usable();
+            let look = async {
+                sleep(LOOK).await;
+                aside.read(LOOK, move || access.refresh()).await
+            };
+            let Some(looked) = self.shutdown.run_until_cancelled(look).await else {
+                return;
+            };
+            match &looked {
+                Err(late) if !hangs => tracing::error!(
+                    why = %late,
+                    "NOTHING IS REVOKED: the files of certificates, users and tokens cannot be looked \
+                     at; what they were before goes on until they can"
+                ),
+                Ok(()) if hangs => {
+                    tracing::info!("certificates, users and tokens can be looked at again");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            hangs = looked.is_err();
+            let usable = !hangs && self.app.access.files_usable();
             self.app.counters().http.files_are_usable(usable);
         }
     }

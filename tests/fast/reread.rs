@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -84,6 +85,68 @@ async fn changed_files_are_used_without_a_restart_and_broken_ones_are_told() {
     assert!(told["why"].as_str().unwrap().contains("server.pem"));
 }
 
+/// A token on a mount that hangs: who asks is answered, what is not looked at is told, and neither the
+/// changes that come meanwhile nor the end wait for more than the mount.
+#[tokio::test]
+async fn a_token_that_hangs_is_told_and_holds_up_neither_callers_nor_the_end() {
+    let world = World::new();
+    let file = world.path("gate.yaml");
+    fs::write(&file, config(&world) + NO_CLUSTER).unwrap();
+    let gate = Started::serve(&[file.to_str().unwrap()]);
+    let base = format!("https://{}", gate.address());
+    let client = world.callers().plain;
+    let asked = async |token: &str, path: &str| {
+        let sent = client.get(format!("{base}{path}")).bearer_auth(token);
+        let got = sent.send().await.unwrap();
+        (got.status().as_u16(), got.text().await.unwrap())
+    };
+    let usable = async |token: &str, value: &str| {
+        let (_, page) = asked(token, "/metrics").await;
+        page.contains(&format!("\nupgrade_gate_web_files_usable {value}\n"))
+    };
+    let [(_, read, _), _, (_, admin, _)] = TOKENS;
+    let hang = |name: &str| {
+        // At once: a file that is gone for a moment would revoke its token.
+        let (pipe, path) = (world.path("pipe"), world.path(name));
+        make_pipe(&pipe);
+        fs::rename(pipe, &path).unwrap();
+        path
+    };
+    let hung = hang("token-read");
+    until("what hangs shows", async || usable(admin, "0").await).await;
+    let is_told = |line: &serde_json::Value| {
+        let why = line["why"].as_str().unwrap_or_default();
+        line["level"] == "ERROR" && why.contains("not read within")
+    };
+    gate.line(is_told);
+    assert_eq!(asked(read, "/api/v1/gates").await.0, 200, "as before");
+
+    let mut writes = fs::File::options().write(true).open(&hung).unwrap();
+    fs::remove_file(&hung).unwrap();
+    world.write("token-read", "canary-token-changed-01");
+    // As long as the file hangs no other one is looked at either.
+    let new = "canary-token-changed-02";
+    world.write("token-admin", new);
+    assert_eq!(asked(admin, "/api/v1/gates").await.0, 200, "as before");
+    writes.write_all(read.as_bytes()).unwrap();
+    drop(writes);
+    until("the newest tokens are in use", async || {
+        asked(new, "/api/v1/gates").await.0 == 200
+    })
+    .await;
+    until("nothing hangs", async || usable(new, "1").await).await;
+    assert_eq!(asked(admin, "/api/v1/gates").await.0, 401);
+
+    hang("token-lease");
+    until("what hangs shows", async || usable(new, "0").await).await;
+    let log = gate.end();
+    assert_eq!(
+        log.iter().filter(|line| is_told(line)).count(),
+        2,
+        "{log:#?}"
+    );
+}
+
 /// The web config file is taken only with certificates that can be used: then nothing is broken.
 #[test]
 fn another_web_config_file_mends_a_broken_certificate() {
@@ -108,6 +171,12 @@ fn waits(name: &str, password: &Path) -> String {
     )
 }
 
+/// Makes a pipe, which hangs as a dead mount does: whoever opens it waits for the other end.
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
 /// Passwords on a mount that hangs, as many as there are threads: the other gate goes on, and so does
 /// the end. A pipe that nobody writes to is as silent.
 #[tokio::test]
@@ -117,8 +186,7 @@ async fn files_that_hang_hold_up_neither_another_gate_nor_the_end() {
         folder.path().join("gate.yaml"),
         folder.path().join("password"),
     );
-    let made = Command::new("mkfifo").arg(&password).status();
-    assert!(made.unwrap().success());
+    make_pipe(&password);
     let mut text = format!("listen: 127.0.0.1:0\n{NO_CLUSTER}");
     let threads = std::thread::available_parallelism().map_or(8, usize::from);
     for number in 0..=threads {
@@ -135,6 +203,48 @@ async fn files_that_hang_hold_up_neither_another_gate_nor_the_end() {
     })
     .await;
     gate.end();
+}
+
+/// A reload that waits for a password: another SIGHUP makes another reload after it, and SIGTERM is not
+/// waited with.
+#[test]
+fn signals_are_heard_while_a_reload_waits_for_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |gates: &str| {
+        let text = format!("listen: 127.0.0.1:0\n{NO_CLUSTER}{gates}");
+        fs::write(path("gate.yaml"), text).unwrap();
+    };
+    write("");
+    let gate = Started::serve(&[path("gate.yaml").to_str().unwrap()]);
+    gate.address();
+    let hangs = |password: &Path| {
+        make_pipe(password);
+        write(&waits("waits", password));
+        gate.signal("HUP");
+        // It opens once somebody reads.
+        let writes = fs::File::options().write(true).open(password).unwrap();
+        fs::remove_file(password).unwrap();
+        fs::write(password, "secret").unwrap();
+        writes
+    };
+    let mut writes = hangs(&path("first"));
+    write("");
+    gate.signal("HUP");
+    writes.write_all(b"secret").unwrap();
+    drop(writes);
+    let reloaded = |what: &str| {
+        let said = format!("reloaded: {what}, 0 policies changed");
+        gate.line(|line| line["message"] == said.as_str());
+    };
+    reloaded("1 gates started, 0 ended");
+    reloaded("0 gates started, 1 ended");
+
+    let _never_written = hangs(&path("second"));
+    let log = gate.end();
+    let given_up = "the configuration was not reloaded; the one before goes on";
+    let waited = log.iter().any(|line| line["message"] == given_up);
+    assert!(!waited, "{log:#?}");
 }
 
 /// One gate's missing password ends neither the process nor the other gate.

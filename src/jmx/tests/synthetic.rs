@@ -105,7 +105,6 @@ fn the_common_families_have_what_their_role_requires() {
         "confluent-broker",
         "confluent-controller",
         "bitnami-zk-broker",
-        "cp-helm-zk-broker",
         "msk-zk-broker",
         "strimzi-reporter-combined",
         "strimzi-rules-broker",
@@ -116,10 +115,7 @@ fn the_common_families_have_what_their_role_requires() {
     }
     let (role, mode) = role("cp-helm-zk-broker");
     let found = Found::compare(&page("cp-helm-zk-broker"), role, mode);
-    assert!(
-        found.missing_optional.contains(&Metric::BrokerState),
-        "{found}"
-    );
+    assert_eq!(found.missing, [Metric::BrokerState], "{found}");
     assert!(
         found.missing_optional.contains(&Metric::BytesIn),
         "a rate is not a count: {found}"
