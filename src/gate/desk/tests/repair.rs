@@ -7,6 +7,7 @@ use super::{Bed, WINDOW, fence};
 use crate::checks::reason::Reason;
 use crate::evidence::facts::Facts;
 use crate::evidence::jmx::Metric;
+use crate::evidence::known::Known;
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, SceneTopic, jmx, kafka};
 use crate::gate::lease::{Action, Stage};
@@ -73,6 +74,28 @@ fn a_living_broker_is_not_repaired_where_it_hosts_what_is_hidden() {
     assert!(bed.repair("ann", &[2]).is_err());
     // A controller serves no partition.
     assert!(bed.repair("ann", &[102]).is_ok());
+}
+
+/// A leader that nobody hears has left a follower out of its ISR, and tables still list that one.
+/// Found by the simulation.
+#[test]
+fn a_living_broker_is_not_repaired_where_newer_words_than_the_tables_doubt_the_rest() {
+    let mut bed = Bed::new();
+    bed.scene.metric(1, Metric::UnderReplicatedPartitions, 1.0);
+    bed.tick();
+    let why = bed.repair("ann", &[1]).unwrap_err();
+    assert_eq!(why, [Reason::SourcesDisagree]);
+    bed.scene.metric(1, Metric::UnderReplicatedPartitions, 0.0);
+    bed.scene.log_ends(2, |ends| {
+        for end in &mut ends.rows {
+            end.own_end = Known::Is(0);
+        }
+    });
+    bed.tick();
+    let why = bed.repair("ann", &[1]).unwrap_err();
+    assert_eq!(why, [Reason::ReplicaBehind]);
+    // Whoever is behind itself is no copy that anybody counts on.
+    assert!(bed.repair("ann", &[2]).is_ok());
 }
 
 /// An entry below an epoch already seen is no row either.
