@@ -94,7 +94,7 @@ fn ten_thousand_trials_without_a_false_open() {
         "seconds for it",
         seconds,
         |limit| seconds <= limit,
-        660.0,
+        600.0,
         600.0,
     );
     waits_are_short(&proof);
