@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::evidence::facts::LogDirFacts;
+use crate::evidence::facts::{LogDirFacts, METADATA_LOG};
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{Read, Snapshot};
@@ -27,9 +27,6 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::NoPartitions,
     Reason::EvidenceIncomplete,
 ];
-
-/// The metadata log of KRaft: no topic, and never in Metadata.
-const METADATA_LOG: &str = "__cluster_metadata";
 
 /// Compares what brokers host with what is told of.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {

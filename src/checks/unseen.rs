@@ -39,12 +39,7 @@ pub(super) fn unseen(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Vec<Fi
 fn may_serve(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     let role = snapshot.expected.get(&node).map(|expected| expected.role);
     let controls_only = role.is_some_and(|role| role.controller && !role.broker);
-    let mut answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
-    let in_service = answers.any(|read| {
-        let mut brokers = read.facts.brokers.iter();
-        brokers.any(|broker| broker.node == node && !broker.fenced)
-    });
-    let alive = snapshot.link(node).is_ok() || in_service;
+    let alive = snapshot.link(node).is_ok() || snapshot.in_service(node);
     !controls_only && !snapshot.down.contains(&node) && alive
 }
 

@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use super::schedule::{Cost, interval};
 use super::shared::Shared;
-use crate::evidence::facts::{Facts, LogDirFacts};
+use crate::evidence::facts::{Facts, LogDirFacts, METADATA_LOG};
 use crate::evidence::ids::NodeId;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::time::Mono;
-
-/// The metadata log of KRaft: in the log dirs, and no topic.
-const METADATA_LOG: &str = "__cluster_metadata";
 
 /// The pause after a question that failed; it doubles with each that fails after it.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -145,10 +142,9 @@ fn hosts_unlisted(dirs: &LogDirFacts, table: &PartitionTable) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::tests::orders;
     use super::*;
     use crate::evidence::facts::{Moves, TopicConfigs};
-    use crate::evidence::ids::Uuid;
-    use crate::evidence::partitions::{Builder, Partition};
     use crate::evidence::report::FailureClass;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -219,18 +215,7 @@ mod tests {
             };
             Ok(Facts::LogDirs(Arc::new(facts)))
         };
-        let mut builder = Builder::default();
-        builder.topic(Uuid::new(1), "orders", false, 0);
-        builder.partition(Partition {
-            index: 0,
-            leader: None,
-            leader_epoch: None,
-            error: 0,
-            replicas: &[NodeId(1)],
-            isr: &[],
-            offline: &[],
-        });
-        let table = builder.finish();
+        let table = orders();
         let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
         let mut next = |facts, table| {
             let asked = due.at();

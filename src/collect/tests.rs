@@ -28,7 +28,7 @@ use super::{discover, node};
 use crate::clock::SystemClock;
 use crate::evidence::facts::{Facts, Identity};
 use crate::evidence::ids::{NodeId, Role, Uuid};
-use crate::evidence::partitions::{Builder, Partition};
+use crate::evidence::partitions::{Builder, Partition, PartitionTable};
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, Report, Sign, SourceFailure};
 use crate::jmx::client::Access;
@@ -337,6 +337,22 @@ async fn a_bootstrap_address_that_wants_a_login_is_told_as_one() {
     assert!(failure.detail.contains("wants SASL"), "{failure}");
 }
 
+/// One topic with one partition.
+pub(super) fn orders() -> PartitionTable {
+    let mut builder = Builder::default();
+    builder.topic(Uuid::new(1), "orders", false, 0);
+    builder.partition(Partition {
+        index: 0,
+        leader: None,
+        leader_epoch: None,
+        error: 0,
+        replicas: &[NodeId(1)],
+        isr: &[],
+        offline: &[],
+    });
+    builder.finish()
+}
+
 /// A broker that has not dropped a deleted topic yet when it is first asked what it hosts.
 fn drops_late(ask: &Ask, asked: &AtomicUsize) -> Reply {
     if ask.is(ApiKey::ApiVersions) {
@@ -373,18 +389,7 @@ async fn log_dirs_that_host_what_nobody_lists_are_read_again_soon() {
             Ok(())
         })
         .unwrap();
-    let mut builder = Builder::default();
-    builder.topic(Uuid::new(1), "orders", false, 0);
-    builder.partition(Partition {
-        index: 0,
-        leader: None,
-        leader_epoch: None,
-        error: 0,
-        replicas: &[NodeId(1)],
-        isr: &[],
-        offline: &[],
-    });
-    shared.set_table(NodeId(1), Some(Arc::new(builder.finish())));
+    shared.set_table(NodeId(1), Some(Arc::new(orders())));
     let running = tokio::spawn(node::bulk(Arc::clone(&shared), NodeId(1)));
     let start = Instant::now();
     // Half of the interval at which log dirs are asked for.

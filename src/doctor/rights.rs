@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Patient;
 use super::report::Problem;
 use crate::checks::reason::Reason;
-use crate::evidence::facts::{Facts, Identity, LogDirFacts};
+use crate::evidence::facts::{Facts, Identity, LogDirFacts, METADATA_LOG};
 use crate::evidence::known::Known;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FailureClass, Report, SourceFailure};
@@ -17,9 +17,6 @@ use crate::kafka::rights::{
     CLUSTER_CONFIGS, CLUSTER_DESCRIBE, GROUP_DESCRIBE, RIGHTS, Resource, Right, TOPIC_CONFIGS,
     TOPIC_DESCRIBE,
 };
-
-/// The metadata log of KRaft: hosted, and never in Metadata.
-const METADATA_LOG: &str = "__cluster_metadata";
 
 /// One right, and whether the gate has it.
 #[derive(Debug, Serialize)]

@@ -10,6 +10,10 @@ use super::known::Known;
 use super::partitions::PartitionTable;
 use super::report::FactKind;
 
+/// KRaft's metadata log: the quorum keeps it and every node has it in its log dirs, but it is no topic and
+/// never in Metadata.
+pub const METADATA_LOG: &str = "__cluster_metadata";
+
 /// Everything a source can say. Large ones are shared, never copied.
 #[derive(Clone, Debug)]
 pub enum Facts {

@@ -278,6 +278,15 @@ impl<'a> Snapshot<'a> {
             .map(|(node, _)| *node)
     }
 
+    /// Whether any broker that answers has this one registered and unfenced.
+    pub fn in_service(&self, broker: NodeId) -> bool {
+        let mut answers = self.clusters().filter_map(|(_, read)| read.ok());
+        answers.any(|read| {
+            let mut brokers = read.facts.brokers.iter();
+            brokers.any(|b| b.node == broker && !b.fenced)
+        })
+    }
+
     /// How the cluster keeps its metadata, from positive evidence only: a KRaft node supports the
     /// feature `metadata.version` or a quorum answers; a ZooKeeper-mode broker has
     /// `zookeeper.connect` in its configuration and no `process.roles`: with roles it runs on KRaft,

@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Request, StrBytes, encode_request_header_into_buffer};
 
-use super::decode::quorum::METADATA_TOPIC;
+use crate::evidence::facts::METADATA_LOG;
 use crate::evidence::ids::GroupId;
 use crate::evidence::report::{FailureClass, SourceFailure};
 
@@ -123,7 +123,7 @@ pub fn metadata(topics: bool) -> MetadataRequest {
 /// DescribeQuorum of the metadata partition.
 pub fn describe_quorum() -> DescribeQuorumRequest {
     let topic = TopicData::default()
-        .with_topic_name(StrBytes::from_static_str(METADATA_TOPIC).into())
+        .with_topic_name(StrBytes::from_static_str(METADATA_LOG).into())
         .with_partitions(vec![PartitionData::default().with_partition_index(0)]);
     DescribeQuorumRequest::default().with_topics(vec![topic])
 }

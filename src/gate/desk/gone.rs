@@ -42,7 +42,7 @@ pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     if ended && is_quorum_lost(snapshot) {
         return true;
     }
-    let out = !role.broker || is_out(snapshot, node);
+    let out = !role.broker || !snapshot.in_service(node);
     let unheard = !role.controller || (ended && is_behind(snapshot, node));
     // A fenced broker leads nothing, however it answers. On ZooKeeper a broker that is in nobody's
     // list may be one that nobody has been told of yet.
@@ -63,21 +63,13 @@ fn is_told(snapshot: &Snapshot<'_>) -> bool {
     snapshot.clusters().any(|(_, read)| read.is_ok())
 }
 
-/// Whether no broker that answers has this one registered and unfenced.
-fn is_out(snapshot: &Snapshot<'_>, broker: NodeId) -> bool {
-    let mut answers = snapshot.clusters().filter_map(|(_, read)| read.ok());
-    answers.all(|read| {
-        let mut brokers = read.facts.brokers.iter();
-        !brokers.any(|b| b.node == broker && !b.fenced)
-    })
-}
-
 /// Whether the quorum has a leader, which does not have this node as a voter that is caught up.
 fn is_behind(snapshot: &Snapshot<'_>, controller: NodeId) -> bool {
     has_leader(snapshot) && !voters::is_caught_up(snapshot, controller)
 }
 
-fn has_leader(snapshot: &Snapshot<'_>) -> bool {
+/// Whether anybody tells of a quorum that has a leader.
+pub(super) fn has_leader(snapshot: &Snapshot<'_>) -> bool {
     voters::newest(snapshot).is_some_and(|quorum| quorum.facts.leader.is_some())
 }
 

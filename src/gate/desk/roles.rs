@@ -1,10 +1,10 @@
 //! What a node is no more: one that was a controller as well and has become a plain broker, or the
 //! other way round. Roles are remembered for good, as nodes are, so that only somebody's word ends one.
 
+use super::gone::has_leader;
 use super::{Awaited, Desk, Scene};
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::{Origin, Snapshot};
-use crate::evidence::voters;
 use crate::gate::event::What;
 use crate::gate::lease::Owner;
 
@@ -22,7 +22,7 @@ pub(super) fn kept_role(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Role> {
         controller: known.controller && (configured.controller || votes),
     };
     let told = (known.broker == kept.broker || tells_brokers(snapshot))
-        && (known.controller == kept.controller || tells_voters(snapshot));
+        && (known.controller == kept.controller || has_leader(snapshot));
     (kept != known && kept != Role::default() && told).then_some(kept)
 }
 
@@ -32,11 +32,6 @@ fn tells_brokers(snapshot: &Snapshot<'_>) -> bool {
     snapshot.clusters().any(|(_, read)| read.is_ok())
         && !merged.sources.is_empty()
         && merged.outdated.is_empty()
-}
-
-/// Whether a quorum that has a leader tells now who votes.
-fn tells_voters(snapshot: &Snapshot<'_>) -> bool {
-    voters::newest(snapshot).is_some_and(|quorum| quorum.facts.leader.is_some())
 }
 
 impl Desk {

@@ -1,6 +1,6 @@
 //! DescribeQuorum v0 to v2.
 
-use crate::evidence::facts::{QuorumFacts, QuorumMember};
+use crate::evidence::facts::{METADATA_LOG, QuorumFacts, QuorumMember};
 use crate::evidence::ids::NodeId;
 use crate::kafka::reader::{DecodeError, Reader};
 
@@ -15,9 +15,6 @@ pub struct QuorumAnswer {
     pub quorum: Option<QuorumFacts>,
 }
 
-/// The topic whose log the quorum keeps.
-pub const METADATA_TOPIC: &str = "__cluster_metadata";
-
 /// Decodes a DescribeQuorum answer.
 pub fn decode(body: &[u8], version: i16) -> Result<QuorumAnswer, DecodeError> {
     if !(0..=2).contains(&version) {
@@ -28,7 +25,7 @@ pub fn decode(body: &[u8], version: i16) -> Result<QuorumAnswer, DecodeError> {
     let mut message = error_message(&mut reader, version)?;
     let mut quorum = None;
     for _ in 0..reader.array(3)? {
-        let metadata = reader.string()? == METADATA_TOPIC;
+        let metadata = reader.string()? == METADATA_LOG;
         for _ in 0..reader.array(25)? {
             let row = partition(&mut reader, version)?;
             if metadata && row.index == 0 {

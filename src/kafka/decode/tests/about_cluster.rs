@@ -17,12 +17,13 @@ use kafka_protocol::messages::{
 use proptest::collection::{btree_map, vec};
 
 use super::*;
+use crate::evidence::facts::METADATA_LOG;
 use crate::evidence::facts::{Move, Moves, QuorumFacts, QuorumMember, RegisteredBroker};
 use crate::evidence::ids::{ClusterId, Uuid};
 use crate::kafka::decode::api_versions::ApiVersions;
 use crate::kafka::decode::cluster::ClusterAnswer;
 use crate::kafka::decode::moves::MovesAnswer;
-use crate::kafka::decode::quorum::{METADATA_TOPIC, QuorumAnswer};
+use crate::kafka::decode::quorum::QuorumAnswer;
 
 /// Replicas, those being added, those being removed.
 type Lists = (Vec<NodeId>, Vec<NodeId>, Vec<NodeId>);
@@ -184,7 +185,7 @@ proptest! {
             .with_observers(states(&observers, version))
             .with_unknown_tagged_fields(tag());
         let topic = TopicData::default()
-            .with_topic_name(text(METADATA_TOPIC).into())
+            .with_topic_name(text(METADATA_LOG).into())
             .with_partitions(vec![partition]);
         let mut response = DescribeQuorumResponse::default()
             .with_error_code(error)
