@@ -89,6 +89,65 @@ impl Cluster {
         list
     }
 
+    /// Partitions whose next write nobody acknowledges once `stopped` are gone on top of `already`: so
+    /// many members of the ISR are left that do not reach the one of them that leads then that those
+    /// who do are fewer than min ISR. It is so until the ISR has shrunk, and then it is below min ISR.
+    #[must_use]
+    pub fn stalled_without(
+        &self,
+        already: &BTreeSet<NodeId>,
+        stopped: &BTreeSet<NodeId>,
+    ) -> Vec<Harmed> {
+        let gone: BTreeSet<_> = already.union(stopped).copied().collect();
+        let release = self.lowest_release();
+        let mut list = Vec::new();
+        for (name, index, topic, partition) in self.image.partitions() {
+            let id = (name.clone(), index);
+            let (Some(log), Some(copying)) =
+                (self.logs.get(&id), self.would_copy(partition, &gone))
+            else {
+                continue;
+            };
+            let case = self.case(topic, partition, log, release);
+            if copying < case.min_isr {
+                let ideal = ideal_harm(&case, stopped);
+                list.push(Harmed {
+                    partition: id,
+                    harm: Harm::UnderMinIsr,
+                    structural: ideal.is_some(),
+                });
+            }
+        }
+        list
+    }
+
+    /// How many of the ISR are left and have, or can fetch, what the one of them holds that leads
+    /// then; `None` where nobody is left.
+    fn would_copy(&self, partition: &Partition, gone: &BTreeSet<NodeId>) -> Option<usize> {
+        let stays = |id: &NodeId| !gone.contains(id) && self.disk_online(*id, partition.log_dir);
+        let left: Vec<NodeId> = partition.isr.iter().copied().filter(stays).collect();
+        let stays = |id: &NodeId| left.contains(id);
+        let mut next = partition.replicas.iter().copied().filter(stays);
+        let leader = partition.leader.filter(stays).or_else(|| next.next())?;
+        let copies = |id: &NodeId| *id == leader || self.linked(*id, leader);
+        Some(left.iter().filter(|id| copies(id)).count())
+    }
+
+    /// Somebody writes into a partition of whose ISR a member does not reach the leader: nobody has an
+    /// acknowledgement of that before the ISR has shrunk.
+    #[must_use]
+    pub fn stalls(&self) -> bool {
+        self.image.partitions().any(|(name, index, _, partition)| {
+            let log = self.logs.get(&(name.clone(), index));
+            let busy = log.is_some_and(|log| log.rate > 0);
+            let cut_from = |leader: NodeId| {
+                let mut members = partition.isr.iter();
+                members.any(|id| *id != leader && !self.linked(*id, leader))
+            };
+            busy && partition.leader.is_some_and(cut_from)
+        })
+    }
+
     /// Brokers that cannot take over anything now.
     #[must_use]
     pub fn out_of_service(&self) -> BTreeSet<NodeId> {

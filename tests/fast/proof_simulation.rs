@@ -249,6 +249,43 @@ fn rules_in_use_today_are_judged(proof: &Value) {
         let (rolled, ours) = (row("rival_rolls", name), row("rival_rolls", "upgrade-gate"));
         assert_eq!(number(&rolled, "/rolls"), number(&ours, "/rolls"), "{name}");
     }
+    // Twelve readings in a row are eleven intervals, at every node.
+    for (name, least) in [
+        ("URP 0 twelve times, every 5 s", 55.0),
+        ("URP 0 twelve times, every 10 s", 110.0),
+    ] {
+        let rolled = row("rival_rolls", name);
+        let waited = number(&rolled, "/waited_seconds_per_node");
+        assert!(waited >= least, "{name}: {waited} s per node");
+        // Little of that is time in which the next node could not have gone.
+        let needless = number(&rolled, "/needless_seconds_per_node");
+        assert!(
+            needless <= waited && needless >= 0.8 * least,
+            "{name}: {needless} s"
+        );
+    }
+    roles_add_up(proof);
+    // Ours with nothing but pages, by the D of the rules: told, not demanded.
+    for table in ["rivals", "rival_rolls"] {
+        let pages = row(table, "upgrade-gate, mode jmx");
+        assert!(number(&pages, "/steps") > 100.0, "{table}");
+        println!("{table}: {pages:#}");
+    }
+}
+
+/// What was stopped is a broker or a controller: a rule about brokers is not charged with controllers
+/// unseen.
+fn roles_add_up(proof: &Value) {
+    for table in ["rolls", "rival_rolls"] {
+        for row in proof[table].as_array().expect("a table of rolls") {
+            for what in ["steps", "harmful", "harmful_within_allowance"] {
+                let of = |role: &str| number(row, &format!("/by_role/{role}/{what}"));
+                let sum = of("broker") + of("controller");
+                assert_eq!(sum, number(row, &format!("/{what}")), "{table}: {row:#}");
+            }
+            assert!(number(row, "/by_role/broker/steps") > 0.0, "{row:#}");
+        }
+    }
 }
 
 /// Each way to break a gate is noticed often enough, and not by trials in which everybody is wrong.

@@ -94,7 +94,7 @@ fn no_lies(depth: Depth, trials: u64) {
         .map(Outcome::evidence)
         .collect();
     assert!(lies.is_empty(), "false opens:\n{}", lies.join("\n"));
-    let harmful: u64 = outcomes.iter().map(|o| o.rolled.harmful).sum();
+    let harmful: u64 = outcomes.iter().map(|o| o.rolled.all.harmful).sum();
     assert_eq!(harmful, 0, "stops that did harm because the gate said go");
     // Who never opens never lies.
     let opened = outcomes.iter().filter(|o| !o.open.is_zero()).count();

@@ -14,7 +14,7 @@ use upgrade_gate::model::{Cluster, NodeId};
 
 use super::ops::{Cuts, Op};
 use super::oracle::{Cause, Said, Truth};
-use super::stops::harm;
+use super::stops::{harm, stalls};
 
 /// Why an open that is false by the table as asked is none by the oracle's. The first of those that
 /// fit counts.
@@ -247,7 +247,8 @@ impl AsAsked {
 
 /// Nodes that cannot be stopped for something that the oracle's truth leaves out until it shows: nodes
 /// that do not hear the controller or ZooKeeper, voters that do not reach each other, a controller on
-/// ZooKeeper whose session has not ended yet.
+/// ZooKeeper whose session has not ended yet, members of an ISR that do not reach who leads once the node
+/// is stopped.
 fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let Moment {
         truth,
@@ -272,7 +273,9 @@ fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let voters = voters.filter(|node| node.roles.controller).count();
     new.filter(|id| {
         let alone = BTreeSet::from([*id]);
-        harm(cluster, &gone, &alone).is_some() || (voters > 2 && !cluster.quorum_without(&alone))
+        harm(cluster, &gone, &alone).is_some()
+            || stalls(cluster, &gone, &alone)
+            || (voters > 2 && !cluster.quorum_without(&alone))
     })
     .collect()
 }
@@ -281,6 +284,7 @@ fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
 mod tests {
     use upgrade_gate::model::{Release, Spec, TopicSpec};
 
+    use super::super::oracle::{Oracle, Standard};
     use super::*;
 
     const STEP: Duration = Duration::from_millis(50);
@@ -294,8 +298,23 @@ mod tests {
 
     impl Watched {
         fn new(mode: Mode) -> Self {
-            let spec =
-                Spec::kraft(3, 1, Release::V4_1).topics(vec![TopicSpec::new("orders", 1, 1)]);
+            let topic = TopicSpec::new("orders", 1, 1);
+            Self::of(mode, Spec::kraft(3, 1, Release::V4_1).topics(vec![topic]))
+        }
+
+        /// Brokers 1 and 2 of three are cut from each other, after 30 s; so many records per second go into
+        /// each partition.
+        fn cut(rate: u64) -> Self {
+            let topic = TopicSpec::new("orders", 3, 3).rate(rate).min_isr(2);
+            let spec = Spec::kraft(3, 3, Release::V4_1).topics(vec![topic]);
+            let mut watched = Self::of(Mode::KafkaJmx, spec);
+            watched.cluster.advance(Duration::from_secs(30));
+            watched.cluster.cut(1, 2).unwrap();
+            watched.cuts.insert((1, 2));
+            watched
+        }
+
+        fn of(mode: Mode, spec: Spec) -> Self {
             Self {
                 judge: AsAsked::new(mode),
                 cluster: Cluster::new(spec).unwrap(),
@@ -304,11 +323,12 @@ mod tests {
         }
 
         fn look(&mut self, from: u64, to: u64, truth: &Truth, open: bool) {
+            let nodes = Vec::new();
+            self.hear(from, to, truth, &Said { open, nodes });
+        }
+
+        fn hear(&mut self, from: u64, to: u64, truth: &Truth, said: &Said) {
             let truth = Arc::new(truth.clone());
-            let said = Said {
-                open,
-                nodes: Vec::new(),
-            };
             for millis in (from..to).step_by(50) {
                 self.judge.look(&Moment {
                     now: Duration::from_millis(millis),
@@ -317,10 +337,26 @@ mod tests {
                     truth: &truth,
                     cluster: &self.cluster,
                     cuts: &self.cuts,
-                    said: &said,
+                    said,
                     counted: false,
                 });
             }
+        }
+
+        fn truth(&self) -> Truth {
+            Truth::of(&self.cluster, &self.cuts, Mode::KafkaJmx, &[])
+        }
+
+        /// Whether it counts as needless to be shut, for a gate that was open before the cut.
+        fn is_needless(&self) -> bool {
+            let mut oracle = Oracle::new(Standard::EveryNodeUp, Mode::KafkaJmx);
+            let mut judge = |seconds, truth, open| {
+                let nodes = Vec::new();
+                let (now, said) = (Duration::from_secs(seconds), Said { open, nodes });
+                oracle.judge(now, Arc::new(truth), &self.cluster, &said)
+            };
+            judge(29, Truth::default(), true);
+            judge(31, self.truth(), false)
         }
 
         fn spells(self) -> Vec<(Apart, u64, Duration)> {
@@ -388,6 +424,35 @@ mod tests {
         watched.look(3_000, 5_500, &Truth::default(), true);
         let expected = (Apart::Hidden, 1, Duration::from_millis(450));
         assert_eq!(watched.spells(), [expected]);
+    }
+
+    #[test]
+    fn members_of_an_isr_that_do_not_reach_each_other_are_a_hidden_truth() {
+        let mut watched = Watched::cut(0);
+        // All in sync, nobody writes, everybody hears the controller: this shows nowhere.
+        let truth = watched.truth();
+        assert_eq!(truth, Truth::default());
+        let open_for = |nodes: &[NodeId]| Said {
+            open: false,
+            nodes: nodes.to_vec(),
+        };
+        watched.hear(0, 5_000, &truth, &open_for(&[1, 2, 101]));
+        assert!(watched.judge.spells.is_empty(), "3 and one of them do");
+        // Without 3 there are 1 and 2, and one of them copies nothing; for two seconds it has been so.
+        watched.hear(5_000, 5_500, &truth, &open_for(&[3]));
+        let expected = (Apart::Hidden, 1, Duration::from_millis(450));
+        assert_eq!(watched.spells(), [expected]);
+    }
+
+    #[test]
+    fn who_is_shut_while_writes_wait_for_a_follower_that_is_cut_off_is_right() {
+        assert!(Watched::cut(0).is_needless(), "nobody waits for anything");
+        let mut busy = Watched::cut(100);
+        assert!(busy.truth().is_safe(), "no open counts before it shows");
+        assert!(!busy.is_needless());
+        busy.cluster.mend(1, 2).unwrap();
+        busy.cuts.clear();
+        assert!(busy.is_needless());
     }
 
     #[test]

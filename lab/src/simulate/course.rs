@@ -17,7 +17,7 @@ use super::leases::{Ledger, Mail, Told};
 use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
 use super::oracle::{Oracle, Said, Standard, Stop, Truth, are_apart};
-use super::rivals::{OURS, Rivals, Rolled, Score};
+use super::rivals::{OURS, OURS_BY_PAGES, Rivals, Role, Rolled, Score};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
 use super::trial::{Order, Outcome};
@@ -62,6 +62,15 @@ pub enum Wish {
     Policy(Policy),
 }
 
+/// What is true at a moment.
+#[derive(Clone)]
+struct Truths {
+    /// For a gate that reads what this one reads.
+    own: Arc<Truth>,
+    /// For the rules in use today, and for the gate by their standard.
+    by_harm: Arc<Truth>,
+}
+
 /// A trial under way.
 pub struct Course {
     /// What it happens to.
@@ -74,7 +83,7 @@ pub struct Course {
     as_asked: Option<AsAsked>,
     rivals: Option<Rivals>,
     cuts: Cuts,
-    truth: Option<(u64, Arc<Truth>)>,
+    truth: Option<(u64, Truths)>,
     /// What operators have in mind beside stopping one node.
     stops: Vec<Stop>,
     next: usize,
@@ -85,6 +94,8 @@ pub struct Course {
     pub mail: Mail,
     ledger: Ledger,
     rolled: Rolled,
+    /// The same rolls by the standard of the rules in use today, where the gate's own allows more.
+    rolled_by_harm: Option<Rolled>,
     over_since: Option<Duration>,
     now: Duration,
     /// From one look to the next, while anything happens.
@@ -118,8 +129,9 @@ impl Course {
         let setup = order.plan.setup.clone();
         world.set_targets(setup.targets.clone());
         let unasked = order.plan.operators.is_empty();
-        let by_harm = order.rivals && setup.mode.kafka();
-        let compared = by_harm && unasked;
+        let by_pages = !setup.mode.kafka();
+        let compared = order.rivals && !by_pages && unasked;
+        let by_harm = || Oracle::new(Standard::Harm, Mode::KafkaJmx);
         let mut oracle = Oracle::new(Standard::EveryNodeUp, setup.mode);
         oracle.remote = setup.remote(&order.plan.spec);
         let stops = order.plan.operators.iter();
@@ -128,7 +140,7 @@ impl Course {
         let rolls = order.plan.operators.len() - repairers.len();
         Self {
             oracle,
-            by_harm: by_harm.then(|| Oracle::new(Standard::Harm, Mode::KafkaJmx)),
+            by_harm: order.rivals.then(by_harm),
             as_asked: Some(AsAsked::new(setup.mode)),
             rivals: compared.then(|| Rivals::new(&order.plan.spec)),
             cuts: Cuts::new(),
@@ -140,6 +152,7 @@ impl Course {
             mail: Mail::default(),
             ledger: Ledger::new(setup.slots.unwrap_or(1), repairers),
             rolled: Rolled::new(OURS, rolls),
+            rolled_by_harm: (order.rivals && by_pages).then(|| Rolled::new(OURS_BY_PAGES, rolls)),
             over_since: None,
             now: Duration::ZERO,
             pace: LOOK,
@@ -170,6 +183,13 @@ impl Course {
         self.as_asked = None;
         self.pace = pace;
         self
+    }
+
+    /// Whether somebody who rolls wants to be told now whether he may go.
+    pub fn is_asked(&self) -> bool {
+        let cluster = self.world.cluster();
+        let mut rolls = self.rolls.iter();
+        rolls.any(|roll| roll.asks(self.now, &cluster).is_some())
     }
 
     /// What was done so far.
@@ -217,18 +237,14 @@ impl Course {
         let version = self.world.version();
         let world = Arc::clone(&self.world);
         let cluster = world.cluster();
-        let truth = match &self.truth {
-            Some((at, truth)) if *at == version => Arc::clone(truth),
-            Some(_) | None => Arc::new(Truth::of(
-                &cluster,
-                &self.cuts,
-                self.setup.mode,
-                &self.stops,
-            )),
+        let truths = match &self.truth {
+            Some((at, truths)) if *at == version => truths.clone(),
+            Some(_) | None => self.truths(&cluster),
         };
-        self.truth = Some((version, Arc::clone(&truth)));
+        self.truth = Some((version, truths.clone()));
+        let truth = &truths.own;
         if let Some(rivals) = &mut self.rivals {
-            rivals.look(self.now, &truth, &cluster, &world.cut_off());
+            rivals.look(self.now, &truths.by_harm, &cluster, &world.cut_off());
         }
         let said = if self.gone {
             Said::default()
@@ -236,27 +252,27 @@ impl Course {
             speaker.says()
         };
         if let Some(oracle) = &mut self.by_harm {
-            oracle.judge(self.now, Arc::clone(&truth), &cluster, &said);
+            oracle.judge(self.now, Arc::clone(&truths.by_harm), &cluster, &said);
         }
         let blinded = world.blinds(&cluster, &self.setup);
         self.oracle.excuses = blinded || !self.setup.is_right();
         let needless = self
             .oracle
-            .judge(self.now, Arc::clone(&truth), &cluster, &said);
+            .judge(self.now, Arc::clone(truth), &cluster, &said);
         self.needless = needless;
         if let Some(as_asked) = &mut self.as_asked {
             as_asked.look(&Moment {
                 now: self.now,
                 step: self.step,
                 version,
-                truth: &truth,
+                truth,
                 cluster: &cluster,
                 cuts: &self.cuts,
                 said: &said,
                 counted: self.oracle.is_lying(),
             });
         }
-        self.roll(&cluster, &truth, &said, speaker.stored());
+        self.roll(&cluster, &truths, &said, speaker.stored());
         drop(cluster);
         self.account(needless, said.open, speaker);
         if self.order.story {
@@ -265,20 +281,42 @@ impl Course {
         }
     }
 
+    /// The truth, for the gate and for the rules in use today. In mode `jmx` less of it counts against
+    /// the gate by its own standard.
+    fn truths(&self, cluster: &Cluster) -> Truths {
+        let of = |mode| Arc::new(Truth::of(cluster, &self.cuts, mode, &self.stops));
+        let own = of(self.setup.mode);
+        let by_harm = if self.by_harm.is_some() && !self.setup.mode.kafka() {
+            of(Mode::KafkaJmx)
+        } else {
+            Arc::clone(&own)
+        };
+        Truths { own, by_harm }
+    }
+
     /// Operators ask, and go when they may.
-    fn roll(&mut self, cluster: &Cluster, truth: &Truth, said: &Said, stored: Option<&GateDoc>) {
+    fn roll(&mut self, cluster: &Cluster, truths: &Truths, said: &Said, stored: Option<&GateDoc>) {
         for roll in &mut self.rolls {
             let asked = roll.asks(self.now, cluster).filter(|_| !roll.repairs());
             let ops = roll.act(self.now, cluster, said, &mut self.mail);
             match asked {
-                Some(stop) if ops.is_empty() && truth.against(&stop).is_none() => {
-                    self.rolled.waits_needlessly(self.step);
+                Some(stop) if ops.is_empty() => {
+                    let harmless = |truth: &Truth| truth.against(&stop).is_none();
+                    self.rolled.waits(self.step, harmless(&truths.own));
+                    if let Some(rolled) = &mut self.rolled_by_harm {
+                        rolled.waits(self.step, harmless(&truths.by_harm));
+                    }
                 }
-                Some(stop) if !ops.is_empty() => {
+                Some(stop) => {
+                    let role = Role::of(cluster, &stop);
                     let harm = self.oracle.would_harm(&stop);
-                    self.rolled.goes(harm.as_ref());
+                    self.rolled.goes(role, harm.as_ref());
+                    let by_harm = self.by_harm.as_ref();
+                    if let (Some(rolled), Some(oracle)) = (&mut self.rolled_by_harm, by_harm) {
+                        rolled.goes(role, oracle.would_harm(&stop).as_ref());
+                    }
                 }
-                Some(_) | None => {}
+                None => {}
             }
             self.decided.extend(ops);
         }
@@ -465,7 +503,11 @@ impl Course {
 
     /// What came of the rolls.
     pub fn rolled(&self) -> Rolled {
-        let mut rolled = self.rolled.clone();
+        self.over(&self.rolled)
+    }
+
+    fn over(&self, rolled: &Rolled) -> Rolled {
+        let mut rolled = rolled.clone();
         let rolls = self.rolls.iter().filter(|roll| !roll.repairs());
         rolled.finished = rolls.filter(|roll| roll.is_over()).count();
         rolled.exposed = self.by_harm.as_ref().unwrap_or(&self.oracle).exposed;
@@ -475,13 +517,18 @@ impl Course {
     /// What became of it.
     pub fn finish(mut self, steps: u64, answers: Answers) -> Outcome {
         let rolled = self.rolled();
+        let rolled_by_harm = self.rolled_by_harm.as_ref();
+        let rolled_by_harm = rolled_by_harm.map(|rolled| self.over(rolled));
         let at_end = self.take_wait();
         self.cut_off.extend(at_end);
         let longest = self.shut.iter().max_by_key(|(_, time)| **time);
         let never = longest.filter(|_| self.oracle.open.is_zero());
         let never_opened = never.map(|(why, _)| *why);
-        let ours = self.by_harm.filter(|_| self.rivals.is_some());
-        let ours = ours.map(|oracle| Score::of(OURS, oracle));
+        let by_pages = !self.order.plan.setup.mode.kafka();
+        let name = if by_pages { OURS_BY_PAGES } else { OURS };
+        let watched = self.order.plan.operators.is_empty();
+        let ours = self.by_harm.filter(|_| watched);
+        let ours = ours.map(|oracle| Score::of(name, oracle));
         let rivals = self.rivals.map(Rivals::scores).unwrap_or_default();
         Outcome {
             seed: self.order.seed,
@@ -503,6 +550,7 @@ impl Course {
             story: self.story,
             verdicts: self.verdicts,
             rolled,
+            rolled_by_harm,
             grants: self.ledger.grants,
             answers,
             rivals: ours.into_iter().chain(rivals).collect(),

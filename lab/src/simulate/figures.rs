@@ -1,6 +1,7 @@
 //! Many trials in a few numbers: for people, and for `docs/proof/simulate.json`.
 
 pub mod as_asked;
+pub mod rolls;
 pub mod shut;
 mod text;
 
@@ -15,10 +16,12 @@ use super::flaky::Answers;
 use super::leases::Grants;
 use super::oracle::allowances;
 use super::plan::Kind;
-use super::rivals::{OURS, Rolled, Score};
+use super::rivals::{OURS, OURS_BY_PAGES, Score};
+use super::rules::RULES;
 use super::trial::Outcome;
 
 use self::as_asked::AsAsked;
+use self::rolls::{Roll, rival_rolls, roll};
 use self::shut::NeverOpened;
 
 /// How waits are distributed, in seconds.
@@ -122,36 +125,13 @@ pub struct Part {
     pub needless_on_stock: Waits,
 }
 
-/// What came of rolls by the book, by who says go.
-#[derive(Clone, Debug, Serialize)]
-pub struct Roll {
-    /// The gate, or a rule.
-    pub name: &'static str,
-    /// Rolls.
-    pub rolls: usize,
-    /// Those that were finished in time.
-    pub finished: usize,
-    /// Nodes taken down because it said go.
-    pub steps: u64,
-    /// Stops that did harm, with time enough to notice that they would.
-    pub harmful: u64,
-    /// The same per 1,000 stops.
-    pub harmful_per_1000_steps: f64,
-    /// Stops that did harm before anybody had to notice.
-    pub harmful_within_allowance: u64,
-    /// How long nodes waited that could have gone.
-    pub needless: Waits,
-    /// The same on average per node, in seconds.
-    pub needless_seconds_per_node: f64,
-    /// Open on a truth already unsafe, within the allowance, in seconds.
-    pub exposed_seconds: f64,
-}
-
 /// How a rule in use today did, or the gate by the same standard, that was only watched.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rival {
     /// Its name.
     pub name: &'static str,
+    /// Times that a node was taken down in its trials.
+    pub steps: u64,
     /// False opens.
     pub false_opens: u64,
     /// False opens per 1,000 times that a node was taken down.
@@ -232,7 +212,8 @@ pub struct Figures {
     pub modes: Vec<OfMode>,
     /// Rolls by the book of all trials: the gate says go.
     pub rolls: Vec<Roll>,
-    /// The same roll once with the gate and once with each rule.
+    /// The same roll once with the gate and once with each rule; beside them the gate in mode `jmx` on
+    /// rolls of its own.
     pub rival_rolls: Vec<Roll>,
     /// The gate and the rules in use today on trials in which nobody asks, by harm alone.
     pub rivals: Vec<Rival>,
@@ -409,73 +390,44 @@ fn part<'a, I: Iterator<Item = &'a Outcome>>(own: impl Fn() -> I) -> Part {
         steps: own().map(|o| o.restarts).sum(),
         false_opens: own().map(|o| o.lies.len()).sum(),
         exposed_seconds: seconds(own().map(|o| o.exposed).sum()),
-        harmful_within_allowance: own().map(|o| o.rolled.too_soon).sum(),
+        harmful_within_allowance: own().map(|o| o.rolled.all.too_soon).sum(),
         needless: Waits::of(own().flat_map(|o| o.waits_by_order(false))),
         needless_on_stock: on_stock(own()),
     }
 }
 
-fn roll<'a>(name: &'static str, rolled: impl Iterator<Item = &'a Rolled>) -> Roll {
-    let rolled: Vec<_> = rolled.filter(|one| one.begun > 0).collect();
-    let sum = |part: fn(&Rolled) -> u64| rolled.iter().map(|one| part(one)).sum::<u64>();
-    let (steps, harmful) = (sum(|one| one.steps), sum(|one| one.harmful));
-    let needless = Waits::of(rolled.iter().flat_map(|one| one.needless.iter().copied()));
-    Roll {
-        name,
-        rolls: rolled.iter().map(|one| one.begun).sum(),
-        finished: rolled.iter().map(|one| one.finished).sum(),
-        steps,
-        harmful,
-        harmful_per_1000_steps: per(1000.0, steps) * per_unit(harmful),
-        harmful_within_allowance: sum(|one| one.too_soon),
-        needless_seconds_per_node: per(needless.sum, steps),
-        needless,
-        exposed_seconds: seconds(rolled.iter().map(|one| one.exposed).sum()),
-    }
-}
-
-fn rival_rolls(outcomes: &[Outcome]) -> Vec<Roll> {
-    let compared = || outcomes.iter().filter(|o| !o.rolls.is_empty());
-    let Some(first) = compared().next() else {
-        return Vec::new();
-    };
-    let of = |name| {
-        let all = compared().flat_map(|o| &o.rolls);
-        roll(name, all.filter(move |rolled| rolled.name == name))
-    };
-    let ours = roll(OURS, compared().map(|o| &o.rolled));
-    let rules = first.rolls.iter().map(|rolled| of(rolled.name));
-    std::iter::once(ours).chain(rules).collect()
-}
-
 fn rivals(outcomes: &[Outcome], rolls: &[Roll]) -> Vec<Rival> {
-    let watched = || outcomes.iter().filter(|o| !o.rivals.is_empty());
-    let Some(first) = watched().next() else {
-        return Vec::new();
-    };
-    let steps = watched().map(|o| o.restarts).sum();
-    let of = |name: &'static str| -> Vec<&Score> {
-        let scores = watched().flat_map(|o| &o.rivals);
-        scores.filter(|score| score.name == name).collect()
+    let of = |name: &'static str| -> Vec<(u64, &Score)> {
+        let scored = outcomes.iter().filter_map(|o| {
+            let score = o.rivals.iter().find(|score| score.name == name)?;
+            Some((o.restarts, score))
+        });
+        scored.collect()
     };
     let rival = |name: &'static str| {
-        let scores = of(name);
-        let lies = scores.iter().map(|score| score.lies).sum::<u64>();
-        let needless = Waits::of(scores.iter().flat_map(|s| s.needless.iter().copied()));
+        let scored = of(name);
+        let steps: u64 = scored.iter().map(|(steps, _)| steps).sum();
+        let scores = || scored.iter().map(|(_, score)| *score);
+        let lies = scores().map(|score| score.lies).sum::<u64>();
+        let needless = Waits::of(scores().flat_map(|s| s.needless.iter().copied()));
         let own = rolls.iter().find(|roll| roll.name == name);
-        Rival {
+        let rival = Rival {
             name,
+            steps,
             false_opens: lies,
             false_opens_per_1000_steps: per(1000.0, steps) * per_unit(lies),
-            false_open_seconds: seconds(scores.iter().map(|s| s.lied).sum()),
-            exposed_seconds: seconds(scores.iter().map(|s| s.exposed).sum()),
+            false_open_seconds: seconds(scores().map(|s| s.lied).sum()),
+            exposed_seconds: seconds(scores().map(|s| s.exposed).sum()),
             needless_seconds_per_step: per(needless.sum, steps),
             needless_seconds_per_node: own.map(|roll| roll.needless_seconds_per_node),
             needless,
-            cut_off: Waits::of(scores.iter().flat_map(|s| s.cut_off.iter().copied())),
-        }
+            cut_off: Waits::of(scores().flat_map(|s| s.cut_off.iter().copied())),
+        };
+        (!scored.is_empty()).then_some(rival)
     };
-    first.rivals.iter().map(|score| rival(score.name)).collect()
+    let rules = RULES.into_iter().map(|(name, ..)| name);
+    let names = [OURS, OURS_BY_PAGES].into_iter().chain(rules);
+    names.filter_map(rival).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of lies are small")]

@@ -111,6 +111,9 @@ pub struct Truth {
     pub of_node: BTreeMap<NodeId, String>,
     /// The same of stops that somebody has in mind: of several nodes, or for a repair.
     pub of_stop: BTreeMap<Stop, String>,
+    /// Somebody writes and is not answered, since a follower in the ISR does not reach its leader. Who is
+    /// shut then is right to be; an open counts once it is of a node.
+    pub stalls: bool,
 }
 
 impl Truth {
@@ -159,6 +162,7 @@ impl Truth {
         // until the session ends.
         let in_office = cluster.controller_in_office();
         let in_office = in_office.filter(|id| spec.zookeeper && !down.contains(id));
+        let stalls = !cuts.is_empty() && cluster.stalls();
         let Some(active) = cluster.active_controller().or(in_office) else {
             let why = "no controller can commit";
             let leaderless = |stop: &Stop| unled(cluster, &down, stop);
@@ -167,6 +171,7 @@ impl Truth {
                 of_stop: of_each(stops, leaderless),
                 down,
                 deaf: BTreeSet::new(),
+                stalls,
             };
         };
         let deaf = nodes().map(|node| node.id);
@@ -178,6 +183,7 @@ impl Truth {
             // Everything is there: what a stop does now it always does.
             return Self {
                 of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
+                stalls,
                 ..Self::default()
             };
         }
@@ -188,6 +194,7 @@ impl Truth {
             of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
             down,
             deaf,
+            stalls,
         }
     }
 }
@@ -381,7 +388,7 @@ impl Oracle {
                 self.exposed += step;
             }
         }
-        let safe = truth.is_safe() && !self.excuses;
+        let safe = truth.is_safe() && !truth.stalls && !self.excuses;
         if safe && !said.open && !self.opened_once {
             self.before_first += step;
         }

@@ -3,7 +3,11 @@
 //! Twice: on trials in which nobody asks, every rule watches and is held to what it says at each
 //! moment; and on rolls by the book, each rule in turn is the one who says go, on the same cluster
 //! with the same accidents at the same times. Only the second lets a rule take as long as it
-//! wants, and counts what its user would have suffered.
+//! wants, and counts what its user would have suffered. There it is a script: what it read before
+//! somebody asked it does not count.
+//!
+//! Most rules are about brokers. Who rolls by one of them would look at the quorum before he stops a
+//! controller (Strimzi does): stops are told by the role of the node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use upgrade_gate::model::{Cluster, NodeId, Spec};
 
 use super::course::{Course, Speaker};
 use super::ops::Op;
-use super::oracle::{Harm, Oracle, Standard, Truth};
+use super::oracle::{Harm, Oracle, Standard, Stop, Truth};
 use super::rules::{Follower, RULES, Sight};
 use super::sabotage::Sabotage;
 use super::trial::Order;
@@ -22,6 +26,8 @@ use super::world::World;
 
 /// The gate, beside the rules.
 pub const OURS: &str = "upgrade-gate";
+/// The same with nothing but pages to read, held to the rules' D: in trials and rolls of its own.
+pub const OURS_BY_PAGES: &str = "upgrade-gate, mode jmx";
 /// A rule may take so long for each node of a roll.
 const PATIENCE: Duration = Duration::from_secs(420);
 /// How often an operator who follows a rule looks up.
@@ -62,28 +68,82 @@ impl Score {
     }
 }
 
+/// What is stopped. Who is both is a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A broker.
+    Broker,
+    /// A controller and nothing else.
+    Controller,
+}
+
+impl Role {
+    /// Of this stop.
+    pub fn of(cluster: &Cluster, stop: &Stop) -> Self {
+        let mut nodes = cluster.spec().nodes.iter();
+        if nodes.any(|node| node.roles.broker && stop.nodes.contains(&node.id)) {
+            Self::Broker
+        } else {
+            Self::Controller
+        }
+    }
+}
+
+/// Stops because somebody said go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stops {
+    /// How many.
+    pub steps: u64,
+    /// How many of them did harm, and there had been time to notice.
+    pub harmful: u64,
+    /// How many did harm before that.
+    pub too_soon: u64,
+}
+
+impl Stops {
+    const fn new() -> Self {
+        Self {
+            steps: 0,
+            harmful: 0,
+            too_soon: 0,
+        }
+    }
+
+    const fn count(&mut self, harm: Option<&Harm>) {
+        self.steps += 1;
+        match harm {
+            Some(Harm { noticed: true, .. }) => self.harmful += 1,
+            Some(Harm { noticed: false, .. }) => self.too_soon += 1,
+            None => {}
+        }
+    }
+}
+
 /// What came of the nodes that were taken down because somebody said go.
 #[derive(Clone, Debug)]
 pub struct Rolled {
     /// Who said go.
     pub name: &'static str,
-    /// How many were taken down.
-    pub steps: u64,
-    /// How many of these stops did harm, and there had been time to notice.
-    pub harmful: u64,
-    /// How many did harm before that.
-    pub too_soon: u64,
-    /// What the first of either broke.
+    /// All of them.
+    pub all: Stops,
+    /// Of these, brokers.
+    pub brokers: Stops,
+    /// Of these, nodes that are controllers and nothing else.
+    pub controllers: Stops,
+    /// What the first that did harm broke.
     pub first_harm: Option<String>,
     /// How long each waited though its stop would have done no harm.
     pub needless: Vec<Duration>,
+    /// How long all of them waited together, needlessly or not.
+    pub waited: Duration,
     /// Open on a truth already unsafe, within the allowance.
     pub exposed: Duration,
     /// How many rolls were begun.
     pub begun: usize,
     /// How many were finished.
     pub finished: usize,
-    waits: Duration,
+    /// Of the node that waits now: how long, and how much of it needlessly.
+    waits: (Duration, Duration),
 }
 
 impl Rolled {
@@ -91,33 +151,38 @@ impl Rolled {
     pub const fn new(name: &'static str, begun: usize) -> Self {
         Self {
             name,
-            steps: 0,
-            harmful: 0,
-            too_soon: 0,
+            all: Stops::new(),
+            brokers: Stops::new(),
+            controllers: Stops::new(),
             first_harm: None,
             needless: Vec::new(),
+            waited: Duration::ZERO,
             exposed: Duration::ZERO,
             begun,
             finished: 0,
-            waits: Duration::ZERO,
+            waits: (Duration::ZERO, Duration::ZERO),
         }
     }
 
-    /// It waits for a go, and nothing speaks against it.
-    pub fn waits_needlessly(&mut self, time: Duration) {
-        self.waits += time;
+    /// It waits for a go; needlessly, if nothing speaks against it.
+    pub fn waits(&mut self, time: Duration, needlessly: bool) {
+        self.waits.0 += time;
+        if needlessly {
+            self.waits.1 += time;
+        }
     }
 
     /// It goes.
-    pub fn goes(&mut self, harm: Option<&Harm>) {
-        self.steps += 1;
-        self.needless.push(std::mem::take(&mut self.waits));
+    pub fn goes(&mut self, role: Role, harm: Option<&Harm>) {
+        self.all.count(harm);
+        match role {
+            Role::Broker => self.brokers.count(harm),
+            Role::Controller => self.controllers.count(harm),
+        }
+        let (waited, needlessly) = std::mem::take(&mut self.waits);
+        self.waited += waited;
+        self.needless.push(needlessly);
         if let Some(harm) = harm {
-            if harm.noticed {
-                self.harmful += 1;
-            } else {
-                self.too_soon += 1;
-            }
             self.first_harm.get_or_insert_with(|| harm.why.clone());
         }
     }
@@ -190,18 +255,29 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
     };
     let nodes: usize = order.plan.operators.iter().map(|op| op.nodes.len()).sum();
     order.plan.end += PATIENCE * u32::try_from(nodes).expect("few nodes");
+    if let Some(every) = follower.looks_itself() {
+        // Whoever goes by it goes by a reading when that is made, and not some time later.
+        for operator in &mut order.plan.operators {
+            operator.every = u64::try_from(every.as_millis()).expect("short");
+        }
+    }
     let mut sight = Sight::new(&order.plan.spec);
     let cluster = Cluster::new(order.plan.spec.clone()).expect("a sound spec");
     let world = World::standing(cluster);
     let oracle = Oracle::new(Standard::Harm, Mode::KafkaJmx);
     let mut course = Course::new(world, order).judged_by(oracle, PACE);
-    let mut noticed = 0;
+    let (mut noticed, mut asked) = (0, false);
     while let Some(now) = course.next_look(false) {
         course.world.set_elapsed(now);
         for (at, op) in course.done().get(noticed..).unwrap_or_default() {
             sight.notice(op, *at);
         }
         noticed = course.done().len();
+        let asks = course.is_asked();
+        if asks && !asked {
+            follower.asked(now);
+        }
+        asked = asks;
         let cut = course.world.cut_off();
         follower.look(now, &mut sight, &course.world.cluster(), &cut);
         course.look(&follower);
@@ -210,5 +286,83 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
     Rolled {
         name,
         ..course.rolled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use upgrade_gate::gate::lease::Action;
+    use upgrade_gate::model::Release;
+
+    use super::super::plan::{Kind, Plan, Slant};
+    use super::super::rules::Rule;
+    use super::super::trial::Depth;
+    use super::*;
+
+    /// A roll by the book of six or more nodes in which nothing else happens.
+    fn quiet() -> Order {
+        let slant = Slant {
+            kind: Some(Kind::Book),
+            mode: Some(Mode::KafkaJmx),
+            kraft: true,
+            ..Slant::default()
+        };
+        let plans = (1..).map(|seed| (seed, Plan::slanted(seed, slant)));
+        let is_long = |plan: &Plan| plan.operators.iter().any(|op| op.nodes.len() > 5);
+        let mut long = plans.filter(|(_, plan)| is_long(plan));
+        let (seed, mut plan) = long.next().unwrap();
+        plan.ops.clear();
+        Order {
+            plan,
+            ..Order::new(seed, Depth::Machine)
+        }
+    }
+
+    #[test]
+    fn twelve_readings_take_as_long_as_they_take_at_every_node() {
+        for (every, least) in [(5_000, 55), (10_000, 110)] {
+            let order = quiet();
+            let rolled = roll(&order, Follower::new(("", Rule::TwelveTimes, every)));
+            assert_eq!(rolled.finished, 1);
+            let steps = u32::try_from(rolled.all.steps).unwrap();
+            assert!(steps > 5);
+            let least = Duration::from_secs(least) * steps;
+            assert!(rolled.waited >= least, "{:?}", rolled.waited);
+            let needless: Duration = rolled.needless.iter().sum();
+            assert!(needless <= rolled.waited);
+        }
+    }
+
+    #[test]
+    fn stops_are_told_by_what_was_stopped() {
+        let mut rolled = Rolled::new("", 1);
+        let harm = |noticed| {
+            let why = String::from("broken");
+            Some(Harm { why, noticed })
+        };
+        rolled.goes(Role::Broker, None);
+        rolled.goes(Role::Broker, harm(true).as_ref());
+        rolled.goes(Role::Controller, harm(true).as_ref());
+        rolled.goes(Role::Controller, harm(false).as_ref());
+        let of = |stops: Stops| (stops.steps, stops.harmful, stops.too_soon);
+        assert_eq!(of(rolled.brokers), (2, 1, 0));
+        assert_eq!(of(rolled.controllers), (2, 1, 1));
+        assert_eq!(of(rolled.all), (4, 2, 1));
+    }
+
+    #[test]
+    fn who_is_both_is_a_broker() {
+        let release = Release::V4_1;
+        for spec in [Spec::combined(3, release), Spec::kraft(3, 3, release)] {
+            let cluster = Cluster::new(spec).unwrap();
+            for node in &cluster.spec().nodes {
+                let stop = Stop {
+                    nodes: BTreeSet::from([node.id]),
+                    action: Action::Restart,
+                };
+                let broker = Role::of(&cluster, &stop) == Role::Broker;
+                assert_eq!(broker, node.roles.broker, "{}", node.id);
+            }
+        }
     }
 }

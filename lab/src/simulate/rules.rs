@@ -1,5 +1,8 @@
 //! The rules that people gate restarts by today (how each works: reference
 //! `how-others-gate-restarts.md`): each at its own usual interval, and at ours.
+//!
+//! Where somebody asks, in a roll, a rule is a script: it takes its own readings from the moment of the
+//! question on. Only Prometheus has an answer already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +24,8 @@ pub enum Rule {
     SumOfUrp,
     /// The same by Prometheus: a failed scrape ends a series.
     PromQl,
-    /// Zero twelve times in a row.
+    /// Zero twelve times in a row, before every stop. Yelp's own script (reference, 2.4) is content with
+    /// one reading before the first stop of a roll: this one is the more careful.
     TwelveTimes,
     /// Metadata of one broker: every ISR is full.
     IsrFull,
@@ -207,6 +211,30 @@ impl Follower {
         }
     }
 
+    /// How often a script looks that somebody has asked; `None` where the answer is there already,
+    /// from the last scrape.
+    pub const fn looks_itself(&self) -> Option<Duration> {
+        match self.rule {
+            Rule::PromQl => None,
+            Rule::SumOfUrp
+            | Rule::TwelveTimes
+            | Rule::IsrFull
+            | Rule::MinIsr
+            | Rule::BrokerUp
+            | Rule::Sleep(_) => Some(self.every),
+        }
+    }
+
+    /// Somebody begins to ask whether the next node may go. What a script has seen before that, of
+    /// the node before, does not count.
+    pub fn asked(&mut self, now: Duration) {
+        if self.looks_itself().is_some() {
+            self.due = now;
+            self.open = false;
+            self.good = 0;
+        }
+    }
+
     /// Looks, if it is time to.
     pub fn look(
         &mut self,
@@ -301,4 +329,98 @@ fn min_isr(cluster: &Cluster, topic: &Topic) -> usize {
         .min_isr
         .unwrap_or(cluster.spec().settings.min_insync_replicas);
     usize::try_from(configured).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use upgrade_gate::model::{Release, TopicSpec};
+
+    use super::*;
+
+    /// Three brokers (1 to 3) and a topic of three replicas, looked at for 30 s.
+    struct Asked {
+        cluster: Cluster,
+        sight: Sight,
+        follower: Follower,
+        now: Duration,
+    }
+
+    impl Asked {
+        fn new(rule: (&'static str, Rule, u64)) -> Self {
+            let topic = TopicSpec::new("orders", 3, 3).rate(10).min_isr(2);
+            let spec = Spec::kraft(3, 3, Release::V4_1).topics(vec![topic]);
+            let mut asked = Self {
+                sight: Sight::new(&spec),
+                cluster: Cluster::new(spec).unwrap(),
+                follower: Follower::new(rule),
+                now: Duration::ZERO,
+            };
+            asked.look_for(30_250);
+            asked
+        }
+
+        /// Looks every 250 ms for so many milliseconds; how long it was until it said open.
+        fn look_for(&mut self, millis: u64) -> Option<Duration> {
+            let from = self.now;
+            let mut open = None;
+            for _ in 0..millis / 250 {
+                self.cluster.advance(self.now);
+                let none = BTreeSet::new();
+                self.follower
+                    .look(self.now, &mut self.sight, &self.cluster, &none);
+                if self.follower.open {
+                    open.get_or_insert(self.now.saturating_sub(from));
+                }
+                self.now += Duration::from_millis(250);
+            }
+            open
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_of_what_was_read_before_he_asked() {
+        for rule in RULES {
+            let mut asked = Asked::new(rule);
+            // Some time after the last reading.
+            asked.look_for(500);
+            let now = asked.now;
+            asked.follower.asked(now);
+            asked.look_for(250);
+            let read = asked.follower.due.saturating_sub(asked.follower.every);
+            let scraped = matches!(rule.1, Rule::PromQl);
+            assert_eq!(read == now, !scraped, "{}: {read:?} at {now:?}", rule.0);
+        }
+    }
+
+    #[test]
+    fn a_script_that_looks_every_30_s_does_not_go_by_what_it_saw_before_its_own_stop() {
+        let mut asked = Asked::new(("", Rule::SumOfUrp, 30_000));
+        assert!(asked.follower.open);
+        asked.look_for(1_000);
+        asked.cluster.kill(3).unwrap();
+        // The controller has fenced it, and the next reading is far away.
+        asked.look_for(15_000);
+        assert!(asked.follower.open, "nobody has looked yet");
+        asked.follower.asked(asked.now);
+        assert_eq!(asked.look_for(29_000), None);
+        let mut scraped = Asked::new(("", Rule::PromQl, 20_000));
+        scraped.cluster.kill(3).unwrap();
+        scraped.follower.asked(scraped.now);
+        scraped.look_for(250);
+        assert!(scraped.follower.open, "what was scraped stands");
+    }
+
+    #[test]
+    fn twelve_times_in_a_row_begins_with_each_question() {
+        for (every, least) in [(5_000, 55), (10_000, 110)] {
+            let mut asked = Asked::new(("", Rule::TwelveTimes, every));
+            for _ in 0..2 {
+                asked.look_for(120_000);
+                assert!(asked.follower.open, "it has seen enough by itself");
+                asked.follower.asked(asked.now);
+                let open = asked.look_for(120_000);
+                assert_eq!(open, Some(Duration::from_secs(least)));
+            }
+        }
+    }
 }

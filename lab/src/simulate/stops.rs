@@ -58,6 +58,15 @@ pub(super) fn harm(
         .map(|first| in_words(&first))
 }
 
+/// Whether stopping these nodes would leave a partition whose next write nobody acknowledges, since
+/// members of its ISR do not reach each other. It shows in the ISR later, and not at all where nobody
+/// writes.
+pub(super) fn stalls(cluster: &Cluster, gone: &BTreeSet<NodeId>, stop: &BTreeSet<NodeId>) -> bool {
+    let stalled = cluster.stalled_without(gone, stop);
+    let mut stalled = stalled.iter();
+    stalled.any(|harmed| !is_by_design(cluster, harmed, stop))
+}
+
 /// What stopping those of these nodes that run would make worse than it is.
 fn worse(cluster: &Cluster, gone: &BTreeSet<NodeId>, nodes: &BTreeSet<NodeId>) -> Option<String> {
     let stop: BTreeSet<_> = nodes.difference(gone).copied().collect();

@@ -128,6 +128,8 @@ pub struct Outcome {
     pub verdicts: Vec<bool>,
     /// What came of the nodes that operators took down by the book.
     pub rolled: Rolled,
+    /// In mode `jmx` the same by the standard of the rules in use today (only when asked for).
+    pub rolled_by_harm: Option<Rolled>,
     /// What came of leases.
     pub grants: Grants,
     /// What a store of many moods said of writes.

@@ -90,6 +90,44 @@ fn what_is_down_already_counts_and_makes_it_degraded() {
 }
 
 #[test]
+fn who_does_not_reach_the_leader_does_not_count_towards_min_isr() {
+    let mut cluster = healthy(one_topic(Release::V3_9, 3, 2));
+    let partition = cluster.committed_image().partition("orders", 0).unwrap();
+    let replicas = partition.replicas.clone();
+    let [a, b, c] = replicas[..] else { panic!() };
+    assert_eq!(partition.leader, Some(a));
+    assert!(!cluster.stalls());
+    let stalled = |cluster: &Cluster, stopped: Option<i32>| {
+        let stopped = stopped.into_iter().collect();
+        of_first(&cluster.stalled_without(&BTreeSet::new(), &stopped))
+    };
+    cluster.cut(a, b).unwrap();
+    assert!(cluster.stalls(), "writes wait until the ISR has shrunk");
+    let under = Some((Harm::UnderMinIsr, false));
+    assert_eq!(stalled(&cluster, None), None, "two are left");
+    for (stopped, expected) in [(a, None), (b, None), (c, under)] {
+        let found = stalled(&cluster, Some(stopped));
+        assert_eq!(found, expected, "without {stopped}");
+    }
+    // The same between two followers: it matters once one of them leads.
+    cluster.mend(a, b).unwrap();
+    cluster.cut(b, c).unwrap();
+    for (stopped, expected) in [(a, under), (b, None), (c, None)] {
+        let found = stalled(&cluster, Some(stopped));
+        assert_eq!(found, expected, "without {stopped}");
+    }
+    // Once the ISR has shrunk it shows by itself.
+    cluster.mend(b, c).unwrap();
+    cluster.cut(a, b).unwrap();
+    cluster.advance(secs(60.0));
+    let partition = cluster.committed_image().partition("orders", 0).unwrap();
+    assert!(!partition.isr.contains(&b));
+    assert_eq!(stalled(&cluster, None), None);
+    let shows = of_first(&cluster.acknowledged_readable_without(&set(&[c])));
+    assert_eq!(shows, under);
+}
+
+#[test]
 fn an_unclean_election_loses_what_was_acknowledged_and_is_foretold() {
     let mut spec = one_topic(Release::V3_9, 2, 1);
     spec.settings.unclean_leader_election = true;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Figures, GrantsRow, Part, Roll};
+use super::rolls::{Roll, Stopped};
+use super::{Figures, GrantsRow, Part};
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,19 +43,29 @@ impl fmt::Display for GrantsRow {
     }
 }
 
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to tell",
+            self.steps, self.harmful, self.harmful_per_1000_steps, self.harmful_within_allowance,
+        )
+    }
+}
+
 impl fmt::Display for Roll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  {:<42} {:>5} stops, {:>4} harmful ({:>6.1} per 1,000) and {:>4} too soon to \
-             tell, exposed {:>6.1} s, needless {:>5.1} s per node, {} of {} rolls finished",
+            "  {:<42} {}; brokers: {}; controllers: {}; exposed {:>6.1} s, needless {:>5.1} s of \
+             {:>5.1} s per node, {} of {} rolls finished",
             self.name,
-            self.steps,
-            self.harmful,
-            self.harmful_per_1000_steps,
-            self.harmful_within_allowance,
+            self.all,
+            self.by_role.broker,
+            self.by_role.controller,
             self.exposed_seconds,
             self.needless_seconds_per_node,
+            self.waited_seconds_per_node,
             self.finished,
             self.rolls,
         )
