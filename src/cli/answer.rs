@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::out::Exit;
 use crate::evidence::ids::NodeId;
 use crate::gate::state::{GateName, State};
+use crate::server::problem::{NO_SUCH_LEASE, NOT_FOUND};
 
 /// An HTTP answer, before anybody believes it.
 #[derive(Clone, Debug, Default)]
@@ -113,18 +114,26 @@ pub enum Refusal {
     Question,
     /// 401, 403: who asks is not known, or has not the right.
     NotAuthorised,
-    /// 404: there is no such gate, or no such lease.
+    /// The gate's own 404: there is no such gate.
     NotThere,
-    /// 409: what is asked for cannot be; a lease that is over.
+    /// 409: what is asked for cannot be; a lease that is over. And the gate's own 404: one that is no
+    /// more.
     Conflict,
 }
 
 impl Refusal {
-    const fn of(status: u16) -> Option<Self> {
-        match status {
+    fn of(raw: &Raw) -> Option<Self> {
+        match raw.status {
             400 => Some(Self::Question),
             401 | 403 => Some(Self::NotAuthorised),
-            404 => Some(Self::NotThere),
+            404 => {
+                let problem = Problem::of(&raw.body);
+                match problem.title.as_str() {
+                    NO_SUCH_LEASE if problem.is_ours() => Some(Self::Conflict),
+                    NOT_FOUND if problem.is_ours() => Some(Self::NotThere),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -153,15 +162,18 @@ impl Verdict {
 
 /// Reads an answer of `check`.
 pub fn read(asked: &Asked, raw: &Raw) -> Verdict {
-    if let Some(refusal) = Refusal::of(raw.status) {
-        let what = format!("HTTP {}: {}", raw.status, detail(&raw.body));
-        return Verdict::Refused(refusal, what);
+    let told = || format!("HTTP {}: {}", raw.status, detail(&raw.body));
+    if let Some(refusal) = Refusal::of(raw) {
+        return Verdict::Refused(refusal, told());
+    }
+    if raw.status == 404 {
+        // A proxy's: it has no way to the gate just now.
+        return Verdict::Unreachable(told());
     }
     let Some(header) = raw.state.as_deref() else {
         let status = raw.status;
         if status == 409 {
-            let what = format!("HTTP 409: {}", detail(&raw.body));
-            return Verdict::Refused(Refusal::Conflict, what);
+            return Verdict::Refused(Refusal::Conflict, told());
         }
         let what = format!("HTTP {status} without Upgrade-Gate-State: this is not a gate's answer");
         return if status == 200 {
@@ -231,15 +243,30 @@ fn consistent(asked: &Asked, raw: &Raw, header: &str) -> Result<Body, String> {
     Ok(body)
 }
 
-/// What a problem document says, for people.
-fn detail(body: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Problem {
-        title: String,
-        detail: String,
+/// What a problem document says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    open: Option<bool>,
+    title: String,
+    detail: String,
+}
+
+impl Problem {
+    /// One that says nothing where the body is none.
+    fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
     }
-    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+
+    /// Only a gate's says that it is not open.
+    fn is_ours(&self) -> bool {
+        self.open == Some(false)
+    }
+}
+
+/// The same, for people.
+fn detail(body: &[u8]) -> String {
+    let problem = Problem::of(body);
     match (problem.title.as_str(), problem.detail.as_str()) {
         ("", "") => String::from("no explanation; is this the gate's URL?"),
         (title, "") => String::from(title),
@@ -371,6 +398,34 @@ mod tests {
         assert!(
             matches!(&verdict, Verdict::Refused(Refusal::Conflict, why) if why.ends_with("broken by ann"))
         );
+    }
+
+    /// Said by a proxy while the gate is being restarted it says nothing of a gate, or of a lease.
+    #[test]
+    fn a_404_is_believed_where_the_gate_itself_says_it() {
+        let not_found = "{\"open\":false,\"title\":\"not found\",\"detail\":\"d\"}";
+        let no_lease = "{\"open\":false,\"title\":\"no such lease\",\"detail\":\"d\"}";
+        for (body, refusal) in [
+            (not_found, Some(Refusal::NotThere)),
+            (no_lease, Some(Refusal::Conflict)),
+            ("<html>404 page not found</html>", None),
+            ("404 page not found\n", None),
+            ("{\"message\":\"no route matched\"}", None),
+            ("{\"title\":\"not found\",\"status\":404}", None),
+            ("{\"title\":\"no such lease\",\"open\":true}", None),
+            ("", None),
+        ] {
+            let verdict = read(&asked(&[]), &raw(404, None, body));
+            match refusal {
+                Some(refusal) => {
+                    assert!(
+                        matches!(verdict, Verdict::Refused(said, _) if said == refusal),
+                        "{body}"
+                    );
+                }
+                None => assert!(matches!(verdict, Verdict::Unreachable(_)), "{body}"),
+            }
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn conflict(title: &'static str, detail: String) -> Problem {
 pub(super) fn refused(refusal: &Refusal) -> Problem {
     let detail = refusal.to_string();
     match refusal {
-        Refusal::NoSuchLease(_) => Problem::not_found(detail),
+        Refusal::NoSuchLease(_) => Problem::no_such_lease(detail),
         Refusal::NotEntered { .. } => conflict("not entered", detail),
         Refusal::GivenUp { .. } => conflict("given up", detail),
         Refusal::OldToken { .. } => conflict("taken over", detail),

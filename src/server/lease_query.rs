@@ -247,7 +247,7 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
 fn lease_id(text: &str) -> Result<LeaseId, Problem> {
     number("lease", text)
         .map(LeaseId)
-        .map_err(|_| Problem::not_found(format!("{text:?} is no lease; they have numbers")))
+        .map_err(|_| Problem::no_such_lease(format!("{text:?} is no lease; they have numbers")))
 }
 
 fn node(_: &str, value: &str) -> Result<NodeId, Problem> {

@@ -131,7 +131,10 @@ fn statuses(endpoint: Endpoint) -> Vec<(u16, &'static str)> {
         ));
     }
     if row.path.contains('{') {
-        all.push((404, "No such gate, or lease."));
+        all.push((
+            404,
+            "No such gate (title `not found`) or lease (title `no such lease`).",
+        ));
     }
     match endpoint {
         Endpoint::Check => {

@@ -4,6 +4,13 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+/// The title where there is no such path or gate.
+pub const NOT_FOUND: &str = "not found";
+
+/// The title where there is no such lease (any more). One of its own: whoever renews a lease has to
+/// tell its end from a gate, or a gate's address, that is not there for a while.
+pub const NO_SUCH_LEASE: &str = "no such lease";
+
 /// A request that cannot be answered as asked, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -39,7 +46,12 @@ impl Problem {
 
     /// 404: no such path, or no such gate. Never said of a gate that is closed.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not found", detail)
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, detail)
+    }
+
+    /// 404: the path is right, and there is no lease of that number.
+    pub fn no_such_lease(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, NO_SUCH_LEASE, detail)
     }
 
     /// 405, with the methods there are.

@@ -420,7 +420,13 @@ fn enter_and_leave_end_as_check_does_and_need_a_lease() {
 fn enter_waits_until_it_is_go() {
     let go = ",\"nodes\":[2],\"lease\":3,\"token\":7";
     let closed = says(503, "closed", ",\"nodes\":[2]");
-    let server = Server::start(vec![http(503, "", "proxy"), closed, says(200, "open", go)]);
+    let away = http(404, "", "<html>404 page not found</html>");
+    let server = Server::start(vec![
+        http(503, "", "proxy"),
+        away,
+        closed,
+        says(200, "open", go),
+    ]);
     let args = [
         "enter",
         "--url",
@@ -431,7 +437,7 @@ fn enter_waits_until_it_is_go() {
         "60s",
     ];
     let ended = run(&args);
-    assert_eq!((ended.code, server.seen().len()), (0, 3), "{}", ended.err);
+    assert_eq!((ended.code, server.seen().len()), (0, 4), "{}", ended.err);
     assert!(server.seen().iter().all(|line| line.contains("wait=10s")));
     let late = Server::start(vec![says(503, "closed", ",\"nodes\":[2]")]);
     let args = [

@@ -6,12 +6,18 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 const GO: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
     \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"expires_at\":\"T\"}";
 const RENEWED: &str = "{\"gate\":\"default\",\"changed\":\"renewed\",\"lease\":3,\"token\":7,\
     \"expires_at\":\"T\"}";
-const PROBLEM: &str = "{\"detail\":\"by the test\"}";
+const CLOSED: &str = "{\"open\":false,\"state\":\"closed\",\"gate\":\"default\",\
+    \"reasons\":[{\"code\":\"node_unreachable\",\"severity\":\"block\",\"subject\":\"node 3\"}],\
+    \"nodes\":[2],\"hosts\":[]}";
+const PROBLEM: &str = "{\"open\":false,\"title\":\"not found\",\"detail\":\"by the test\"}";
+const NO_LEASE: &str = "{\"open\":false,\"title\":\"no such lease\",\"detail\":\"by the test\"}";
+const OF_A_PROXY: &str = "<html>404 page not found</html>";
 
 /// What the gate does.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +28,11 @@ enum Then {
     Gone,
     /// Says "go", and answers renewals with this from the first one on.
     RenewsBy(&'static str, &'static str),
+    /// Says "go" and renews, and takes nodes back; only the first renewal after the start is answered
+    /// by somebody else.
+    IsAwayOnce,
+    /// Says "not now", as a gate does.
+    SaysClosed,
     /// Answers everything with this status.
     Refuses(&'static str),
 }
@@ -30,6 +41,14 @@ enum Then {
 struct Gate {
     url: String,
     seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Gate {
+    /// How often it was asked for this, such as `/leave?`.
+    fn asked_for(&self, what: &str) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|line| line.contains(what)).count()
+    }
 }
 
 fn gate(then: Then) -> Gate {
@@ -50,9 +69,17 @@ fn gate(then: Then) -> Gate {
             gos += usize::from(enters);
             renewals += usize::from(renews);
             let (status, headers, body) = match then {
-                Then::Says(_) | Then::Gone | Then::RenewsBy(..) if enters => {
+                Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
                     ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
                 }
+                Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
+                Then::IsAwayOnce if renews => ("200 OK", "", RENEWED),
+                Then::IsAwayOnce => ("200 OK", "Upgrade-Gate-State: open\r\n", GO),
+                Then::SaysClosed => (
+                    "503 Service Unavailable",
+                    "Upgrade-Gate-State: closed\r\n",
+                    CLOSED,
+                ),
                 Then::RenewsBy(status, body) => (status, "", body),
                 Then::Says(_) | Then::Gone if renews && renewals == 1 => ("200 OK", "", RENEWED),
                 Then::Refuses(status) | Then::Says(status) => (status, "", PROBLEM),
@@ -179,9 +206,15 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
             "lease 3 is lost before the start: HTTP 409: by the test",
         ),
         (
-            Then::RenewsBy("404 Not Found", PROBLEM),
+            Then::RenewsBy("404 Not Found", NO_LEASE),
             120,
             "lease 3 is lost before the start: HTTP 404",
+        ),
+        // A proxy that has no way to the gate just now.
+        (
+            Then::RenewsBy("404 Not Found", OF_A_PROXY),
+            122,
+            "gate not reached: HTTP 404",
         ),
         // What is no answer of this gate renews nothing.
         (Then::RenewsBy("200 OK", "<html>"), 120, "HTTP 200"),
@@ -200,14 +233,61 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
     ];
     let runs = runs.map(|(then, code, says)| {
         thread::spawn(move || {
-            let (ended, out, err) = exec(&gate(then), ["10m", "1s"], "echo started");
+            let gate = gate(then);
+            let (ended, out, err) = exec(&gate, ["10m", "1s"], "echo started");
             assert_eq!((ended, out.as_str()), (code, ""), "{then:?}: {err}");
             assert!(err.contains(says), "{then:?}: {err}");
+            // It was told "go", and wants nothing any more.
+            assert_eq!(gate.asked_for("/leave?"), 1, "{then:?}");
         })
     });
     for run in runs {
         run.join().unwrap();
     }
+}
+
+/// A run before may have been killed, and its command live on: under the same owner its lease is all
+/// that keeps others from going.
+#[test]
+fn who_was_never_told_go_gives_nothing_back() {
+    let gate = gate(Then::SaysClosed);
+    let (ended, out, err) = exec(&gate, ["10m", "2s"], "echo started");
+    assert_eq!((ended, out.as_str()), (120, ""), "{err}");
+    assert!(err.contains("node_unreachable"), "{err}");
+    assert!(gate.asked_for("/enter?") > 0);
+    assert_eq!(gate.asked_for("/leave?"), 0, "{err}");
+}
+
+#[test]
+fn who_is_interrupted_before_go_gives_nothing_back() {
+    let gate = gate(Then::SaysClosed);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"))
+        .args(["exec", "--url", &gate.url, "--node", "2", "--owner", "me"])
+        .args(["--quiet", "--", "true"])
+        .env_clear()
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    while gate.asked_for("/enter?") == 0 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Its answer is there by then; the next question comes a second after the first.
+    thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(gate.asked_for("/leave?"), 0);
+}
+
+/// Renewing goes on, and the lease with it.
+#[test]
+fn a_404_of_a_proxy_ends_no_lease() {
+    let gate = gate(Then::IsAwayOnce);
+    let (ended, out, err) = exec(&gate, ["9s", "60s"], "echo started; sleep 6; exit 7");
+    assert_eq!((ended, out.as_str()), (7, "started\n"), "{err}");
+    assert!(err.contains("lease 3 not renewed yet"), "{err}");
+    assert!(!err.contains("lost"), "{err}");
+    assert!(gate.asked_for("/renew?") > 2, "{err}");
 }
 
 #[test]
@@ -219,8 +299,10 @@ fn what_is_asked_wrongly_is_not_called_unauthorised() {
         ("403 Forbidden", 121),
         ("409 Conflict", 120),
     ] {
-        let (ended, out, err) = exec(&gate(Then::Refuses(status)), ["10m", "60s"], "echo started");
+        let gate = gate(Then::Refuses(status));
+        let (ended, out, err) = exec(&gate, ["10m", "60s"], "echo started");
         assert_eq!((ended, out.as_str()), (code, ""), "{status}: {err}");
         assert!(err.contains("by the test"), "{status}: {err}");
+        assert_eq!(gate.asked_for("/leave?"), 0, "{status}");
     }
 }

@@ -34,6 +34,7 @@ mod orchestrated;
 mod packages;
 mod packaging;
 mod promtool;
+mod proof_plan;
 mod proof_security;
 mod proof_simulation;
 mod proof_speed;

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::gate::Gate;
-use super::plan::Table;
+use super::table::{PACE, Table};
 use super::watch::{PATIENCE, config, start};
 use crate::cluster::Cluster;
 use crate::http;
 use crate::node::Node;
 use crate::spec::{Layout, NodeId};
 
-pub(super) const PLAN: &str = "/api/v1/gates/default/plan";
+const PLAN: &str = "/api/v1/gates/default/plan";
 /// How long an answer may take: new evidence, and the store.
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// For how long a repair that must not begin is asked for.
@@ -26,8 +26,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(15);
 /// node, which is then stopped.
 pub(super) async fn plan(table: &mut Table<'_>, stopped: NodeId) -> Result<()> {
     table.gate().wait_open(PATIENCE).await?;
-    let plan = table.gate().json(PLAN).await?;
-    every_node(table, &plan, "every node as check says").await?;
+    let plan = every_node(table, "every node as check says", "open").await?;
     order(table, &plan).await?;
     machines(table, &plan).await?;
     leaders(table, stopped).await
@@ -38,28 +37,66 @@ fn called(table: &Table<'_>, what: &str) -> String {
     format!("GET plan, {}: {what}", table.name())
 }
 
-pub(super) async fn every_node(table: &mut Table<'_>, plan: &Value, what: &str) -> Result<()> {
+/// Every node of the cluster is in this state, in the plan as by `check`. Where none may stop, the
+/// first `open` decides. Returns the plan.
+pub(super) async fn every_node(table: &mut Table<'_>, what: &str, state: &str) -> Result<Value> {
+    let nodes = judged(table.cluster());
+    let expected: BTreeMap<i64, String> = nodes
+        .map(|node| (i64::from(node.id()), state.to_owned()))
+        .collect();
+    let name = called(table, what);
+    let begun = Instant::now();
+    loop {
+        let plan = table.gate().json(PLAN).await?;
+        let (says, check) = states(table.gate(), &plan).await?;
+        let opens = says.values().chain(check.values()).any(|it| it == "open");
+        let met = says == expected && check == expected;
+        if met || (opens && state != "open") || begun.elapsed() >= PATIENCE {
+            let actual = both(format!("{says:?}"), &format!("{check:?}"));
+            table.compared(&name, "", format!("{expected:?}"), actual);
+            return Ok(plan);
+        }
+        sleep(PACE).await;
+    }
+}
+
+/// What the plan and `check` say of every node of the plan.
+async fn states(
+    gate: &Gate,
+    plan: &Value,
+) -> Result<(BTreeMap<i64, String>, BTreeMap<i64, String>)> {
     let (mut says, mut check) = (BTreeMap::new(), BTreeMap::new());
     for node in plan["nodes"].as_array().context("nodes of the plan")? {
         let id = node["node"].as_i64().context("a node's id")?;
         says.insert(id, node["may_stop"].as_str().context("a state")?.to_owned());
-        check.insert(id, table.gate().check(&format!("?node={id}")).await?.state);
+        check.insert(id, gate.check(&format!("?node={id}")).await?.state);
     }
-    let name = called(table, what);
-    table.compared(&name, "", format!("{check:?}"), format!("{says:?}"));
-    Ok(())
+    Ok((says, check))
+}
+
+/// What the plan says, and what `check` says where that is something else.
+fn both(says: String, check: &str) -> String {
+    if says == check {
+        says
+    } else {
+        format!("{says}, but check {check}")
+    }
+}
+
+/// The nodes that a gate judges: all, and with ZooKeeper the brokers.
+fn judged(cluster: &Cluster) -> impl Iterator<Item = &Node> {
+    let zookeeper = matches!(cluster.spec().layout, Layout::ZooKeeper { .. });
+    let nodes = cluster.nodes().iter();
+    nodes.filter(move |node| !zookeeper || node.role().is_broker())
 }
 
 /// Controllers first, the active one last among them; with ZooKeeper the active one last of all.
 async fn order(table: &mut Table<'_>, plan: &Value) -> Result<()> {
     let active = table.cluster().active_controller().await?;
     let mut nodes: Vec<(bool, bool, NodeId)> = Vec::new();
-    for node in table.cluster().nodes() {
-        let zookeeper = matches!(table.cluster().spec().layout, Layout::ZooKeeper { .. });
-        if !zookeeper || node.role().is_broker() {
-            let id = node.id();
-            nodes.push((!node.role().is_controller(), active == Some(id), id));
-        }
+    for node in judged(table.cluster()) {
+        let id = node.id();
+        nodes.push((!node.role().is_controller(), active == Some(id), id));
     }
     nodes.sort_unstable();
     let wanted: Vec<NodeId> = nodes.into_iter().map(|(_, _, id)| id).collect();
@@ -74,14 +111,18 @@ async fn order(table: &mut Table<'_>, plan: &Value) -> Result<()> {
 }
 
 async fn machines(table: &mut Table<'_>, plan: &Value) -> Result<()> {
-    for (host, told) in plan["hosts"].as_object().context("hosts of the plan")? {
-        let nodes = told["nodes"].as_array().context("nodes")?.iter();
-        let nodes = nodes.map(Value::to_string).collect::<Vec<_>>().join(",");
+    let told = plan["hosts"].as_object().context("hosts of the plan")?;
+    let machines = super::table::machines(table.cluster());
+    ensure!(told.len() == machines.len(), "see every machine: {told:?}");
+    for (host, nodes, expected) in machines {
+        let told = told.get(*host).context("find a machine in the plan")?;
+        ensure!(told["nodes"] == json!(nodes), "see its nodes: {told}");
+        let nodes = nodes.map(|node| node.to_string()).join(",");
         let check = table.gate().check(&format!("?node={nodes}")).await?.state;
-        let says = told["may_stop"].as_str().unwrap_or_default().to_owned();
+        let says = told["may_stop"].as_str().context("a state")?.to_owned();
         tracing::info!(host, nodes, "a machine");
         let name = called(table, "a machine");
-        table.compared(&name, &nodes, check, says);
+        table.compared(&name, &nodes, (*expected).to_owned(), both(says, &check));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@
 //! - [`report`]: distributions, and what every proof says about how it was made;
 //! - [`faults`]: the proofs `kill` and `restart`;
 //! - [`openapi`]: the proof `openapi`, on a simulated cluster;
-//! - [`plan`]: the proof `plan`; `foreseen`: its rows in which something is done; `taken`: those in
-//!   which a node is leased;
+//! - [`plan`]: the proof `plan`; `table`: how its rows are made; `foreseen`: those in which something is
+//!   done; `taken`: those in which a node is leased;
 //! - [`roll`]: the proof `roll`; `returning`: what the gate says meanwhile;
 //! - [`callers`]: the proof `callers`; [`jenkins`]: the pipeline of its recipe;
 //! - [`race`], [`crashes`]: gates that are killed while leases are asked for;
@@ -36,5 +36,6 @@ mod returning;
 pub mod roll;
 pub mod security;
 pub mod situations;
+mod table;
 mod taken;
 mod watch;

@@ -7,6 +7,7 @@ mod renew;
 mod signals;
 
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -101,6 +102,8 @@ struct Exec {
     client: GateClient,
     asked: Asked,
     owner: String,
+    /// Whether this run was told "go".
+    heard: AtomicBool,
 }
 
 impl ExecArgs {
@@ -115,6 +118,7 @@ impl ExecArgs {
             client: self.whom.client()?,
             asked: self.whom.asked(&self.nodes),
             owner,
+            heard: AtomicBool::new(false),
             args: self,
         };
         let entered = tokio::select! {
@@ -124,8 +128,13 @@ impl ExecArgs {
         match entered {
             Ok(ready) => exec.start(ready, signals).await,
             Err(exit) => {
-                // An answer may have been lost: then the lease is ours without our knowing.
-                exec.give_back().await;
+                // Without a "go" of its own this run has nothing to give back: a lease of this owner
+                // may be that of a run before, whose command lives on. Where only the answer was
+                // lost, the gate takes the lease back when it sees the connection end, or its time
+                // goes by.
+                if exec.heard.load(Ordering::Relaxed) {
+                    exec.give_back().await;
+                }
                 Ok(exit)
             }
         }
@@ -170,6 +179,7 @@ impl Exec {
         let Some(granted) = granted(&verdict) else {
             return Err(verdict);
         };
+        self.heard.store(true, Ordering::Relaxed);
         let renewal = Renewal {
             client: self.client.clone(),
             asked: self.asked.clone(),

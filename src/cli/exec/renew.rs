@@ -45,13 +45,7 @@ impl Renewal {
                 let confirmed = self.confirms(&raw);
                 confirmed.map(|()| asked).map_err(Verdict::Contradicts)
             }
-            Ok(raw) => Err(match read(&self.asked, &raw) {
-                // There is no such lease any more.
-                Verdict::Refused(Refusal::NotThere, why) => {
-                    Verdict::Refused(Refusal::Conflict, why)
-                }
-                verdict => verdict,
-            }),
+            Ok(raw) => Err(read(&self.asked, &raw)),
             Err(why) => Err(Verdict::Unreachable(why)),
         }
     }

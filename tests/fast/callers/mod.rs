@@ -5,6 +5,7 @@
 //! `check`, nor after `enter`, nor after `leave`. What each one does with its default settings is
 //! written down beside it, and checked as well.
 
+mod rundeck;
 mod table;
 
 use std::collections::BTreeSet;
@@ -144,30 +145,42 @@ fn engine(mut served: Served, entered: bool) -> (SocketAddr, Arc<upgrade_gate::v
                 (Command::Leave { owner, .. }, _) if !entered => {
                     Reply::Refused(Refusal::NotEntered { owner })
                 }
-                (Command::Leave { .. }, State::Open) => Reply::Over(Box::new(Ended {
-                    id: LeaseId(3),
-                    token: Token(7),
-                    owner: Some(owner("roll-4711")),
-                    nodes: BTreeSet::from([NodeId(2)]),
-                    how: End::ProvenBack,
-                    at: START.wall,
-                })),
-                (Command::Enter(_), State::Open) => Reply::Go {
-                    lease: Box::new(lease(Stage::Held)),
-                    evaluated: START,
-                },
-                (_, state) => Reply::Verdict(Answered::Decided {
-                    decision: Decision {
-                        state,
-                        reasons: vec![reason(Reason::SlotTaken, Subject::Cluster)],
-                    },
-                    evaluated: START,
-                }),
+                (Command::Leave { .. }, State::Open) => proven_back(),
+                (Command::Enter(_), State::Open) => go(),
+                (_, state) => says(state),
             };
             let _ = ask.reply.send(reply);
         }
     });
     (address, published)
+}
+
+fn proven_back() -> Reply {
+    Reply::Over(Box::new(Ended {
+        id: LeaseId(3),
+        token: Token(7),
+        owner: Some(owner("roll-4711")),
+        nodes: BTreeSet::from([NodeId(2)]),
+        how: End::ProvenBack,
+        at: START.wall,
+    }))
+}
+
+fn go() -> Reply {
+    Reply::Go {
+        lease: Box::new(lease(Stage::Held)),
+        evaluated: START,
+    }
+}
+
+fn says(state: State) -> Reply {
+    Reply::Verdict(Answered::Decided {
+        decision: Decision {
+            state,
+            reasons: vec![reason(Reason::SlotTaken, Subject::Cluster)],
+        },
+        evaluated: START,
+    })
 }
 
 impl Caller {

@@ -13,6 +13,11 @@ fn changes_are_believed_only_from_this_gate() {
         (http(409, "", "{\"detail\":\"no\"}"), 1),
         (http(403, "", "{}"), 4),
         (http(404, "", "{}"), 4),
+        (http(404, "", "{\"open\":false,\"title\":\"not found\"}"), 4),
+        (
+            http(404, "", "{\"open\":false,\"title\":\"no such lease\"}"),
+            1,
+        ),
         (
             http(
                 503,

@@ -133,6 +133,9 @@ async fn a_change_that_is_refused_says_why() {
         let (_, got) = answered(&mut served, "POST", target, Reply::Refused(refusal)).await;
         assert_eq!(got.status, status, "{says}");
         assert_eq!(got.json()["detail"], json!(says));
+        // Whoever renews tells a lease that is no more from a gate that is not there.
+        let gone = got.json()["title"] == "no such lease";
+        assert_eq!(gone, status == 404, "{says}");
     }
 }
 
