@@ -38,6 +38,8 @@ pub struct Memory {
     pub partitions_changed: Option<Mono>,
     /// The last change of the active controller.
     pub controller: Option<ControllerSeen>,
+    /// When somebody last told of a quorum that has a leader.
+    pub leader_told: Option<Mono>,
     /// Unclean elections as counted when first seen in this life of each node.
     pub unclean: BTreeMap<NodeId, f64>,
 }
@@ -113,6 +115,7 @@ impl Memory {
                     self.know(voter.node, Role::CONTROLLER);
                 }
                 if let Some(leader) = quorum.leader {
+                    self.leader_told = self.leader_told.max(Some(report.seen));
                     self.observe_controller(leader, report.seen);
                 }
             }

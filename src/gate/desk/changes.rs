@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::roles::kept_role;
+use super::gone::has_leader;
+use super::roles::{has_in_hand, kept_role, tells_brokers};
 use super::{Awaited, Desk, Scene};
 use crate::checks::needs::list;
 use crate::evidence::ids::{NodeId, Role};
-use crate::evidence::snapshot::Origin;
+use crate::evidence::snapshot::{ClusterKind, Expected, Origin, Snapshot};
 use crate::gate::event::What;
 use crate::gate::lease::{End, Hold, Lease, LeaseId, Owner, Stage, Token};
 use crate::gate::question::{Change, Refusal};
@@ -204,60 +205,29 @@ impl Desk {
             node,
             why: why.to_owned(),
         };
-        let Some(expected) = scene.snapshot.expected.get(&node) else {
+        let snapshot = scene.snapshot;
+        let expected = snapshot.expected.get(&node);
+        // In mode `jmx` nobody but the configuration tells of nodes: once a machine that was replaced
+        // under another id is in it no more, only its slot is left, and that must not stay for ever.
+        let is_in_hand = self.keeper.standing().any(|doc| has_in_hand(doc, node));
+        if expected.is_none() && !is_in_hand {
             return Err(refuse("it is not known here"));
-        };
+        }
         // One that is down stays in no role: whatever still names it is to let go of it first.
-        let is_up = !scene.snapshot.down.contains(&node);
-        if let Some(kept) = kept_role(scene.snapshot, node).filter(|_| is_up) {
+        let is_up = !snapshot.down.contains(&node);
+        if let Some(kept) = kept_role(snapshot, node).filter(|_| is_up) {
             return Ok(self.retire_role(scene, node, kept, by));
         }
-        for origin in &expected.because {
-            match origin {
-                Origin::SeenBefore => {}
-                Origin::Configured => {
-                    return Err(refuse(
-                        "the configuration names it; take it out there first",
-                    ));
-                }
-                Origin::Registered => {
-                    return Err(refuse(
-                        "it is registered in the cluster; stop it and unregister it first \
-                         (kafka-cluster.sh unregister)",
-                    ));
-                }
-                Origin::Voter => {
-                    return Err(refuse(
-                        "it is a voter of the quorum; remove it there first \
-                         (kafka-metadata-quorum.sh remove-controller)",
-                    ));
-                }
-                Origin::Assigned => {
-                    return Err(refuse("partitions are assigned to it; reassign them first"));
-                }
-            }
+        if let Some(why) = expected.and_then(still_named) {
+            return Err(refuse(why));
         }
-        if scene.snapshot.policy.mode.kafka()
-            && scene.snapshot.clusters().all(|(_, read)| read.is_err())
-        {
-            return Err(refuse("the cluster does not say now who belongs to it"));
+        if snapshot.policy.mode.kafka() && !tells_everybody(snapshot) {
+            return Err(refuse(
+                "the cluster does not say now who belongs to it, to whom partitions are assigned, \
+                 and who votes; try again once the gate has heard that",
+            ));
         }
-        let of_it: Vec<_> = self.leases().into_values().cloned().collect();
-        for lease in of_it.iter().filter(|l| l.nodes.contains(&node)) {
-            if lease.nodes.len() == 1 {
-                self.finish(lease, End::Retired, scene.now);
-            } else {
-                // Its owner may still stop the others.
-                self.keeper.edit(|doc| {
-                    if let Some(lease) = doc.leases.get_mut(&lease.id) {
-                        lease.nodes.remove(&node);
-                        lease.retired.insert(node);
-                        lease.gone.remove(&node);
-                        lease.starts.remove(&node);
-                    }
-                });
-            }
-        }
+        self.end_slots_of(scene.now, node);
         let held = self.keeper.edit(|doc| {
             doc.known_nodes.remove(&node);
             doc.node_holds.remove(&node)
@@ -273,4 +243,48 @@ impl Desk {
         self.keeper.note(scene.now.wall, what);
         Ok(Awaited::Retired(node, kept))
     }
+
+    /// Takes a node that is gone for good out of every lease.
+    fn end_slots_of(&mut self, now: Now, node: NodeId) {
+        let of_it: Vec<_> = self.leases().into_values().cloned().collect();
+        for lease in of_it.iter().filter(|l| l.nodes.contains(&node)) {
+            if lease.nodes.len() == 1 {
+                self.finish(lease, End::Retired, now);
+            } else {
+                // Its owner may still stop the others.
+                self.keeper.edit(|doc| {
+                    if let Some(lease) = doc.leases.get_mut(&lease.id) {
+                        lease.nodes.remove(&node);
+                        lease.retired.insert(node);
+                        lease.gone.remove(&node);
+                        lease.starts.remove(&node);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Who still names a node, and what to do about it; nobody where it is only remembered.
+fn still_named(expected: &Expected) -> Option<&'static str> {
+    let mut because = expected.because.iter();
+    because.find_map(|origin| match origin {
+        Origin::SeenBefore => None,
+        Origin::Configured => Some("the configuration names it; take it out there first"),
+        Origin::Registered => Some(
+            "it is registered in the cluster; stop it and unregister it first \
+             (kafka-cluster.sh unregister)",
+        ),
+        Origin::Voter => Some(
+            "it is a voter of the quorum; remove it there first \
+             (kafka-metadata-quorum.sh remove-controller)",
+        ),
+        Origin::Assigned => Some("partitions are assigned to it; reassign them first"),
+    })
+}
+
+/// Whether everything is told now that could still name a node: that nobody names it is shown by answers
+/// and not by their absence.
+fn tells_everybody(snapshot: &Snapshot<'_>) -> bool {
+    tells_brokers(snapshot) && (snapshot.kind == ClusterKind::ZooKeeper || has_leader(snapshot))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::gone::is_gone;
+use super::sight::{Sight, unanswered};
 use super::{Desk, Next, Scene, Standing, Waits};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
@@ -29,7 +29,7 @@ impl Desk {
             return self.confirm(scene, entry, mine, over);
         }
         let replaced = self.replaced(&entry);
-        let (decision, enough) = self.decide(scene, &entry, &replaced);
+        let (decision, enough) = self.decide(scene, &entry, &replaced, over);
         if !enough && !over {
             return Next::Wait(Waits::Evidence(entry));
         }
@@ -62,12 +62,14 @@ impl Desk {
         }
     }
 
-    /// The verdict on a request, `own` leases aside, and whether all the evidence it needs is there.
+    /// The verdict on a request, `own` leases aside, and whether all the evidence it needs is there;
+    /// `over`: nobody is waited for any more.
     fn decide(
         &self,
         scene: &Scene<'_, '_>,
         entry: &Entry,
         own: &BTreeSet<LeaseId>,
+        over: bool,
     ) -> (Decision, bool) {
         let aside = self.aside(scene.snapshot, &entry.nodes, own.clone());
         let mut standing = self.standing(scene.now, &aside);
@@ -92,19 +94,29 @@ impl Desk {
                     }
                 }
             }
-            Action::Repair => Self::repair(scene, entry, &standing),
+            Action::Repair => Self::repair(scene, entry, &standing, over),
         }
     }
 
     /// The verdict on a repair, and whether enough was asked for since the request. It may begin
     /// when it makes nothing worse: its nodes have gone, or what stopping them does is harmless. One
     /// that only counts as down, because we cannot talk to it, is judged as if it were up: it may lead.
-    fn repair(scene: &Scene<'_, '_>, entry: &Entry, standing: &Standing) -> (Decision, bool) {
+    ///
+    /// By newer words and by all that are in date: where no row tells of a copy, or nobody has a broker
+    /// in service, the one who would say so may only not have answered yet.
+    fn repair(
+        scene: &Scene<'_, '_>,
+        entry: &Entry,
+        standing: &Standing,
+        over: bool,
+    ) -> (Decision, bool) {
         let reports = scene.seen.newer_than(entry.asked);
         let newer = |granted: &_| scene.seen.snapshot_of(scene.now, granted, &reports);
         let snapshot = newer(&BTreeSet::new());
-        let gone = |node: &&NodeId| is_gone(&snapshot, **node);
-        let all_gone = entry.nodes.iter().all(|node| gone(&node));
+        let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
+        let nodes = entry.nodes.iter().copied();
+        let gone: BTreeSet<NodeId> = nodes.filter(|node| sight.is_gone(*node)).collect();
+        let all_gone = gone.len() == entry.nodes.len();
         let mut findings: Vec<Finding> = standing
             .general
             .iter()
@@ -115,19 +127,23 @@ impl Desk {
         let holds = standing.of_nodes.iter();
         let holds = holds.filter(|(node, _)| entry.nodes.contains(node));
         findings.extend(holds.map(|(_, finding)| finding.clone()));
-        if !all_gone {
-            let with_leases = newer(&standing.granted);
-            let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone(node);
-            let alive = entry.nodes.iter().filter(lives).copied().collect();
-            // Who is to be repaired may be unheard himself, and counts as up.
-            let unheard = unheard(&with_leases);
-            let others = unheard.difference(&entry.nodes).copied();
-            let judged = worse(&with_leases.with_up(&alive).with_down(others), &entry.nodes);
-            findings.extend(judged.findings().into_iter().cloned());
+        let enough = over || sight.is_heard(!all_gone);
+        if !enough {
+            findings.push(unanswered());
         }
-        let decision = scene.course.decision(scene.now, &findings);
-        let enough = decision.state == State::Open || is_answered(&snapshot);
-        (decision, enough)
+        if enough && !all_gone {
+            let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone.contains(node);
+            let alive = entry.nodes.iter().filter(lives).copied().collect();
+            let all = scene.seen.snapshot(scene.now, &standing.granted);
+            for with_leases in [newer(&standing.granted), all] {
+                for finding in made_worse(&with_leases, entry, &alive) {
+                    if !findings.contains(&finding) {
+                        findings.push(finding);
+                    }
+                }
+            }
+        }
+        (scene.course.decision(scene.now, &findings), enough)
     }
 
     /// Takes the slot. In force from here on.
@@ -208,7 +224,7 @@ impl Desk {
         let Some(lease) = mine.cloned() else {
             // Meanwhile it was broken, withdrawn or left, its time was over, or somebody else's write
             // has replaced it.
-            let (decision, _) = self.decide(scene, &entry, &BTreeSet::new());
+            let (decision, _) = self.decide(scene, &entry, &BTreeSet::new(), over);
             return not_yet(scene, decision);
         };
         let told = self.watch.was_told(id);
@@ -222,12 +238,12 @@ impl Desk {
             if !told {
                 self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
             }
-            let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]));
+            let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]), over);
             return not_yet(scene, decision);
         }
-        let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]));
+        let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]), over);
         let goes_on = if told {
-            self.may_go_on(scene, &entry, &lease)
+            self.may_go_on(scene, &entry, &lease, over)
         } else {
             Some(false)
         };
@@ -276,10 +292,17 @@ impl Desk {
     }
 
     /// Whether an owner who was told "go" may go on with what it has begun: every node of its
-    /// lease is out now, by answers newer than the request, so that stopping it again stops
-    /// nothing. Once any of them is back it is judged as everybody is: much may have happened
-    /// since the first "go". Holds stand above both. `None`: no such answer has come yet.
-    fn may_go_on(&self, scene: &Scene<'_, '_>, entry: &Entry, lease: &Lease) -> Option<bool> {
+    /// lease is out now, by answers newer than the request and by all that are in date, so that
+    /// stopping it again stops nothing. Once any of them is back it is judged as everybody is: much
+    /// may have happened since the first "go". Holds stand above both. `None`: somebody who tells
+    /// of it has still to be heard, and it is not `over`.
+    fn may_go_on(
+        &self,
+        scene: &Scene<'_, '_>,
+        entry: &Entry,
+        lease: &Lease,
+        over: bool,
+    ) -> Option<bool> {
         let held = self.node_holds(scene.now);
         if self.hold(scene.now).is_some() || lease.nodes.iter().any(|n| held.contains_key(n)) {
             return Some(false);
@@ -288,7 +311,9 @@ impl Desk {
         let snapshot = scene
             .seen
             .snapshot_of(scene.now, &BTreeSet::new(), &reports);
-        is_answered(&snapshot).then(|| lease.nodes.iter().all(|node| is_gone(&snapshot, *node)))
+        let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
+        let heard = over || sight.is_heard(false);
+        heard.then(|| lease.nodes.iter().all(|node| sight.is_gone(*node)))
     }
 
     /// Nobody was told "go": the slot is given back as soon as that is written. Where it took leases
@@ -349,9 +374,14 @@ impl Desk {
     }
 }
 
-/// Whether anybody has told who belongs to the cluster; in mode `jmx` nobody ever does.
-fn is_answered(snapshot: &Snapshot<'_>) -> bool {
-    !snapshot.policy.mode.kafka() || snapshot.clusters().any(|(_, read)| read.is_ok())
+/// What a repair makes worse by this snapshot, in which leased nodes are down. Those of its nodes that
+/// may live count as up.
+fn made_worse(snapshot: &Snapshot<'_>, entry: &Entry, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
+    // Who is to be repaired may be unheard himself, and counts as up.
+    let unheard = unheard(snapshot);
+    let others = unheard.difference(&entry.nodes).copied();
+    let judged = worse(&snapshot.with_up(alive).with_down(others), &entry.nodes);
+    judged.findings().into_iter().cloned().collect()
 }
 
 /// What speaks against everybody beside leases and holds.

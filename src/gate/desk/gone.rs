@@ -5,10 +5,18 @@
 //! repair that needs no what-if, "go" once more) wants the node's end shown by two that do not
 //! depend on one another: [`is_gone`].
 
+use std::time::Duration;
+
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::Sign;
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
 use crate::evidence::voters::{self, Remote};
+
+/// How long nobody may have told of a leader before the quorum can count as lost. That no word of one is
+/// there shows nothing by itself: an asker puts one question after the other (the one for the table
+/// may hang for 5 s, the one for the quorum for 1 s), and what it was told is forgotten when it goes to
+/// another broker.
+const LEADERLESS: Duration = Duration::from_secs(10);
 
 /// Whether a node shows any sign that its process has ended: its connections were closed or are
 /// refused, the cluster has fenced it, or its quorum hears it no more.
@@ -25,9 +33,9 @@ pub(super) fn seems_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
 /// process, and the node may lead on. So the cluster has to have it out, too: a broker is
 /// unfenced in nobody's answer, a voter is not caught up. Where nobody answers nothing is shown.
 ///
-/// Where the quorum is lost nobody can be fenced and no voter be heard; the brokers then go on
-/// telling what was true before, and a gate that wanted more could not let the cure begin.
-pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+/// Where the quorum is lost ([`is_quorum_lost`]) nobody can be fenced and no voter be heard; the brokers
+/// then go on telling what was true before, and a gate that wanted more could not let the cure begin.
+pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId, lost: bool) -> bool {
     let Some(expected) = snapshot.expected.get(&node) else {
         return false;
     };
@@ -39,7 +47,7 @@ pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     }
     let role = expected.role;
     let ended = has_ended(snapshot, node);
-    if ended && is_quorum_lost(snapshot) {
+    if ended && lost {
         return true;
     }
     let out = !role.broker || !snapshot.in_service(node);
@@ -73,14 +81,18 @@ pub(super) fn has_leader(snapshot: &Snapshot<'_>) -> bool {
     voters::newest(snapshot).is_some_and(|quorum| quorum.facts.leader.is_some())
 }
 
-/// Whether nobody tells of a leader, and of the controllers so many have ended that none can be.
-fn is_quorum_lost(snapshot: &Snapshot<'_>) -> bool {
+/// Whether nobody has told of a leader for long, and of the controllers so many have ended that none can
+/// be. On all that is in date: absence permits here, and what is newer than a request begins with none.
+pub(super) fn is_quorum_lost(snapshot: &Snapshot<'_>) -> bool {
     let ended = snapshot.controllers().filter(|id| has_ended(snapshot, *id));
     let all = snapshot.controllers().count();
     let left = all.saturating_sub(ended.count());
+    let memory = snapshot.memory;
+    let told = memory.leader_told.unwrap_or(memory.started);
     all > 0
         && snapshot.kind != ClusterKind::ZooKeeper
         && !has_leader(snapshot)
+        && snapshot.now.mono.since(told) >= LEADERLESS
         && left.saturating_mul(2) <= all
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`entry`]: who may stop which nodes;
 //! - [`gone`]: whether a node has gone;
+//! - [`sight`]: the words by which a repair, and "go" said again, are judged;
 //! - [`proof`]: which nodes went, and which are proven back;
 //! - [`standing`]: what leases and holds say to a judgement;
 //! - [`changes`]: renewing, breaking, holding, retiring;
@@ -12,6 +13,7 @@ mod entry;
 mod gone;
 mod proof;
 mod roles;
+mod sight;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::proof::{Measured, Watch};
-use self::roles::is_no_more_than;
+use self::roles::{has_in_hand, is_no_more_than};
 pub(super) use self::standing::{Aside, Standing};
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
@@ -457,7 +459,11 @@ impl Desk {
                 .all(|doc| doc.hold.is_none())
                 .then_some(Changed::Hold(None)),
             Awaited::Retired(node, kept) => standing
-                .all(|doc| is_no_more_than(doc.known_nodes.get(node), *kept))
+                .all(|doc| {
+                    let stays = *kept != Role::default();
+                    is_no_more_than(doc.known_nodes.get(node), *kept)
+                        && (stays || !has_in_hand(doc, *node))
+                })
                 .then_some(Changed::Retired(*node)),
         }
     }

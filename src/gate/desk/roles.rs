@@ -5,6 +5,7 @@ use super::gone::has_leader;
 use super::{Awaited, Desk, Scene};
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::{Origin, Snapshot};
+use crate::gate::doc::GateDoc;
 use crate::gate::event::What;
 use crate::gate::lease::Owner;
 
@@ -27,7 +28,7 @@ pub(super) fn kept_role(snapshot: &Snapshot<'_>, node: NodeId) -> Option<Role> {
 }
 
 /// Whether it is told now who is registered, and to whom partitions are assigned.
-fn tells_brokers(snapshot: &Snapshot<'_>) -> bool {
+pub(super) fn tells_brokers(snapshot: &Snapshot<'_>) -> bool {
     let merged = &snapshot.merged;
     snapshot.clusters().any(|(_, read)| read.is_ok())
         && !merged.sources.is_empty()
@@ -50,6 +51,12 @@ impl Desk {
         self.keeper.note(scene.now.wall, what);
         Awaited::Retired(node, kept)
     }
+}
+
+/// Whether a document still gives this node a slot or a hold.
+pub(super) fn has_in_hand(doc: &GateDoc, node: NodeId) -> bool {
+    let mut leases = doc.leases.values();
+    doc.node_holds.contains_key(&node) || leases.any(|lease| lease.nodes.contains(&node))
 }
 
 /// Whether a document has a node in no more than this role; no role at all is no node at all.

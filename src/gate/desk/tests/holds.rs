@@ -1,13 +1,17 @@
 //! Holds, and nodes that are retired.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bed, owner};
 use crate::checks::reason::Reason;
 use crate::evidence::ids::{NodeId, Role};
-use crate::evidence::scene::Scene;
+use crate::evidence::report::{FactKind, FailureClass};
+use crate::evidence::scene::{Scene, jmx};
 use crate::gate::event::What;
-use crate::gate::question::{Change, Changed, Refusal, Reply};
+use crate::gate::lease::End;
+use crate::gate::machine::Input;
+use crate::gate::question::{Change, Changed, Command, Refusal, Reply};
 use crate::gate::state::State;
 use crate::time::Timestamp;
 
@@ -136,6 +140,87 @@ fn a_node_is_retired_when_nobody_names_it_any_more() {
     bed.run(4);
     assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
     assert!(!bed.doc.known_nodes.contains_key(&NodeId(7)));
+}
+
+/// A cluster that lists no fenced brokers (before 4.0), and a gate that has not heard everything yet:
+/// nobody names the node because nobody has told.
+#[test]
+fn a_node_is_not_retired_because_nobody_has_told_of_it_yet() {
+    let retire = || Change::Retire {
+        node: NodeId(7),
+        by: owner("ann"),
+    };
+    let refused = |reply: &Reply| matches!(reply, Reply::Refused(Refusal::StillExpected { .. }));
+    for kind in [FactKind::Partitions, FactKind::Quorum, FactKind::Cluster] {
+        let mut bed = Bed::new();
+        bed.doc.known_nodes.insert(NodeId(7), Role::BROKER);
+        bed.restart();
+        let healthy = bed.scene.reports.clone();
+        bed.scene.remove(kind);
+        bed.run(2);
+        let reply = bed.change(retire());
+        assert!(refused(&reply), "{kind}: {reply:?}");
+        bed.scene.reports = healthy;
+        bed.run(1);
+        if kind == FactKind::Partitions {
+            bed.scene.order(0, |partition| partition.replicas.push(7));
+            bed.tick();
+            let reply = bed.change(retire());
+            assert!(refused(&reply), "it is assigned: {reply:?}");
+            bed.scene
+                .order(0, |partition| partition.replicas.retain(|id| *id != 7));
+            bed.tick();
+        }
+        let done = Reply::Changed(Changed::Retired(NodeId(7)));
+        assert_eq!(bed.change(retire()), done, "{kind}");
+    }
+    // Without a quorum that could be asked.
+    let mut bed = Bed::bare(Scene::healthy_zookeeper());
+    bed.doc.known_nodes.insert(NodeId(7), Role::BROKER);
+    bed.restart();
+    bed.run(2);
+    let done = Reply::Changed(Changed::Retired(NodeId(7)));
+    assert_eq!(bed.change(retire()), done);
+}
+
+/// Pages tell of no other node: once the configuration names it no more only its slot is left, and
+/// nothing would ever free that.
+#[test]
+fn in_mode_jmx_a_machine_that_was_replaced_leaves_its_slot() {
+    let retire = || Change::Retire {
+        node: NodeId(3),
+        by: owner("ann"),
+    };
+    let refused = |reply: &Reply| matches!(reply, Reply::Refused(Refusal::StillExpected { .. }));
+    let mut bed = Bed::bare(Scene::healthy_jmx());
+    bed.run(1);
+    bed.scene.fail(jmx(3), FactKind::Jmx, FailureClass::Refused);
+    bed.tick();
+    bed.repair("jenkins", &[3]).unwrap();
+    bed.change(hold(Some(NodeId(3)), None));
+    let reply = bed.change(retire());
+    assert!(refused(&reply), "the configuration names it: {reply:?}");
+    bed.scene.policy.expected.remove(&NodeId(3));
+    let policy = Arc::new(bed.scene.policy.clone());
+    bed.input(Input::Policy(policy));
+    bed.run(1);
+    assert_eq!(
+        bed.doc.leases.len(),
+        1,
+        "a machine that is down frees nobody"
+    );
+    // It is said once it is written.
+    bed.answers = false;
+    let ticket = bed.ask(Command::Change(retire()));
+    assert!(!bed.replies.contains_key(&ticket));
+    bed.answers = true;
+    bed.answer_written();
+    let done = Reply::Changed(Changed::Retired(NodeId(3)));
+    assert_eq!(bed.await_reply(ticket), done);
+    assert!(bed.doc.leases.is_empty() && bed.doc.node_holds.is_empty());
+    assert_eq!(bed.doc.ended.last().unwrap().how, End::Retired);
+    let reply = bed.change(retire());
+    assert!(refused(&reply), "nothing is left of it: {reply:?}");
 }
 
 /// A combined node has become a plain broker: its vote has gone, and it stays.

@@ -10,6 +10,7 @@ mod measured;
 mod progress;
 mod questions;
 mod repair;
+mod sight;
 mod slots;
 mod store;
 mod walk;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use crate::checks::reason::Reason;
 use crate::evidence::facts::{ClusterFacts, Facts};
 use crate::evidence::ids::NodeId;
-use crate::evidence::report::{FactKind, Report, Wanted};
+use crate::evidence::report::{FactKind, Report, SourceId, Wanted};
 use crate::evidence::scene::{Scene, set};
 use crate::gate::doc::{GateDoc, Revision, Stored};
 use crate::gate::event::{Event, What};
@@ -112,6 +113,22 @@ impl Bed {
             report.seen = self.scene.now.mono;
         }
         let reports: Vec<Report> = self.scene.reports.values().cloned().collect();
+        self.input(Input::Evidence {
+            reports,
+            dropped: Vec::new(),
+        });
+    }
+
+    /// Only these answer, now.
+    pub(super) fn hear(&mut self, wanted: impl Fn(&SourceId, FactKind) -> bool) {
+        let now = self.scene.now.mono;
+        let mut reports = Vec::new();
+        for ((source, kind), report) in &mut self.scene.reports {
+            if wanted(source, *kind) {
+                (report.asked, report.seen) = (now, now);
+                reports.push(report.clone());
+            }
+        }
         self.input(Input::Evidence {
             reports,
             dropped: Vec::new(),

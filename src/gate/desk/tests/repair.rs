@@ -262,7 +262,7 @@ fn a_lost_quorum_can_be_cured() {
         };
         bed.scene.fail_all(FactKind::Quorum, FailureClass::Timeout);
         bed.scene.kill(controllers[0]);
-        bed.tick();
+        bed.run(10);
         assert!(bed.repair("ann", &controllers[..1]).is_err(), "one is left");
         bed.scene.kill(controllers[1]);
         bed.tick();
