@@ -206,6 +206,31 @@ fn a_voter_that_is_not_heard_and_one_that_is_not_caught_up_are_told_apart() {
         voter.last_caught_up_ms = None;
     };
     assert_eq!(said(at_zero), unseen);
+    assert_eq!(
+        said(|voter| voter.last_caught_up_ms = Some(1_700_000_005_000)),
+        "last caught up 5.0s after its leader's own clock: the leader's clock was set back"
+    );
+}
+
+/// A broker that is cut off from the quorum stays in its leader's future as long as that clock was set
+/// back.
+#[test]
+fn a_broker_ahead_of_its_leaders_clock_is_not_known_to_have_the_metadata() {
+    let mut scene = Scene::healthy_kraft();
+    scene.quorum(1, |quorum| {
+        quorum.observers[1].last_caught_up_ms = Some(1_700_000_005_000);
+    });
+    let found = one(&scene, metadata::run, Reason::MetadataLagging).expect("a finding");
+    assert_eq!(found.subject, Subject::Node(node(2)));
+    assert_eq!(
+        found.observed,
+        "last caught up 5.0s after its leader's own clock: the leader's clock was set back"
+    );
+    // By some milliseconds two times of one answer may cross.
+    scene.quorum(1, |quorum| {
+        quorum.observers[1].last_caught_up_ms = Some(1_700_000_000_100);
+    });
+    assert_eq!(one(&scene, metadata::run, Reason::MetadataLagging), None);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::finding::{Finding, Judged, Subject};
 use super::gauges::{self, above_zero};
 use super::needs::Need;
 use super::nodes::leftovers;
+use super::quorum::set_back;
 use super::reason::Reason;
 
 /// Evidence without which nothing is proved here.
@@ -79,6 +80,8 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
         return None;
     }
     let entries = quorum.observers.iter().filter(|member| member.node == node);
+    let ahead = entries.clone().filter_map(|it| voters::ahead(quorum, it));
+    let ahead = ahead.max();
     let mut entries = entries
         .map(|member| voters::behind(quorum, member))
         .peekable();
@@ -94,7 +97,10 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
             ),
             None => (
                 Reason::MetadataLagging,
-                String::from("not yet seen caught up by the leader"),
+                ahead.map_or_else(
+                    || String::from("not yet seen caught up by the leader"),
+                    set_back,
+                ),
             ),
         }
     };

@@ -1,5 +1,7 @@
 //! Every voter of the quorum is caught up with its leader.
 
+use std::time::Duration;
+
 use crate::evidence::facts::{QuorumFacts, QuorumMember};
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Read, Snapshot};
@@ -44,7 +46,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         let observed = match voters::behind(quorum.facts, voter) {
             Some(behind) if behind <= SLACK => continue,
             Some(behind) => format!("{} behind the leader", Human(behind)),
-            None => unseen(voter),
+            None => unseen(quorum.facts, voter),
         };
         let required = format!("caught up within {}", Human(SLACK));
         findings.push(
@@ -97,10 +99,20 @@ fn with_another_directory(quorum: &Read<'_, QuorumFacts>, voter: &QuorumMember) 
     )
 }
 
-fn unseen(voter: &QuorumMember) -> String {
+fn unseen(facts: &QuorumFacts, voter: &QuorumMember) -> String {
     if voter.log_end_offset < 0 {
         String::from("not heard by the leader")
+    } else if let Some(ahead) = voters::ahead(facts, voter) {
+        set_back(ahead)
     } else {
         String::from("not yet seen caught up by a leader")
     }
+}
+
+/// For a member that had caught up so long after its leader's present time.
+pub(super) fn set_back(ahead: Duration) -> String {
+    format!(
+        "last caught up {} after its leader's own clock: the leader's clock was set back",
+        Human(ahead)
+    )
 }

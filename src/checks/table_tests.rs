@@ -347,6 +347,18 @@ fn controllers_that_are_not_asked_count_by_the_quorums_word() {
     assert!(reasons.contains(&Reason::WouldLoseQuorum), "{reasons:?}");
 }
 
+/// A leader keeps the later of the old and the present time of each voter: after its clock was set back
+/// a dead one would look caught up for as long.
+#[test]
+fn controllers_that_are_not_asked_are_not_up_by_a_clock_that_was_set_back() {
+    let mut scene = via_brokers();
+    fall_behind(&mut scene, 102, -10_000);
+    assert_eq!(down(&scene), set(&[102]));
+    let reasons = found(&scene);
+    assert!(reasons.contains(&Reason::QuorumDegraded), "{reasons:?}");
+    scene.snapshot(|snapshot| assert!(!evaluate(snapshot, snapshot).allows_open()));
+}
+
 /// A gate that is stopped says what it last said until its view is over: not longer than what it
 /// was judged by counts. Found by the simulation: 2.65 s after a controller's stop.
 #[test]

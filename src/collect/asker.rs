@@ -181,9 +181,9 @@ impl<'a> Turn<'a> {
         let facts = self
             .question(kind, deadline(kind, due.cost.largest()))
             .await;
-        let now = self.shared.now();
+        let (now, trip) = (self.shared.now(), self.shared.trip(self.node));
         if let Some(due) = self.dues.get_mut(index) {
-            due.done(asked, now, &facts);
+            due.done(asked, now, trip, &facts);
             due.report(self.shared, self.node, 0, asked, facts);
         }
     }

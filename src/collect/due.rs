@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::schedule::{Cost, interval};
+use super::schedule::{Cost, interval_over};
 use super::shared::Shared;
 use crate::evidence::facts::{Facts, LogDirFacts, METADATA_LOG};
 use crate::evidence::ids::NodeId;
@@ -18,8 +18,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// were missing. A refusal costs a node less than the question whether it is alive.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(8);
 
-/// How many times as long as a failure took the pause after it is at least: a question that times
-/// out may have cost the node as much as an answer.
+/// How many times as long as a failure cost the node the pause after it is at least: a question that
+/// times out may have cost as much as an answer.
 const STRETCH: u32 = 20;
 
 /// When a fact is to be asked for next.
@@ -29,8 +29,10 @@ pub struct Due {
     at: Mono,
     /// The pause after the next failure.
     again: Duration,
-    /// What its last answers took.
+    /// What its last answers took, and cost the node.
     pub cost: Cost,
+    /// The way to the node and back when it last answered.
+    trip: Duration,
 }
 
 impl Due {
@@ -41,6 +43,7 @@ impl Due {
             at: now,
             again: AGAIN,
             cost: Cost::default(),
+            trip: Duration::ZERO,
         }
     }
 
@@ -65,9 +68,15 @@ impl Due {
     }
 
     /// Notes an answer: the next one is due an interval after the question, or sooner after one that
-    /// did not say what it should.
-    pub fn done(&mut self, asked: Mono, now: Mono, facts: &Result<Facts, SourceFailure>) {
-        self.done_beside(asked, now, facts, None);
+    /// did not say what it should. `trip` is the way to the node and back, which costs it nothing.
+    pub fn done(
+        &mut self,
+        asked: Mono,
+        now: Mono,
+        trip: Duration,
+        facts: &Result<Facts, SourceFailure>,
+    ) {
+        self.done_beside(asked, now, trip, facts, None);
     }
 
     /// The same beside the table of partitions, with which log dirs are compared.
@@ -75,14 +84,17 @@ impl Due {
         &mut self,
         asked: Mono,
         now: Mono,
+        trip: Duration,
         facts: &Result<Facts, SourceFailure>,
         table: Option<&PartitionTable>,
     ) {
         let took = now.since(asked);
-        self.cost.note(took);
+        let cost = took.saturating_sub(trip);
+        self.cost.note(took, cost);
+        self.trip = trip;
         let every = self.every();
         let pause = if is_short(facts, table) {
-            let again = self.again.max(took.saturating_mul(STRETCH));
+            let again = self.again.max(cost.saturating_mul(STRETCH));
             self.again = self.again.saturating_mul(2).min(AGAIN_AT_MOST);
             again.min(every)
         } else {
@@ -92,9 +104,9 @@ impl Due {
         self.at = asked.plus(pause);
     }
 
-    /// The interval that follows from its cost.
+    /// The interval that follows from its cost, and from the way to the node.
     pub fn every(&self) -> Duration {
-        interval(self.kind, self.cost.smallest())
+        interval_over(self.kind, self.cost.smallest(), self.trip)
     }
 
     /// Reports an answer under this fact's interval.
@@ -148,6 +160,7 @@ mod tests {
     use crate::evidence::report::FailureClass;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
+    const NO_TRIP: Duration = Duration::ZERO;
 
     fn refused() -> Result<Facts, SourceFailure> {
         Err(SourceFailure::new(FailureClass::Authorization, "no right"))
@@ -157,7 +170,7 @@ mod tests {
     fn pauses(due: &mut Due, took: Duration, answers: &[Result<Facts, SourceFailure>]) -> Vec<u64> {
         let pause = |facts: &Result<Facts, SourceFailure>| {
             let asked = due.at();
-            due.done(asked, asked.plus(took), facts);
+            due.done(asked, asked.plus(took), NO_TRIP, facts);
             due.at().since(asked).as_secs()
         };
         answers.iter().map(pause).collect()
@@ -219,7 +232,7 @@ mod tests {
         let mut due = Due::now(FactKind::LogDirs, Mono::from_nanos(1));
         let mut next = |facts, table| {
             let asked = due.at();
-            due.done_beside(asked, asked.plus(MILLISECOND), &facts, table);
+            due.done_beside(asked, asked.plus(MILLISECOND), NO_TRIP, &facts, table);
             due.at().since(asked).as_secs()
         };
         // Made anew with fewer partitions.
@@ -236,12 +249,41 @@ mod tests {
     #[test]
     fn a_failure_is_never_asked_again_later_than_an_answer_nor_keeps_a_node_busy() {
         let mut due = Due::now(FactKind::Quorum, Mono::from_nanos(1));
-        due.done(due.at(), due.at().plus(MILLISECOND), &refused());
+        due.done(due.at(), due.at().plus(MILLISECOND), NO_TRIP, &refused());
         assert_eq!(due.at().as_nanos(), 500_000_001);
         let mut due = Due::now(FactKind::NodeConfigs, Mono::from_nanos(1));
         let late = [refused(), refused()];
         let second = Duration::from_secs(1);
         assert_eq!(pauses(&mut due, second, &late), [20, 20]);
         assert_eq!(pauses(&mut due, 5 * second, &late), [60, 60]);
+    }
+
+    /// A gate in another region: what answers take is the way, and what they cost decides.
+    #[test]
+    fn a_long_way_to_the_node_makes_nothing_rarer() {
+        let ms = Duration::from_millis;
+        let after = |kind, took, trip, facts: &Result<Facts, SourceFailure>| {
+            let mut due = Due::now(kind, Mono::from_nanos(1));
+            let asked = due.at();
+            due.done(asked, asked.plus(ms(took)), ms(trip), facts);
+            (due.at().since(asked), due.every(), due.cost.largest())
+        };
+        let good = Ok(Facts::Moves(Moves::default()));
+        for kind in [FactKind::Partitions, FactKind::Cluster] {
+            let half = ms(500);
+            assert_eq!(after(kind, 150, 149, &good), (half, half, ms(150)));
+            // Noise: an answer that was quicker than any of the smallest questions.
+            assert_eq!(after(kind, 150, 160, &good), (half, half, ms(150)));
+            let stretched = ms(2_000);
+            assert_eq!(
+                after(kind, 170, 150, &good),
+                (stretched, stretched, ms(170))
+            );
+        }
+        let quarter = ms(250);
+        let quorum = after(FactKind::Quorum, 150, 149, &good);
+        assert_eq!(quorum, (quarter, quarter, ms(150)));
+        let failed = after(FactKind::NodeConfigs, 150, 149, &refused());
+        assert_eq!(failed.0, ms(1_000), "not 20 times the way");
     }
 }

@@ -90,11 +90,15 @@ pub(super) async fn open(shared: &Shared, node: NodeId) -> Opened {
         Ok(connection) => connection,
         Err(failure) => return Opened::Failed(failure),
     };
+    let asked = shared.now();
     let identity = match connection.prove_node(node, within).await {
         Ok(identity) => identity,
         Err(failure) if failure.class == FailureClass::Closed => return Opened::HungUp(failure),
         Err(failure) => return Opened::Failed(failure),
     };
+    // Nothing is asked over it before the way is known: its first answers would count as costly, and
+    // the next ones come 15 s later.
+    shared.note_trip(node, shared.now().since(asked));
     if let Some(cluster) = shared.cluster_id()
         && let Err(failure) = connection.prove_cluster(&cluster, within).await
     {
@@ -139,6 +143,7 @@ async fn live(
         match answer {
             Ok(answer) => {
                 let facts: LinkFacts = answer.facts;
+                shared.note_trip(node, facts.round_trip);
                 let source = SourceId::Kafka(node);
                 let facts = Ok(Facts::Link(facts));
                 shared.report(source, FactKind::Link, epoch, asked, every, facts);
@@ -285,7 +290,8 @@ impl<'a> Own<'a> {
             shared.learn(|roster| roster.configs(self.node, &answer.facts))?;
             Ok(Facts::NodeConfigs(answer.facts))
         });
-        self.configs.done(asked, shared.now(), &facts);
+        let trip = shared.trip(self.node);
+        self.configs.done(asked, shared.now(), trip, &facts);
         self.configs
             .report(shared, self.node, self.epoch, asked, facts);
     }
@@ -296,9 +302,9 @@ impl<'a> Own<'a> {
         let within = deadline(FactKind::LogDirs, self.dirs.cost.largest());
         let answer = connection.log_dirs(within).await;
         let facts = answer.map(|answer| Facts::LogDirs(Arc::new(answer.facts)));
-        let table = shared.table();
+        let (table, trip) = (shared.table(), shared.trip(self.node));
         self.dirs
-            .done_beside(asked, shared.now(), &facts, table.as_deref());
+            .done_beside(asked, shared.now(), trip, &facts, table.as_deref());
         self.dirs
             .report(shared, self.node, self.epoch, asked, facts);
     }

@@ -56,7 +56,7 @@ pub async fn run(shared: Arc<Shared>, node: NodeId) {
         };
         let took = shared.now().since(asked);
         if page.is_ok() {
-            cost.note(took);
+            cost.note(took, took);
         }
         let every = interval(FactKind::Jmx, cost.smallest());
         match &page {

@@ -28,7 +28,10 @@ pub async fn log_ends(shared: Arc<Shared>) {
         let asked = shared.now();
         let round = log_end_round(&table, &connections, times).await;
         let took = shared.now().since(asked);
-        cost.note(round.cost);
+        cost.note(
+            round.first_pass.took(),
+            round.first_pass.cost(|node| shared.trip(node)),
+        );
         // A round that waited for slow replicas is long without being costly, and what it says counts
         // no longer for that (found by the simulation: 1.4 s made answers of 5 s ago count).
         let every = interval(FactKind::LogEnds, cost.smallest());

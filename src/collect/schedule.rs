@@ -22,7 +22,8 @@ pub struct FactRow {
     pub lost: &'static str,
     /// How often, while an answer costs little.
     pub interval: Duration,
-    /// How much longer than its cost the interval is at least; 0: it does not stretch.
+    /// How much longer than its cost the interval is at least; 0: it does not stretch. What an answer
+    /// costs is what it took, less the way there and back.
     pub stretch: u32,
     /// How long one question may take.
     pub deadline: Duration,
@@ -174,19 +175,58 @@ pub const FACTS: [FactRow; 11] = [
     },
 ];
 
-/// What recent answers of one kind took.
+/// What recent answers of one kind took, and what of that they cost the node.
 ///
-/// Their *smallest* time stands for what they cost the node: the rest of a longer one is waiting
+/// The *smallest* cost stands for all: the rest of a larger one is waiting
 /// (a busy machine, a queue, a follower that had to be asked again), and one slow answer must not
 /// keep the next one away for a minute (measured: 0.48 s once became 48 s of silence).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    recent: [Option<Duration>; 8],
+    recent: [Option<Answered>; 8],
     next: usize,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    took: Duration,
+    cost: Duration,
+}
+
 impl Cost {
-    /// Notes an answer, or a failure, that took this long.
+    /// Notes an answer, or a failure, that took this long, and what it cost the node of that: the way
+    /// there and back costs it nothing.
+    pub fn note(&mut self, took: Duration, cost: Duration) {
+        if let Some(slot) = self.recent.get_mut(self.next) {
+            *slot = Some(Answered { took, cost });
+        }
+        self.next = (self.next + 1) % self.recent.len();
+    }
+
+    /// What an answer costs; zero while there was none.
+    pub fn smallest(&self) -> Duration {
+        let recent = self.recent.iter().flatten();
+        recent.map(|it| it.cost).min().unwrap_or_default()
+    }
+
+    /// What an answer may take; zero while there was none.
+    pub fn largest(&self) -> Duration {
+        let recent = self.recent.iter().flatten();
+        recent.map(|it| it.took).max().unwrap_or_default()
+    }
+}
+
+/// What the smallest question to a node took lately.
+///
+/// The *smallest* of these times stands for the way there and back. They are fewer than those that a
+/// [`Cost`] keeps, and come as often: where the way becomes longer, no answer counts as costly for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trips {
+    recent: [Option<Duration>; 6],
+    next: usize,
+}
+
+impl Trips {
+    /// Notes an answer that took this long.
     pub fn note(&mut self, took: Duration) {
         if let Some(slot) = self.recent.get_mut(self.next) {
             *slot = Some(took);
@@ -194,24 +234,10 @@ impl Cost {
         self.next = (self.next + 1) % self.recent.len();
     }
 
-    /// What an answer costs; zero while there was none.
-    pub fn smallest(&self) -> Duration {
-        self.recent
-            .iter()
-            .flatten()
-            .min()
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// What an answer may take; zero while there was none.
-    pub fn largest(&self) -> Duration {
-        self.recent
-            .iter()
-            .flatten()
-            .max()
-            .copied()
-            .unwrap_or_default()
+    /// The way there and back; zero while no answer came.
+    pub fn shortest(&self) -> Duration {
+        let recent = self.recent.iter().flatten();
+        recent.min().copied().unwrap_or_default()
     }
 }
 
@@ -239,6 +265,22 @@ pub fn interval(kind: FactKind, cost: Duration) -> Duration {
         cost.saturating_mul(row.stretch)
     };
     row.interval.max(stretched.min(LONGEST_INTERVAL))
+}
+
+/// From this way there and back on a node is far away.
+const FAR: Duration = ms(20);
+
+/// How often to ask a node to which the way there and back takes `trip`.
+///
+/// The quorum's word speaks against a member 1.25 s after it last caught up; of the 2 s in which that
+/// has to be noticed, question, interval and way share the rest. What a long way takes of it is won
+/// back by asking twice as often, where an answer costs no more than a twentieth of that.
+pub fn interval_over(kind: FactKind, cost: Duration, trip: Duration) -> Duration {
+    let usual = interval(kind, cost);
+    if kind != FactKind::Quorum || trip < FAR || usual > row(kind).interval {
+        return usual;
+    }
+    (usual / 2).max(cost.saturating_mul(row(kind).stretch))
 }
 
 /// How long a question may take when answers usually take `usual`.
@@ -300,9 +342,11 @@ const FACTS_INTRO: &str = "\
 Generated from the table in `src/collect/schedule.rs` (a test keeps them the same).
 
 Age counts from the question, not from the answer. Intervals stretch with the cheapest of the last
-eight answers, up to 15 s; the age up to which a fact counts stretches with them. A question that
+eight answers, up to 15 s; the age up to which a fact counts stretches with them. What an answer costs
+is what it took, less the way there and back: the shortest of the node's last answers to the smallest
+question. Over a way of 20 ms or more the quorum is asked twice as often. A question that
 failed, or was answered with less than was asked for, is asked again after 1, 2, 4 and then every 8 s
-(at least 20 times what it took), where that is sooner.
+(at least 20 times what it cost), where that is sooner.
 
 ";
 
@@ -345,13 +389,47 @@ mod tests {
     fn one_slow_answer_is_no_cost() {
         let mut cost = Cost::default();
         for took in [ms(2), ms(480), ms(3)] {
-            cost.note(took);
+            cost.note(took, took);
         }
         assert_eq!((cost.smallest(), cost.largest()), (ms(2), ms(480)));
         for _ in 0..8 {
-            cost.note(ms(20));
+            cost.note(ms(20), ms(20));
         }
         assert_eq!(cost.smallest(), ms(20));
+    }
+
+    /// Intervals follow what answers cost the node, deadlines what they take.
+    #[test]
+    fn the_way_there_and_back_is_no_cost() {
+        let mut cost = Cost::default();
+        cost.note(ms(150), ms(1));
+        assert_eq!((cost.smallest(), cost.largest()), (ms(1), ms(150)));
+    }
+
+    #[test]
+    fn the_shortest_of_the_last_trips_is_the_way_and_a_longer_way_is_soon_known() {
+        let mut trips = Trips::default();
+        assert_eq!(trips.shortest(), ms(0));
+        for took in [ms(90), ms(2), ms(400)] {
+            trips.note(took);
+        }
+        assert_eq!(trips.shortest(), ms(2));
+        // A cost that was noted over the shorter way is still among the last eight by then.
+        for _ in 0..6 {
+            trips.note(ms(150));
+        }
+        assert_eq!(trips.shortest(), ms(150));
+    }
+
+    #[test]
+    fn a_quorum_that_is_far_away_is_asked_twice_as_often_where_that_costs_little() {
+        let every = |kind, cost, trip| interval_over(kind, ms(cost), ms(trip));
+        assert_eq!(every(FactKind::Quorum, 1, 19), ms(500));
+        assert_eq!(every(FactKind::Quorum, 1, 20), ms(250));
+        assert_eq!(every(FactKind::Quorum, 20, 150), ms(400));
+        assert_eq!(every(FactKind::Quorum, 100, 150), ms(2_000));
+        assert_eq!(every(FactKind::Partitions, 1, 150), ms(500));
+        assert_eq!(every(FactKind::Partitions, 20, 150), ms(2_000));
     }
 
     #[test]

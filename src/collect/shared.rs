@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::board::Board;
 use super::roster::Roster;
-use super::schedule;
+use super::schedule::{self, Trips};
 use super::wants::Wants;
 use crate::clock::Clock;
 use crate::evidence::facts::Facts;
@@ -98,6 +98,7 @@ pub struct Shared {
     tables: Mutex<BTreeMap<NodeId, Arc<PartitionTable>>>,
     /// Which broker each asker asks.
     claims: Mutex<BTreeMap<usize, NodeId>>,
+    trips: Mutex<BTreeMap<NodeId, Trips>>,
 }
 
 impl Shared {
@@ -124,6 +125,7 @@ impl Shared {
             bulk: Mutex::default(),
             tables: Mutex::default(),
             claims: Mutex::default(),
+            trips: Mutex::default(),
         }
     }
 
@@ -218,6 +220,18 @@ impl Shared {
         let free = wanted.find(|node| claims.values().all(|claimed| claimed != node))?;
         claims.insert(slot, free);
         Some(free)
+    }
+
+    /// Notes what a small question to the node took.
+    pub fn note_trip(&self, node: NodeId, took: Duration) {
+        lock(&self.trips).entry(node).or_default().note(took);
+    }
+
+    /// The way to the node and back, as its last answers to small questions have it. Whoever has a
+    /// connection to it has asked one.
+    pub fn trip(&self, node: NodeId) -> Duration {
+        let trips = lock(&self.trips);
+        trips.get(&node).map(Trips::shortest).unwrap_or_default()
     }
 
     /// Keeps the newest table of a broker for the rounds; `None` when it is no longer asked.

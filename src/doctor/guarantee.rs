@@ -12,9 +12,11 @@ use super::store;
 use super::window::{Window, every, millis};
 use crate::checks::reason::Reason;
 use crate::collect::schedule::row;
+use crate::evidence::facts::Facts;
 use crate::evidence::policy::{Mode, max_age};
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::Reports;
+use crate::evidence::voters::SLACK;
 use crate::gate::parts::ViewParts;
 
 /// What the gate's word is worth.
@@ -115,12 +117,26 @@ const fn open_means(mode: Mode) -> &'static str {
     }
 }
 
+/// The longest way to a node and back now: what is told comes later by it.
+fn way(reports: &Reports) -> Duration {
+    let links = reports.values().filter_map(|report| match &report.facts {
+        Ok(Facts::Link(link)) => Some(link.round_trip),
+        Ok(_) | Err(_) => None,
+    });
+    links.max().unwrap_or_default()
+}
+
 /// How long this is from the question that would show it to the answer, or to the word that there
 /// is none.
 fn asked_anew(reports: &Reports, kind: FactKind, silent: bool) -> u64 {
     let row = row(kind);
     let interval = every(reports, kind).unwrap_or(row.interval);
-    let patience = if silent { row.deadline } else { Duration::ZERO };
+    let patience = match (silent, kind) {
+        (true, _) => row.deadline,
+        // A page's way is in what it takes.
+        (false, FactKind::Jmx) => Duration::ZERO,
+        (false, _) => way(reports),
+    };
     millis(interval.saturating_add(patience))
 }
 
@@ -157,6 +173,13 @@ fn noticed(mode: Mode, via_brokers: bool, reports: &Reports) -> Vec<Noticed> {
                 "the configuration of topics",
             ),
         ]);
+    }
+    if mode.kafka() && every(reports, FactKind::Quorum).is_some() {
+        all.push(one(
+            "a broker or a controller is cut off from the quorum",
+            millis(SLACK).saturating_add(answered(FactKind::Quorum)),
+            "the quorum leader's word of it",
+        ));
     }
     if via_brokers {
         // The leader's word of a voter may be 1.5 s old in all, and is asked for every half second
@@ -291,4 +314,34 @@ const fn is_structural(reason: Reason) -> bool {
             | Reason::SingleVoter
             | Reason::TwoVoters
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::scene::Scene;
+
+    fn within(scene: &Scene, what: &str) -> u64 {
+        let rows = noticed(Mode::Kafka, false, &scene.reports);
+        let mut rows = rows.into_iter().filter(|row| row.what.contains(what));
+        let row = rows.next().expect("a row");
+        assert_eq!(rows.next(), None, "{what}");
+        row.within_ms
+    }
+
+    /// A large cluster's tables are asked for more rarely, and from far away all is told later.
+    #[test]
+    fn what_is_asked_for_rarely_or_from_far_away_is_said_to_be_noticed_late() {
+        let mut scene = Scene::healthy_kraft();
+        assert_eq!(within(&scene, "out of an ISR"), 501);
+        assert_eq!(within(&scene, "cut off from the quorum"), 1_751);
+        scene.link(3, |link| link.round_trip = Duration::from_millis(80));
+        let tables = scene.reports.values_mut();
+        for table in tables.filter(|report| report.kind == FactKind::Partitions) {
+            table.every = Duration::from_secs(10);
+        }
+        assert_eq!(within(&scene, "out of an ISR"), 10_080);
+        assert_eq!(within(&scene, "cut off from the quorum"), 1_830);
+        assert_eq!(within(&scene, "freezes"), 1_500);
+    }
 }

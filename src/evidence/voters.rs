@@ -25,14 +25,37 @@ pub fn newest<'a>(snapshot: &Snapshot<'a>) -> Option<Read<'a, QuorumFacts>> {
 /// counted for 4.5 s, and a broker that was cut off until the controller fenced it.
 pub const SLACK: Duration = Duration::from_millis(1_250);
 
+/// How far after its leader's own present time a member may have caught up last, in milliseconds. Two
+/// threads of the leader take these times, so that they may cross by some; in [`SLACK`] itself a
+/// controller that is killed just after its leader's clock was set back by a second could hide.
+const CROSSED: i64 = 100;
+
 /// How long before the leader's newest word a member had last caught up. `None` while unknown:
-/// there is no leader, or the leader has not seen it caught up yet.
+/// there is no leader, the leader has not seen it caught up yet, or its clock was set back
+/// ([`ahead`]).
+pub fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
+    let lag = lag(facts, member).filter(|lag| *lag >= -CROSSED)?;
+    u64::try_from(lag.max(0)).ok().map(Duration::from_millis)
+}
+
+/// How long after the leader's own present time a member had last caught up, where that shows that
+/// the leader's clock was set back: then nobody can say how far behind the member is.
+///
+/// The leader keeps the later of the old and the present time of each member (Kafka:
+/// `LeaderState.ReplicaState.updateFollowerState`), so that one which is dead by now stays ahead for
+/// as long as the clock was set back.
+pub fn ahead(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
+    let lag = lag(facts, member).filter(|lag| *lag < -CROSSED)?;
+    Some(Duration::from_millis(lag.unsigned_abs()))
+}
+
+/// The leader's present time less that of the member's last catching up, in milliseconds.
 ///
 /// The leader reports itself with its own present time (Kafka: `LeaderState.describeQuorum`).
-pub fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
+fn lag(facts: &QuorumFacts, member: &QuorumMember) -> Option<i64> {
     let leader = facts.leader?;
     if member.node == leader {
-        return Some(Duration::ZERO);
+        return Some(0);
     }
     if member.log_end_offset < 0 {
         return None;
@@ -43,8 +66,7 @@ pub fn behind(facts: &QuorumFacts, member: &QuorumMember) -> Option<Duration> {
         all.filter_map(|m| m.last_fetch_ms.max(m.last_caught_up_ms))
             .max()
     })?;
-    let lag = newest.saturating_sub(member.last_caught_up_ms?).max(0);
-    u64::try_from(lag).ok().map(Duration::from_millis)
+    Some(newest.saturating_sub(member.last_caught_up_ms?))
 }
 
 /// How long ago a controller that is not asked itself may have caught up last, by the leader's word and
@@ -64,13 +86,22 @@ pub enum Remote {
     Behind(Duration),
     /// It had it caught up, and that word is too old: its age.
     Old(Duration),
-    /// Nobody tells, or it is no voter that the leader has heard.
+    /// Nobody tells, it is no voter that the leader has heard, or the leader's clock was set back.
     Untold,
 }
 
 /// Whether the quorum's leader has this voter caught up, by its newest word that counts.
 pub fn is_caught_up(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
     word(snapshot, node).is_some_and(|(_, behind)| behind <= SLACK)
+}
+
+/// Whether nobody can say how far behind this voter is, because its leader's clock was set back: then
+/// nothing shows that it is caught up, and nothing that it has gone.
+pub fn is_ahead(snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+    newest(snapshot).is_some_and(|quorum| {
+        let mut entries = quorum.facts.voters.iter().filter(|it| it.node == node);
+        entries.any(|voter| ahead(quorum.facts, voter).is_some())
+    })
 }
 
 /// What the quorum says of this voter: the only word of a controller that is not asked itself.
@@ -102,4 +133,40 @@ fn word<'a>(snapshot: &Snapshot<'a>, node: NodeId) -> Option<(Read<'a, QuorumFac
         .filter_map(|voter| behind(quorum.facts, voter))
         .min();
     behind.map(|behind| (quorum, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::scene::{Scene, node};
+
+    /// What is said of voter 102, which caught up so many milliseconds before its leader's word.
+    fn said(lag: i64) -> (Option<Duration>, Option<Duration>) {
+        let mut scene = Scene::healthy_kraft();
+        scene.quorum(1, |quorum| {
+            let at = quorum.voters[0].last_caught_up_ms.map(|own| own - lag);
+            quorum.voters[1].last_caught_up_ms = at;
+        });
+        scene.snapshot(|snapshot| {
+            let facts = newest(snapshot).unwrap().facts;
+            let voter = facts.voters.iter().find(|it| it.node == node(102)).unwrap();
+            assert_eq!(
+                is_ahead(snapshot, node(102)),
+                ahead(facts, voter).is_some(),
+                "{lag}"
+            );
+            (behind(facts, voter), ahead(facts, voter))
+        })
+    }
+
+    #[test]
+    fn whoever_caught_up_after_its_leaders_present_time_is_not_known_to_be_caught_up() {
+        let ms = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(said(700), (ms(700), None));
+        assert_eq!(said(0), (ms(0), None));
+        // Two times of one answer may cross.
+        assert_eq!(said(-100), (ms(0), None));
+        assert_eq!(said(-101), (None, ms(101)));
+        assert_eq!(said(-5_000), (None, ms(5_000)));
+    }
 }

@@ -68,9 +68,34 @@ pub struct Plan<'a> {
 pub struct Round {
     /// Every connected node: its follower replicas, or why it did not answer.
     pub nodes: BTreeMap<NodeId, Result<LogEndFacts, SourceFailure>>,
-    /// How long it took to ask everybody once. Waiting for replicas to catch up costs nobody
-    /// anything: under load some always are on their way.
-    pub cost: Duration,
+    /// How long it took to ask everybody once.
+    pub first_pass: FirstPass,
+}
+
+/// How long it took to ask everybody once. Waiting for replicas to catch up costs nobody
+/// anything: under load some always are on their way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstPass {
+    /// All leaders, side by side.
+    pub leaders: Duration,
+    /// Each connected node after them.
+    pub followers: BTreeMap<NodeId, Duration>,
+}
+
+impl FirstPass {
+    /// All of it.
+    pub fn took(&self) -> Duration {
+        self.cost(|_| Duration::ZERO)
+    }
+
+    /// The same without the ways to the nodes and back, which cost nobody anything.
+    pub fn cost(&self, trip: impl Fn(NodeId) -> Duration) -> Duration {
+        let followers = self.followers.iter();
+        let own = followers.map(|(node, took)| took.saturating_sub(trip(*node)));
+        let farthest = self.followers.keys().map(|node| trip(*node)).max();
+        let leaders = self.leaders.saturating_sub(farthest.unwrap_or_default());
+        leaders.saturating_add(own.max().unwrap_or_default())
+    }
 }
 
 /// Runs one round over the partitions of `table`. The result has every connected node: its
@@ -93,30 +118,32 @@ pub async fn log_end_round(
     let ask_as = AskAs::AnyReplica;
     let ends = leader_offsets(connections, ask_as, &leaders, times.question).await;
     let ends = &ends;
+    let leaders = began.elapsed();
     let mut nodes = Vec::new();
     let mut questions: Vec<BoxFuture<'_, _>> = Vec::new();
     for (node, connection) in connections {
         let rows = followers.remove(node).unwrap_or_default();
         nodes.push(*node);
         questions.push(Box::pin(async move {
-            let mut cost = Duration::ZERO;
-            let first = || cost = began.elapsed();
+            let mut took = Duration::ZERO;
+            let first = || took = began.elapsed().saturating_sub(leaders);
             let facts = ask_follower(connection, rows, ends, until, times, first).await;
-            (facts, cost)
+            (facts, took)
         }));
     }
-    let answers = join_all(questions).await;
-    Round {
-        cost: answers
-            .iter()
-            .map(|(_, cost)| *cost)
-            .max()
-            .unwrap_or_default(),
-        nodes: nodes
-            .into_iter()
-            .zip(answers.into_iter().map(|(facts, _)| facts))
-            .collect(),
+    let answers = nodes.into_iter().zip(join_all(questions).await);
+    let mut round = Round {
+        nodes: BTreeMap::new(),
+        first_pass: FirstPass {
+            leaders,
+            followers: BTreeMap::new(),
+        },
+    };
+    for (node, (facts, took)) in answers {
+        round.first_pass.followers.insert(node, took);
+        round.nodes.insert(node, facts);
     }
+    round
 }
 
 /// The questions of one round over `table`.

@@ -113,6 +113,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Somebody sets the node's wall clock forward, or back, by so many milliseconds. It shows in what
+    /// the node tells of the quorum as its leader; nothing else here goes by wall clocks.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn step_clock(&mut self, id: NodeId, by: i64) -> Result<(), OperationError> {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
+        node.clock_set.push((now, node.clock_ahead));
+        node.clock_ahead = node.clock_ahead.saturating_add(by);
+        Ok(())
+    }
+
     /// Answers of the node to one kind of request (by its API key) take this much longer from now
     /// on, as big ones do. A broker answers the requests of one connection one after the other
     /// (`Processor.processCompletedReceives` mutes the channel), so the next one on that connection

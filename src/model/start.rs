@@ -234,6 +234,8 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             formats: 0,
             left_behind: None,
             metadata_lag: 0,
+            clock_set: Vec::new(),
+            clock_ahead: 0,
             recovery: Recovery::default(),
             page_time: 0,
             answers: Answers::default(),

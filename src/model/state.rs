@@ -87,6 +87,10 @@ pub(super) struct Node {
     pub left_behind: Option<(u32, Position)>,
     /// Its own copy of the metadata comes this much later.
     pub metadata_lag: Millis,
+    /// When somebody set its wall clock, and how far ahead of the true time it was before.
+    pub clock_set: Vec<(Millis, i64)>,
+    /// How far ahead it is now, in milliseconds.
+    pub clock_ahead: i64,
     pub recovery: Recovery,
     pub page_time: Millis,
     pub answers: Answers,
@@ -103,6 +107,14 @@ pub(super) struct Node {
     /// Leaders elected from eligible replicas outside the ISR.
     pub eligible_elections: u64,
     pub elections_won: u64,
+}
+
+impl Node {
+    /// How far ahead of the true time its wall clock was at a moment that is over.
+    fn clock_at(&self, at: Millis) -> i64 {
+        let later = self.clock_set.iter().find(|(set, _)| *set > at);
+        later.map_or(self.clock_ahead, |(_, ahead)| *ahead)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,6 +325,32 @@ impl Cluster {
         } else {
             configured
         }
+    }
+
+    /// When a follower fetched by its leader's own wall clock, as the leader tells it. The follower
+    /// fetched last at `last`, and last before another moment at `before` of that. Of two times the
+    /// leader keeps the later one (`LeaderState.ReplicaState.updateFollowerState`), as long as it leads.
+    pub(super) fn noted(
+        &self,
+        leader: NodeId,
+        last: Millis,
+        before: impl Fn(Millis) -> Millis,
+    ) -> i64 {
+        let Some(node) = self.nodes.get(&leader) else {
+            return self.wall(last);
+        };
+        let sets = node.clock_set.iter();
+        let mut newest = self.wall(last) + node.clock_at(last);
+        for (at, ahead) in sets.filter(|(at, _)| *at <= last && *at > self.quorum.since) {
+            newest = newest.max(self.wall(before(*at)) + ahead);
+        }
+        newest
+    }
+
+    /// Wall time by this node's own clock, now.
+    pub(super) fn own_wall(&self, id: NodeId) -> i64 {
+        let ahead = self.nodes.get(&id).map_or(0, |node| node.clock_ahead);
+        self.wall(self.now) + ahead
     }
 
     /// Wall time of an internal moment, milliseconds since 1970.

@@ -108,6 +108,7 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
         Op::PageTime(id, ms) => cluster.set_page_time(id, Duration::from_millis(ms)).is_ok(),
         Op::Rate(rate) => cluster.set_rate("orders", rate).is_ok(),
         Op::ZooKeeperCut(id, cut) => cluster.cut_zookeeper(id, cut).is_ok(),
+        Op::NodeClock(id, by) => cluster.step_clock(id, by).is_ok(),
         // Done to the gate, not to the cluster.
         Op::GateStop(_) | Op::GateRestart(_) | Op::Reload(_) | Op::WallStep(_) | Op::Retire(_) => {
             false

@@ -17,6 +17,7 @@ use super::leases::{Ledger, Mail, Told};
 use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
 use super::oracle::{Oracle, Said, Standard, Stop, Truth, are_apart};
+use super::plan::Kind;
 use super::rivals::{OURS, OURS_BY_PAGES, Rivals, Role, Rolled, Score};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const CALM: Duration = Duration::from_millis(500);
 /// The same while the gate is needlessly shut: that is measured.
 const CALM_AND_SHUT: Duration = Duration::from_millis(250);
+/// The same where every answer takes up to so long: with longer steps it would take as long as a step.
+const CALM_AND_DISTANT: Duration = Duration::from_millis(100);
 /// How long a roll is watched once it is over.
 const AFTER: Duration = Duration::from_secs(5);
 
@@ -204,7 +207,13 @@ impl Course {
         let rolled = self.over_since.is_some_and(|at| self.now >= at + AFTER);
         let goes_on = self.now < self.order.plan.end && !caught && !rolled;
         self.step = self.pace;
-        let far = if self.needless { CALM_AND_SHUT } else { CALM };
+        let far = if self.order.plan.kind == Kind::Distant {
+            CALM_AND_DISTANT
+        } else if self.needless {
+            CALM_AND_SHUT
+        } else {
+            CALM
+        };
         if calm && !self.order.even && self.nothing_is_due(far) {
             self.step = far;
         }

@@ -152,6 +152,8 @@ pub struct Drill {
     /// Records per second into each partition of `orders`.
     pub(super) rate: u64,
     pub(super) zookeeper: bool,
+    /// How long answers take when nothing is wrong, in milliseconds.
+    pub(super) way: u64,
 }
 
 impl Drill {
@@ -182,6 +184,7 @@ impl Drill {
             orders: orders.map_or(3, replicas),
             rate: orders.map_or(0, |topic| topic.rate),
             zookeeper: spec.zookeeper,
+            way: 0,
         }
     }
 
@@ -259,7 +262,7 @@ impl Drill {
             Episode::Slow => {
                 let over = at + random.millis(2_000, 20_000);
                 self.add(at, Op::Latency(node, random.between(20, 3_000)));
-                self.add(over, Op::Latency(node, 0));
+                self.add(over, Op::Latency(node, self.way));
                 over
             }
             Episode::CatchUp => {
@@ -339,7 +342,7 @@ impl Drill {
                 let over = at + random.millis(10_000, 60_000);
                 let time = random.pick(&[300, 2_000, 9_000, 30_000]);
                 self.add(at, Op::PageTime(node, time));
-                self.add(over, Op::PageTime(node, 0));
+                self.add(over, Op::PageTime(node, self.way));
                 let victim = random.pick(&[node, random.clone().pick(&self.all)]);
                 self.perhaps_down(at, 20_000, victim, random).max(over)
             }

@@ -185,8 +185,8 @@ pub struct Figures {
     pub needless_seconds_per_step: f64,
     /// Needless waits, those by order aside.
     pub needless: Waits,
-    /// The same on stock settings: without trials whose nodes throttle the gate or need long for their
-    /// pages.
+    /// The same on stock settings: without trials whose nodes throttle the gate, need long for their
+    /// pages or are far away.
     pub needless_on_stock: Waits,
     /// Needless waits that the gate's users have ordered: for a longer window than its own, or while
     /// its process was stopped.
@@ -264,9 +264,9 @@ impl Figures {
     }
 }
 
-/// Needless waits where nobody throttles the gate and nobody has ordered them.
+/// Needless waits where nobody throttles the gate, no node is far away and nobody has ordered them.
 fn on_stock<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Waits {
-    let stock = outcomes.filter(|o| o.kind != Kind::Throttled);
+    let stock = outcomes.filter(|o| !matches!(o.kind, Kind::Throttled | Kind::Distant));
     Waits::of(stock.flat_map(|o| o.waits_by_order(false)))
 }
 

@@ -51,6 +51,8 @@ pub enum Kind {
     Misconfigured,
     /// Nodes throttle it, or need long for their pages.
     Throttled,
+    /// The gate is far away: every answer and every page takes longer, from every node.
+    Distant,
     /// Two rolls by leases at once, whose owners and whose gate die, on a store of many moods.
     /// Only when asked for: it is judged by what owners were told.
     Leases,
@@ -58,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind and its share, in percent.
-    pub const SHARES: [(Self, u64); 8] = [
+    pub const SHARES: [(Self, u64); 9] = [
         (Self::Accidents, 42),
         (Self::Book, 18),
         (Self::TwoBooks, 4),
@@ -67,6 +69,8 @@ impl Kind {
         (Self::Reloaded, 7),
         (Self::Misconfigured, 8),
         (Self::Throttled, 7),
+        // Some of those of accidents become such ([`DISTANT`]).
+        (Self::Distant, 0),
     ];
 }
 
@@ -78,6 +82,15 @@ impl fmt::Display for Kind {
 
 /// Shares of the modes, in percent.
 const MODES: [(Mode, u64); 3] = [(Mode::KafkaJmx, 80), (Mode::Kafka, 15), (Mode::Jmx, 5)];
+/// Of the trials of accidents, in percent, those whose gate is far away.
+const DISTANT: u64 = 8;
+/// Of the other ones, those in which somebody sets the controllers' clocks back.
+const CLOCKS_SET_BACK: u64 = 8;
+/// The way to the nodes and back, in milliseconds. Of the 2 s in which a node that is cut off from the
+/// quorum has to be noticed more is not left.
+const WAY: (u64, u64) = (20, 100);
+/// What came later is drawn apart, so that all other trials stay what they were.
+const APART: u64 = 0xD157_A9CE;
 /// A roll gets at most so long per node.
 const PER_NODE: Duration = Duration::from_secs(70);
 
@@ -131,6 +144,9 @@ impl Plan {
     pub fn slanted(seed: u64, slant: Slant) -> Self {
         let mut random = Random(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ 0x1405);
         let kind = random.weighted(&Kind::SHARES);
+        let mut apart = Random(seed ^ APART);
+        let distant = apart.between(1, 100) <= DISTANT && kind == Kind::Accidents;
+        let kind = if distant { Kind::Distant } else { kind };
         let kind = slant.kind.unwrap_or(kind);
         let mode = random.weighted(&MODES);
         let mode = slant.mode.unwrap_or(mode);
@@ -159,11 +175,15 @@ impl Plan {
             slant,
             spec,
             random,
+            apart,
         };
         if slant.last {
             maker.drill.favourite = maker.drill.all.iter().max().copied();
         }
         maker.make(kind);
+        if kind == Kind::Accidents && slant.kind.is_none() {
+            maker.clocks();
+        }
         maker.drill.ops.sort_by_key(|(at, _)| *at);
         Self {
             kind,
@@ -186,6 +206,8 @@ struct Maker {
     slant: Slant,
     spec: Spec,
     random: Random,
+    /// For what must not change what else is drawn.
+    apart: Random,
     /// How much longer than usual it takes to open.
     slow: Duration,
 }
@@ -194,6 +216,10 @@ impl Maker {
     fn make(&mut self, kind: Kind) {
         match kind {
             Kind::Accidents => self.accidents((2, 3)),
+            Kind::Distant => {
+                self.far_away();
+                self.accidents((2, 3));
+            }
             Kind::Book => {
                 self.roll();
                 if self.random.between(0, 1) == 0 {
@@ -265,6 +291,33 @@ impl Maker {
             self.roll();
         } else {
             self.accidents((1, 2));
+        }
+    }
+
+    /// Every answer takes so much longer, from the beginning.
+    fn far_away(&mut self) {
+        let (near, far) = WAY;
+        let way = self.apart.between(near, far);
+        self.drill.way = way;
+        let nodes: Vec<_> = self.spec.nodes.iter().map(|node| node.id).collect();
+        for id in nodes {
+            self.drill.add(Duration::ZERO, Op::Latency(id, way));
+            self.drill.add(Duration::ZERO, Op::PageTime(id, way));
+        }
+    }
+
+    /// Somebody sets the controllers' clocks back, sometimes, soon before something happens.
+    fn clocks(&mut self) {
+        let set = self.apart.between(1, 100) <= CLOCKS_SET_BACK;
+        if !set || self.drill.zookeeper || self.drill.ops.is_empty() {
+            return;
+        }
+        let times: Vec<_> = self.drill.ops.iter().map(|(at, _)| *at).collect();
+        let at = self.apart.pick(&times);
+        let at = at.saturating_sub(self.apart.millis(0, 2_000));
+        let by = self.apart.pick(&[1_200, 2_500, 5_000, 15_000]);
+        for id in self.drill.controllers.clone() {
+            self.drill.add(at, Op::NodeClock(id, -by));
         }
     }
 

@@ -71,9 +71,12 @@ fn is_told(snapshot: &Snapshot<'_>) -> bool {
     snapshot.clusters().any(|(_, read)| read.is_ok())
 }
 
-/// Whether the quorum has a leader, which does not have this node as a voter that is caught up.
+/// Whether the quorum has a leader, which does not have this node as a voter that is caught up. A
+/// leader whose clock was set back cannot say.
 fn is_behind(snapshot: &Snapshot<'_>, controller: NodeId) -> bool {
-    has_leader(snapshot) && !voters::is_caught_up(snapshot, controller)
+    has_leader(snapshot)
+        && !voters::is_caught_up(snapshot, controller)
+        && !voters::is_ahead(snapshot, controller)
 }
 
 /// Whether anybody tells of a quorum that has a leader.

@@ -21,6 +21,7 @@ use crate::evidence::facts::ReplicaEnd;
 use crate::evidence::ids::{GroupId, NodeId};
 use crate::evidence::known::Known;
 use crate::evidence::partitions::{Builder, Partition, PartitionTable};
+use crate::kafka::log_ends::FirstPass;
 
 /// Topic `t`: partition 0 led by 1, partition 1 led by 2, partition 2 by nobody; all on 1, 2, 3.
 fn table() -> PartitionTable {
@@ -146,6 +147,23 @@ async fn a_missing_or_silent_leader_proves_nothing_and_a_lagging_follower_ends_t
     let round = log_end_round(&table, &connections, TIMES).await.nodes;
     let rows = &round[&NodeId(3)].as_ref().unwrap().rows;
     assert_eq!(rows[0].caught_up(), Some(false));
+}
+
+/// The ways to two nodes, 150 ms and 10 ms there and back, cost nobody anything.
+#[test]
+fn a_round_costs_what_it_took_less_the_ways() {
+    let ms = Duration::from_millis;
+    let pass = |leaders, far, near| FirstPass {
+        leaders: ms(leaders),
+        followers: BTreeMap::from([(NodeId(1), ms(far)), (NodeId(2), ms(near))]),
+    };
+    let trip = |node: NodeId| ms(if node == NodeId(1) { 150 } else { 10 });
+    let cheap = pass(151, 152, 11);
+    assert_eq!((cheap.took(), cheap.cost(trip)), (ms(303), ms(3)));
+    // What the near one needs is no way.
+    assert_eq!(pass(150, 150, 90).cost(trip), ms(80));
+    assert_eq!(pass(0, 0, 0).cost(trip), ms(0));
+    assert_eq!(FirstPass::default().cost(trip), ms(0));
 }
 
 /// A broker that coordinates `fast` and `slow`, with commits of `fast`; `ends` are its ends.

@@ -64,8 +64,9 @@ fn alone(at: &At<'_>) -> DescribeQuorumResponse {
     };
     // The others had missed it for a fetch timeout by then.
     let last = stopped.saturating_sub(at.cluster.spec.settings.quorum_fetch_timeout);
-    let (now, then) = (at.cluster.wall(at.cluster.now), at.cluster.wall(last));
     let own = at.node.spec.id;
+    let then = at.cluster.noted(own, last, |at| at);
+    let now = at.cluster.own_wall(own);
     let voters = at.cluster.voters().map(|id| {
         let seen = if id == own { now } else { then };
         let directory = at.cluster.voting_directory(id);
@@ -140,7 +141,7 @@ fn observers(at: &At<'_>, leader: NodeId, end: i64) -> Vec<ReplicaState> {
             }
         } else if let Some((old, position)) = node.left_behind.filter(|(_, p)| recent(*p)) {
             let key = (id, cluster.directory_after(id, old));
-            list.push(placed(at, key, position, end));
+            list.push(placed(at, key, leader, position, end));
         }
     }
     list
@@ -151,7 +152,8 @@ fn voter(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
     let node = at.cluster.nodes.get(&id);
     match node.and_then(|node| node.left_behind) {
         Some((_, position)) if !at.cluster.is_voter(id) => {
-            placed(at, (id, at.cluster.voting_directory(id)), position, end)
+            let key = (id, at.cluster.voting_directory(id));
+            placed(at, key, leader, position, end)
         }
         Some(_) | None => replica(at, id, leader, end),
     }
@@ -161,26 +163,35 @@ fn replica(at: &At<'_>, id: NodeId, leader: NodeId, end: i64) -> ReplicaState {
     let cluster = at.cluster;
     let key = (id, cluster.directory(id));
     if id == leader {
-        return state(at, key, end, cluster.wall(cluster.now));
+        return state(at, key, end, cluster.own_wall(leader));
     }
     let node = cluster.nodes.get(&id);
     let position = node.map_or(Position::Never, |node| node.position);
-    placed(at, key, position, end)
+    placed(at, key, leader, position, end)
 }
 
-fn placed(at: &At<'_>, key: (NodeId, Uuid), position: Position, end: i64) -> ReplicaState {
+fn placed(
+    at: &At<'_>,
+    key: (NodeId, Uuid),
+    leader: NodeId,
+    position: Position,
+    end: i64,
+) -> ReplicaState {
     let cluster = at.cluster;
     let (id, _) = key;
+    // A follower with nothing to read asks every 500 ms
+    // (`KafkaRaftClient.MAX_FETCH_WAIT_MS`); idle records come as often.
+    let phase = u64::try_from(id).unwrap_or(0) * 137;
+    let fetched = |by: Millis| by.saturating_sub((by + phase) % 500);
     match position {
         Position::Never => state(at, key, -1, -1),
         Position::Following => {
-            // A follower with nothing to read asks every 500 ms
-            // (`KafkaRaftClient.MAX_FETCH_WAIT_MS`); idle records come as often.
-            let phase = u64::try_from(id).unwrap_or(0) * 137;
-            let last = cluster.now.saturating_sub((cluster.now + phase) % 500);
-            state(at, key, end, cluster.wall(last))
+            let last = fetched(cluster.now);
+            state(at, key, end, cluster.noted(leader, last, fetched))
         }
-        Position::Stopped { at: last, end } => state(at, key, end, cluster.wall(last)),
+        Position::Stopped { at: last, end } => {
+            state(at, key, end, cluster.noted(leader, last, fetched))
+        }
     }
 }
 

@@ -105,3 +105,37 @@ fn only_a_dedicated_controller_of_a_dynamic_quorum_that_is_down_is_formatted() {
     let mut fixed = Cluster::new(Spec::kraft(3, 3, Release::V4_1)).unwrap();
     assert_eq!(fixed.format(101), refused(101, "a static voter"));
 }
+
+/// Of two times a leader keeps the later one for each member, and reports itself with its present time.
+#[test]
+fn a_leader_whose_clock_was_set_back_keeps_the_later_time_of_each_voter() {
+    let mut cluster = dynamic();
+    let active = cluster.active_controller().unwrap();
+    let dead = standby(&cluster);
+    let mut rest = [101, 102, 103].into_iter();
+    let lives = rest.find(|id| *id != active && *id != dead).unwrap();
+    let behind = |cluster: &Cluster, id: NodeId| {
+        let quorum = quorum(cluster);
+        let seen = |id| {
+            let voter = of(&quorum.current_voters, id).unwrap();
+            voter.last_caught_up_timestamp
+        };
+        seen(active) - seen(id)
+    };
+    assert!((0..=500).contains(&behind(&cluster, dead)));
+    cluster.step_clock(active, -10_000).unwrap();
+    cluster.kill(dead).unwrap();
+    for (seconds, (low, high)) in [(2.0, (-8_000, -7_400)), (9.0, (-1_000, -400))] {
+        cluster.advance(secs(5.0 + seconds));
+        for id in [dead, lives] {
+            let behind = behind(&cluster, id);
+            assert!(
+                (low..=high).contains(&behind),
+                "{id} after {seconds} s: {behind}"
+            );
+        }
+    }
+    cluster.advance(secs(5.0 + 12.0));
+    assert!((2_000..=2_600).contains(&behind(&cluster, dead)));
+    assert!((0..=500).contains(&behind(&cluster, lives)));
+}

@@ -212,7 +212,8 @@ impl Turn {
             Ok(facts)
         });
         if let Some(due) = self.dues.get_mut(index) {
-            let (kind, every) = (due.kind(), scene.done(due, asked, &facts));
+            let node = self.line.node;
+            let (kind, every) = (due.kind(), scene.done(node, due, asked, &facts));
             let source = SourceId::Kafka(known(self.line.node));
             scene.report(source, kind, 0, asked, every, facts);
         }

@@ -80,6 +80,8 @@ pub(super) enum Heard {
 #[derive(Debug)]
 pub(super) struct Call {
     pub asked: Mono,
+    /// When the node took it in; a throttled connection lets it wait.
+    taken: Option<Mono>,
     until: Mono,
     question: Question,
     coming: Option<(Mono, Result<Said, SourceFailure>)>,
@@ -93,10 +95,16 @@ impl Call {
     pub(super) fn new(scene: &Scene<'_>, question: Question, within: Duration) -> Self {
         Self {
             asked: scene.now,
+            taken: None,
             until: scene.now.plus(within),
             question,
             coming: None,
         }
+    }
+
+    /// How long its answer took, once it has come: as a connection measures it.
+    pub(super) fn took(&self, now: Mono) -> Duration {
+        now.since(self.taken.unwrap_or(self.asked))
     }
 
     /// The answer, once it has come; a late one is a failure, and ends the connection.
@@ -110,6 +118,7 @@ impl Call {
         }
         if self.coming.is_none() && !scene.is_cut(line.node) {
             let heard = scene.shared.quiet.recall(line, &self.question);
+            self.taken = Some(scene.now);
             match heard.unwrap_or_else(|| put(scene.cluster, line, &self.question)) {
                 Heard::Said(wait, said) => {
                     scene.shared.quiet.keep(line, &self.question, wait, &said);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use upgrade_gate::collect::board::Slot;
 use upgrade_gate::collect::due::Due;
 use upgrade_gate::collect::roster::Roster;
+use upgrade_gate::collect::schedule::Trips;
 use upgrade_gate::evidence::facts::{ClusterFacts, Facts, RegisteredBroker};
 use upgrade_gate::evidence::ids;
 use upgrade_gate::evidence::known::Known;
@@ -74,6 +75,8 @@ struct Shared {
     alive: BTreeSet<u64>,
     tables: BTreeMap<NodeId, Arc<PartitionTable>>,
     claims: BTreeMap<usize, NodeId>,
+    /// What small questions to each node took lately.
+    trips: BTreeMap<NodeId, Trips>,
     serial: u64,
     quiet: Quiet,
     tuned: Tuned,
@@ -130,10 +133,27 @@ impl Scene<'_> {
         self.shared.tuned.stretched(usual)
     }
 
-    /// Notes an answer, and how often such are asked for.
-    fn done(&self, due: &mut Due, asked: Mono, facts: &Result<Facts, SourceFailure>) -> Duration {
+    /// Notes what a small question to the node took.
+    fn note_trip(&mut self, node: NodeId, took: Duration) {
+        self.shared.trips.entry(node).or_default().note(took);
+    }
+
+    /// The way to the node and back.
+    fn trip(&self, node: NodeId) -> Duration {
+        let trips = self.shared.trips.get(&node);
+        trips.map(Trips::shortest).unwrap_or_default()
+    }
+
+    /// Notes an answer of the node, and how often such are asked for.
+    fn done(
+        &self,
+        node: NodeId,
+        due: &mut Due,
+        asked: Mono,
+        facts: &Result<Facts, SourceFailure>,
+    ) -> Duration {
         let table = self.shared.table();
-        due.done_beside(asked, self.now, facts, table.as_deref());
+        due.done_beside(asked, self.now, self.trip(node), facts, table.as_deref());
         due.hurry(asked.plus(self.every(due.at().since(asked))));
         self.every(due.every())
     }

@@ -60,7 +60,7 @@ impl Opening {
         }))
     }
 
-    fn poll(&mut self, scene: &Scene<'_>) -> Option<Result<(Line, Identity), SourceFailure>> {
+    fn poll(&mut self, scene: &mut Scene<'_>) -> Option<Result<(Line, Identity), SourceFailure>> {
         if let Some(lost) = self.lost {
             let late = scene.now >= lost;
             return late.then(|| Err(failure(FailureClass::ConnectTimeout, self.line.node)));
@@ -76,10 +76,15 @@ impl Opening {
                     None => return Some(Ok((self.line.clone(), self.identity.clone()))),
                 },
             };
-            match call.poll(scene, &self.line)? {
+            let said = call.poll(scene, &self.line)?;
+            let took = call.took(scene.now);
+            match said {
                 Err(failure) => return Some(Err(failure)),
                 Ok(Said::Versions(versions)) => self.line.versions = Arc::new(versions),
-                Ok(Said::Identity(identity)) => self.identity = identity,
+                Ok(Said::Identity(identity)) => {
+                    scene.note_trip(self.line.node, took);
+                    self.identity = identity;
+                }
                 Ok(Said::Facts(_) | Said::Ends(_)) => {}
             }
             self.call = None;
@@ -143,6 +148,7 @@ impl Live {
                 None => false,
                 Some(Ok(Said::Versions(versions))) => {
                     let (line, identity, asked) = (line.clone(), identity.clone(), call.asked);
+                    scene.note_trip(self.node, call.took(scene.now));
                     self.report(scene, &identity, asked, versions);
                     let next = asked.plus(scene.every(row(FactKind::Link).interval));
                     self.state = LiveState::Idle(line, identity, next);
@@ -360,7 +366,7 @@ impl Own {
             }
             Ok(facts)
         });
-        let every = scene.done(due, asked, &facts);
+        let every = scene.done(self.line.node, due, asked, &facts);
         let source = SourceId::Kafka(known(self.line.node));
         scene.report(source, kind, epoch, asked, every, facts);
         late

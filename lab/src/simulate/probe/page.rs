@@ -139,7 +139,7 @@ impl Exporter {
         match &page {
             Err(_) => self.changed = scene.now,
             Ok(page) => {
-                self.cost.note(took);
+                self.cost.note(took, took);
                 let started = page.start_time.value().copied();
                 if std::mem::replace(&mut self.process, started) != started {
                     self.changed = scene.now;

@@ -6,8 +6,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use upgrade_gate::evidence::facts::Facts;
 use upgrade_gate::evidence::jmx::JmxFacts;
 use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
+use upgrade_gate::evidence::voters;
 use upgrade_gate::kafka::connection::LONGEST_THROTTLE;
 use upgrade_gate::model::{Cluster, Link, Listener, NodeId};
 use upgrade_gate::time::Mono;
@@ -48,6 +50,15 @@ struct Sign {
     active: Option<NodeId>,
     /// Life, whether it accepts connections, and how much of the metadata it has published.
     nodes: Vec<(u64, bool, Option<i64>)>,
+}
+
+/// Its clock catches up in a cluster at rest as well.
+fn tells_of_a_set_clock(said: &Said) -> bool {
+    let Said::Facts(Facts::Quorum(quorum)) = said else {
+        return false;
+    };
+    let mut members = quorum.voters.iter().chain(&quorum.observers);
+    members.any(|member| voters::ahead(quorum, member).is_some())
 }
 
 /// Nobody has started it yet.
@@ -148,7 +159,7 @@ impl Quiet {
         };
         // Records come in a cluster at rest as well: a follower's old end would stay behind its
         // leader's for ever.
-        if matches!(question, Question::Ends(_)) {
+        if matches!(question, Question::Ends(_)) || tells_of_a_set_clock(said) {
             return;
         }
         let mut answers = self.answers.borrow_mut();

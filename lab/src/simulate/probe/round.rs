@@ -11,7 +11,7 @@ use upgrade_gate::evidence::known::{Known, Why};
 use upgrade_gate::evidence::partitions::PartitionTable;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
 use upgrade_gate::kafka::RoundTimes;
-use upgrade_gate::kafka::log_ends::{self, Follower, behind};
+use upgrade_gate::kafka::log_ends::{self, FirstPass, Follower, behind};
 use upgrade_gate::time::Mono;
 
 use super::Scene;
@@ -38,8 +38,9 @@ struct Running {
     /// By partition with followers.
     ends: Vec<Known<i64>>,
     nodes: Vec<Node>,
-    /// How long it took to ask everybody once.
-    first_pass: Duration,
+    /// When every leader had answered, or would not.
+    led: Option<Mono>,
+    first_pass: FirstPass,
 }
 
 #[derive(Debug)]
@@ -88,7 +89,9 @@ impl Round {
                     }
                     let asked = running.asked;
                     let took = scene.now.since(asked);
-                    self.cost.note(running.first_pass);
+                    let pass = &running.first_pass;
+                    let cost = pass.cost(|node| scene.trip(node.0));
+                    self.cost.note(pass.took(), cost);
                     let every = scene.every(interval(FactKind::LogEnds, self.cost.smallest()));
                     for node in std::mem::take(&mut running.nodes) {
                         let source = SourceId::Kafka(known(node.line.node));
@@ -148,7 +151,8 @@ impl Running {
             asked: scene.now,
             leaders: leaders.collect(),
             nodes: nodes.collect(),
-            first_pass: Duration::ZERO,
+            led: None,
+            first_pass: FirstPass::default(),
             ends: vec![Known::Failed(Why("its leader is not connected".into())); count],
         }
     }
@@ -177,12 +181,17 @@ impl Running {
         if !self.leaders.is_empty() {
             return false;
         }
+        let led = *self.led.get_or_insert(scene.now);
+        self.first_pass.leaders = led.since(self.asked);
         let until = self.asked.plus(RoundTimes::default().round);
         for node in &mut self.nodes {
             let had = node.was_answered();
             node.tick(scene, &self.ends, until);
             if !had && node.was_answered() {
-                self.first_pass = self.first_pass.max(scene.now.since(self.asked));
+                let took = scene.now.since(led);
+                self.first_pass
+                    .followers
+                    .insert(known(node.line.node), took);
             }
         }
         self.nodes

@@ -250,6 +250,21 @@ fn a_controller_has_gone_when_its_leader_does_not_hear_it() {
     assert!(other(&mut bed, 103).is_ok());
 }
 
+/// A clock that was set back says nothing: whoever has to be shown gone is not.
+#[test]
+fn a_leader_whose_clock_was_set_back_shows_no_end() {
+    let mut bed = Bed::new();
+    let later = 1_700_000_010_000;
+    bed.scene.quorum(1, |q| {
+        q.voters[1].last_caught_up_ms = Some(1_699_999_990_000);
+        q.voters[2].last_caught_up_ms = Some(later);
+    });
+    bed.tick();
+    ended(&mut bed, 103, FailureClass::Refused);
+    let why = bed.repair("ann", &[103]).unwrap_err();
+    assert!(why.contains(&Reason::WouldLoseQuorum), "{why:?}");
+}
+
 /// Nobody can fence brokers or hear voters then, and the brokers tell what was true before.
 #[test]
 fn a_lost_quorum_can_be_cured() {
