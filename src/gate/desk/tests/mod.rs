@@ -2,6 +2,7 @@
 //! is told.
 
 mod again;
+mod anew;
 mod history;
 mod holds;
 mod joined;
@@ -12,6 +13,7 @@ mod questions;
 mod repair;
 mod slots;
 mod store;
+mod takeover;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
