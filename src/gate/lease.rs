@@ -210,14 +210,14 @@ pub struct Lease {
     pub stage_since: Timestamp,
     /// When its time is over, by the wall clock: deadlines have to survive a restart.
     pub expires_at: Timestamp,
-    /// Start times of its nodes when it was given, where they were known.
+    /// Start times of its nodes when "go" was last said with them up, where they were known.
     pub starts: BTreeMap<NodeId, StartTime>,
     /// Its nodes that were seen to go since.
     pub gone: BTreeSet<NodeId>,
     /// Nodes that it was given for and that were retired since: its owner may go on naming them.
     #[serde(default)]
     pub retired: BTreeSet<NodeId>,
-    /// It took leases of others over: their owners may still act.
+    /// It has taken leases of others over, whose owners may still act.
     #[serde(default)]
     pub took_over: bool,
 }

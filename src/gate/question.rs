@@ -228,9 +228,15 @@ pub enum Refusal {
         /// Who says so, and what to do.
         why: String,
     },
-    /// The store did not say in time that it stands.
+    /// The store did not say in time that it stands; it restricts, and does so all the same.
     #[error("the store has not confirmed it: {0}; it is in force, and may be lost by a restart")]
     NotDurable(String),
+    /// The same of what permits something.
+    #[error(
+        "the store has not confirmed it: {0}; it is not in force yet: it will be as soon as the store \
+         writes again, and a restart before that loses it"
+    )]
+    NotInForce(String),
 }
 
 /// A question that waits for its evidence.

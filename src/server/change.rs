@@ -70,7 +70,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         Refusal::NoSuchNodes { .. } => Problem::bad_parameter(detail),
         Refusal::NothingHeld => conflict("nothing held", detail),
         Refusal::StillExpected { .. } => conflict("still expected", detail),
-        Refusal::NotDurable(_) => {
+        Refusal::NotDurable(_) | Refusal::NotInForce(_) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store unavailable", detail)
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::sight::{Sight, unanswered};
+use super::takeover::taken_by;
 use super::{Desk, Next, Scene, Standing, Waits};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
@@ -11,12 +12,13 @@ use crate::checks::unheard::unheard;
 use crate::checks::what_if::worse;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
+use crate::gate::doc::GateDoc;
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, StartTime, Token};
 use crate::gate::question::{Answered, Entry, Question, Reply};
 use crate::gate::state::State;
 use crate::gate::view::Decision;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 impl Desk {
     /// Decides on a request, once its evidence is there or its patience is over.
@@ -146,7 +148,8 @@ impl Desk {
         (scene.course.decision(scene.now, &findings), enough)
     }
 
-    /// Takes the slot. In force from here on.
+    /// Takes the slot. In force from here on; leases that it is to take over stand beside it until its
+    /// owner is told "go".
     fn grant(
         &mut self,
         scene: &Scene<'_, '_>,
@@ -156,14 +159,10 @@ impl Desk {
         let now = scene.now;
         let mut nodes = entry.nodes.clone();
         let mut taken_from = None;
-        for id in replaced {
-            let Some(old) = self.leases().get(id).copied().cloned() else {
-                continue;
-            };
+        let standing = self.leases().into_values();
+        for old in standing.filter(|lease| replaced.contains(&lease.id)) {
             nodes.extend(&old.nodes);
             taken_from = taken_from.or_else(|| old.owner.clone());
-            let by = entry.owner.clone();
-            self.finish(&old, End::TakenOver { by }, now);
         }
         let lease = self.keeper.edit(|doc| {
             doc.last_lease = LeaseId(doc.last_lease.0.saturating_add(1));
@@ -181,7 +180,7 @@ impl Desk {
                 expires_at: now.wall.plus(entry.ttl),
                 gone: BTreeSet::new(),
                 retired: BTreeSet::new(),
-                took_over: !replaced.is_empty(),
+                took_over: false,
             };
             doc.leases.insert(lease.id, lease.clone());
             lease
@@ -238,10 +237,10 @@ impl Desk {
             if !told {
                 self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
             }
-            let (decision, _) = self.decide(scene, &entry, &BTreeSet::from([id]), over);
+            let (decision, _) = self.decide(scene, &entry, &self.own_or_taken(&lease), over);
             return not_yet(scene, decision);
         }
-        let (decision, enough) = self.decide(scene, &entry, &BTreeSet::from([id]), over);
+        let (decision, enough) = self.decide(scene, &entry, &self.own_or_taken(&lease), over);
         let goes_on = if told {
             self.may_go_on(scene, &entry, &lease, over)
         } else {
@@ -261,7 +260,8 @@ impl Desk {
         not_yet(scene, decision)
     }
 
-    /// Says "go" once the lease stands for as long as was asked for, from the request on. Whoever is
+    /// Says "go" once the lease stands as it is told: for as long as was asked for, from the request on,
+    /// with nothing proven by what was before, and in the place of those that it takes over. Whoever is
     /// told so again counts on that time anew: a run of before may have left a few seconds of it.
     fn tell(
         &mut self,
@@ -271,24 +271,49 @@ impl Desk {
         decision: Decision,
         over: bool,
     ) -> Next {
+        let Some(lease) = self.keeper.wanted().leases.get(&id).cloned() else {
+            return not_yet(scene, decision);
+        };
+        let told = self.watch.was_told(id);
         let failed = self.keeper.trouble().is_some();
+        let mut as_told = lease.clone();
+        if told {
+            count_anew(scene, &entry, &mut as_told);
+        }
         let asked_for = entry.asked.plus(entry.ttl);
-        let end = self.deadlines.get(&id);
-        if end.is_none_or(|end| *end < asked_for) {
-            if failed {
-                return not_yet(scene, decision);
+        let takes = taken_by(self.keeper.wanted(), &lease).next().is_some();
+        let changes = takes || as_told != lease || self.ends_before(id, asked_for);
+        if !(failed && changes) {
+            if as_told != lease {
+                self.keeper.edit(|doc| doc.leases.insert(id, as_told));
             }
-            self.move_end(scene.now, id, entry.ttl, None);
-        }
-        let stored = self.keeper.stored().leases.get(&id);
-        match self.keeper.wanted().leases.get(&id).cloned() {
-            Some(lease) if stored.is_some_and(|stored| stored.expires_at >= lease.expires_at) => {
+            if takes {
+                self.take_over(scene.now, id);
+            }
+            if self.ends_before(id, asked_for) {
+                self.move_end(scene.now, id, entry.ttl, None);
+            }
+            let lease = self.keeper.wanted().leases.get(&id).cloned();
+            let stored = self.keeper.stored();
+            if let Some(lease) = lease.filter(|lease| is_as_told(stored, lease)) {
                 self.watch.tell(id);
-                go(scene, lease)
+                return go(scene, lease);
             }
-            Some(_) if !failed && !over => Next::Wait(Waits::Grant(entry, id)),
-            Some(_) | None => not_yet(scene, decision),
+            if !failed && !over {
+                return Next::Wait(Waits::Grant(entry, id));
+            }
         }
+        let lease = self.keeper.wanted().leases.get(&id).cloned();
+        if let Some(lease) = lease.filter(|_| !told) {
+            self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
+        }
+        not_yet(scene, decision)
+    }
+
+    /// Whether a lease's time is over before that moment.
+    fn ends_before(&self, id: LeaseId, moment: Mono) -> bool {
+        let end = self.deadlines.get(&id);
+        end.is_none_or(|end| *end < moment)
     }
 
     /// Whether an owner who was told "go" may go on with what it has begun: every node of its
@@ -316,9 +341,9 @@ impl Desk {
         heard.then(|| lease.nodes.iter().all(|node| sight.is_gone(*node)))
     }
 
-    /// Nobody was told "go": the slot is given back as soon as that is written. Where it took leases
-    /// over, their owners were told and may still stop their nodes: then it stays, as one whose time
-    /// is over, and ends by proof. Found by the simulation.
+    /// Nobody was told "go": the slot is given back as soon as that is written. Leases that it has taken
+    /// over stand again ([`Desk::finish`]): their owners were told and may still stop their nodes. Where
+    /// this process does not know them it stays, as one whose time is over, and ends by proof.
     fn withdraw(&mut self, now: Now, lease: &Lease, reasons: &[Reason]) {
         let codes: BTreeSet<_> = reasons.iter().map(|reason| reason.code()).collect();
         let what = What::Withdrawn {
@@ -326,7 +351,7 @@ impl Desk {
             reasons: codes.into_iter().map(str::to_owned).collect(),
         };
         self.keeper.note(now.wall, what);
-        if !lease.took_over {
+        if !lease.took_over || self.taken.contains_key(&lease.id) {
             self.finish(lease, End::Withdrawn, now);
             return;
         }
@@ -350,8 +375,17 @@ impl Desk {
     }
 
     /// Ends a lease in what is wanted. What ends it by a proof, or by somebody's hand, has an entry of
-    /// its own in the history.
+    /// its own in the history. Where nobody was told "go" of it, what it has taken over stands again.
     pub(super) fn finish(&mut self, lease: &Lease, how: End, now: Now) {
+        let gives_back = match &how {
+            End::ProvenBack | End::NeverGone | End::Withdrawn | End::Broken { .. } => true,
+            // Who takes it over takes all of it over, and what is retired is nobody's.
+            End::TakenOver { .. } | End::Retired => false,
+        };
+        if gives_back && !self.watch.was_told(lease.id) {
+            self.give_back(now, lease);
+        }
+        self.taken.remove(&lease.id);
         self.deadlines.remove(&lease.id);
         self.measured.remove(&lease.id);
         self.watch.forget(lease.id);
@@ -390,6 +424,45 @@ pub(super) fn own_general(scene: &Scene<'_, '_>) -> impl Iterator<Item = Finding
     let general = course.general(scene.snapshot, scene.evaluation, scene.window);
     let general = general.into_iter();
     general.filter(|finding| finding.severity != Severity::Warn)
+}
+
+/// Whether a document has the lease as its owner is to be told of it.
+fn is_as_told(doc: &GateDoc, lease: &Lease) -> bool {
+    let stored = doc.leases.get(&lease.id);
+    stored.is_some_and(|stored| {
+        stored.expires_at >= lease.expires_at
+            && stored.starts == lease.starts
+            && stored.gone.is_subset(&lease.gone)
+            && taken_by(doc, lease).next().is_none()
+    })
+}
+
+/// "Go" said again is for another stop than before: that a node has gone once shows nothing of it. So
+/// whichever has not gone now has to go anew, as the process that it is now. Where that is not sure (its
+/// page may be older than its process) it counts as not known, and `leave` is followed by a window.
+fn count_anew(scene: &Scene<'_, '_>, entry: &Entry, lease: &mut Lease) {
+    let reports = scene.seen.newer_than(entry.asked);
+    let granted = BTreeSet::new();
+    let snapshot = scene.seen.snapshot_of(scene.now, &granted, &reports);
+    let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
+    let sure = scene.course.window.is_heard_anew();
+    for node in lease.nodes.iter().filter(|node| !sight.is_gone(**node)) {
+        lease.gone.remove(node);
+        let page = snapshot.jmx(*node).ok().filter(|_| sure);
+        let start = page.and_then(|page| page.facts.start_time.value().copied());
+        match start.map(StartTime::from_seconds) {
+            Some(now) => {
+                let known = lease.starts.get(node);
+                // Readings of one process differ a little.
+                if known.is_none_or(|before| !before.is_same_process(now)) {
+                    lease.starts.insert(*node, now);
+                }
+            }
+            None => {
+                lease.starts.remove(node);
+            }
+        }
+    }
 }
 
 /// Start times of these nodes, as far as their pages tell.

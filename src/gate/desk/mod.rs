@@ -4,6 +4,7 @@
 //! - [`gone`]: whether a node has gone;
 //! - [`sight`]: the words by which a repair, and "go" said again, are judged;
 //! - [`proof`]: which nodes went, and which are proven back;
+//! - [`takeover`]: leases that a repair takes over;
 //! - [`standing`]: what leases and holds say to a judgement;
 //! - [`changes`]: renewing, breaking, holding, retiring;
 //! - [`roles`]: what a node is no more.
@@ -15,6 +16,7 @@ mod proof;
 mod roles;
 mod sight;
 mod standing;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use std::time::Duration;
 use self::proof::{Measured, Watch};
 use self::roles::{has_in_hand, is_no_more_than};
 pub(super) use self::standing::{Aside, Standing};
+use self::takeover::Taken;
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
 use super::judgement::Course;
@@ -63,6 +66,9 @@ pub(super) struct Desk {
     /// When holds end, on the boot clock, by the wall time that was written.
     hold_ends: BTreeMap<Timestamp, Mono>,
     watch: Watch,
+    /// Leases that were taken over, by the lease that took them: they stand again where its "go" is told to
+    /// nobody.
+    taken: BTreeMap<LeaseId, Vec<Taken>>,
     /// What was found out of the return of each lease's nodes.
     measured: BTreeMap<LeaseId, Measured>,
     /// Nodes that are retired as soon as that is written, and the role in which each stays; none
@@ -101,6 +107,17 @@ enum Awaited {
     Retired(NodeId, Role),
 }
 
+impl Awaited {
+    /// Whether it restricts: that is in force as soon as it is wanted, and what permits only once it
+    /// is written ([`Keeper`]).
+    const fn restricts(&self) -> bool {
+        match self {
+            Self::Lease(_) | Self::Held(..) => true,
+            Self::Broken(_) | Self::Lifted(_) | Self::Retired(..) => false,
+        }
+    }
+}
+
 impl Desk {
     /// Goes on from what the store has.
     pub(super) fn restore(revision: Revision, doc: GateDoc, now: Now) -> Self {
@@ -111,6 +128,7 @@ impl Desk {
             deadlines: BTreeMap::new(),
             hold_ends: BTreeMap::new(),
             watch: Watch::default(),
+            taken: BTreeMap::new(),
             measured: BTreeMap::new(),
             retiring: BTreeMap::new(),
         };
@@ -130,6 +148,7 @@ impl Desk {
             self.measured.remove(id);
             let Some(lease) = doc.leases.get(id) else {
                 self.watch.forget(*id);
+                self.taken.remove(id);
                 continue;
             };
             self.watch.adopt(*id, now.mono);
@@ -153,6 +172,9 @@ impl Desk {
         }
         if let Some(measured) = self.measured.remove(&old) {
             self.measured.insert(new, measured);
+        }
+        if let Some(taken) = self.taken.remove(&old) {
+            self.taken.insert(new, taken);
         }
         self.watch.rename(old, new);
         for item in &mut self.pending {
@@ -190,7 +212,8 @@ impl Desk {
         self.give_up(owner, nodes, out);
         let mine = self.keeper.wanted().leases.values();
         let mine = mine.filter(|lease| lease.is_of(owner, nodes));
-        if let Some(id) = mine.map(|lease| lease.id).next() {
+        let mine: Vec<LeaseId> = mine.map(|lease| lease.id).collect();
+        for id in mine.iter().copied() {
             let left = self.keeper.edit(|doc| {
                 let lease = doc.leases.get_mut(&id);
                 lease.is_some_and(|lease| match lease.stage {
@@ -207,7 +230,10 @@ impl Desk {
                 self.watch.staged(id, now.mono);
                 self.keeper.note(now.wall, What::Leaving { lease: id });
             }
-            self.wait(now, ticket, Waits::End(id));
+        }
+        // More than one where he is about to take over his own: the newest will stand for both.
+        if let Some(id) = mine.last() {
+            self.wait(now, ticket, Waits::End(*id));
             return;
         }
         let ended = self.keeper.wanted().ended.iter().rev();
@@ -422,7 +448,12 @@ impl Desk {
             Some(changed) => Next::Answer(Reply::Changed(changed)),
             None if over => {
                 let why = self.keeper.trouble().unwrap_or("no answer in time");
-                Next::Answer(Reply::Refused(Refusal::NotDurable(why.to_owned())))
+                let why = why.to_owned();
+                Next::Answer(Reply::Refused(if awaited.restricts() {
+                    Refusal::NotDurable(why)
+                } else {
+                    Refusal::NotInForce(why)
+                }))
             }
             None => Next::Wait(Waits::Write(awaited)),
         }

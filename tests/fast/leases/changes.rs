@@ -127,6 +127,7 @@ async fn a_change_that_is_refused_says_why() {
             409,
         ),
         (Refusal::NotDurable(String::from("disk full")), 503),
+        (Refusal::NotInForce(String::from("disk full")), 503),
     ] {
         let says = refusal.to_string();
         let target = "leases/3/renew?token=7";

@@ -2,6 +2,7 @@
 //! is told.
 
 mod again;
+mod anew;
 mod history;
 mod holds;
 mod joined;
@@ -13,6 +14,7 @@ mod repair;
 mod sight;
 mod slots;
 mod store;
+mod takeover;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,6 +5,7 @@ use crate::checks::reason::Reason;
 use crate::gate::doc::{Revision, Stored};
 use crate::gate::lease::{Action, End};
 use crate::gate::machine::Input;
+use crate::gate::question::{Change, Command, Reply};
 use crate::gate::state::State;
 
 /// A bed whose store waits for the test, with a lease on its way.
@@ -161,4 +162,38 @@ fn the_end_of_a_lease_counts_only_once_it_is_written() {
     bed.tick();
     assert!(!bed.reasons().contains(&Reason::SlotTaken));
     assert!(bed.replies.contains_key(&ticket));
+}
+
+/// Whoever has broken a lease while the store is away must not take its slot for free.
+#[test]
+fn what_permits_is_not_said_to_be_in_force_before_it_is_written() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    let (ann, reason) = (super::owner("ann"), String::from("disks"));
+    let held = Change::Hold {
+        node: None,
+        author: ann.clone(),
+        reason: reason.clone(),
+        ttl: None,
+    };
+    let broken = Change::Break {
+        lease: lease.id,
+        by: ann,
+        reason,
+    };
+    bed.answers = false;
+    let mut says = |change| {
+        let ticket = bed.ask(Command::Change(change));
+        bed.answer(|_, _| Stored::Refused(String::from("disk full")));
+        match bed.await_reply(ticket) {
+            Reply::Refused(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = says(held);
+    assert!(text.contains("disk full; it is in force, and"), "{text}");
+    let text = says(broken);
+    assert!(!text.contains("in force, and"), "{text}");
+    assert!(text.contains("disk full; it is not in force yet"), "{text}");
+    assert!(bed.reasons().contains(&Reason::SlotTaken));
 }
