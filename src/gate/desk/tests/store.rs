@@ -149,7 +149,7 @@ fn the_end_of_a_lease_counts_only_once_it_is_written() {
     bed.up(1, before);
     bed.run(WINDOW + 2);
     bed.answers = false;
-    let ticket = bed.ask(crate::gate::question::Command::Leave {
+    let ticket = bed.ask(Command::Leave {
         owner: super::owner("jenkins"),
         nodes: crate::evidence::scene::set(&[1]),
     });
