@@ -367,6 +367,8 @@ impl Maker {
             repairs: false,
             patience: None,
             forgets: false,
+            lag: 0,
+            leaves_early: false,
         });
     }
 
