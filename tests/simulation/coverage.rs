@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use lab::simulate::Outcome;
 use lab::simulate::drill::Episode;
+use lab::simulate::operator::Operator;
 use lab::simulate::ops::{Broken, Op, Right};
-use lab::simulate::plan::{Kind, Plan};
+use lab::simulate::plan::{Kind, Plan, Slant};
 use lab::simulate::setup::Target;
 use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::model::{Delayed, Exporter, Fault, Release, Spec};
@@ -216,6 +217,44 @@ fn everything_that_can_happen_is_in_some_plan() {
     let rare = counts.0.iter().filter(|(_, count)| **count < LEAST);
     let rare: Vec<_> = rare.collect();
     assert!(rare.is_empty(), "in too few of {PLANS} plans: {rare:?}");
+}
+
+/// Those who take leases are of every sort, in trials of leases.
+#[test]
+fn every_sort_of_owner_is_in_some_plan_of_leases() {
+    let mut counts = Counts::default();
+    let sorts = |operator: &Operator| {
+        let late = operator.lag > 0 && !operator.leaves_early;
+        [
+            (operator.dies.is_some(), "owner who dies"),
+            (!operator.hosts.is_empty(), "owner of several nodes"),
+            (operator.repairs, "owner who repairs"),
+            (operator.forgets, "owner who forgets"),
+            (late, "owner who stops late"),
+            (operator.leaves_early, "owner who leaves early"),
+            (
+                operator.forgets && operator.leaves_early,
+                "owner who is told again and leaves early",
+            ),
+        ]
+    };
+    for seed in 1..=PLANS {
+        let slant = Slant {
+            kind: Some(Kind::Leases),
+            ..Slant::default()
+        };
+        for operator in &Plan::slanted(seed, slant).operators {
+            for (is_one, what) in sorts(operator) {
+                counts.expect(what);
+                if is_one {
+                    counts.add(what);
+                }
+            }
+        }
+    }
+    let rare = counts.0.iter().filter(|(_, count)| **count < LEAST);
+    let rare: Vec<_> = rare.collect();
+    assert!(!counts.0.is_empty() && rare.is_empty(), "{rare:?}");
 }
 
 /// What is asked for at a moment at which it makes no sense is not done: some of each is.

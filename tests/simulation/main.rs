@@ -153,6 +153,9 @@ fn leases_are_never_false_doubled_or_lost() {
     assert!(grants.sets > 0, "nobody was told go for several nodes");
     assert!(grants.repairs > 0, "nobody was told go for a repair");
     assert!(grants.taken_over > 0, "no lease was taken over");
+    assert!(grants.late > 0, "nobody took his time after go");
+    assert!(grants.left_early > 0, "nobody left before his node went");
+    assert_eq!(grants.ended_early, 0, "nodes called back that were not");
     let said = grants.store_said;
     let all = [
         said.written,

@@ -1,5 +1,9 @@
 //! A trial under way, whoever says go and however that is found out: things happen, the oracle
 //! looks, operators act.
+//!
+//! `rolls`: operators ask and go, and what they are told of leases is held against the truth.
+
+mod rolls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,18 +11,18 @@ use std::time::Duration;
 
 use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::gate::doc::GateDoc;
-use upgrade_gate::gate::lease::Lease;
-use upgrade_gate::model::{Cluster, NodeId};
 
 use super::apply::apply;
 use super::as_asked::{AsAsked, Moment};
+use super::back::Away;
 use super::flaky::Answers;
-use super::leases::{Ledger, Mail, Told};
+use super::leases::Mail;
+use super::ledger::Ledger;
 use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
-use super::oracle::{Oracle, Said, Standard, Stop, Truth, are_apart};
+use super::oracle::{Oracle, Said, Standard, Stop, Truth};
 use super::plan::Kind;
-use super::rivals::{OURS, OURS_BY_PAGES, Rivals, Role, Rolled, Score};
+use super::rivals::{OURS, OURS_BY_PAGES, Rivals, Rolled, Score};
 use super::sabotage::Sabotage;
 use super::setup::Setup;
 use super::trial::{Order, Outcome};
@@ -96,6 +100,10 @@ pub struct Course {
     /// Between those who roll by leases and the gate.
     pub mail: Mail,
     ledger: Ledger,
+    /// Which nodes are truly not back.
+    away: Away,
+    /// When somebody has set the gate's wall clock last.
+    wall_set: Option<Duration>,
     rolled: Rolled,
     /// The same rolls by the standard of the rules in use today, where the gate's own allows more.
     rolled_by_harm: Option<Rolled>,
@@ -154,6 +162,8 @@ impl Course {
             rolls: order.plan.operators.iter().map(Roll::new).collect(),
             mail: Mail::default(),
             ledger: Ledger::new(setup.slots.unwrap_or(1), repairers),
+            away: Away::default(),
+            wall_set: None,
             rolled: Rolled::new(OURS, rolls),
             rolled_by_harm: (order.rivals && by_pages).then(|| Rolled::new(OURS_BY_PAGES, rolls)),
             over_since: None,
@@ -281,7 +291,9 @@ impl Course {
                 counted: self.oracle.is_lying(),
             });
         }
-        self.roll(&cluster, &truths, &said, speaker.stored());
+        self.roll(&cluster, &truths, &said);
+        self.account_leases(&cluster, version, truth, speaker.stored());
+        self.end_rolls();
         drop(cluster);
         self.account(needless, said.open, speaker);
         if self.order.story {
@@ -301,69 +313,6 @@ impl Course {
             Arc::clone(&own)
         };
         Truths { own, by_harm }
-    }
-
-    /// Operators ask, and go when they may.
-    fn roll(&mut self, cluster: &Cluster, truths: &Truths, said: &Said, stored: Option<&GateDoc>) {
-        for roll in &mut self.rolls {
-            let asked = roll.asks(self.now, cluster).filter(|_| !roll.repairs());
-            let ops = roll.act(self.now, cluster, said, &mut self.mail);
-            match asked {
-                Some(stop) if ops.is_empty() => {
-                    let harmless = |truth: &Truth| truth.against(&stop).is_none();
-                    self.rolled.waits(self.step, harmless(&truths.own));
-                    if let Some(rolled) = &mut self.rolled_by_harm {
-                        rolled.waits(self.step, harmless(&truths.by_harm));
-                    }
-                }
-                Some(stop) => {
-                    let role = Role::of(cluster, &stop);
-                    let harm = self.oracle.would_harm(&stop);
-                    self.rolled.goes(role, harm.as_ref());
-                    let by_harm = self.by_harm.as_ref();
-                    if let (Some(rolled), Some(oracle)) = (&mut self.rolled_by_harm, by_harm) {
-                        rolled.goes(role, oracle.would_harm(&stop).as_ref());
-                    }
-                }
-                None => {}
-            }
-            self.decided.extend(ops);
-        }
-        self.account_leases(cluster, stored);
-        let over = self.rolls.iter().all(Roll::is_over) && !self.rolls.is_empty();
-        let done = self.next >= self.order.plan.ops.len() && self.decided.is_empty();
-        if over && done {
-            self.over_since.get_or_insert(self.now);
-        }
-    }
-
-    /// What was told of leases, held against the truth.
-    fn account_leases(&mut self, cluster: &Cluster, stored: Option<&GateDoc>) {
-        let ids = |lease: &Lease| lease.nodes.iter().map(|node| node.0).collect();
-        let apart = |one: &Lease, other: &Lease| are_apart(cluster, &ids(one), &ids(other));
-        for (lease, stop) in std::mem::take(&mut self.mail.told) {
-            let harm = self.oracle.would_harm(&stop);
-            let told = Told {
-                lease: &lease,
-                harm: harm.as_ref(),
-                were_up: self.oracle.were_up(&stop.nodes)
-                    && !are_fenced(cluster, &stop.nodes)
-                    && !self.are_unheard(cluster, &stop.nodes),
-            };
-            self.ledger.told(self.now, &told, apart, stored);
-        }
-        for lease in std::mem::take(&mut self.mail.over) {
-            self.ledger.over(lease);
-        }
-        self.ledger.look(self.now, stored);
-    }
-
-    /// Whether all of these are controllers and nothing else that their quorum hears no more: they
-    /// have no vote, whatever their processes do.
-    fn are_unheard(&self, cluster: &Cluster, nodes: &BTreeSet<NodeId>) -> bool {
-        let roles = cluster.spec().nodes.iter();
-        let mut own = roles.filter(|node| nodes.contains(&node.id));
-        self.oracle.are_deaf(nodes) && own.all(|node| !node.roles.broker)
     }
 
     fn operate(&mut self) {
@@ -402,6 +351,7 @@ impl Course {
             }
             Op::WallStep(millis) => {
                 self.world.step_wall(*millis);
+                self.wall_set = Some(self.now);
                 true
             }
             Op::Retire(id) => {
@@ -566,12 +516,4 @@ impl Course {
             rolls: Vec::new(),
         }
     }
-}
-
-/// Whether all of these are brokers that the controllers have fenced: they lead nothing.
-fn are_fenced(cluster: &Cluster, nodes: &BTreeSet<NodeId>) -> bool {
-    let brokers = &cluster.committed_image().brokers;
-    nodes
-        .iter()
-        .all(|id| brokers.get(id).is_some_and(|broker| broker.fenced))
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use upgrade_gate::evidence::policy::Mode;
 
 use super::flaky::Answers;
-use super::leases::Grants;
+use super::ledger::Grants;
 use super::oracle::allowances;
 use super::plan::Kind;
 use super::rivals::{OURS, OURS_BY_PAGES, Score};
@@ -327,10 +327,16 @@ pub struct GrantsRow {
     pub false_grants: u64,
     /// Of these, how many would have done harm, before that.
     pub too_soon_to_tell: u64,
+    /// How often the stop was ordered only some time after "go".
+    pub late: u64,
+    /// How often "finished" was said before anything was stopped.
+    pub left_early: u64,
     /// Told "go" beside somebody else who was out, where that must not be.
     pub doubled: u64,
     /// Told "go", and the lease is gone without an end.
     pub lost: u64,
+    /// Leases that ended as proven while their nodes were not back, or were yet to be stopped.
+    pub ended_early: u64,
     /// Fencing tokens that did not grow.
     pub old_tokens: u64,
     /// What stores of many moods said of writes.
@@ -353,8 +359,11 @@ fn grants(outcomes: &[Outcome]) -> Option<GrantsRow> {
         taken_over: all.taken_over,
         false_grants: all.false_go,
         too_soon_to_tell: all.too_soon,
+        late: all.late,
+        left_early: all.left_early,
         doubled: all.doubled,
         lost: all.lost,
+        ended_early: all.ended_early,
         old_tokens: all.old_tokens,
         store_said: outcomes
             .iter()

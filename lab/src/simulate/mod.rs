@@ -6,7 +6,9 @@
 //!          configuration in it
 //! ops      what people and accidents can do;  drill: what goes wrong and is repaired;  mishaps:
 //!          that at length
-//! operator who takes the next node whenever the gate says go
+//! operator who takes the next node whenever the gate says go;  leases: who takes leases for it, and
+//!          the mail about them;  ledger: what came of these, held against the truth;  back: which
+//!          nodes are truly not back
 //! oracle   knows the truth at each instant, and says what a lie is;  stops: what a stop breaks;
 //!          as_asked: lies counted once more, by the table as it was asked for
 //! trial    one plan carried out, watched by a gate;  course: what happens, looked at and judged
@@ -30,6 +32,7 @@
 
 mod apply;
 pub mod as_asked;
+mod back;
 pub mod caught;
 pub mod collect;
 pub mod course;
@@ -39,6 +42,7 @@ mod flaky;
 pub mod judge;
 mod layout;
 pub mod leases;
+pub mod ledger;
 mod mishaps;
 pub mod operator;
 pub mod ops;

@@ -2,11 +2,11 @@
 //! that it may go. Each "go" is acted on, so a lie does harm. Some take several at once, and some come
 //! to repair.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use upgrade_gate::gate::lease::Action;
+use upgrade_gate::gate::lease::{Action, LeaseId};
 use upgrade_gate::gate::question::{Reply, Ticket};
 use upgrade_gate::model::{Cluster, NodeId};
 
@@ -57,6 +57,13 @@ pub struct Operator {
     /// forgets what he has done and is run again.
     #[serde(default)]
     pub forgets: bool,
+    /// How long after "go" it orders the stop, as long as its lease certainly stands.
+    #[serde(default)]
+    pub lag: u64,
+    /// It says "finished" as soon as it is told "go", and its nodes go after that, within [`BACKGROUND`]:
+    /// a `reboot` that was left to the background. Who forgets does so only in the end.
+    #[serde(default)]
+    pub leaves_early: bool,
 }
 
 impl Operator {
@@ -101,6 +108,12 @@ pub struct Roll {
     dead: bool,
     /// What it was told go for and has forgotten once.
     forgotten: BTreeSet<NodeId>,
+    /// The lease that it was told "go" of last.
+    lease: Option<LeaseId>,
+    /// When the processes started that it has ordered to stop.
+    stopped: BTreeMap<NodeId, i64>,
+    /// It has said "finished" before its nodes went, and has no answer yet.
+    left_early: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +121,8 @@ enum State {
     Asks,
     /// Has asked for a lease, at that time.
     Enters(Ticket, Duration),
+    /// Was told "go", and orders the stop in a while.
+    Goes,
     Stops,
     Waits,
     /// Wants to be told that its nodes are proven back, and has asked at that time.
@@ -116,6 +131,11 @@ enum State {
 
 /// For how long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(12);
+/// So long before the end of its lease a stop is ordered at the latest.
+const BEFORE_THE_END: Duration = Duration::from_secs(1);
+/// So soon after "finished" it is ordered. Where the gate has not seen the nodes go it waits for a whole
+/// window from then on, of ten seconds at least: a stop that takes its three seconds is seen before.
+pub const BACKGROUND: Duration = Duration::from_secs(5);
 
 impl Roll {
     /// A roll in which nothing has been done.
@@ -128,6 +148,9 @@ impl Roll {
             state: State::Asks,
             dead: false,
             forgotten: BTreeSet::new(),
+            lease: None,
+            stopped: BTreeMap::new(),
+            left_early: None,
             operator: operator.clone(),
         }
     }
@@ -147,12 +170,36 @@ impl Roll {
         let nodes = match self.state {
             State::Asks if now >= self.asks_from && !self.is_dead(now) => self.next(cluster)?,
             State::Enters(..) => self.current.clone(),
-            State::Asks | State::Stops | State::Waits | State::Leaves(_) => return None,
+            State::Asks | State::Goes | State::Stops | State::Waits | State::Leaves(_) => {
+                return None;
+            }
         };
         Some(Stop {
             nodes,
             action: self.operator.action(),
         })
+    }
+
+    /// It was told "go" of its lease, and orders the stop in a while.
+    pub fn goes_later(&self) -> bool {
+        self.state == State::Goes
+    }
+
+    /// It has said "finished" before its nodes went.
+    pub const fn has_left_early(&self) -> bool {
+        self.left_early.is_some()
+    }
+
+    /// The lease that it was told "go" of, and whose nodes it has yet to stop: it will order that, and
+    /// may by its lease; or it has, and a process that it has ordered to stop still runs.
+    pub fn owes(&self, now: Duration, cluster: &Cluster) -> Option<LeaseId> {
+        let mut stopped = self.stopped.iter();
+        let owes = match self.state {
+            State::Goes => !self.is_dead(now.max(self.due)),
+            State::Stops => stopped.any(|(id, start)| cluster.process_start(*id) == Some(*start)),
+            State::Asks | State::Enters(..) | State::Waits | State::Leaves(_) => false,
+        };
+        self.lease.filter(|_| owes)
     }
 
     /// Of the same kind the active controller comes last.
@@ -177,6 +224,11 @@ impl Roll {
         said: &Said,
         mail: &mut Mail,
     ) -> Vec<Op> {
+        // Whatever the answer is, it asks again once its nodes are up.
+        let is_answered = |ticket| mail.read(ticket).is_some();
+        if self.left_early.is_some_and(is_answered) {
+            self.left_early = None;
+        }
         if self.is_dead(now) {
             self.dead = true;
         }
@@ -184,12 +236,13 @@ impl Roll {
             return Vec::new();
         }
         match self.state {
-            State::Enters(ticket, since) => self.read_entry(now, (ticket, since), mail),
+            State::Enters(ticket, since) => self.read_entry(now, (ticket, since), cluster, mail),
             State::Leaves(asked) => {
                 self.leave(now, asked, mail);
                 Vec::new()
             }
             State::Asks => self.ask(now, cluster, said, mail),
+            State::Goes => self.stop(now, cluster),
             State::Stops => {
                 let mut nodes = self.current.iter();
                 if nodes.all(|node| cluster.process_start(*node).is_none()) {
@@ -226,13 +279,45 @@ impl Roll {
         let may = |node| self.operator.by_node && said.nodes.contains(node);
         if said.open || stop.nodes.iter().all(may) {
             self.current = stop.nodes;
-            self.stop(now)
+            self.stop(now, cluster)
         } else {
             Vec::new()
         }
     }
 
-    fn stop(&mut self, now: Duration) -> Vec<Op> {
+    /// It was told "go" of what it had asked for then. It stops its nodes at once or a little later, for
+    /// as long as its lease certainly stands: that counts from when it asked.
+    fn go(
+        &mut self,
+        now: Duration,
+        asked: Duration,
+        lease: LeaseId,
+        cluster: &Cluster,
+        mail: &mut Mail,
+    ) -> Vec<Op> {
+        self.lease = Some(lease);
+        self.left_early = None;
+        let end = asked + Duration::from_millis(self.operator.ttl);
+        let due = now + Duration::from_millis(self.operator.lag);
+        let due = due.min(end.saturating_sub(BEFORE_THE_END)).max(now);
+        let again = self.operator.forgets && !self.current.is_subset(&self.forgotten);
+        if self.operator.leaves_early && !again {
+            let owner = self.operator.owner.clone().unwrap_or_default();
+            self.left_early = Some(mail.leave(&owner, &self.current));
+            self.due = due.min(now + BACKGROUND);
+        } else if due > now {
+            self.due = due;
+        } else {
+            return self.stop(now, cluster);
+        }
+        self.state = State::Goes;
+        Vec::new()
+    }
+
+    fn stop(&mut self, now: Duration, cluster: &Cluster) -> Vec<Op> {
+        let starts = self.current.iter();
+        let starts = starts.filter_map(|id| Some((*id, cluster.process_start(*id)?)));
+        self.stopped = starts.collect();
         self.left.retain(|id| !self.current.contains(id));
         self.state = State::Stops;
         self.due = now;
@@ -273,10 +358,11 @@ impl Roll {
         &mut self,
         now: Duration,
         (ticket, since): (Ticket, Duration),
+        cluster: &Cluster,
         mail: &mut Mail,
     ) -> Vec<Op> {
         match mail.read(ticket) {
-            Some(Reply::Go { .. }) => return self.stop(now),
+            Some(Reply::Go { lease, .. }) => return self.go(now, since, lease.id, cluster, mail),
             Some(_) => {
                 self.due = now + Duration::from_millis(self.operator.every);
                 // Whose patience ends counts from the first time.
@@ -314,3 +400,6 @@ impl Roll {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -321,16 +321,24 @@ impl Oracle {
         Some(Harm { why, noticed })
     }
 
-    /// Whether all of these nodes have been up for as long as is looked back.
-    pub fn were_up(&self, nodes: &BTreeSet<NodeId>) -> bool {
+    /// Whether this node has been down at any time as far as is looked back.
+    pub fn was_down(&self, node: NodeId) -> bool {
         let mut past = self.past.iter();
-        past.all(|(_, truth)| truth.down.is_disjoint(nodes))
+        past.any(|(_, truth)| truth.down.contains(&node))
     }
 
-    /// Whether the active controller hears none of these now.
-    pub fn are_deaf(&self, nodes: &BTreeSet<NodeId>) -> bool {
+    /// Whether the active controller does not hear this node now.
+    pub fn is_deaf(&self, node: NodeId) -> bool {
         let now = self.past.back();
-        now.is_some_and(|(_, truth)| nodes.is_subset(&truth.deaf))
+        now.is_some_and(|(_, truth)| truth.deaf.contains(&node))
+    }
+
+    /// From which moment on the gate has to know of a node that is not well since then.
+    pub fn known_by(&self, node: NodeId, since: Duration) -> Duration {
+        let (kill, other) = self.allowed;
+        let known = since + other;
+        let killed = self.killed.get(&node);
+        killed.map_or(known, |at| known.min(*at + kill))
     }
 
     fn before(&self, now: Duration, allowed: Duration) -> Option<&Arc<Truth>> {

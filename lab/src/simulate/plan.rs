@@ -420,6 +420,8 @@ impl Maker {
             repairs: false,
             patience: None,
             forgets: false,
+            lag: 0,
+            leaves_early: false,
         });
     }
 

@@ -43,13 +43,15 @@ pub enum Sabotage {
     NoExpiry,
     /// What it has granted counts for nothing: every entry is judged for itself.
     OwnGrants,
+    /// Who says that he has finished is believed: his lease ends without a proof of return.
+    LeaveIsProof,
     /// Bad news counts after five seconds, and until then the gate stays open.
     OpenDebounce,
 }
 
 impl Sabotage {
     /// Every way.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoWindow,
         Self::LastKnown,
         Self::LastPageAndLink,
@@ -62,6 +64,7 @@ impl Sabotage {
         Self::WallClock,
         Self::NoExpiry,
         Self::OwnGrants,
+        Self::LeaveIsProof,
         Self::OpenDebounce,
     ];
 
@@ -103,7 +106,7 @@ impl Sabotage {
             },
             Self::WallClock => accidents(&[Episode::BlindClock]),
             Self::NoExpiry => accidents(&[Episode::GateStops]),
-            Self::OwnGrants => Slant {
+            Self::OwnGrants | Self::LeaveIsProof => Slant {
                 kind: Some(Kind::Leases),
                 ..Slant::default()
             },
@@ -126,7 +129,8 @@ impl Sabotage {
             | Self::IdentityUnchecked
             | Self::WallClock
             | Self::NoExpiry
-            | Self::OwnGrants => true,
+            | Self::OwnGrants
+            | Self::LeaveIsProof => true,
             Self::None
             | Self::NoWindow
             | Self::LastKnown

@@ -14,7 +14,7 @@ use upgrade_gate::evidence::partitions::{Builder, Partition, PartitionTable};
 use upgrade_gate::evidence::policy::Policy;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, Report, SourceId};
 use upgrade_gate::gate::lease::{End, Ended, Lease, LeaseId, Owner, Stage, Token};
-use upgrade_gate::gate::question::{Answered, Change, Command, Question, Reply, Ticket};
+use upgrade_gate::gate::question::{Answered, Change, Changed, Command, Question, Reply, Ticket};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::time::{Mono, Now};
 
@@ -88,24 +88,32 @@ impl Saboteur {
         }
     }
 
-    /// What it is asked: without grants of its own, an entry is a question like any other.
+    /// What it is asked: without grants of its own, an entry is a question like any other; where who
+    /// leaves is believed, his lease is broken for him.
     pub fn command(&mut self, ticket: Ticket, command: Command) -> Command {
-        if self.kind != Sabotage::OwnGrants {
+        let instead = match self.kind {
+            Sabotage::OwnGrants => as_question(&command),
+            Sabotage::LeaveIsProof => self.as_break(&command),
+            _ => None,
+        };
+        let Some(instead) = instead else {
             return command;
-        }
-        let question = match &command {
-            Command::Enter(entry) => Question {
-                nodes: entry.nodes.clone(),
-                newer_than: Some(entry.asked),
-            },
-            Command::Leave { nodes, .. } => Question {
-                nodes: nodes.clone(),
-                newer_than: None,
-            },
-            Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => return command,
         };
         self.asked.insert(ticket, command);
-        Command::Decide(question)
+        instead
+    }
+
+    /// The end of a lease that this gate has said "go" of; one of before it knows nothing of.
+    fn as_break(&self, command: &Command) -> Option<Command> {
+        let Command::Leave { owner, .. } = command else {
+            return None;
+        };
+        let lease = *self.given.get(owner)?;
+        Some(Command::Change(Change::Break {
+            lease,
+            by: owner.clone(),
+            reason: String::from("who has it says that it has finished"),
+        }))
     }
 
     fn give(&mut self, owner: &Owner, id: LeaseId) -> LeaseId {
@@ -115,9 +123,17 @@ impl Saboteur {
 
     /// What its answer is taken for.
     pub fn reply(&mut self, now: Now, ticket: Ticket, reply: Reply) -> Reply {
+        if let (Sabotage::LeaveIsProof, Reply::Go { lease, .. }) = (self.kind, &reply)
+            && let Some(owner) = &lease.owner
+        {
+            self.given.insert(owner.clone(), lease.id);
+        }
         let Some(asked) = self.asked.remove(&ticket) else {
             return reply;
         };
+        if self.kind == Sabotage::LeaveIsProof {
+            return as_over(now, asked, reply);
+        }
         let open = matches!(
             &reply,
             Reply::Verdict(Answered::Decided { decision, .. }) if decision.state == State::Open
@@ -165,7 +181,11 @@ impl Saboteur {
     ) -> (Vec<Report>, Vec<Slot>) {
         if matches!(
             self.kind,
-            Sabotage::None | Sabotage::NoWindow | Sabotage::NoExpiry | Sabotage::OwnGrants
+            Sabotage::None
+                | Sabotage::NoWindow
+                | Sabotage::NoExpiry
+                | Sabotage::OwnGrants
+                | Sabotage::LeaveIsProof
         ) {
             return (reports, dropped);
         }
@@ -261,7 +281,8 @@ impl Saboteur {
             | Sabotage::NodesFromMetadata
             | Sabotage::WallClock
             | Sabotage::NoExpiry
-            | Sabotage::OwnGrants => false,
+            | Sabotage::OwnGrants
+            | Sabotage::LeaveIsProof => false,
         };
         if !cover {
             return report;
@@ -388,6 +409,40 @@ impl Saboteur {
         }
         page
     }
+}
+
+/// An entry or a leave as a plain question about its nodes.
+fn as_question(command: &Command) -> Option<Command> {
+    let question = match command {
+        Command::Enter(entry) => Question {
+            nodes: entry.nodes.clone(),
+            newer_than: Some(entry.asked),
+        },
+        Command::Leave { nodes, .. } => Question {
+            nodes: nodes.clone(),
+            newer_than: None,
+        },
+        Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => return None,
+    };
+    Some(Command::Decide(question))
+}
+
+/// A lease that was broken for who has said "leave", as if it were proven back.
+fn as_over(now: Now, asked: Command, reply: Reply) -> Reply {
+    let Reply::Changed(Changed::Broken(id)) = reply else {
+        return reply;
+    };
+    let Command::Leave { owner, nodes } = asked else {
+        return reply;
+    };
+    Reply::Over(Box::new(Ended {
+        id,
+        token: Token(0),
+        owner: Some(owner),
+        nodes,
+        how: End::ProvenBack,
+        at: now.wall,
+    }))
 }
 
 /// What a page complains with.

@@ -13,7 +13,7 @@ use super::collect::Gate;
 use super::course::{BY_ORDER, Course, STOPPED, Wish};
 use super::flaky::Answers;
 use super::judge::Judge;
-use super::leases::Grants;
+use super::ledger::Grants;
 use super::ops::Op;
 use super::oracle::FalseOpen;
 use super::plan::{Kind, Plan};

@@ -24,18 +24,22 @@ impl fmt::Display for GrantsRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over), \
-             {} false, {} too soon to tell, {} doubled, {} lost, {} old tokens {:?}; {:?}",
+            "leases: {} times go ({} once more, {} beside another, {} for several nodes, {} for repairs, {} taken over, \
+             {} acted on late, {} left early), {} false, {} too soon to tell, {} doubled, {} lost, {} ended early, \
+             {} old tokens {:?}; {:?}",
             self.go,
             self.again,
             self.beside,
             self.sets,
             self.repairs,
             self.taken_over,
+            self.late,
+            self.left_early,
             self.false_grants,
             self.too_soon_to_tell,
             self.doubled,
             self.lost,
+            self.ended_early,
             self.old_tokens,
             self.bad_seeds,
             self.store_said

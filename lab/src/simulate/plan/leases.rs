@@ -7,7 +7,7 @@ use upgrade_gate::evidence::policy::Mode;
 use upgrade_gate::model::NodeId;
 
 use super::Maker;
-use crate::simulate::operator::Operator;
+use crate::simulate::operator::{BACKGROUND, Operator};
 use crate::simulate::ops::Op;
 
 impl Maker {
@@ -50,7 +50,26 @@ impl Maker {
             self.accident_within();
         }
         self.together();
+        self.in_the_background();
         self.end += Duration::from_secs(60);
+    }
+
+    /// Some order the stop only a while after "go", and some say "finished" before their nodes have
+    /// gone. Drawn last: everything else of a seed is as it was without them.
+    fn in_the_background(&mut self) {
+        let last = u64::try_from(BACKGROUND.as_millis()).expect("short");
+        for operator in self.operators.iter_mut().filter(|it| !it.repairs) {
+            match self.random.between(0, 3) {
+                0 => operator.lag = self.random.between(1_000, 20_000),
+                1 => {
+                    operator.lag = self.random.between(0, last);
+                    operator.leaves_early = true;
+                }
+                _ => {}
+            }
+            let nodes = u32::try_from(operator.nodes.len()).expect("few nodes");
+            self.end += Duration::from_millis(operator.lag) * nodes;
+        }
     }
 
     /// Some enter for several nodes at once: a machine with a broker and a controller on it, or two
@@ -133,6 +152,8 @@ impl Maker {
             repairs: false,
             patience: Some(40_000),
             forgets: false,
+            lag: 0,
+            leaves_early: false,
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Long random walks: whatever owners, nodes, the store and the process itself do, a lease that
-//! somebody was told of stands until it ends in the history, tokens only grow, and nobody is told
-//! "go" beside somebody else.
+//! somebody was told of stands until it ends in the history, and no proof ends it while its node is
+//! down or may still be stopped; tokens only grow, and nobody is told "go" beside somebody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Bed, owner};
+use super::{Bed, WINDOW, owner};
 use crate::evidence::scene::{Scene, set};
 use crate::gate::doc::{Revision, Stored};
-use crate::gate::lease::{Action, LeaseId, Token};
+use crate::gate::lease::{Action, End, Ended, LeaseId, Token};
 use crate::gate::question::{Command, Reply};
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -40,18 +42,95 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Who was told "go", as the world outside knows it.
+/// A "go" that somebody has read.
+struct Told {
+    who: String,
+    node: i32,
+    /// When it was said last.
+    at: Timestamp,
+    /// From when on a node that goes has gone for it: since the lease was given, or since it was
+    /// said once more.
+    since: Timestamp,
+}
+
+/// Who was told "go" and which nodes were down when, as the world outside knows it.
 #[derive(Default)]
 struct Outside {
-    told: BTreeMap<LeaseId, (String, i32, Token)>,
-    last: Token,
+    told: BTreeMap<LeaseId, Told>,
+    tokens: BTreeSet<Token>,
+    /// From when, and until when.
+    downs: Vec<(i32, Timestamp, Option<Timestamp>)>,
 }
 
 impl Outside {
+    fn goes_down(&mut self, node: i32, at: Timestamp) {
+        self.downs.push((node, at, None));
+    }
+
+    fn comes_up(&mut self, at: Timestamp) {
+        if let Some((_, _, until)) = self.downs.last_mut() {
+            *until = Some(at);
+        }
+    }
+
+    /// Whether a node was down at that moment, and the gate had been told so.
+    fn was_down(&self, node: i32, at: Timestamp) -> bool {
+        let mut downs = self.downs.iter();
+        downs.any(|(id, from, until)| {
+            *id == node && *from < at && until.is_none_or(|until| at <= until)
+        })
+    }
+
+    /// What the gate calls a proof is held against what was true when it was decided.
+    fn judge(&self, ended: &Ended, told: &Told) {
+        match ended.how {
+            End::ProvenBack | End::NeverGone => {}
+            End::TakenOver { .. } | End::Withdrawn | End::Broken { .. } | End::Retired => return,
+        }
+        let Told {
+            who,
+            node,
+            at,
+            since,
+        } = told;
+        assert!(
+            !self.was_down(*node, ended.at),
+            "the lease of {who} ended while {node} was down"
+        );
+        // Whoever was told "go" of a node that was up may stop it, whatever it had done before: for a
+        // whole window nobody takes "finished" for a proof.
+        let mut downs = self.downs.iter();
+        let went = downs.any(|(id, from, _)| id == node && from >= since);
+        if !went && !self.was_down(*node, *at) {
+            assert!(
+                ended.at >= at.plus(Duration::from_secs(WINDOW)),
+                "the lease of {who} ended before {node} could be stopped"
+            );
+        }
+    }
+
+    /// Leases of which somebody was told stand, or have ended in a document that stands.
+    fn look_at_ends(&mut self, bed: &Bed) {
+        let told = std::mem::take(&mut self.told);
+        for (id, told) in told {
+            if bed.doc.leases.contains_key(&id) {
+                self.told.insert(id, told);
+                continue;
+            }
+            let mut ended = bed.doc.ended.iter().rev();
+            let ended = ended.find(|ended| ended.id == id);
+            let Some(ended) = ended else {
+                panic!("the lease of {} is lost", told.who);
+            };
+            self.judge(ended, &told);
+        }
+    }
+
     fn hear(&mut self, bed: &mut Bed) {
+        self.look_at_ends(bed);
         for (_, reply) in std::mem::take(&mut bed.replies) {
             match reply {
-                Reply::Go { lease, .. } => {
+                Reply::Go { lease, evaluated } => {
                     let node = lease.nodes.first().unwrap().0;
                     let who = lease.owner_name().to_owned();
                     let stored = bed.doc.leases.get(&lease.id);
@@ -61,30 +140,33 @@ impl Outside {
                         "go before durable"
                     );
                     let repair = lease.action == Action::Repair;
-                    let known = self.told.get(&lease.id).cloned();
-                    if known.is_none() {
-                        assert!(lease.token > self.last, "tokens only grow");
-                        self.last = lease.token;
-                        for (id, other) in &self.told {
-                            let stands = bed.doc.leases.contains_key(id);
-                            assert!(repair || !stands, "{who} told go beside {other:?}");
+                    let mut since = evaluated.wall;
+                    if !self.tokens.contains(&lease.token) {
+                        let last = self.tokens.last().copied().unwrap_or_default();
+                        assert!(lease.token > last, "tokens only grow");
+                        self.tokens.insert(lease.token);
+                        since = lease.granted_at;
+                        let mut others = self.told.values();
+                        if let Some(other) = others.next().filter(|_| !repair) {
+                            panic!("{who} told go beside {} on {}", other.who, other.node);
                         }
                     }
-                    self.told.insert(lease.id, (who, node, lease.token));
+                    let told = Told {
+                        who,
+                        node,
+                        at: evaluated.wall,
+                        since,
+                    };
+                    self.told.insert(lease.id, told);
                 }
                 Reply::Over(ended) => {
-                    self.told.remove(&ended.id);
+                    if let Some(told) = self.told.remove(&ended.id) {
+                        self.judge(&ended, &told);
+                    }
                 }
                 Reply::Verdict(_) | Reply::Verdicts(_) | Reply::Changed(_) | Reply::Refused(_) => {}
             }
         }
-        // What somebody was told stands, or has ended in a document that stands.
-        self.told.retain(|id, (who, ..)| {
-            let stands = bed.doc.leases.contains_key(id);
-            let ended = bed.doc.ended.iter().any(|ended| ended.id == *id);
-            assert!(stands || ended, "the lease of {who} is lost");
-            stands
-        });
     }
 }
 
@@ -110,11 +192,13 @@ fn walk(steps: Vec<Step>) {
             }
             Step::Down(node) => {
                 if down.is_none() {
+                    outside.goes_down(node, bed.scene.now.wall);
                     down = Some((node, bed.down(node)));
                 }
             }
             Step::Up => {
                 if let Some((node, before)) = down.take() {
+                    outside.comes_up(bed.scene.now.wall);
                     bed.up(node, before);
                 }
             }
