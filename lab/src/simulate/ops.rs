@@ -169,6 +169,8 @@ pub enum Op {
     Rate(u64),
     /// Cuts a broker off from ZooKeeper, or mends that.
     ZooKeeperCut(NodeId, bool),
+    /// ZooKeeper's ensemble loses its quorum, or has one again.
+    ZooKeeperDown(bool),
     /// Somebody sets the gate's wall clock this many milliseconds forward, or back.
     WallStep(i64),
 }

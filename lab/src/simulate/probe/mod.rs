@@ -9,6 +9,7 @@ mod node;
 pub(super) mod page;
 mod quiet;
 mod round;
+mod zookeeper;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use self::node::{Bulk, Live};
 use self::page::Exporter;
 use self::quiet::Quiet;
 use self::round::Round;
+use self::zookeeper::Topics;
 use super::collect::settings;
 use super::judge::Judge;
 use super::setup::{Setup, Tuned};
@@ -53,6 +55,7 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Tasks {
     live: Live,
     bulk: Bulk,
+    topics: Topics,
     exporter: Exporter,
 }
 
@@ -74,6 +77,8 @@ struct Shared {
     alive: BTreeSet<u64>,
     tables: BTreeMap<NodeId, Arc<PartitionTable>>,
     claims: BTreeMap<usize, NodeId>,
+    /// When a connection to each node was refused last.
+    refused: BTreeMap<NodeId, Mono>,
     serial: u64,
     quiet: Quiet,
     tuned: Tuned,
@@ -309,11 +314,13 @@ impl Collectors {
             let tasks = self.nodes.entry(id).or_insert_with(|| Tasks {
                 live: Live::new(id, now),
                 bulk: Bulk::new(id, now),
+                topics: Topics::new(id, now),
                 exporter: Exporter::new(id, now, self.scraped.contains(&id)),
             });
             if kafka {
                 tasks.live.tick(&mut scene);
                 tasks.bulk.tick(&mut scene);
+                tasks.topics.tick(&mut scene);
             }
             if self.mode.jmx() {
                 tasks.exporter.tick(&mut scene);
