@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::evidence::policy::Weight;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
 
+use super::zookeeper;
+
 /// One thing that is not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BlindSpot {
@@ -64,6 +66,17 @@ pub const MISSING_PAGES: BlindSpot = BlindSpot {
     optional: "exporters of these brokers, under jmx.targets",
 };
 
+/// On ZooKeeper: some broker's page does not count its connections with it, or is not read.
+pub const ZOOKEEPER_UNSEEN: BlindSpot = BlindSpot {
+    id: "zookeeper_unseen",
+    unseen: "whether brokers that no page tells of still have ZooKeeper: without it nobody elects leaders, \
+             and nothing else shows that",
+    instead: "one question in 5 s to two brokers whose answer needs ZooKeeper, so up to 10 s later; in mode \
+              jmx nothing",
+    optional: "ZooKeeperSyncConnectsPerSec and ZooKeeperDisconnectsPerSec (SessionExpireListener) on \
+               every broker's page",
+};
+
 /// `policy.window`.
 pub const FIXED_WINDOW: BlindSpot = BlindSpot {
     id: "fixed_window",
@@ -82,12 +95,13 @@ pub const DEGRADED_WARNS: BlindSpot = BlindSpot {
 };
 
 /// Every blind spot there is.
-pub const ALL: [BlindSpot; 7] = [
+pub const ALL: [BlindSpot; 8] = [
     NO_PAGES,
     NO_PROTOCOL,
     REMOTE_CONTROLLERS,
     NO_CONTROLLER_PAGES,
     MISSING_PAGES,
+    ZOOKEEPER_UNSEEN,
     FIXED_WINDOW,
     DEGRADED_WARNS,
 ];
@@ -108,6 +122,7 @@ pub fn blind_spots(snapshot: &Snapshot<'_>) -> Vec<BlindSpot> {
             NO_CONTROLLER_PAGES,
         ),
         (jmx && snapshot.brokers().any(unwanted), MISSING_PAGES),
+        (zookeeper::is_unseen(snapshot), ZOOKEEPER_UNSEEN),
         (policy.window.is_some(), FIXED_WINDOW),
         (policy.degraded == Weight::Warn, DEGRADED_WARNS),
     ];
@@ -123,6 +138,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::evidence::jmx::Metric;
     use crate::evidence::policy::Mode;
     use crate::evidence::scene::{Scene, set};
 
@@ -160,6 +176,18 @@ mod tests {
         let mut scene = Scene::healthy_kraft();
         scene.policy.via_brokers = true;
         assert_eq!(ids(&scene), ["remote_controllers", "no_controller_pages"]);
+    }
+
+    #[test]
+    fn a_zookeeper_that_no_page_tells_of_is_named() {
+        let mut scene = Scene::healthy_zookeeper();
+        scene.policy.mode = Mode::Kafka;
+        assert_eq!(ids(&scene), ["no_pages", "zookeeper_unseen"]);
+        let mut scene = Scene::healthy_zookeeper();
+        scene.page(3, |page| {
+            page.values.remove(&Metric::ZooKeeperConnects);
+        });
+        assert_eq!(ids(&scene), ["zookeeper_unseen"]);
     }
 
     #[test]

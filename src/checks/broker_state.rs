@@ -1,4 +1,4 @@
-//! Every broker says it is running, and none is recovering logs.
+//! Every broker says it is running, none is recovering logs, and none has lost ZooKeeper.
 
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
@@ -9,6 +9,7 @@ use super::finding::{Finding, Judged, Subject};
 use super::gauges::{self, above_zero};
 use super::needs::Need;
 use super::reason::Reason;
+use super::zookeeper;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
@@ -17,6 +18,7 @@ pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Jmx)];
 pub(super) const REASONS: &[Reason] = &[
     Reason::BrokerNotRunning,
     Reason::BrokerRecovering,
+    Reason::ZooKeeperDisconnected,
     Reason::EvidenceIncomplete,
 ];
 
@@ -36,6 +38,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         Reason::BrokerRecovering,
         "no log left to recover",
     );
+    findings.extend(zookeeper::disconnected(snapshot));
     for (node, role, page) in gauges::pages(snapshot) {
         if !role.broker {
             continue;

@@ -74,6 +74,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     for (kind, wanted) in SHARED {
         findings.extend(shared(snapshot, kind, wanted, &mut gaps));
     }
+    owed(snapshot, &mut gaps);
     findings.extend(gaps.into_findings());
     findings.extend(roleless(snapshot));
     if snapshot.policy.mode.jmx() {
@@ -197,6 +198,24 @@ fn shared(
             format!("{kind} from {wanted} nodes"),
         )
     })
+}
+
+/// On ZooKeeper a broker reads topics' configurations from there while it answers. Where one that was
+/// asked does not, it may have lost ZooKeeper, and what others said before says nothing of that.
+fn owed(snapshot: &Snapshot<'_>, gaps: &mut Gaps) {
+    let kind = FactKind::TopicConfigs;
+    if snapshot.kind != ClusterKind::ZooKeeper || !applies(snapshot, kind) {
+        return;
+    }
+    for source in asked(snapshot, kind) {
+        let Some(absent) = absent(snapshot, &source, kind) else {
+            continue;
+        };
+        match absent {
+            Absent::Failed(_) => gaps.add(source, kind, &absent),
+            Absent::Missing | Absent::Stale { .. } => {}
+        }
+    }
 }
 
 /// Why bootstrap addresses do not answer, as long as no node has been asked: nodes that are

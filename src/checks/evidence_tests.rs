@@ -213,6 +213,28 @@ fn enough_answers_are_enough() {
     assert!(judged.findings().is_empty(), "{judged:?}");
 }
 
+/// On ZooKeeper one that owes an answer about topics is told beside another's older answer; on KRaft
+/// nobody waits for anything while it answers that.
+#[test]
+fn an_answer_about_topics_that_is_owed_is_not_made_up_for_by_anothers() {
+    let kind = FactKind::TopicConfigs;
+    let mut scene = Scene::healthy_zookeeper();
+    assert!(scene.snapshot(run).allows_open());
+    scene.fail(kafka(2), kind, FailureClass::Timeout);
+    let judged = scene.snapshot(run);
+    assert!(!judged.allows_open());
+    let found: Vec<_> = judged.findings().into_iter().cloned().collect();
+    let [owed] = found.as_slice() else {
+        unreachable!("{found:?}")
+    };
+    assert_eq!(owed.reason, Reason::SourceFailed);
+    assert_eq!(owed.severity, Severity::Unknown);
+    assert_eq!(owed.subject, Subject::Source(kafka(2)));
+    let mut scene = Scene::healthy_kraft();
+    scene.fail(kafka(2), kind, FailureClass::Timeout);
+    assert!(scene.snapshot(run).allows_open());
+}
+
 /// A node that answers nothing is one finding that names what is missing, each kind once.
 #[test]
 fn gaps_of_one_source_are_one_finding_that_names_them() {

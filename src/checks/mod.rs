@@ -40,6 +40,7 @@ mod risk;
 mod topics;
 mod unclean;
 mod unseen;
+mod zookeeper;
 
 #[cfg(test)]
 mod bounds_of_nodes_tests;

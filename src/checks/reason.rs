@@ -211,6 +211,9 @@ reasons! {
     FetcherFailed = "fetcher_failed", Block, NeedsPerson, Node,
         "A broker has given up following some partitions, or a fetcher thread died.",
         "Read the broker's log; restarting this broker usually mends it.";
+    ZooKeeperDisconnected = "zookeeper_disconnected", Block, ByItself, Node,
+        "A broker has lost its connection with ZooKeeper: without ZooKeeper nobody elects leaders or changes an ISR.",
+        "Stop nothing; look at the ZooKeeper ensemble first, then at the broker's way to it.";
     // Partitions.
     OfflinePartitions = "offline_partitions", Block, ByItself, Partitions,
         "Partitions have no leader.",

@@ -12,17 +12,17 @@ use tracing::debug;
 use super::due::Due;
 use super::schedule::deadline;
 use super::shared::Shared;
+use super::zookeeper::is_kraft;
 use crate::evidence::facts::{Facts, Moves};
 use crate::evidence::ids::NodeId;
 use crate::evidence::partitions::PartitionTable;
 use crate::evidence::report::{FactKind, SourceFailure, SourceId};
 use crate::kafka::Connection;
-use crate::kafka::versions::DESCRIBE_QUORUM;
 
 /// How many brokers are asked.
 pub const ASKERS: usize = 2;
 
-/// The kinds an asker asks for.
+/// The kinds an asker asks for on KRaft.
 const KINDS: [FactKind; 5] = [
     FactKind::Cluster,
     FactKind::Partitions,
@@ -37,6 +37,7 @@ const NOBODY: Duration = Duration::from_millis(100);
 /// Asks broker after broker: each as long as its connection lives.
 pub async fn run(shared: Arc<Shared>, slot: usize) {
     let mut held: Option<NodeId> = None;
+    let mut asked = Vec::new();
     loop {
         let Some((node, connection)) = choose(&shared, slot, held) else {
             sleep(NOBODY).await;
@@ -45,8 +46,9 @@ pub async fn run(shared: Arc<Shared>, slot: usize) {
         if let Some(before) = held.replace(node)
             && before != node
         {
-            forget(&shared, before);
+            forget(&shared, before, &asked);
         }
+        asked = kinds(&connection);
         debug!(gate = %shared.settings.gate, slot, %node, "asking this broker about the cluster");
         let failure = Turn::new(&shared, node, connection).ask_on().await;
         debug!(gate = %shared.settings.gate, slot, %node, %failure, "this broker says no more");
@@ -64,10 +66,21 @@ fn choose(shared: &Shared, slot: usize, held: Option<NodeId>) -> Option<(NodeId,
         .map(|connection| (node, Arc::clone(connection)))
 }
 
-fn forget(shared: &Shared, node: NodeId) {
-    for kind in KINDS {
-        shared.board.forget((SourceId::Kafka(node), kind));
+fn forget(shared: &Shared, node: NodeId, kinds: &[FactKind]) {
+    for kind in kinds {
+        shared.board.forget((SourceId::Kafka(node), *kind));
     }
+}
+
+/// What this broker is asked here. In ZooKeeper mode it has no quorum, and what it says of topics'
+/// configurations, or owes, outlasts the asker ([`super::zookeeper`]).
+fn kinds(connection: &Connection) -> Vec<FactKind> {
+    let kraft = is_kraft(connection);
+    let elsewhere = [FactKind::Quorum, FactKind::TopicConfigs];
+    let kinds = KINDS.into_iter();
+    kinds
+        .filter(|kind| kraft || !elsewhere.contains(kind))
+        .collect()
 }
 
 /// One broker being asked.
@@ -87,13 +100,9 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn new(shared: &'a Shared, node: NodeId, connection: Arc<Connection>) -> Self {
-        // A ZooKeeper-mode broker has no quorum to ask about, and says so.
-        let quorum = connection.versions().range(DESCRIBE_QUORUM.key).is_some();
-        let kinds = KINDS
-            .iter()
-            .filter(|kind| quorum || **kind != FactKind::Quorum);
         let now = shared.now();
-        let dues = kinds.map(|kind| Due::now(*kind, now)).collect();
+        let kinds = kinds(&connection).into_iter();
+        let dues = kinds.map(|kind| Due::now(kind, now)).collect();
         Self {
             shared,
             node,
@@ -239,11 +248,7 @@ impl<'a> Turn<'a> {
     /// KRaft brokers forward this question to the controller; ZooKeeper-mode brokers do not, so it
     /// goes to the controller itself (error 41 NOT_CONTROLLER from any other, measured on 2.8.2).
     async fn moves(&self, within: Duration) -> Result<Moves, SourceFailure> {
-        let forwarded = self
-            .connection
-            .versions()
-            .range(DESCRIBE_QUORUM.key)
-            .is_some();
+        let forwarded = is_kraft(&self.connection);
         let controller = self.controller.filter(|_| !forwarded);
         let direct = controller.and_then(|node| self.shared.connections().get(&node).cloned());
         let answer = match direct {

@@ -1,7 +1,8 @@
 //! What to ask whom, how often, with which deadline; the answers go to the [`board`].
 //!
 //! Per gate: one task finds the cluster ([`discover`]); per node one task keeps the liveness
-//! connection and one the bulk connection ([`node`], `renewal`), and one scrapes its exporter ([`pages`]);
+//! connection and one the bulk connection ([`node`], `renewal`), one asks for topics' configurations in
+//! ZooKeeper mode ([`zookeeper`]), and one scrapes its exporter ([`pages`]);
 //! two tasks ask a broker each for what every broker knows ([`asker`]); one runs rounds over all
 //! replicas and over the named groups ([`rounds`]). [`schedule`] has the table of facts.
 
@@ -17,6 +18,7 @@ pub mod rounds;
 pub mod schedule;
 pub mod shared;
 pub mod wants;
+pub mod zookeeper;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             if shared.settings.mode.kafka() {
                 spawn(Box::pin(node::liveness(Arc::clone(&shared), node)));
                 spawn(Box::pin(node::bulk(Arc::clone(&shared), node)));
+                spawn(Box::pin(zookeeper::run(Arc::clone(&shared), node)));
             }
             if shared.settings.mode.jmx() {
                 spawn(Box::pin(pages::run(Arc::clone(&shared), node)));

@@ -88,7 +88,12 @@ pub(super) async fn open(shared: &Shared, node: NodeId) -> Opened {
     let within = settings.negotiate_deadline;
     let connection = match Connection::open(&*shared.dial, &address, &settings).await {
         Ok(connection) => connection,
-        Err(failure) => return Opened::Failed(failure),
+        Err(failure) => {
+            if failure.class == FailureClass::Refused {
+                shared.note_refusal(node);
+            }
+            return Opened::Failed(failure);
+        }
     };
     let asked = shared.now();
     let identity = match connection.prove_node(node, within).await {

@@ -134,7 +134,7 @@ pub const FACTS: [FactRow; 11] = [
         interval: ms(60_000),
         stretch: 100,
         deadline: ms(5000),
-        asked: "two brokers, also when topics come or go",
+        asked: "two brokers, also when topics come or go; on ZooKeeper one topic 5 s after each answer",
         required: "kafka+jmx, kafka",
     },
     FactRow {
@@ -347,6 +347,10 @@ is what it took, less the way there and back: the shortest of the node's last an
 question. Over a way of 20 ms or more the quorum is asked twice as often. A question that
 failed, or was answered with less than was asked for, is asked again after 1, 2, 4 and then every 8 s
 (at least 20 times what it cost), where that is sooner.
+
+On ZooKeeper a broker needs ZooKeeper to answer about topics, and waits for it on a request-handler thread. So
+it has one such question at a time, over a connection of its own; one that it has not answered is put again to
+another process, or after 5 minutes, the next after 10 and so on, and counts as failed until one is answered.
 
 ";
 

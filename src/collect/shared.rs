@@ -99,6 +99,8 @@ pub struct Shared {
     /// Which broker each asker asks.
     claims: Mutex<BTreeMap<usize, NodeId>>,
     trips: Mutex<BTreeMap<NodeId, Trips>>,
+    /// When a connection to each node was refused last.
+    refused: Mutex<BTreeMap<NodeId, Mono>>,
 }
 
 impl Shared {
@@ -126,6 +128,7 @@ impl Shared {
             tables: Mutex::default(),
             claims: Mutex::default(),
             trips: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -198,6 +201,22 @@ impl Shared {
         lock(&self.bulk).clone()
     }
 
+    /// This broker's bulk connection.
+    pub fn connection_of(&self, node: NodeId) -> Option<Arc<Connection>> {
+        lock(&self.bulk).get(&node).cloned()
+    }
+
+    /// A connection to this node was refused: nobody listens there, so that its process has ended.
+    pub fn note_refusal(&self, node: NodeId) {
+        lock(&self.refused).insert(node, self.now());
+    }
+
+    /// Whether the process that was there at this moment has ended, as far as that was noticed.
+    pub fn was_refused_since(&self, node: NodeId, since: Mono) -> bool {
+        let refused = lock(&self.refused).get(&node).copied();
+        refused.is_some_and(|at| at >= since)
+    }
+
     /// Registers a broker's bulk connection, or takes it away.
     pub fn set_connection(&self, node: NodeId, connection: Option<Arc<Connection>>) {
         let mut bulk = lock(&self.bulk);
@@ -241,6 +260,11 @@ impl Shared {
             Some(table) => tables.insert(node, table),
             None => tables.remove(&node),
         };
+    }
+
+    /// The table of this broker while an asker asks it.
+    pub fn table_of(&self, node: NodeId) -> Option<Arc<PartitionTable>> {
+        lock(&self.tables).get(&node).cloned()
     }
 
     /// A table to run rounds over: the largest, so that nothing is left out while a topic is

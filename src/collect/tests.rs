@@ -79,7 +79,7 @@ fn answer(ask: &Ask, sessions: &Mutex<Sessions>) -> Reply {
 }
 
 /// It is whoever it is asked to be.
-fn own_configs(ask: &Ask) -> Reply {
+pub(super) fn own_configs(ask: &Ask) -> Reply {
     let request: DescribeConfigsRequest = ask.request();
     let own = DescribeConfigsResult::default()
         .with_resource_type(4)
@@ -122,7 +122,7 @@ async fn watch_as(
     reports
 }
 
-fn shared(address: &Address, login: Option<Login>) -> Shared {
+pub(super) fn shared(address: &Address, login: Option<Login>) -> Shared {
     let settings = Settings {
         gate: String::from("default"),
         mode: Mode::Kafka,

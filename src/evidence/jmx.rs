@@ -56,6 +56,8 @@ metrics! {
     RaftCurrentEpoch => "current-epoch", "The quorum's epoch as this node knows it.";
     CurrentControllerId => "CurrentControllerId", "The active controller as this node knows it; -1 when it knows none.";
     BytesIn => "BytesInPerSec", "Bytes received from producers since process start (a count), all topics.";
+    ZooKeeperConnects => "ZooKeeperSyncConnectsPerSec", "Connections with ZooKeeper that came about since process start (a count; SessionExpireListener).";
+    ZooKeeperDisconnects => "ZooKeeperDisconnectsPerSec", "Connections with ZooKeeper that were lost since process start (a count; SessionExpireListener).";
 }
 
 impl Metric {

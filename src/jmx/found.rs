@@ -60,6 +60,10 @@ const fn on_broker(metric: Metric, mode: Mode) -> Need {
         | Metric::CurrentControllerId
         | Metric::BytesIn => Need::Optional,
         Metric::RemainingLogsToRecover => Need::AtTimes,
+        Metric::ZooKeeperConnects | Metric::ZooKeeperDisconnects => match mode {
+            Mode::Kraft => Need::NotThere,
+            Mode::ZooKeeper => Need::Optional,
+        },
         Metric::MetadataLoadErrorCount
         | Metric::MetadataApplyErrorCount
         | Metric::MetadataLagMs
@@ -110,7 +114,9 @@ const fn on_controller(metric: Metric, mode: Mode) -> Need {
         | Metric::FetcherDeadThreads
         | Metric::MetadataLoadErrorCount
         | Metric::MetadataApplyErrorCount
-        | Metric::BytesIn => Need::NotThere,
+        | Metric::BytesIn
+        | Metric::ZooKeeperConnects
+        | Metric::ZooKeeperDisconnects => Need::NotThere,
     }
 }
 

@@ -327,7 +327,9 @@ fn plausible(metric: Metric, value: f64) -> f64 {
         | Metric::MetadataErrorCount
         | Metric::MetadataLoadErrorCount
         | Metric::MetadataApplyErrorCount
-        | Metric::BytesIn => false,
+        | Metric::BytesIn
+        | Metric::ZooKeeperConnects
+        | Metric::ZooKeeperDisconnects => false,
     };
     if value.is_finite() && (signed || value >= 0.0) {
         value
@@ -359,14 +361,16 @@ fn worst(metric: Metric, a: f64, b: f64) -> f64 {
         | Metric::MetadataErrorCount
         | Metric::MetadataLoadErrorCount
         | Metric::MetadataApplyErrorCount
-        | Metric::MetadataLagMs => a.max(b),
+        | Metric::MetadataLagMs
+        | Metric::ZooKeeperDisconnects => a.max(b),
         Metric::PartitionCount
         | Metric::LeaderCount
         | Metric::ActiveBrokerCount
         | Metric::GlobalPartitionCount
         | Metric::RaftHighWatermark
         | Metric::RaftLogEndOffset
-        | Metric::BytesIn => a.min(b),
+        | Metric::BytesIn
+        | Metric::ZooKeeperConnects => a.min(b),
         Metric::BrokerState if is(a, RUNNING) => b,
         Metric::BrokerState => a,
         Metric::ActiveControllerCount

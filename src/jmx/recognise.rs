@@ -337,6 +337,55 @@ mod tests {
     }
 
     #[test]
+    fn connections_with_zookeeper_under_every_spelling() {
+        let connects = Some(Reading::Value(Metric::ZooKeeperConnects));
+        let disconnects = Some(Reading::Value(Metric::ZooKeeperDisconnects));
+        for (name, reading) in [
+            (
+                "kafka_server_sessionexpirelistener_zookeepersyncconnects_total",
+                connects,
+            ),
+            (
+                "kafka_server_sessionexpirelistener_zookeepersyncconnectspersec_count",
+                connects,
+            ),
+            (
+                "kafka_server_sessionexpirelistener_zookeeperdisconnects_total",
+                disconnects,
+            ),
+            (
+                "kafka_server_SessionExpireListener_ZooKeeperDisconnectsPerSec_Count",
+                disconnects,
+            ),
+            (
+                "kafka_server_sessionexpirelistener_zookeeperexpires_total",
+                None,
+            ),
+            (
+                "cp_kafka_server_sessionexpirelistener_zookeeperdisconnectspersec",
+                None,
+            ),
+        ] {
+            assert_eq!(flat(name), reading, "{name}");
+        }
+        let recogniser = Recogniser::default();
+        let name = b"kafka_server_SessionExpireListener_Count";
+        let Verdict::Wanted(series) = recogniser.judge(name, Pass::Node) else {
+            panic!("not wanted")
+        };
+        let read = |value: &'static str| {
+            let label = Label {
+                name: b"name".into(),
+                value: value.as_bytes().into(),
+            };
+            recogniser.reading(series, &[label])
+        };
+        assert_eq!(read("ZooKeeperSyncConnectsPerSec"), connects);
+        assert_eq!(read("ZooKeeperDisconnectsPerSec"), disconnects);
+        assert_eq!(read("ZooKeeperAuthFailuresPerSec"), None);
+    }
+
+    #[test]
     fn rates_and_other_beans_are_not_taken_for_counts() {
         for name in [
             "cp_kafka_server_brokertopicmetrics_bytesinpersec",

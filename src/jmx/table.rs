@@ -93,6 +93,7 @@ const LOG_MANAGER: &str = "kafkaloglogmanager";
 const FETCHER: &str = "kafkaserverreplicafetchermanager";
 const RAFT: &str = "kafkaserverraftmetrics";
 const METADATA: &str = "kafkaserverbrokermetadatametrics";
+const SESSION: &str = "kafkaserversessionexpirelistener";
 pub(super) const PARTITION: &str = "kafkaclusterpartition";
 
 const fn gauge(bean: &'static str, name: &'static str, metric: Metric) -> Row {
@@ -142,6 +143,8 @@ pub(super) const ROWS: &[Row] = &[
     meter("kafkacontrollercontrollerstats", "uncleanleaderelectionspersec", Metric::UncleanLeaderElections),
     gauge("kafkaservermetadataloader", "currentcontrollerid", Metric::CurrentControllerId),
     meter("kafkaserverbrokertopicmetrics", "bytesinpersec", Metric::BytesIn),
+    meter(SESSION, "zookeepersyncconnectspersec", Metric::ZooKeeperConnects),
+    meter(SESSION, "zookeeperdisconnectspersec", Metric::ZooKeeperDisconnects),
     attribute(METADATA, "lastappliedrecordlagms", Metric::MetadataLagMs),
     attribute(METADATA, "metadataloaderrorcount", Metric::MetadataLoadErrorCount),
     attribute(METADATA, "metadataapplyerrorcount", Metric::MetadataApplyErrorCount),

@@ -200,12 +200,13 @@ impl Cluster {
     }
 
     /// A majority of all voters (KIP-595) stays and can agree once `stopped` are gone on top of
-    /// those that are gone now; on ZooKeeper: somebody is left to be the controller.
+    /// those that are gone now; on ZooKeeper: somebody is left to be the controller, once ZooKeeper itself
+    /// is there.
     #[must_use]
     pub fn quorum_without(&self, stopped: &BTreeSet<NodeId>) -> bool {
         if self.spec.zookeeper {
             let mut brokers = self.electorate().into_iter();
-            return brokers.any(|id| !stopped.contains(&id) && self.votes(id));
+            return brokers.any(|id| !stopped.contains(&id) && self.could_be_controller(id));
         }
         let left = |id: NodeId| !stopped.contains(&id) && self.votes(id);
         let all = self.voters().count();

@@ -43,7 +43,7 @@ impl Cluster {
                 | BrokerPhase::Closing => false,
             });
         if self.spec.zookeeper {
-            let reaches = !self.zookeeper_cuts.contains(&broker);
+            let reaches = self.reaches_zookeeper(broker);
             let runs = self
                 .nodes
                 .get(&broker)
@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    fn set_contact(&mut self, broker: NodeId, contact: Contact) {
+    pub(super) fn set_contact(&mut self, broker: NodeId, contact: Contact) {
         let generation = self
             .sessions
             .get(&broker)
@@ -145,7 +145,8 @@ impl Cluster {
             .get(&broker)
             .is_some_and(|s| s.generation == generation);
         let fenced = self.image.brokers.get(&broker).is_none_or(|r| r.fenced);
-        if !current || fenced {
+        // Nobody is there who ends sessions; they are resumed.
+        if !current || fenced || self.zookeeper_lost.is_some() {
             return;
         }
         if self.spec.zookeeper {
@@ -219,7 +220,7 @@ impl Cluster {
     /// makes quick restarts stall (DUPLICATE_BROKER_REGISTRATION, kafka-lab.md, section 4).
     fn register(&mut self, broker: NodeId) -> bool {
         let controller = self.committing().filter(|c| self.linked(broker, *c));
-        if controller.is_none() && !self.spec.zookeeper {
+        if (controller.is_none() && !self.spec.zookeeper) || self.zookeeper_lost.is_some() {
             return false;
         }
         let release = controller

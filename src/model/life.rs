@@ -115,6 +115,7 @@ impl Cluster {
         self.refresh_quorum();
         self.refresh_positions();
         self.refresh_sessions();
+        self.refresh_zookeeper_connections();
         self.plan_replication();
     }
 
@@ -261,6 +262,7 @@ impl Cluster {
         (node.isr_shrinks, node.isr_expands) = (0, 0);
         (node.unclean_elections, node.eligible_elections) = (0, 0);
         node.elections_won = 0;
+        node.zookeeper_connections = (0, 0);
         let run = node.run;
         self.open_disks(id);
         for log in self.logs.values_mut() {

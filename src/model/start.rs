@@ -61,6 +61,7 @@ impl Cluster {
             replicate_due: None,
             cuts: BTreeSet::new(),
             zookeeper_cuts: BTreeSet::new(),
+            zookeeper_lost: None,
             rights: Rights::default(),
             strays: BTreeMap::new(),
             stalled_groups: BTreeMap::new(),
@@ -249,6 +250,7 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             unclean_elections: 0,
             eligible_elections: 0,
             elections_won: 0,
+            zookeeper_connections: (u64::from(spec.zookeeper && there), 0),
         };
         nodes.insert(node.id, entry);
     }

@@ -44,6 +44,8 @@ pub struct Cluster {
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
     /// Brokers that cannot reach ZooKeeper.
     pub(super) zookeeper_cuts: BTreeSet<NodeId>,
+    /// Since when ZooKeeper's ensemble has no quorum.
+    pub(super) zookeeper_lost: Option<Millis>,
     pub(super) rights: Rights,
     /// Logs of deleted topics that brokers which were down still have on disk.
     pub(super) strays: BTreeMap<NodeId, BTreeSet<PartitionId>>,
@@ -107,6 +109,8 @@ pub(super) struct Node {
     /// Leaders elected from eligible replicas outside the ISR.
     pub eligible_elections: u64,
     pub elections_won: u64,
+    /// Connections with ZooKeeper that came about in this process, and those that were lost.
+    pub zookeeper_connections: (u64, u64),
 }
 
 impl Node {

@@ -6,13 +6,21 @@
 //! node likewise; until then nobody commits anything, and `sum(ActiveControllerCount)` is 0
 //! (kafka-lab.md, sections 5 and 6). The others then race for the place (`KafkaController.elect`),
 //! and the new controller sends everybody the whole metadata (UpdateMetadata,
-//! `KafkaController.onControllerFailover`). Assumed: ZooKeeper itself is always there.
+//! `KafkaController.onControllerFailover`).
+//!
+//! While ZooKeeper itself is gone (its ensemble has no quorum) no session ends and nobody commits
+//! anything; its next leader gives every session its whole time again (`LeaderZooKeeperServer`:
+//! `SessionTrackerImpl` is made anew with every session's timeout). Whoever needs it to answer waits:
+//! DescribeConfigs of topics (`ZkConfigRepository`, `KafkaZkClient.retryRequestUntilConnected`). Assumed:
+//! clients notice at once; servers that leave a quorum close their connections.
 //!
 //! The same image is kept as on KRaft. A broker without a session is a fenced one in it, which no
 //! answer of this mode shows.
 
+use std::time::Duration;
+
 use super::life::OperationError;
-use super::state::{BrokerPhase, Event, Millis, Node, Process};
+use super::state::{BrokerPhase, Contact, Event, Millis, Node, Process};
 use super::{Cluster, NodeId};
 
 /// How soon a supervisor starts a process again that gave up (assumed).
@@ -35,6 +43,61 @@ impl Cluster {
         Ok(())
     }
 
+    /// ZooKeeper's ensemble loses its quorum, or has one again; on KRaft nothing happens.
+    pub fn set_zookeeper_down(&mut self, down: bool) {
+        if !self.spec.zookeeper {
+            return;
+        }
+        self.operate(|cluster| {
+            if down {
+                cluster.zookeeper_lost.get_or_insert(cluster.now);
+            } else if cluster.zookeeper_lost.take().is_some() {
+                cluster.resume_sessions();
+            }
+        });
+    }
+
+    /// For how long ZooKeeper has been without a quorum; `None`: it has one.
+    #[must_use]
+    pub fn zookeeper_down_for(&self) -> Option<Duration> {
+        let since = self.zookeeper_lost?;
+        Some(Duration::from_millis(self.now.saturating_sub(since)))
+    }
+
+    /// Sessions of brokers that do not come back end a whole session later.
+    fn resume_sessions(&mut self) {
+        let lost = self.sessions.iter();
+        let lost = lost.filter(|(_, session)| matches!(session.contact, Contact::Lost { .. }));
+        let lost: Vec<NodeId> = lost.map(|(broker, _)| *broker).collect();
+        for broker in lost {
+            self.set_contact(broker, Contact::Lost { last: self.now });
+        }
+    }
+
+    /// The broker has a connection with ZooKeeper, or could make one.
+    pub(super) fn reaches_zookeeper(&self, id: NodeId) -> bool {
+        self.zookeeper_lost.is_none() && !self.zookeeper_cuts.contains(&id)
+    }
+
+    /// Each process counts the connections that came about and those that were lost
+    /// (`ZooKeeperClient`'s meters). A frozen one goes on with what it had.
+    pub(super) fn refresh_zookeeper_connections(&mut self) {
+        if !self.spec.zookeeper {
+            return;
+        }
+        let (lost, cuts) = (self.zookeeper_lost.is_some(), &self.zookeeper_cuts);
+        for node in self.nodes.values_mut() {
+            let (connects, losses) = node.zookeeper_connections;
+            let counts = node.alive() && !node.frozen && node.broker > BrokerPhase::Jvm;
+            let reaches = !lost && !cuts.contains(&node.spec.id);
+            node.zookeeper_connections = match (counts && reaches, connects > losses) {
+                (true, false) => (connects + 1, losses),
+                (false, true) if counts => (connects, losses + 1),
+                (true | false, _) => (connects, losses),
+            };
+        }
+    }
+
     /// Who can be the controller: voters, or every broker.
     pub(super) fn electorate(&self) -> Vec<NodeId> {
         let zookeeper = self.spec.zookeeper;
@@ -45,6 +108,11 @@ impl Cluster {
 
     /// The broker talks to ZooKeeper and is far enough in its start to be the controller.
     pub(super) fn may_be_controller(&self, id: NodeId) -> bool {
+        self.could_be_controller(id) && self.zookeeper_lost.is_none()
+    }
+
+    /// The same once ZooKeeper itself is there.
+    pub(super) fn could_be_controller(&self, id: NodeId) -> bool {
         let ready = self.nodes.get(&id).is_some_and(|node| match node.broker {
             BrokerPhase::Running | BrokerPhase::Leaving => !node.frozen && node.alive(),
             BrokerPhase::Off
@@ -92,7 +160,7 @@ impl Cluster {
 
     /// The controller's own node is gone with its session, and others race for the place.
     pub(super) fn lose_zookeeper_controller(&mut self, id: NodeId) {
-        if self.quorum.leader == Some(id) {
+        if self.quorum.leader == Some(id) && self.zookeeper_lost.is_none() {
             self.quorum.leader = None;
             self.plan_election(self.spec.timing.handover);
         }

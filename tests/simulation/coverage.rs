@@ -36,7 +36,7 @@ names!(OPS, op_name, Op:
     BigAnswers CutAnswers Hide StopActiveController KillActiveController StartAll CatchUp MetadataLag
     FailLogDir ReplaceLogDir Recreate Delete Create SlowDisk Drain Unregister Retire Format
     ReplaceVoter Reassign GateStop GateRestart Reload Upgrade Throttle PageTime Rate ZooKeeperCut
-    NodeClock WallStep);
+    NodeClock ZooKeeperDown WallStep);
 names!(FAULTS, fault_name, Fault: Dead Hangs Html Empty Error Cut NotANumber Stale Of);
 names!(RIGHTS, right_name, Right: Topics Topic Cluster);
 names!(DELAYS, delay_name, Delayed: Closes Fails Refuses);

@@ -109,6 +109,7 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
         Op::Rate(rate) => cluster.set_rate("orders", rate).is_ok(),
         Op::ZooKeeperCut(id, cut) => cluster.cut_zookeeper(id, cut).is_ok(),
         Op::NodeClock(id, by) => cluster.step_clock(id, by).is_ok(),
+        Op::ZooKeeperDown(down) => zookeeper_down(&mut cluster, down),
         // Done to the gate, not to the cluster.
         Op::GateStop(_) | Op::GateRestart(_) | Op::Reload(_) | Op::WallStep(_) | Op::Retire(_) => {
             false
@@ -117,6 +118,12 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
     drop(cluster);
     world.tell();
     done
+}
+
+fn zookeeper_down(cluster: &mut Cluster, down: bool) -> bool {
+    let changes = cluster.zookeeper_down_for().is_some() != down;
+    cluster.set_zookeeper_down(down);
+    cluster.spec().zookeeper && changes
 }
 
 /// Makes a topic of the plan.

@@ -256,8 +256,10 @@ impl Course {
         let version = self.world.version();
         let world = Arc::clone(&self.world);
         let cluster = world.cluster();
+        // That one shows after a time in which nothing else happens.
+        let stays = cluster.zookeeper_down_for().is_none();
         let truths = match &self.truth {
-            Some((at, truths)) if *at == version => truths.clone(),
+            Some((at, truths)) if *at == version && stays => truths.clone(),
             Some(_) | None => self.truths(&cluster),
         };
         self.truth = Some((version, truths.clone()));

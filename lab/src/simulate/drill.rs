@@ -71,7 +71,7 @@ pub enum Episode {
     Throttle,
     /// Pages take long, and a node may go down meanwhile.
     SlowPages,
-    /// A broker loses ZooKeeper, or on `KRaft` the controllers.
+    /// A broker loses ZooKeeper, or all do; on `KRaft` one loses the controllers.
     NoQuorum,
     /// A node goes down and nobody comes for up to a minute. Only where a trial is made for it.
     Away,
@@ -453,6 +453,13 @@ impl Drill {
         let broker = random.pick(&self.brokers);
         let over = at + random.millis(1_000, 40_000);
         if self.zookeeper {
+            // Drawn here alone, so that other plans stay what they are.
+            if random.between(0, 1) == 0 {
+                self.add(at, Op::ZooKeeperDown(true));
+                self.add(over, Op::ZooKeeperDown(false));
+                let victim = random.pick(&self.all);
+                return self.perhaps_down(at, 30_000, victim, random).max(over);
+            }
             self.add(at, Op::ZooKeeperCut(broker, true));
             self.add(over, Op::ZooKeeperCut(broker, false));
             return over;

@@ -171,6 +171,8 @@ pub enum Op {
     ZooKeeperCut(NodeId, bool),
     /// Somebody sets a node's wall clock this many milliseconds forward, or back.
     NodeClock(NodeId, i64),
+    /// ZooKeeper's ensemble loses its quorum, or has one again.
+    ZooKeeperDown(bool),
     /// Somebody sets the gate's wall clock this many milliseconds forward, or back.
     WallStep(i64),
 }

@@ -65,6 +65,11 @@ pub const ALLOWANCES: [(Cause, u64); 7] = [
     (Cause::InModeJmx, 20_000),
 ];
 
+/// Without ZooKeeper nothing that a node says changes, but pages, which are read every 5 s, and that it
+/// owes an answer about topics: asked for 5 s after the last one, and missed after 5 s. Pages that are
+/// late or old leave the second sign alone. D comes on top.
+pub const ZOOKEEPER_SHOWS: Duration = Duration::from_secs(10);
+
 impl Cause {
     /// D for this.
     pub fn allowance(self) -> Duration {
@@ -136,7 +141,8 @@ impl Truth {
     /// On KRaft a node that does not hear the active controller is useless at once, and it shows
     /// in the quorum. On ZooKeeper a broker keeps its session while it does not hear the
     /// controller, and nothing shows before followers fall out of ISRs; it counts from then on.
-    /// The same goes for brokers that ZooKeeper does not hear: they count once it says so.
+    /// The same goes for brokers that ZooKeeper does not hear: they count once it says so. That
+    /// ZooKeeper itself is gone shows [`ZOOKEEPER_SHOWS`] later.
     /// In mode `jmx` as well: no page tells how far voters are, so that mode promises nothing
     /// about voters that run and are cut off.
     pub fn of(
@@ -163,6 +169,8 @@ impl Truth {
         let in_office = cluster.controller_in_office();
         let in_office = in_office.filter(|id| spec.zookeeper && !down.contains(id));
         let stalls = !cuts.is_empty() && cluster.stalls();
+        let lost = cluster.zookeeper_down_for();
+        let in_office = in_office.filter(|_| lost.is_none_or(|since| since < ZOOKEEPER_SHOWS));
         let Some(active) = cluster.active_controller().or(in_office) else {
             let why = "no controller can commit";
             let leaderless = |stop: &Stop| unled(cluster, &down, stop);
@@ -501,3 +509,7 @@ impl Oracle {
         safe && !open && self.opened_once
     }
 }
+
+#[cfg(test)]
+#[path = "oracle_tests.rs"]
+mod tests;

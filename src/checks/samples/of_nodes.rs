@@ -27,6 +27,13 @@ pub(in crate::checks) fn broker_state() -> Samples {
         .finds(Reason::BrokerRecovering, |s| {
             s.metric(2, Metric::RemainingLogsToRecover, 12.0);
         })
+        .finds_in(
+            Reason::ZooKeeperDisconnected,
+            Scene::healthy_zookeeper(),
+            |s| {
+                s.metric(2, Metric::ZooKeeperDisconnects, 2.0);
+            },
+        )
         .finds(Reason::EvidenceIncomplete, |s| {
             s.page(2, |page| {
                 page.values.remove(&Metric::BrokerState);

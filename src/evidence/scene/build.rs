@@ -100,6 +100,9 @@ impl Scene {
         }
         if self.kraft {
             values.insert(Metric::MetadataLagMs, 400.0);
+        } else {
+            values.insert(Metric::ZooKeeperConnects, 2.0);
+            values.insert(Metric::ZooKeeperDisconnects, 1.0);
         }
         let heard = self.kraft && active;
         let heartbeat_age_ms = self

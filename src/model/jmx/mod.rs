@@ -161,6 +161,10 @@ impl Cluster {
         let idle = ("kafka.server", "KafkaRequestHandlerPool");
         lines.percent(idle, "RequestHandlerAvgIdlePercent", 0.97);
         if self.spec.zookeeper {
+            let (connects, losses) = node.zookeeper_connections;
+            let session = ("kafka.server", "SessionExpireListener");
+            lines.meter(session, "ZooKeeperSyncConnectsPerSec", count(connects));
+            lines.meter(session, "ZooKeeperDisconnectsPerSec", count(losses));
             self.zookeeper_beans(node, lines);
             return;
         }

@@ -33,6 +33,12 @@ pub(super) fn answer(
     at: &At<'_>,
     request: DescribeConfigsRequest,
 ) -> Reply<DescribeConfigsResponse> {
+    // A topic's is read from ZooKeeper, without an end to the waiting.
+    let asks_zookeeper =
+        at.cluster.spec.zookeeper && request.resources.iter().any(|it| it.resource_type == TOPIC);
+    if asks_zookeeper && !at.cluster.reaches_zookeeper(at.node.spec.id) {
+        return Reply::Waits;
+    }
     let results = request
         .resources
         .into_iter()

@@ -64,7 +64,8 @@ struct At<'a> {
 enum Reply<T> {
     Is(T),
     /// The node waits for somebody else: a forwarded request without an active controller is tried
-    /// again (`NodeToControllerRequestThread`). Assumed: for ever; there until a time-out.
+    /// again (`NodeToControllerRequestThread`; assumed: for ever, there until a time-out), a read of
+    /// ZooKeeper as well.
     Waits,
 }
 

@@ -224,8 +224,11 @@ pub(super) fn reassignments(
     let zookeeper = at.cluster.spec.zookeeper;
     match (at.listener, at.controller()) {
         // Nobody forwards: only the controller itself answers
-        // (`KafkaApis.handleListPartitionReassignmentsRequest`).
+        // (`KafkaApis.handleListPartitionReassignmentsRequest`); without ZooKeeper it stays in office and
+        // does so, too (`KafkaController.processListPartitionReassignments` reads its own context).
         (Listener::Broker, leader) if zookeeper && leader == Some(at.node.spec.id) => {}
+        (Listener::Broker, None)
+            if at.cluster.zookeeper_lost.is_some() && at.cluster.acts_as_controller(at.node) => {}
         (Listener::Broker, None) if !zookeeper => return Reply::Waits,
         (Listener::Broker, Some(_)) if !zookeeper => {}
         (Listener::Controller, _) => {}

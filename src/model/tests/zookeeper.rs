@@ -256,6 +256,104 @@ fn a_broker_cut_off_from_zookeeper_loses_its_place_and_gets_it_back() {
     assert!(cluster.cut_zookeeper(77, true).is_err());
 }
 
+/// The third broker beside these two.
+fn third(one: NodeId, other: NodeId) -> NodeId {
+    (1..=3).find(|id| ![one, other].contains(id)).unwrap()
+}
+
+#[test]
+fn without_zookeeper_nothing_changes_and_nobody_is_missed_until_it_is_back() {
+    let mut cluster = small(2);
+    let (active, other) = (controller(&cluster), standby(&cluster));
+    let watch = third(active, other);
+    cluster.set_zookeeper_down(true);
+    cluster.advance(secs(65.0));
+    assert_eq!(cluster.zookeeper_down_for(), Some(secs(60.0)));
+    assert_eq!(cluster.active_controller(), None, "it can commit nothing");
+    assert_eq!(cluster.controller_in_office(), Some(active));
+    assert_eq!(active_count(&cluster), 1.0);
+    assert_eq!(lacking(&cluster, watch), (0, 0));
+    // What it led has no leader, and nobody knows.
+    cluster.kill(other).unwrap();
+    cluster.advance(secs(125.0));
+    assert_eq!(lacking(&cluster, watch), (0, 0));
+    cluster.set_zookeeper_down(false);
+    assert_eq!(cluster.active_controller(), Some(active));
+    let seen = until(&mut cluster, 160.0, |cluster| lacking(cluster, watch).0 > 0) - 125.0;
+    assert!((18.0..21.0).contains(&seen), "{seen}");
+    assert_eq!(cluster.controller_in_office(), Some(active));
+}
+
+/// Connections with ZooKeeper as the page counts them: made, lost.
+fn connections(cluster: &Cluster, id: NodeId) -> (f64, f64) {
+    let page = page(cluster, id);
+    let meter =
+        |name| page[&format!("kafka_server_SessionExpireListener_Count{{name=\"{name}\"}}")];
+    (
+        meter("ZooKeeperSyncConnectsPerSec"),
+        meter("ZooKeeperDisconnectsPerSec"),
+    )
+}
+
+#[test]
+fn without_zookeeper_topics_are_not_described_and_pages_count_the_loss() {
+    let mut cluster = small(4);
+    let (active, other) = (controller(&cluster), standby(&cluster));
+    let topic = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name("orders".into())
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![topic]);
+    let request = frame(&request, 4);
+    let described = |cluster: &Cluster| {
+        let answers = |id: &NodeId| {
+            let answer = cluster.handle(*id, Listener::Broker, &request);
+            match answer {
+                Answer::Reply(_) => true,
+                Answer::Silent => false,
+                Answer::Delay(..) | Answer::CloseConnection => panic!("{answer:?}"),
+            }
+        };
+        (1..=3).filter(answers).collect::<Vec<NodeId>>()
+    };
+    assert_eq!(described(&cluster), [1, 2, 3]);
+    assert_eq!(connections(&cluster, other), (1.0, 0.0));
+    cluster.cut_zookeeper(other, true).unwrap();
+    assert!(!described(&cluster).contains(&other));
+    assert_eq!(described(&cluster).len(), 2);
+    assert_eq!(connections(&cluster, other), (1.0, 1.0));
+    cluster.cut_zookeeper(other, false).unwrap();
+    assert_eq!(connections(&cluster, other), (2.0, 1.0));
+    cluster.set_zookeeper_down(true);
+    assert_eq!(described(&cluster), []);
+    assert_eq!(connections(&cluster, active), (1.0, 1.0));
+    // What needs no ZooKeeper is answered as ever.
+    let moves = ListPartitionReassignmentsRequest::default().with_topics(None);
+    let moves = ask(&cluster, active, Listener::Broker, &moves, 0);
+    assert_eq!(moves.error_code, 0);
+    let itself = third(active, other);
+    assert_eq!(metadata(&cluster, itself).controller_id.0, active);
+    cluster.set_zookeeper_down(false);
+    assert_eq!(described(&cluster), [1, 2, 3]);
+    assert_eq!(connections(&cluster, other), (3.0, 2.0));
+}
+
+#[test]
+fn without_zookeeper_no_broker_gets_through_its_start() {
+    let mut cluster = small(6);
+    let other = standby(&cluster);
+    cluster.stop(other).unwrap();
+    cluster.advance(secs(20.0));
+    cluster.set_zookeeper_down(true);
+    cluster.start(other, None).unwrap();
+    cluster.advance(secs(60.0));
+    assert!(!cluster.committed_image().alive(other));
+    cluster.set_zookeeper_down(false);
+    until(&mut cluster, 90.0, |cluster| {
+        cluster.committed_image().alive(other)
+    });
+}
+
 #[test]
 fn a_topic_cannot_go_while_a_broker_that_holds_it_is_down() {
     let mut cluster = zookeeper(Release::V3_9, 1);

@@ -8,12 +8,12 @@ use upgrade_gate::collect::schedule::deadline;
 use upgrade_gate::evidence::facts::Facts;
 use upgrade_gate::evidence::partitions::PartitionTable;
 use upgrade_gate::evidence::report::{FactKind, FailureClass, SourceFailure, SourceId};
-use upgrade_gate::kafka::versions::DESCRIBE_QUORUM;
 use upgrade_gate::model::NodeId;
 use upgrade_gate::time::Mono;
 
 use super::Scene;
 use super::calls::{Call, Line, Question, Said, known};
+use super::zookeeper::is_kraft;
 
 const KINDS: [FactKind; 5] = [
     FactKind::Cluster,
@@ -29,6 +29,8 @@ const NOBODY: Duration = Duration::from_millis(100);
 pub(super) struct Asker {
     slot: usize,
     held: Option<NodeId>,
+    /// What the broker asked before was asked for.
+    asked: Vec<FactKind>,
     turn: Option<Turn>,
     again: Mono,
 }
@@ -50,6 +52,7 @@ impl Asker {
         Self {
             slot,
             held: None,
+            asked: Vec::new(),
             turn: None,
             again: now,
         }
@@ -95,22 +98,31 @@ impl Asker {
         if let Some(before) = self.held.replace(node)
             && before != node
         {
-            for kind in KINDS {
-                shared.dropped.push((SourceId::Kafka(known(before)), kind));
+            for kind in &self.asked {
+                shared.dropped.push((SourceId::Kafka(known(before)), *kind));
             }
         }
-        shared.bulk.get(&node).cloned()
+        let line = shared.bulk.get(&node).cloned()?;
+        self.asked = kinds(&line);
+        Some(line)
     }
+}
+
+/// In ZooKeeper mode there is no quorum, and topics are another task's.
+fn kinds(line: &Line) -> Vec<FactKind> {
+    let kraft = is_kraft(line);
+    let elsewhere = [FactKind::Quorum, FactKind::TopicConfigs];
+    let kinds = KINDS.into_iter();
+    kinds
+        .filter(|kind| kraft || !elsewhere.contains(kind))
+        .collect()
 }
 
 impl Turn {
     fn new(scene: &Scene<'_>, line: Line) -> Self {
-        let quorum = line.versions.range(DESCRIBE_QUORUM.key).is_some();
-        let kinds = KINDS
-            .iter()
-            .filter(|kind| quorum || **kind != FactKind::Quorum);
+        let kinds = kinds(&line).into_iter();
         Self {
-            dues: kinds.map(|kind| Due::now(*kind, scene.now)).collect(),
+            dues: kinds.map(|kind| Due::now(kind, scene.now)).collect(),
             line,
             topics: Vec::new(),
             controller: None,
@@ -168,7 +180,7 @@ impl Turn {
             FactKind::Quorum => (line, Question::Quorum),
             FactKind::Moves => {
                 // ZooKeeper's controller itself is asked about reassignments.
-                let forwarded = line.versions.range(DESCRIBE_QUORUM.key).is_some();
+                let forwarded = is_kraft(&line);
                 let controller = self.controller.filter(|_| !forwarded);
                 let direct = controller.and_then(|node| scene.shared.bulk.get(&node).cloned());
                 (direct.unwrap_or(line), Question::Moves)

@@ -9,6 +9,7 @@ mod node;
 pub(super) mod page;
 mod quiet;
 mod round;
+mod zookeeper;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use self::node::{Bulk, Live};
 use self::page::Exporter;
 use self::quiet::Quiet;
 use self::round::Round;
+use self::zookeeper::Topics;
 use super::collect::settings;
 use super::judge::Judge;
 use super::setup::{Setup, Tuned};
@@ -54,6 +56,7 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Tasks {
     live: Live,
     bulk: Bulk,
+    topics: Topics,
     exporter: Exporter,
 }
 
@@ -77,6 +80,8 @@ struct Shared {
     claims: BTreeMap<usize, NodeId>,
     /// What small questions to each node took lately.
     trips: BTreeMap<NodeId, Trips>,
+    /// When a connection to each node was refused last.
+    refused: BTreeMap<NodeId, Mono>,
     serial: u64,
     quiet: Quiet,
     tuned: Tuned,
@@ -329,11 +334,13 @@ impl Collectors {
             let tasks = self.nodes.entry(id).or_insert_with(|| Tasks {
                 live: Live::new(id, now),
                 bulk: Bulk::new(id, now),
+                topics: Topics::new(id, now),
                 exporter: Exporter::new(id, now, self.scraped.contains(&id)),
             });
             if kafka {
                 tasks.live.tick(&mut scene);
                 tasks.bulk.tick(&mut scene);
+                tasks.topics.tick(&mut scene);
             }
             if self.mode.jmx() {
                 tasks.exporter.tick(&mut scene);

@@ -20,7 +20,7 @@ const NO_ADDRESS: Duration = Duration::from_millis(200);
 
 /// A connection being opened: dialled, its versions asked, its identity and its cluster proved.
 #[derive(Debug)]
-struct Opening {
+pub(super) struct Opening {
     line: Line,
     /// A dial into nothing fails then.
     lost: Option<Mono>,
@@ -31,11 +31,15 @@ struct Opening {
 
 impl Opening {
     /// `None`: the address is not known. `Err`: refused.
-    fn begin(scene: &mut Scene<'_>, node: NodeId) -> Option<Result<Self, SourceFailure>> {
+    pub(super) fn begin(
+        scene: &mut Scene<'_>,
+        node: NodeId,
+    ) -> Option<Result<Self, SourceFailure>> {
         let listener = scene.listener(node)?;
         let within = row(FactKind::Link).deadline;
         let lost = scene.is_cut(node).then(|| scene.now.plus(within));
         if lost.is_none() && scene.cluster.link(node, listener) == Link::Refuses {
+            scene.shared.refused.insert(node, scene.now);
             return Some(Err(failure(FailureClass::Refused, node)));
         }
         let last = match listener {
@@ -60,7 +64,10 @@ impl Opening {
         }))
     }
 
-    fn poll(&mut self, scene: &mut Scene<'_>) -> Option<Result<(Line, Identity), SourceFailure>> {
+    pub(super) fn poll(
+        &mut self,
+        scene: &mut Scene<'_>,
+    ) -> Option<Result<(Line, Identity), SourceFailure>> {
         if let Some(lost) = self.lost {
             let late = scene.now >= lost;
             return late.then(|| Err(failure(FailureClass::ConnectTimeout, self.line.node)));
