@@ -109,7 +109,8 @@ impl Call {
             return Some(Err(failure(FailureClass::Closed, line.node)));
         }
         if self.coming.is_none() && !scene.is_cut(line.node) {
-            let heard = scene.shared.quiet.recall(line, &self.question);
+            let quiet = &scene.shared.quiet;
+            let heard = quiet.recall(scene.cluster, line, &self.question);
             match heard.unwrap_or_else(|| put(scene.cluster, line, &self.question)) {
                 Heard::Said(wait, said) => {
                     scene.shared.quiet.keep(line, &self.question, wait, &said);
