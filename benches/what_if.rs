@@ -173,6 +173,7 @@ fn link(node: i32) -> LinkFacts {
         release: Release::Is(Version { major: 3, minor: 9 }),
         supported: BTreeMap::from([(String::from("metadata.version"), (1, 21))]),
         finalized: BTreeMap::new(),
+        published: Known::NotInRelease,
         round_trip: Duration::from_millis(1),
     }
 }

@@ -7,8 +7,13 @@ use std::time::Duration;
 use super::bounds_tests::{found, one, reasons};
 use super::finding::{EXAMPLES, Finding, Subject};
 use super::reason::{Reason, Severity};
-use super::{fetchers, groups, identity, jmx_view, log_dirs, nodes, release, topics, unclean};
-use crate::evidence::facts::{Facts, GroupOffsets, GroupTable, Identity, LogDir, PartitionLag};
+use super::samples::unpublished;
+use super::{
+    fetchers, groups, identity, jmx_view, log_dirs, metadata, nodes, release, topics, unclean,
+};
+use crate::evidence::facts::{
+    ConfigSource, Facts, GroupOffsets, GroupTable, Identity, LogDir, NodeConfigs, PartitionLag,
+};
 use crate::evidence::ids::{GroupId, Release, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
@@ -16,6 +21,7 @@ use crate::evidence::memory::LeadershipChange;
 use crate::evidence::policy::Mode;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node};
+use crate::evidence::tide::Tide;
 
 #[test]
 fn hosted_partitions_that_nobody_lists_are_counted_and_a_few_are_named() {
@@ -373,4 +379,76 @@ fn brokers_are_counted_where_nobody_names_them() {
         counted(3.0, 1.0),
         Some((Reason::LeftoverRegistration, Severity::Warn, left))
     );
+}
+
+/// Links were asked 300 ms ago; offset 3,999 is the last of what is committed up to 4,000.
+#[test]
+fn a_broker_has_published_what_was_committed_by_a_slack_before() {
+    let lags = |ago: u64, published: i64| {
+        let mut scene = Scene::healthy_kraft();
+        let mut tide = Tide::default();
+        tide.rise(scene.now.mono.minus(Duration::from_millis(ago)), 4_000);
+        scene.memory.committed = tide;
+        scene.link(2, |link| link.published = Known::Is(published));
+        one(&scene, metadata::run, Reason::MetadataLagging)
+    };
+    assert_eq!(lags(60_000, 3_999), None);
+    assert_eq!(lags(60_000, 4_500), None);
+    assert_eq!(lags(1_549, 3_000), None, "it has had less than 1.25 s");
+    let late = lags(1_550, 3_998).expect("a finding");
+    assert_eq!(late.subject, Subject::Node(node(2)));
+    assert_eq!(
+        late.observed,
+        "published the metadata up to offset 3998, 3999 was committed 1.2s before"
+    );
+    assert_eq!(late.source, Some(kafka(2)));
+}
+
+/// Nothing follows from an offset that is not told, nor from what the quorum itself no longer has.
+#[test]
+fn where_it_is_not_told_what_is_published_the_quorums_word_has_to_do() {
+    let lags = |change: fn(&mut Scene)| {
+        let mut scene = Scene::healthy_kraft();
+        unpublished(&mut scene, 2, 3_990);
+        change(&mut scene);
+        one(&scene, metadata::run, Reason::MetadataLagging).is_some()
+    };
+    assert!(lags(|_| {}));
+    // A new leader does not know it yet; what was committed stays.
+    assert!(lags(|s| s.quorum(1, |q| q.high_watermark = -1)));
+    assert!(lags(|s| s.quorum(1, |q| q.high_watermark = 3_992)));
+    assert!(!lags(|s| s.quorum(1, |q| q.high_watermark = 3_991)));
+    assert!(!lags(
+        |s| s.link(2, |link| link.published = Known::NotInRelease)
+    ));
+    assert!(!lags(|s| s.memory.committed = Tide::default()));
+    // It writes nothing while nothing happens.
+    assert!(!lags(|s| {
+        let value = (Some(String::from("0")), ConfigSource::StaticBroker);
+        let values = [(String::from("metadata.max.idle.interval.ms"), value)].into();
+        s.put(kafka(101), Facts::NodeConfigs(NodeConfigs { values }));
+    }));
+    // Of a broker that does not even fetch it is said once.
+    assert!(lags(|s| {
+        s.quorum(1, |q| q.observers[1].last_caught_up_ms = None);
+    }));
+}
+
+/// What brokers have published is committed, and sooner told than by the quorum.
+#[test]
+fn brokers_are_held_against_each_other_as_well() {
+    let mut scene = Scene::healthy_kraft();
+    scene.memory.committed = Tide::default();
+    scene.quorum(1, |quorum| quorum.high_watermark = 4_010);
+    for (id, published) in [(1, 4_003), (2, 3_999)] {
+        scene.link(id, |link| link.published = Known::Is(published));
+        let mut report = scene.reports[&(kafka(id), FactKind::Link)].clone();
+        report.seen = scene.now.mono.minus(Duration::from_secs(2));
+        scene.memory.observe(&report);
+    }
+    let late = found(&scene, metadata::run)
+        .into_iter()
+        .map(|it| it.subject);
+    let late: Vec<Subject> = late.collect();
+    assert_eq!(late, [Subject::Node(node(2)), Subject::Node(node(3))]);
 }

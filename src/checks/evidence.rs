@@ -14,6 +14,7 @@ use super::finding::{Finding, Judged, Subject};
 use super::gauges;
 use super::needs::{Need, absent, applies, asked, reason_of, step, words};
 use super::nodes::leftovers;
+use super::old_pages::old_pages;
 use super::reason::Reason;
 
 /// It looks for itself, source by source.
@@ -82,6 +83,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
             let finding = incomplete(snapshot.kind, node, role, page.facts)?;
             Some(finding.from_source(page.report.source.clone(), page.report.asked))
         }));
+        findings.extend(old_pages(snapshot));
     }
     Judged::from_findings(findings)
 }

@@ -1,5 +1,6 @@
 //! Every node has the active controller's metadata, and none failed to apply it. A broker that
-//! is cut off from the quorum answers old tables with a straight face.
+//! is cut off from the quorum, or slow to publish what it has fetched, answers old tables with a
+//! straight face.
 
 use std::time::Duration;
 
@@ -51,10 +52,19 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if let Some(quorum) = voters::newest(snapshot) {
         let leftovers = leftovers(snapshot);
         let brokers = snapshot.brokers().filter(|node| !leftovers.contains(node));
-        findings.extend(brokers.filter_map(|node| {
-            let finding = observer(quorum.facts, node)?;
-            Some(finding.from_source(quorum.report.source.clone(), quorum.report.asked))
-        }));
+        for node in brokers {
+            let told = observer(quorum.facts, node).map(|finding| {
+                finding.from_source(quorum.report.source.clone(), quorum.report.asked)
+            });
+            // Once is enough: who does not fetch has nothing to publish.
+            let lags = told
+                .as_ref()
+                .is_some_and(|finding| finding.reason == Reason::MetadataLagging);
+            findings.extend(told);
+            if !lags {
+                findings.extend(unpublished(snapshot, quorum.facts, node));
+            }
+        }
     }
     findings.extend(lagging_pages(snapshot));
     let required = "no metadata error since the process started";
@@ -111,6 +121,46 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
         observed,
         required,
     ))
+}
+
+/// A broker that had not published what was committed [`SLACK`] before it was asked. Its raft client may
+/// have fetched all of it, so that the quorum has it caught up: what it has not published, it neither
+/// answers nor leads. Healthy ones stay half a second behind at the most: a follower hears of a new high
+/// watermark with its next fetch.
+///
+/// What was committed once stays so, whoever leads. Only a quorum that was made anew begins again, and
+/// its own word then counts. Where no record need be written the end may be one that is never published
+/// (3.3: a change of leaders), and then it says nothing.
+fn unpublished(snapshot: &Snapshot<'_>, quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
+    if snapshot.kind != ClusterKind::KRaft {
+        return None;
+    }
+    page_limit(snapshot)?;
+    let link = snapshot.link(node).ok()?;
+    let published = *link.facts.published.value()?;
+    let asked = link.report.asked;
+    let committed = snapshot.memory.committed.by(asked.minus(SLACK))?;
+    let end = match quorum.high_watermark {
+        // A new leader does not know it yet.
+        ..0 => committed.height,
+        told => committed.height.min(told),
+    };
+    let newest = end.saturating_sub(1);
+    if published >= newest {
+        return None;
+    }
+    let before = Human(asked.since(committed.at));
+    let observed = format!(
+        "published the metadata up to offset {published}, {newest} was committed {before} before"
+    );
+    let required = format!("what is committed, published within {}", Human(SLACK));
+    let finding = Finding::new(
+        Reason::MetadataLagging,
+        Subject::Node(node),
+        observed,
+        required,
+    );
+    Some(finding.from_source(link.report.source.clone(), asked))
 }
 
 /// How old the last record that a node has applied may be, by the active controller's own word of

@@ -32,6 +32,7 @@ mod log_dirs;
 mod metadata;
 mod moves;
 pub(crate) mod nodes;
+mod old_pages;
 mod partitions;
 mod progress;
 mod quorum;

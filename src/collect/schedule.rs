@@ -44,7 +44,7 @@ pub const FACTS: [FactRow; 11] = [
         request: "ApiVersions",
         lowest: "0 (2.8)",
         best: "4 (3.9)",
-        lost: "features whose minimum is 0 (v3); all features and so the release (v0-v2)",
+        lost: "features whose minimum is 0 (v3); all features and so the release, and what a broker on KRaft has published of the metadata (v0-v2)",
         interval: ms(500),
         stretch: 0,
         deadline: ms(1000),

@@ -94,6 +94,9 @@ pub struct LinkFacts {
     pub supported: BTreeMap<String, (i16, i16)>,
     /// Features the cluster has finalized, name to level, as this node knows them.
     pub finalized: BTreeMap<String, i16>,
+    /// The offset of the newest record of the metadata log that a KRaft broker has published to itself:
+    /// it answers Metadata from that, and leads what that says. Controllers do not say it.
+    pub published: Known<i64>,
     /// From question to answer.
     pub round_trip: Duration,
 }

@@ -110,4 +110,30 @@ impl JmxFacts {
             Some(value) => Known::Is(*value),
         }
     }
+
+    /// Up to which offset this page has the metadata log committed. `None` where it does not say so, or
+    /// nothing that is an offset (-1: not known to the node).
+    pub fn metadata_committed(&self) -> Option<i64> {
+        self.offset(Metric::RaftHighWatermark)
+    }
+
+    /// How far this page shows the node's own metadata log to be; what is committed there is in it.
+    pub fn metadata_end(&self) -> Option<i64> {
+        let end = self.offset(Metric::RaftLogEndOffset);
+        end.max(self.metadata_committed())
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a whole number that a double holds exactly"
+    )]
+    fn offset(&self, metric: Metric) -> Option<i64> {
+        let value = self.values.get(&metric).copied()?;
+        (0.0..LARGEST_EXACT)
+            .contains(&value)
+            .then_some(value as i64)
+    }
 }
+
+/// 2^53: offsets above are no longer told apart by a page.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;

@@ -9,6 +9,7 @@ use super::ids::{ClusterId, MOST_NODES, NodeId, Role};
 use super::jmx::Metric;
 use super::partitions::{PartitionTable, TopicKeyBuf};
 use super::report::{Report, SourceId};
+use super::tide::Tide;
 use crate::time::Mono;
 
 /// Two start times closer than this are the same process: exporters print seconds, app-info
@@ -42,6 +43,11 @@ pub struct Memory {
     pub leader_told: Option<Mono>,
     /// Unclean elections as counted when first seen in this life of each node.
     pub unclean: BTreeMap<NodeId, f64>,
+    /// Up to which offset the metadata log was committed, by the quorum's word and by brokers that had
+    /// published it.
+    pub committed: Tide<100>,
+    /// The same by pages, which are asked for ten times as seldom.
+    pub committed_by_pages: Tide<1_000>,
 }
 
 /// One process life of a node.
@@ -95,7 +101,14 @@ impl Memory {
     pub fn observe(&mut self, report: &Report) {
         let Ok(facts) = &report.facts else { return };
         match facts {
-            Facts::Link(_) | Facts::LogEnds(_) | Facts::Moves(_) | Facts::NodeConfigs(_) => {
+            Facts::Link(link) => {
+                self.heard_from(&report.source);
+                if let Some(newest) = link.published.value() {
+                    let end = newest.saturating_add(1);
+                    self.committed.rise(report.seen, end);
+                }
+            }
+            Facts::LogEnds(_) | Facts::Moves(_) | Facts::NodeConfigs(_) => {
                 self.heard_from(&report.source);
             }
             Facts::Cluster(cluster) => {
@@ -118,8 +131,12 @@ impl Memory {
                     self.leader_told = self.leader_told.max(Some(report.seen));
                     self.observe_controller(leader, report.seen);
                 }
+                self.committed.rise(report.seen, quorum.high_watermark);
             }
             Facts::Jmx(page) => {
+                if let Some(end) = page.metadata_committed() {
+                    self.committed_by_pages.rise(report.seen, end);
+                }
                 if let Some(node) = report.source.node() {
                     self.observe_start(node, page.start_time.value().copied(), report.seen);
                     if let Some(count) = page.value(Metric::UncleanLeaderElections).value() {

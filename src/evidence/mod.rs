@@ -10,7 +10,8 @@
 //! - [`policy`]: what the user wants judged, and how strictly;
 //! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
 //! - [`snapshot`]: the newest report per source and fact at one moment;
-//! - [`step`]: at which step a source failed.
+//! - [`step`]: at which step a source failed;
+//! - [`tide`]: how high something stood that only rises.
 
 pub mod aggregate;
 pub mod facts;
@@ -26,4 +27,5 @@ pub mod report;
 pub mod scene;
 pub mod snapshot;
 pub mod step;
+pub mod tide;
 pub mod voters;

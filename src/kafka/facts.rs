@@ -133,9 +133,26 @@ pub fn link(
         address,
         identity,
         release: release(&versions),
+        published: published(&versions),
         supported: versions.supported,
         finalized: versions.finalized,
         round_trip,
+    }
+}
+
+/// How far the node has published the metadata log to itself. A broker on KRaft names the image that it
+/// answers from with its finalized features (`KRaftMetadataCache.features`; 3.3 and up, apache/kafka
+/// pull request 12214), and every batch makes a new one, idle records too. A controller names the last
+/// change of features (`FeaturesPublisher`), a broker on ZooKeeper a version of a ZooKeeper node, and
+/// before the first image it is -1. Whatever else does not move with the log is to be left out here: it
+/// would look like a broker that is behind.
+fn published(versions: &ApiVersions) -> Known<i64> {
+    let kraft = versions.supported.contains_key("metadata.version");
+    let broker = listener(versions) == ListenerKind::Broker;
+    if kraft && broker && versions.finalized_epoch >= 0 {
+        Known::Is(versions.finalized_epoch)
+    } else {
+        Known::NotInRelease
     }
 }
 
@@ -332,4 +349,55 @@ pub fn log_dirs(answer: LogDirsAnswer, about: About<'_>) -> Result<LogDirFacts, 
         dirs: answer.dirs,
         hosted: answer.hosted,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::ApiVersionsResponse;
+    use kafka_protocol::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+
+    use super::*;
+    use crate::kafka::decode::api_versions::decode;
+
+    /// What a link says of an answer in this version.
+    fn told(version: i16, apis: &[i16], features: &[&'static str], epoch: i64) -> Known<i64> {
+        let apis = apis
+            .iter()
+            .map(|key| ApiVersion::default().with_api_key(*key).with_max_version(4));
+        let mut response = ApiVersionsResponse::default().with_api_keys(apis.collect());
+        if version >= 3 {
+            let features = features.iter().map(|name| {
+                SupportedFeatureKey::default()
+                    .with_name(StrBytes::from_static_str(name))
+                    .with_min_version(1)
+                    .with_max_version(21)
+            });
+            response = response
+                .with_supported_features(features.collect())
+                .with_finalized_features_epoch(epoch);
+        }
+        let mut body = BytesMut::new();
+        response.encode(&mut body, version).unwrap();
+        let versions = decode(&body, version).unwrap();
+        link(versions, String::new(), Identity::Proved, Duration::ZERO).published
+    }
+
+    #[test]
+    fn only_a_broker_on_kraft_says_what_it_has_published() {
+        let (broker, controller) = ([API_VERSIONS.key, METADATA.key], [API_VERSIONS.key]);
+        let kraft = ["metadata.version", "kraft.version"];
+        for version in [3, 4] {
+            assert_eq!(told(version, &broker, &kraft, 4_711), Known::Is(4_711));
+            assert_eq!(told(version, &broker, &kraft, 0), Known::Is(0));
+            let untold = [
+                told(version, &broker, &kraft, -1),
+                told(version, &broker, &[], 4_711),
+                told(version, &controller, &kraft, 4_711),
+            ];
+            assert!(untold.iter().all(|it| *it == Known::NotInRelease));
+        }
+        assert_eq!(told(2, &broker, &kraft, 4_711), Known::NotInRelease);
+    }
 }

@@ -90,6 +90,7 @@ impl Cluster {
             return;
         }
         self.move_end(records);
+        self.note_end(true);
         image.offset = self.quorum.end;
         self.settle_leader_changes(&image);
         self.image = Arc::new(image);
@@ -237,6 +238,7 @@ impl Cluster {
         }
         self.move_end(0);
         self.quorum.leader = None;
+        self.note_end(false);
         self.quorum.alone_since = None;
         self.leader_noticed(epoch);
         self.plan_election(self.spec.timing.handover);
@@ -262,6 +264,7 @@ impl Cluster {
         // The log's end stays where it was.
         self.move_end(0);
         let old = self.quorum.leader.take();
+        self.note_end(false);
         self.quorum.alone_since = None;
         let timing = if handover {
             self.spec.timing.handover
@@ -336,9 +339,14 @@ impl Cluster {
         self.quorum.since = self.now;
         self.quorum.end_at = self.now;
         self.move_end(1);
+        self.note_end(false);
         if let Some(node) = self.nodes.get_mut(&winner) {
             node.elections_won += 1;
             self.quorum.leader_run = node.run;
+        }
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.keep_published(id);
         }
         // A new leader knows only fetches of its own epoch (`LeaderState`).
         for node in self.nodes.values_mut() {
@@ -359,6 +367,13 @@ impl Cluster {
                     && self.reads_metadata(id)
                     && (id == leader || self.linked(id, leader))
             });
+            let followed = self
+                .nodes
+                .get(&id)
+                .is_some_and(|node| node.position == Position::Following);
+            if followed && !follows {
+                self.keep_published(id);
+            }
             let (now, end) = (self.now, self.metadata_end());
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;

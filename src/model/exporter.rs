@@ -81,8 +81,10 @@ impl Cluster {
             (Link::Refuses, _) => Page::Refused,
             (Link::Silent, _) => Page::Silent,
             (Link::Accepts, Process::Ended { .. }) if !standalone => Page::Reset,
-            // Nobody answers its calls over RMI.
-            (Link::Accepts, _) if node.frozen => Page::Silent,
+            // Nobody answers its calls over RMI; it may show its last page instead.
+            (Link::Accepts, _) if node.frozen && node.exporter_fault != Some(Fault::Stale) => {
+                Page::Silent
+            }
             (Link::Accepts, _) if !standalone && self.delayed(node) => {
                 match self.spec.exporter.delayed {
                     Delayed::Closes => Page::Reset,

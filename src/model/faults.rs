@@ -61,6 +61,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// The node's exporter shows the page of its own process, as of now.
+    #[must_use]
+    pub fn exporter_is_well(&self, id: NodeId) -> bool {
+        let node = self.nodes.get(&id);
+        node.is_some_and(|node| node.exporter_fault.is_none())
+    }
+
     /// Takes from clients (or gives back) the right to describe topics: Metadata then answers
     /// zero topics and no error, while DescribeLogDirs and DescribeCluster, which need other
     /// rights, answer as before (kafka-lab.md, sections 5 and 7).

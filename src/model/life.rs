@@ -257,6 +257,7 @@ impl Cluster {
         node.exporter_at = now + exporter;
         node.loaded = false;
         node.image = std::sync::Arc::default();
+        node.published_until = 0;
         node.position = Position::Never;
         node.leader = None;
         (node.isr_shrinks, node.isr_expands) = (0, 0);
@@ -395,8 +396,12 @@ impl Cluster {
     /// # Errors
     /// When the node does not exist.
     pub fn set_metadata_lag(&mut self, id: NodeId, lag: Duration) -> Result<(), OperationError> {
-        let node = self.nodes.get_mut(&id).ok_or(OperationError::NoNode(id))?;
-        node.metadata_lag = millis(lag);
+        self.known(id)?;
+        self.settle_logs();
+        self.keep_published(id);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.metadata_lag = millis(lag);
+        }
         Ok(())
     }
 

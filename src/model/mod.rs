@@ -11,9 +11,9 @@
 //!   [`Cluster::link`] and [`Cluster::life`] say what connections meet.
 //!
 //! Inside, `state` is the layout, `image` the metadata (what the active controller has committed,
-//! and each node's own published copy, which lags), `controllers` the quorum, `voters` their
-//! directories, `zookeeper` what is different without a quorum, `brokers` registration, fencing and
-//! controlled shutdown, `elections` leaders, ISRs and ELRs, `replication` the logs, `acknowledged`
+//! and each node's own published copy, which lags), `published` how far that copy is, `controllers`
+//! the quorum, `voters` their directories, `zookeeper` what is different without a quorum,
+//! `brokers` registration, fencing and controlled shutdown, `elections` leaders, ISRs and ELRs, `replication` the logs, `acknowledged`
 //! what an oracle asks of them, `moves` reassignments, `disks` log dirs that fail, `recovery` what
 //! follows an unclean stop, `topics` and `joining` what comes and goes, `life` events and
 //! operations, `faults` exporters that lie, answers that are slow and rights that are missing,
@@ -53,6 +53,7 @@ mod joining;
 mod life;
 mod moves;
 mod outside;
+mod published;
 mod recovery;
 mod release;
 mod replication;

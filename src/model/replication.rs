@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::elections::Rules;
 use super::image::{Partition, PartitionId};
-use super::state::{BrokerPhase, Event, Millis};
+use super::state::{BrokerPhase, Event, Millis, Node};
 use super::{Cluster, NodeId};
 
 /// One partition's log on every replica.
@@ -75,14 +75,35 @@ impl PartitionLog {
 /// The time an ISR change takes to be agreed with the controller (AlterPartition, KIP-497).
 /// Assumed: 20 ms, nobody has measured it.
 const ALTER_ISR: Millis = 20;
+/// A copy of the metadata that comes no later than this comes soon enough: until then its broker is taken
+/// for one that knows what it leads (assumed; publishing takes milliseconds).
+const SOON: Millis = 1_000;
 /// `replica.fetch.wait.max.ms`; recorded: 0.5 or 1.0 s from unfenced to full ISRs of idle
 /// partitions (tests/fixtures/traces/return.json).
 const FETCH_WAIT: Millis = 500;
 
 impl Cluster {
-    /// The broker serves `partition` if it leads it: the log dir is online too.
-    pub(super) fn serves_partition(&self, broker: NodeId, partition: &Partition) -> bool {
-        self.serves(broker) && self.disk_online(broker, partition.log_dir)
+    /// The broker serves `partition` if it leads it: it knows that, and the log dir is online too.
+    pub(super) fn serves_partition(
+        &self,
+        broker: NodeId,
+        id: &PartitionId,
+        partition: &Partition,
+    ) -> bool {
+        self.serves(broker)
+            && self.disk_online(broker, partition.log_dir)
+            && self.knows_it_leads(broker, id)
+    }
+
+    /// A leader is one once its own image of the metadata says so (`ReplicaManager.applyDelta`). On
+    /// ZooKeeper it is told apart from the rest of the metadata (LeaderAndIsr).
+    fn knows_it_leads(&self, broker: NodeId, (topic, index): &PartitionId) -> bool {
+        let knows = |node: &Node| {
+            let own = node.image.partition(topic, *index);
+            own.is_some_and(|own| own.leader == Some(broker))
+        };
+        let node = self.nodes.get(&broker);
+        self.spec.zookeeper || node.is_some_and(|node| node.metadata_lag <= SOON || knows(node))
     }
 
     /// The follower copies `partition` from `leader` now.
@@ -150,7 +171,7 @@ impl Cluster {
         };
         let Some(leader) = partition
             .leader
-            .filter(|leader| self.serves_partition(*leader, partition))
+            .filter(|leader| self.serves_partition(*leader, id, partition))
         else {
             return;
         };
@@ -206,11 +227,11 @@ impl Cluster {
     }
 
     /// The partition's leader, if it serves and can have ISR changes committed.
-    fn leader_in_touch(&self, partition: &Partition) -> Option<NodeId> {
+    fn leader_in_touch(&self, id: &PartitionId, partition: &Partition) -> Option<NodeId> {
         let controller = self.committing()?;
         let leader = partition
             .leader
-            .filter(|leader| self.serves_partition(*leader, partition))?;
+            .filter(|leader| self.serves_partition(*leader, id, partition))?;
         (leader == controller || self.linked(leader, controller)).then_some(leader)
     }
 
@@ -220,7 +241,7 @@ impl Cluster {
         let Some(log) = self.logs.get(id) else {
             return Vec::new();
         };
-        let Some(leader) = self.leader_in_touch(partition) else {
+        let Some(leader) = self.leader_in_touch(id, partition) else {
             return Vec::new();
         };
         let missing = partition
@@ -305,7 +326,7 @@ impl Cluster {
     }
 
     fn catch_up_time(&self, id: &PartitionId, partition: &Partition) -> Option<Millis> {
-        let leader = self.leader_in_touch(partition)?;
+        let leader = self.leader_in_touch(id, partition)?;
         let log = self.logs.get(id)?;
         let mut soonest = None;
         for follower in partition
@@ -373,7 +394,10 @@ impl Cluster {
                     leads && !offline.contains(&partition.log_dir)
                 },
                 |id, partition| {
-                    let Some(log) = logs.get(id) else { return };
+                    let known = cluster.knows_it_leads(leader, id);
+                    let Some(log) = logs.get(id).filter(|_| known) else {
+                        return;
+                    };
                     let end = log.replicas.get(&leader).map_or(0, |replica| replica.end);
                     let stays = |member: &NodeId| {
                         *member == leader

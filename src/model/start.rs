@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::disks::Disks;
 use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Registration, Topic};
+use super::published::End;
 use super::recovery::Recovery;
 use super::replication::PartitionLog;
 use super::state::{
@@ -44,6 +45,14 @@ impl Cluster {
             electing: false,
             end: image.offset,
             end_at: ORIGIN,
+            ends: [(0, false), (ORIGIN, !voters.is_empty())]
+                .map(|(at, grows)| End {
+                    at,
+                    end: image.offset,
+                    grows,
+                    commit: false,
+                })
+                .into(),
             alone_since: None,
             voters: voters.iter().map(|id| (*id, 0)).collect(),
         };
@@ -237,6 +246,7 @@ fn first_nodes(spec: &Spec, image: &Arc<Image>, random: &mut Random) -> BTreeMap
             metadata_lag: 0,
             clock_set: Vec::new(),
             clock_ahead: 0,
+            published_until: 0,
             recovery: Recovery::default(),
             page_time: 0,
             answers: Answers::default(),

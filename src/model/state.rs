@@ -1,11 +1,12 @@
 //! The layout of the simulated state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::disks::Disks;
 use super::faults::{Answers, Rights};
 use super::image::{Image, Partition, PartitionId, Topic};
+use super::published::End;
 use super::recovery::Recovery;
 use super::replication::PartitionLog;
 use super::{Fault, Listener, NodeId, NodeSpec, Release, Spec};
@@ -93,6 +94,8 @@ pub(super) struct Node {
     pub clock_set: Vec<(Millis, i64)>,
     /// How far ahead it is now, in milliseconds.
     pub clock_ahead: i64,
+    /// Up to which moment its process had published the log when that was last kept.
+    pub published_until: Millis,
     pub recovery: Recovery,
     pub page_time: Millis,
     pub answers: Answers,
@@ -197,6 +200,8 @@ pub(super) struct Quorum {
     /// The log's end at some moment; idle records add to it while there is a leader.
     pub end: i64,
     pub end_at: Millis,
+    /// The ends of before, in order.
+    pub ends: VecDeque<End>,
     /// Since when the leader lacks a majority.
     pub alone_since: Option<Millis>,
     /// The directory with which each voter was added, by how often it had been formatted.

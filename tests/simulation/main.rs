@@ -15,10 +15,13 @@ mod coverage;
 use std::time::{Duration, Instant};
 
 use lab::simulate::figures::Figures;
+use lab::simulate::ops::Op;
 use lab::simulate::plan::{Kind, Plan, Slant};
 use lab::simulate::regression::Regression;
+use lab::simulate::setup::Setup;
 use lab::simulate::{Depth, Order, Outcome, Sabotage, run, trial};
 use upgrade_gate::evidence::policy::Mode;
+use upgrade_gate::model::{Release, Spec, TopicSpec};
 
 /// As in the lab's own program: a third of the time went into glibc's `malloc`.
 #[global_allocator]
@@ -242,6 +245,53 @@ fn what_was_found_once_is_not_found_again() {
         );
     }
     assert!(count >= REGRESSIONS, "only {count} trials in {folder}");
+}
+
+/// What the gate says every 50 ms of 90 s in which brokers 2 and 3 of three publish the metadata so
+/// many milliseconds late from the 60th second on; nothing else happens.
+fn with_old_metadata(depth: Depth, late: u64) -> Vec<bool> {
+    let topic = TopicSpec::new("orders", 3, 3).rate(10).min_isr(2);
+    let at = Duration::from_secs(60);
+    let plan = Plan {
+        kind: Kind::Accidents,
+        spec: Spec::kraft(3, 3, Release::V4_1).topics(vec![topic]),
+        setup: Setup::new(Mode::Kafka, true),
+        ops: vec![
+            (at, Op::MetadataLag(2, late)),
+            (at, Op::MetadataLag(3, late)),
+        ],
+        operators: Vec::new(),
+        episodes: Vec::new(),
+        moods: None,
+        end: Duration::from_secs(90),
+    };
+    let outcome = trial::run(Order {
+        plan,
+        story: true,
+        even: true,
+        ..Order::new(1, depth)
+    });
+    assert!(outcome.lies.is_empty(), "{}", outcome.evidence());
+    outcome.verdicts
+}
+
+#[test]
+fn brokers_that_publish_the_metadata_late_close_the_gate() {
+    const PER_SECOND: usize = 20;
+    for depth in [Depth::Machine, Depth::Drivers] {
+        let said = with_old_metadata(depth, 20_000);
+        assert!(said[59 * PER_SECOND], "{depth:?}: it opens before");
+        let closed = said[60 * PER_SECOND..].iter().position(|open| !open);
+        let after = closed.expect("it closes") * 50;
+        println!("{depth:?}: closed after {after} ms");
+        assert!(after <= 3_250, "{depth:?}: only after {after} ms");
+        let stays = said[64 * PER_SECOND..].iter().all(|open| !open);
+        assert!(stays, "{depth:?}: it opens again");
+        // As far behind as a healthy one may be.
+        let said = with_old_metadata(depth, 600);
+        let stays = said[59 * PER_SECOND..].iter().all(|open| *open);
+        assert!(stays, "{depth:?}: it closes for nothing");
+    }
 }
 
 #[test]

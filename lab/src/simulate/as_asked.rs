@@ -119,7 +119,8 @@ pub struct AsAsked {
     killed: bool,
     /// Brokers that ZooKeeper does not hear.
     unheard: BTreeSet<NodeId>,
-    hidden: (u64, Arc<BTreeSet<NodeId>>),
+    /// Of which version of the cluster, with which brokers late.
+    hidden: (u64, BTreeSet<NodeId>, Arc<BTreeSet<NodeId>>),
     lying: Option<Apart>,
     spells: BTreeMap<Apart, Spells>,
 }
@@ -133,7 +134,7 @@ impl AsAsked {
             kills: Vec::new(),
             killed: false,
             unheard: BTreeSet::new(),
-            hidden: (u64::MAX, Arc::default()),
+            hidden: (u64::MAX, BTreeSet::new(), Arc::default()),
             lying: None,
             spells: BTreeMap::new(),
         }
@@ -156,14 +157,15 @@ impl AsAsked {
     /// Judges one moment.
     pub fn look(&mut self, moment: &Moment<'_>) {
         let now = moment.now;
-        if self.hidden.0 != moment.version {
-            let hidden = hidden(moment, &self.unheard);
-            self.hidden = (moment.version, Arc::new(hidden));
+        let late = moment.cluster.late_brokers(Cause::Other.allowance());
+        if self.hidden.0 != moment.version || self.hidden.1 != late {
+            let hidden = hidden(moment, &self.unheard, &late);
+            self.hidden = (moment.version, late, Arc::new(hidden));
         }
         let is = Was {
             at: now,
             truth: Arc::clone(moment.truth),
-            hidden: Arc::clone(&self.hidden.1),
+            hidden: Arc::clone(&self.hidden.2),
         };
         let other = Cause::Other.allowance();
         if std::mem::take(&mut self.killed) {
@@ -248,8 +250,12 @@ impl AsAsked {
 /// Nodes that cannot be stopped for something that the oracle's truth leaves out until it shows: nodes
 /// that do not hear the controller or ZooKeeper, voters that do not reach each other, a controller on
 /// ZooKeeper whose session has not ended yet, members of an ISR that do not reach who leads once the node
-/// is stopped.
-fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+/// is stopped, brokers that publish the metadata late.
+fn hidden(
+    moment: &Moment<'_>,
+    unheard: &BTreeSet<NodeId>,
+    late: &BTreeSet<NodeId>,
+) -> BTreeSet<NodeId> {
     let Moment {
         truth,
         cluster,
@@ -258,7 +264,7 @@ fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     } = moment;
     let active = cluster.active_controller();
     let in_office_only = cluster.spec().zookeeper && active.is_none();
-    if cuts.is_empty() && unheard.is_empty() && !in_office_only {
+    if cuts.is_empty() && unheard.is_empty() && late.is_empty() && !in_office_only {
         return BTreeSet::new();
     }
     let nodes = || cluster.spec().nodes.iter().map(|node| node.id);
@@ -269,6 +275,7 @@ fn hidden(moment: &Moment<'_>, unheard: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let deaf = nodes().filter(|id| cuts.contains(&(active.min(*id), active.max(*id))));
     let mut gone: BTreeSet<_> = truth.down.union(unheard).copied().collect();
     gone.extend(deaf);
+    gone.extend(late);
     let voters = cluster.spec().nodes.iter();
     let voters = voters.filter(|node| node.roles.controller).count();
     new.filter(|id| {

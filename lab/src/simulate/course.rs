@@ -20,7 +20,7 @@ use super::leases::Mail;
 use super::ledger::Ledger;
 use super::operator::{Operator, Roll};
 use super::ops::{Cuts, Op};
-use super::oracle::{Oracle, Said, Standard, Stop, Truth};
+use super::oracle::{Oracle, Said, Standard, Stop, Truth, late};
 use super::plan::Kind;
 use super::rivals::{OURS, OURS_BY_PAGES, Rivals, Rolled, Score};
 use super::sabotage::Sabotage;
@@ -256,10 +256,8 @@ impl Course {
         let version = self.world.version();
         let world = Arc::clone(&self.world);
         let cluster = world.cluster();
-        // That one shows after a time in which nothing else happens.
-        let stays = cluster.zookeeper_down_for().is_none();
         let truths = match &self.truth {
-            Some((at, truths)) if *at == version && stays => truths.clone(),
+            Some((at, truths)) if *at == version && self.stands(&cluster, truths) => truths.clone(),
             Some(_) | None => self.truths(&cluster),
         };
         self.truth = Some((version, truths.clone()));
@@ -302,6 +300,15 @@ impl Course {
             self.verdicts.push(said.open);
             self.tell(said.open, speaker);
         }
+    }
+
+    /// Whether this is still so where nothing has happened since: a copy of the metadata grows old by itself,
+    /// and that ZooKeeper is lost shows after a time.
+    fn stands(&self, cluster: &Cluster, truths: &Truths) -> bool {
+        let own = truths.own.late == late(cluster, self.setup.mode);
+        let alike = Arc::ptr_eq(&truths.own, &truths.by_harm)
+            || truths.by_harm.late == late(cluster, Mode::KafkaJmx);
+        own && alike && cluster.zookeeper_down_for().is_none()
     }
 
     /// The truth, for the gate and for the rules in use today. In mode `jmx` less of it counts against

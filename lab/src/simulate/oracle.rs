@@ -105,6 +105,22 @@ pub(super) fn allowances(mode: Mode) -> (Duration, Duration) {
     }
 }
 
+/// A broker whose own copy of the metadata is further behind than this cannot take anything over: made a
+/// leader, it knows that so much later. From here on it shows for certain: an idle record may be half a
+/// second away, the quorum is asked every half second, and who is 1.25 s behind is well
+/// (`checks::metadata`).
+pub(super) const LATE: Duration = Duration::from_millis(2_500);
+
+/// The brokers of which that is true and shows. Pages tell it only from ten seconds on, and on ZooKeeper
+/// nobody does.
+pub(super) fn late(cluster: &Cluster, mode: Mode) -> BTreeSet<NodeId> {
+    if mode.kafka() {
+        cluster.late_brokers(LATE)
+    } else {
+        BTreeSet::new()
+    }
+}
+
 /// The true state of one moment, as far as the next step is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
@@ -112,6 +128,8 @@ pub struct Truth {
     pub down: BTreeSet<NodeId>,
     /// Nodes that the active controller does not hear, where that shows.
     pub deaf: BTreeSet<NodeId>,
+    /// Brokers whose own copy of the metadata is late: it grows without anything happening.
+    pub late: BTreeSet<NodeId>,
     /// What stopping a node would break.
     pub of_node: BTreeMap<NodeId, String>,
     /// The same of stops that somebody has in mind: of several nodes, or for a repair.
@@ -145,6 +163,8 @@ impl Truth {
     /// ZooKeeper itself is gone shows [`ZOOKEEPER_SHOWS`] later.
     /// In mode `jmx` as well: no page tells how far voters are, so that mode promises nothing
     /// about voters that run and are cut off.
+    ///
+    /// A broker that publishes the metadata late counts as gone, in modes that read the protocol.
     pub fn of(
         cluster: &Cluster,
         cuts: &BTreeSet<(NodeId, NodeId)>,
@@ -154,6 +174,7 @@ impl Truth {
         let spec = cluster.spec();
         let shows = mode.kafka() && !spec.zookeeper;
         let nodes = || spec.nodes.iter();
+        let late = late(cluster, mode);
         // A broker's listener answers before the broker is back in service.
         let mut down = cluster.not_serving();
         down.extend(
@@ -180,13 +201,15 @@ impl Truth {
                 down,
                 deaf: BTreeSet::new(),
                 stalls,
+                late,
             };
         };
         let deaf = nodes().map(|node| node.id);
         let deaf: BTreeSet<_> = deaf
             .filter(|id| shows && cuts.contains(&(active.min(*id), active.max(*id))))
             .collect();
-        let gone: BTreeSet<_> = down.union(&deaf).copied().collect();
+        let gone = down.iter().chain(&deaf).chain(&late);
+        let gone: BTreeSet<_> = gone.copied().collect();
         if gone.is_empty() && all_in_sync(cluster.committed_image()) && cluster.disks_online() {
             // Everything is there: what a stop does now it always does.
             return Self {
@@ -203,6 +226,7 @@ impl Truth {
             down,
             deaf,
             stalls,
+            late,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use upgrade_gate::gate::lease::Action;
 use upgrade_gate::model::{Cluster, Harmed, NodeId};
 
+use super::oracle::LATE;
+
 /// Nodes that are stopped together, and what for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stop {
@@ -45,7 +47,7 @@ pub(super) fn harm(
     let voters = voters(cluster);
     // Two voters that do not reach each other, and of which none leads, show nowhere: followers
     // have nothing to say to each other before an election. So not `quorum_without` on KRaft.
-    if voters.len() > 2 && !is_majority(&voters, gone, stop) {
+    if voters.len() > 2 && !is_majority(&voters, &silent(cluster, gone), stop) {
         return Some("the quorum loses its majority".to_owned());
     }
     if voters.is_empty() && !cluster.quorum_without(stop) {
@@ -75,7 +77,8 @@ fn worse(cluster: &Cluster, gone: &BTreeSet<NodeId>, nodes: &BTreeSet<NodeId>) -
     }
     let voters = voters(cluster);
     let none = BTreeSet::new();
-    if is_majority(&voters, gone, &none) && !is_majority(&voters, gone, &stop) {
+    let silent = silent(cluster, gone);
+    if is_majority(&voters, &silent, &none) && !is_majority(&voters, &silent, &stop) {
         return Some("the quorum loses its majority".to_owned());
     }
     let before = cluster.harmed_without(gone, &none).into_iter();
@@ -105,6 +108,13 @@ fn voters(cluster: &Cluster) -> BTreeSet<NodeId> {
     let nodes = cluster.spec().nodes.iter();
     let voters = nodes.filter(|node| node.roles.controller);
     voters.map(|node| node.id).collect()
+}
+
+/// Those of them that do not vote: one that only publishes late what it has fetched does.
+fn silent(cluster: &Cluster, gone: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    gone.difference(&cluster.late_brokers(LATE))
+        .copied()
+        .collect()
 }
 
 fn is_majority(
@@ -137,8 +147,10 @@ fn in_words(harmed: &Harmed) -> String {
 mod tests {
     use std::time::Duration;
 
+    use upgrade_gate::evidence::policy::Mode;
     use upgrade_gate::model::{Release, Spec, TopicSpec};
 
+    use super::super::oracle::Truth;
     use super::*;
 
     /// Three brokers (1 to 3) and three controllers (101 to 103); three replicas, of which two have to
@@ -169,6 +181,32 @@ mod tests {
         assert!(both.contains("UnderMinIsr"), "{both}");
         let voters = breaks(&[], Action::Restart, &[101, 102]).unwrap();
         assert!(voters.contains("majority"), "{voters}");
+    }
+
+    /// They have fetched everything, and what they are given to lead they know 20 s later.
+    #[test]
+    fn brokers_that_learn_late_what_they_lead_count_as_gone() {
+        let (mut cluster, _) = cluster(&[]);
+        let truth = |cluster: &Cluster, mode| Truth::of(cluster, &BTreeSet::new(), mode, &[]);
+        for id in [2, 3] {
+            let lag = Duration::from_secs(20);
+            cluster.set_metadata_lag(id, lag).unwrap();
+        }
+        cluster.advance(Duration::from_secs(62));
+        assert!(truth(&cluster, Mode::Kafka).is_safe(), "not for long");
+        cluster.advance(Duration::from_secs(63));
+        let is = truth(&cluster, Mode::Kafka);
+        assert_eq!(is.late, BTreeSet::from([2, 3]));
+        assert!(is.down.is_empty(), "all of them answer");
+        let offline = is.of_node.get(&1).expect("nobody else would lead");
+        assert!(offline.contains("Offline"), "{offline}");
+        assert!(is.of_node.values().all(|why| !why.contains("majority")));
+        // Pages show only what is later still.
+        assert!(truth(&cluster, Mode::Jmx).is_safe());
+        for id in [2, 3] {
+            cluster.set_metadata_lag(id, Duration::ZERO).unwrap();
+        }
+        assert!(truth(&cluster, Mode::Kafka).is_safe());
     }
 
     #[test]

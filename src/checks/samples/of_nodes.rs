@@ -9,6 +9,7 @@ use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::memory::LeadershipChange;
 use crate::evidence::scene::{Scene, kafka, node, nodes};
+use crate::evidence::tide::Tide;
 
 use super::super::reason::Reason;
 use super::Samples;
@@ -54,6 +55,14 @@ pub(in crate::checks) fn heartbeat() -> Samples {
         .finds(Reason::EvidenceIncomplete, late(f64::NAN))
 }
 
+/// Two seconds ago offset 3,999 was committed; this broker has published no more than that.
+pub(in crate::checks) fn unpublished(s: &mut Scene, id: i32, offset: i64) {
+    let mut tide = Tide::default();
+    tide.rise(s.now.mono.minus(Duration::from_secs(2)), 4_000);
+    s.memory.committed = tide;
+    s.link(id, |link| link.published = Known::Is(offset));
+}
+
 pub(in crate::checks) fn metadata() -> Samples {
     Samples::new()
         .finds(Reason::MetadataLagging, |s| {
@@ -71,6 +80,13 @@ pub(in crate::checks) fn metadata() -> Samples {
         })
         .finds(Reason::MetadataLagging, |s| {
             s.quorum(1, |q| q.observers[2].last_caught_up_ms = None);
+        })
+        .finds(Reason::MetadataLagging, |s| unpublished(s, 2, 3_990))
+        .finds_in(Reason::MetadataLagging, Scene::healthy_combined(), |s| {
+            unpublished(s, 2, 3_990);
+        })
+        .finds_in(Reason::MetadataLagging, Scene::healthy_kafka(), |s| {
+            unpublished(s, 3, 3_998);
         })
         .finds(Reason::MetadataErrors, |s| {
             s.metric(101, Metric::MetadataErrorCount, 1.0);

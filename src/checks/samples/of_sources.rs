@@ -1,11 +1,14 @@
 //! Samples of the rows about the sources themselves.
 
+use std::time::Duration;
+
 use crate::evidence::facts::{ConfigSource, Identity};
 use crate::evidence::ids::{ClusterId, Release, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::{Known, Why};
 use crate::evidence::report::{FactKind, FailureClass};
 use crate::evidence::scene::{Scene, jmx, kafka, node};
+use crate::evidence::tide::Tide;
 
 use super::super::reason::Reason;
 use super::Samples;
@@ -27,6 +30,13 @@ pub(in crate::checks) fn evidence() -> Samples {
             s.reports.remove(&(jmx(103), FactKind::Jmx));
         })
         .finds(Reason::EvidenceStale, |s| s.make_stale(FactKind::Jmx))
+        .finds(Reason::EvidenceStale, |s| {
+            let mut tide = Tide::default();
+            tide.rise(s.now.mono.minus(Duration::from_secs(6)), 4_000);
+            s.memory.committed_by_pages = tide;
+            s.metric(102, Metric::RaftHighWatermark, 3_980.0);
+            s.metric(102, Metric::RaftLogEndOffset, 3_980.0);
+        })
         .finds(Reason::SourceFailed, fails(FailureClass::Closed))
         .finds(Reason::SourceFailed, fails(FailureClass::Malformed))
         .finds(Reason::SourceFailed, |s| {

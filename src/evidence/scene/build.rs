@@ -37,6 +37,11 @@ impl Scene {
                 release: Release::Is(Version { major: 3, minor: 9 }),
                 supported,
                 finalized: BTreeMap::new(),
+                published: if self.kraft && role.broker {
+                    Known::Is(3_999)
+                } else {
+                    Known::NotInRelease
+                },
                 round_trip: Duration::from_millis(1),
             };
             self.put(SourceId::Kafka(id), Facts::Link(link));
@@ -100,6 +105,8 @@ impl Scene {
         }
         if self.kraft {
             values.insert(Metric::MetadataLagMs, 400.0);
+            values.insert(Metric::RaftHighWatermark, 4_000.0);
+            values.insert(Metric::RaftLogEndOffset, 4_000.0);
         } else {
             values.insert(Metric::ZooKeeperConnects, 2.0);
             values.insert(Metric::ZooKeeperDisconnects, 1.0);

@@ -17,7 +17,8 @@ pub struct ApiVersions {
     /// Features it supports: name to (lowest, highest) level. v3 leaves out those whose lowest
     /// is 0 (measured).
     pub supported: BTreeMap<String, (i16, i16)>,
-    /// The metadata offset of `finalized`; -1 while unknown.
+    /// The metadata offset of `finalized`; -1 while unknown. A broker on KRaft tells with it up to which
+    /// offset it has published the metadata log to itself.
     pub finalized_epoch: i64,
     /// Finalized features: name to level.
     pub finalized: BTreeMap<String, i16>,

@@ -7,7 +7,7 @@ use kafka_protocol::messages::api_versions_response::{
 use kafka_protocol::protocol::{Message, StrBytes};
 
 use super::{At, Throttled, code, encode};
-use crate::model::Answer;
+use crate::model::{Answer, Listener};
 
 /// The only API that answers a version it does not have: error 35 in format 0 with its own range,
 /// so that the client can ask again (KIP-511, `ApiVersionsRequest.getErrorResponse`).
@@ -71,10 +71,13 @@ fn with_features(at: &At<'_>, response: ApiVersionsResponse) -> ApiVersionsRespo
         }
     }
     // Before the node has published metadata nothing is finalized for it: epoch -1.
-    let (levels, epoch) = if at.node.loaded {
-        (levels, at.node.image.offset)
-    } else {
-        (Vec::new(), -1)
+    let (levels, epoch) = match at.cluster.published_offset(at.node.spec.id) {
+        None => (Vec::new(), -1),
+        Some(offset) => match at.listener {
+            Listener::Broker => (levels, offset),
+            // Of the last change of features (`FeaturesPublisher`): none is made here.
+            Listener::Controller => (levels, at.node.first_offset),
+        },
     };
     response
         .with_supported_features(supported)

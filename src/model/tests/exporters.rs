@@ -1,9 +1,11 @@
 //! Exporters with a life of their own, log recovery on the page, metadata that lags.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiVersionsRequest, DescribeTopicPartitionsRequest};
 
+use super::protocol::quorum_request;
 use super::{
     Cluster, Listener, Page, Release, Spec, ask, broker_state, lacking, metadata, page,
     replica_manager, secs, three, until,
@@ -38,8 +40,15 @@ fn a_standalone_exporter_answers_200_while_its_jvm_is_gone() {
     assert_eq!(down[own], before[own], "its own start, not Kafka's");
     assert_eq!(cluster.exporter_start(1), exporter);
     assert_eq!(cluster.jmx_link(1), Link::Accepts);
+    let last = cluster.jmx_page(3);
+    cluster.set_exporter(3, Some(Fault::Stale)).unwrap();
     cluster.freeze(2).unwrap();
     assert_eq!(cluster.jmx_page(2), Page::Silent);
+    // One that shows its last page in such a case goes on with it.
+    cluster.freeze(3).unwrap();
+    assert_eq!(cluster.jmx_page(3), last);
+    cluster.kill(3).unwrap();
+    assert_eq!(cluster.jmx_page(3), last);
     cluster.set_exporter(1, Some(Fault::Dead)).unwrap();
     assert_eq!(cluster.jmx_page(1), Page::Refused);
 }
@@ -140,6 +149,95 @@ fn a_broker_with_old_metadata_shows_full_isrs_at_the_same_leader_epochs() {
     assert!(lag >= 20_000.0);
     cluster.advance(secs(45.0));
     assert_eq!(lacking(&cluster, 2).0, lacking(&cluster, 1).0);
+}
+
+/// The offset that a node tells with its finalized features, and the newest one that is committed.
+fn published(cluster: &Cluster, node: i32, listener: Listener) -> (i64, i64) {
+    let versions = ask(cluster, node, listener, &ApiVersionsRequest::default(), 4);
+    let quorum = ask(cluster, 1, Listener::Broker, &quorum_request(), 1);
+    let watermark = quorum.topics[0].partitions[0].high_watermark;
+    (versions.finalized_features_epoch, watermark - 1)
+}
+
+#[test]
+fn brokers_tell_up_to_where_they_have_published_the_metadata() {
+    let mut cluster = three(Release::V3_9, 2);
+    let behind = |cluster: &Cluster, id| {
+        let (own, newest) = published(cluster, id, Listener::Broker);
+        newest - own
+    };
+    let mut before = published(&cluster, 1, Listener::Broker).0;
+    let controller = published(&cluster, 101, Listener::Controller).0;
+    for second in [5.0, 10.0, 15.0] {
+        cluster.advance(secs(second));
+        let (own, newest) = published(&cluster, 1, Listener::Broker);
+        assert!((0..=1).contains(&(newest - own)), "{own} of {newest}");
+        assert!((9..=11).contains(&(own - before)), "idle records count");
+        before = own;
+    }
+    cluster.set_metadata_lag(2, secs(20.0)).unwrap();
+    let stood = published(&cluster, 2, Listener::Broker).0;
+    cluster.advance(secs(30.0));
+    assert_eq!(published(&cluster, 2, Listener::Broker).0, stood);
+    assert!((29..=31).contains(&behind(&cluster, 2)));
+    assert!(behind(&cluster, 1) <= 1);
+    assert_eq!(cluster.late_brokers(secs(14.0)), BTreeSet::from([2]));
+    assert!(cluster.late_brokers(secs(16.0)).is_empty());
+    // From then on it comes that much later; and at once, when nothing is on its way.
+    cluster.advance(secs(60.0));
+    assert!((39..=42).contains(&behind(&cluster, 2)));
+    cluster.set_metadata_lag(2, Duration::ZERO).unwrap();
+    assert!(behind(&cluster, 2) <= 1);
+    // What is on its way comes when it comes.
+    cluster.set_metadata_lag(2, secs(20.0)).unwrap();
+    cluster.kill(3).unwrap();
+    cluster.advance(secs(75.0));
+    assert!(lacking(&cluster, 1).0 > 0, "it has been fenced");
+    cluster.set_metadata_lag(2, Duration::ZERO).unwrap();
+    cluster.advance(secs(80.0));
+    assert_eq!(lacking(&cluster, 2).0, 0);
+    assert!(behind(&cluster, 2) > 10);
+    cluster.advance(secs(110.0));
+    assert!(lacking(&cluster, 2).0 > 0);
+    assert!(behind(&cluster, 2) <= 1);
+    // A controller's answer does not move with the log, and a new process begins with nothing.
+    let now = published(&cluster, 101, Listener::Controller).0;
+    assert_eq!(now, controller);
+    cluster.start(3, None).unwrap();
+    assert_eq!(cluster.published_offset(3), None);
+}
+
+#[test]
+fn a_leader_serves_once_its_own_metadata_says_so() {
+    let topics = vec![TopicSpec::new("orders", 6, 3).rate(10)];
+    let mut cluster = Cluster::new(Spec::kraft(3, 3, Release::V3_9).topics(topics)).unwrap();
+    cluster.advance(secs(5.0));
+    for id in [1, 2] {
+        cluster.set_metadata_lag(id, secs(20.0)).unwrap();
+    }
+    let led = |cluster: &Cluster, by: i32| -> Vec<u32> {
+        let partitions = cluster.committed_image().partitions();
+        let orders = partitions.filter(|(topic, ..)| &***topic == "orders");
+        let own = orders.filter(|(.., partition)| partition.leader == Some(by));
+        own.map(|(_, index, ..)| index).collect()
+    };
+    let moved = led(&cluster, 3);
+    assert!(!moved.is_empty());
+    cluster.kill(3).unwrap();
+    cluster.advance(secs(20.0));
+    assert_eq!(led(&cluster, 3), [0_u32; 0], "others lead");
+    let written = |cluster: &Cluster| -> Vec<u64> {
+        let ends = moved
+            .iter()
+            .map(|index| cluster.acknowledged("orders", *index));
+        ends.map(|end| end.expect("a partition")).collect()
+    };
+    let before = written(&cluster);
+    cluster.advance(secs(30.0));
+    assert_eq!(written(&cluster), before, "nobody takes anything");
+    cluster.advance(secs(50.0));
+    let after = written(&cluster);
+    assert!(after.iter().zip(&before).all(|(now, then)| now > then));
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl Call {
             return Some(Err(failure(FailureClass::Closed, line.node)));
         }
         if self.coming.is_none() && !scene.is_cut(line.node) {
-            let heard = scene.shared.quiet.recall(line, &self.question);
+            let quiet = &scene.shared.quiet;
+            let heard = quiet.recall(scene.cluster, line, &self.question);
             self.taken = Some(scene.now);
             match heard.unwrap_or_else(|| put(scene.cluster, line, &self.question)) {
                 Heard::Said(wait, said) => {

@@ -170,7 +170,7 @@ fn look(
     node: NodeId,
     reached: &mut bool,
 ) -> Option<(Mono, Result<JmxFacts, SourceFailure>)> {
-    if let Some(page) = scene.shared.quiet.page(node) {
+    if let Some(page) = scene.shared.quiet.page(scene.cluster, node) {
         return Some((scene.now, Ok(page)));
     }
     let (page, time) = scene.world.page(scene.cluster, node)?;

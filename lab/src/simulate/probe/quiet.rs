@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use upgrade_gate::evidence::facts::Facts;
-use upgrade_gate::evidence::jmx::JmxFacts;
+use upgrade_gate::evidence::jmx::{JmxFacts, Metric};
 use upgrade_gate::evidence::report::{FailureClass, SourceFailure};
 use upgrade_gate::evidence::voters;
 use upgrade_gate::kafka::connection::LONGEST_THROTTLE;
@@ -115,7 +115,12 @@ impl Quiet {
         self.calm
     }
 
-    pub(super) fn recall(&self, line: &Line, question: &Question) -> Option<Heard> {
+    pub(super) fn recall(
+        &self,
+        cluster: &Cluster,
+        line: &Line,
+        question: &Question,
+    ) -> Option<Heard> {
         if let Some(until) = self.muted.borrow().get(&line.serial) {
             // As `Connection::wait_out_throttle`: a short silence is waited out, and every deadline is longer.
             let failure = || failure(FailureClass::Throttled, line.node);
@@ -135,7 +140,7 @@ impl Quiet {
         let answers = self.answers.borrow();
         let mut known = answers.get(&line.node)?.iter();
         let (_, wait, said) = known.find(|(asked, _, _)| asked == question)?;
-        Some(Heard::Said(*wait, Ok(said.clone())))
+        Some(Heard::Said(*wait, Ok(as_of_now(cluster, line.node, said))))
     }
 
     pub(super) fn keep(
@@ -170,9 +175,17 @@ impl Quiet {
     }
 
     /// The page of a node at rest, once it is known.
-    pub(super) fn page(&self, node: NodeId) -> Option<JmxFacts> {
+    pub(super) fn page(&self, cluster: &Cluster, node: NodeId) -> Option<JmxFacts> {
         let page = self.rests.then(|| self.pages.borrow().get(&node).cloned());
-        page.flatten()
+        let mut page = page.flatten()?;
+        // What its exporter gets wrong stays as it was kept.
+        if cluster.exporter_is_well(node) {
+            let end = f64::from(i32::try_from(cluster.metadata_watermark()).unwrap_or(i32::MAX));
+            for metric in [Metric::RaftHighWatermark, Metric::RaftLogEndOffset] {
+                page.values.entry(metric).and_modify(|value| *value = end);
+            }
+        }
+        Some(page)
     }
 
     pub(super) fn keep_page(&self, node: NodeId, page: &JmxFacts) {
@@ -180,4 +193,23 @@ impl Quiet {
             self.pages.borrow_mut().insert(node, page.clone());
         }
     }
+}
+
+/// The metadata log moves in a cluster at rest as well: what is told of its offsets is as of now.
+fn as_of_now(cluster: &Cluster, node: NodeId, said: &Said) -> Said {
+    let mut said = said.clone();
+    match &mut said {
+        Said::Versions(versions) if cluster.link(node, Listener::Broker) == Link::Accepts => {
+            versions.finalized_epoch = cluster.published_offset(node).unwrap_or(-1);
+        }
+        Said::Facts(Facts::Quorum(quorum)) => {
+            let end = cluster.metadata_watermark();
+            quorum.high_watermark = end;
+            for member in quorum.voters.iter_mut().chain(&mut quorum.observers) {
+                member.log_end_offset = end;
+            }
+        }
+        Said::Versions(_) | Said::Facts(_) | Said::Identity(_) | Said::Ends(_) => {}
+    }
+    said
 }
