@@ -263,7 +263,8 @@ impl<'a> Topics<'a> {
             self.pause = OWED;
         }
         if all {
-            self.all.done(asked, now, &facts);
+            self.all
+                .done(asked, now, self.shared.trip(self.node), &facts);
             self.tell(asked, facts);
             return;
         }

@@ -18,7 +18,7 @@ const MOST: usize = 4_096;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
     pub at: Millis,
-    pub end: i64,
+    pub offset: i64,
     /// Idle records follow.
     pub grows: bool,
     /// The image is another one since then.
@@ -30,7 +30,7 @@ impl Cluster {
     pub(super) fn note_end(&mut self, commit: bool) {
         let end = End {
             at: self.now,
-            end: self.quorum.end,
+            offset: self.quorum.end,
             grows: self.quorum.leader.is_some(),
             commit,
         };
@@ -52,7 +52,7 @@ impl Cluster {
             } else {
                 0
             };
-            last.end + i64::try_from(idle).unwrap_or(0)
+            last.offset + i64::try_from(idle).unwrap_or(0)
         })
     }
 
@@ -62,7 +62,7 @@ impl Cluster {
             return None;
         }
         let ends = self.quorum.ends.iter().rev();
-        let newer = ends.take_while(|end| end.end > image.offset);
+        let newer = ends.take_while(|end| end.offset > image.offset);
         newer.filter(|end| end.commit).last().map(|first| first.at)
     }
 

@@ -48,7 +48,7 @@ impl Cluster {
             ends: [(0, false), (ORIGIN, !voters.is_empty())]
                 .map(|(at, grows)| End {
                     at,
-                    end: image.offset,
+                    offset: image.offset,
                     grows,
                     commit: false,
                 })

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use upgrade_gate::evidence::policy::{Mode, Policy};
 use upgrade_gate::gate::doc::GateDoc;
+use upgrade_gate::model::Cluster;
 
 use super::apply::apply;
 use super::as_asked::{AsAsked, Moment};

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 
 use super::sight::{Sight, unanswered};
 use super::takeover::taken_by;
-use super::{Desk, Next, Scene, Standing, Waits};
+use super::told::{count_anew, is_as_told, starts};
+use super::waits::{Patience, Waits};
+use super::{Desk, Next, Scene, Standing};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
 use crate::checks::unheard::unheard;
 use crate::checks::what_if::worse;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
-use crate::gate::doc::GateDoc;
 use crate::gate::event::What;
-use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, StartTime, Token};
+use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, Token};
 use crate::gate::question::{Answered, Entry, Question, Reply};
 use crate::gate::state::State;
 use crate::gate::view::Decision;
@@ -28,7 +29,7 @@ impl Desk {
         }
         if let Some(mine) = self.own(&entry) {
             // Asked again: the same answer, as soon as it is durable.
-            return self.confirm(scene, entry, mine, over);
+            return self.confirm(scene, entry, mine, Patience::Both { over });
         }
         let replaced = self.replaced(&entry);
         let (decision, enough) = self.decide(scene, &entry, &replaced, over);
@@ -40,6 +41,9 @@ impl Desk {
             return not_yet(scene, decision);
         }
         let lease = self.grant(scene, &entry, &replaced);
+        if over {
+            return Next::Wait(Waits::Store(entry, lease));
+        }
         Next::Wait(Waits::Grant(entry, lease))
     }
 
@@ -215,15 +219,16 @@ impl Desk {
         scene: &Scene<'_, '_>,
         entry: Entry,
         id: LeaseId,
-        over: bool,
+        patience: Patience,
     ) -> Next {
+        let heard = patience.is_heard();
         let wanted = self.keeper.wanted().leases.get(&id);
         let mine = wanted.filter(|lease| lease.stage == Stage::Held);
         let mine = mine.filter(|lease| lease.is_of(&entry.owner, &entry.nodes));
         let Some(lease) = mine.cloned() else {
             // Meanwhile it was broken, withdrawn or left, its time was over, or somebody else's write
             // has replaced it.
-            let (decision, _) = self.decide(scene, &entry, &BTreeSet::new(), over);
+            let (decision, _) = self.decide(scene, &entry, &BTreeSet::new(), heard);
             return not_yet(scene, decision);
         };
         let told = self.watch.was_told(id);
@@ -231,25 +236,29 @@ impl Desk {
         let durable = stored.is_some_and(|stored| stored.token == lease.token);
         let failed = self.keeper.trouble().is_some();
         if !durable {
-            if !failed && !over {
-                return Next::Wait(Waits::Grant(entry, id));
+            if !failed && !patience.is_over() {
+                return Next::Wait(if heard {
+                    Waits::Store(entry, id)
+                } else {
+                    Waits::Grant(entry, id)
+                });
             }
             if !told {
                 self.withdraw(scene.now, &lease, &[Reason::StoreUnavailable]);
             }
-            let (decision, _) = self.decide(scene, &entry, &self.own_or_taken(&lease), over);
+            let (decision, _) = self.decide(scene, &entry, &self.own_or_taken(&lease), heard);
             return not_yet(scene, decision);
         }
-        let (decision, enough) = self.decide(scene, &entry, &self.own_or_taken(&lease), over);
+        let (decision, enough) = self.decide(scene, &entry, &self.own_or_taken(&lease), heard);
         let goes_on = if told {
-            self.may_go_on(scene, &entry, &lease, over)
+            self.may_go_on(scene, &entry, &lease, heard)
         } else {
             Some(false)
         };
         if decision.state == State::Open || goes_on == Some(true) {
-            return self.tell(scene, entry, id, decision, over);
+            return self.tell(scene, entry, id, decision, patience);
         }
-        if (!enough || goes_on.is_none()) && !over {
+        if (!enough || goes_on.is_none()) && !heard {
             return Next::Wait(Waits::Grant(entry, id));
         }
         // Whoever may have been told "go" keeps the lease, whatever came in between.
@@ -269,7 +278,7 @@ impl Desk {
         entry: Entry,
         id: LeaseId,
         decision: Decision,
-        over: bool,
+        patience: Patience,
     ) -> Next {
         let Some(lease) = self.keeper.wanted().leases.get(&id).cloned() else {
             return not_yet(scene, decision);
@@ -277,9 +286,7 @@ impl Desk {
         let told = self.watch.was_told(id);
         let failed = self.keeper.trouble().is_some();
         let mut as_told = lease.clone();
-        if told {
-            count_anew(scene, &entry, &mut as_told);
-        }
+        count_anew(scene, &entry, &mut as_told);
         let asked_for = entry.asked.plus(entry.ttl);
         let takes = taken_by(self.keeper.wanted(), &lease).next().is_some();
         let changes = takes || as_told != lease || self.ends_before(id, asked_for);
@@ -299,8 +306,8 @@ impl Desk {
                 self.watch.tell(id);
                 return go(scene, lease);
             }
-            if !failed && !over {
-                return Next::Wait(Waits::Grant(entry, id));
+            if !failed && patience.has_store() {
+                return Next::Wait(Waits::Store(entry, id));
             }
         }
         let lease = self.keeper.wanted().leases.get(&id).cloned();
@@ -424,58 +431,6 @@ pub(super) fn own_general(scene: &Scene<'_, '_>) -> impl Iterator<Item = Finding
     let general = course.general(scene.snapshot, scene.evaluation, scene.window);
     let general = general.into_iter();
     general.filter(|finding| finding.severity != Severity::Warn)
-}
-
-/// Whether a document has the lease as its owner is to be told of it.
-fn is_as_told(doc: &GateDoc, lease: &Lease) -> bool {
-    let stored = doc.leases.get(&lease.id);
-    stored.is_some_and(|stored| {
-        stored.expires_at >= lease.expires_at
-            && stored.starts == lease.starts
-            && stored.gone.is_subset(&lease.gone)
-            && taken_by(doc, lease).next().is_none()
-    })
-}
-
-/// "Go" said again is for another stop than before: that a node has gone once shows nothing of it. So
-/// whichever has not gone now has to go anew, as the process that it is now. Where that is not sure (its
-/// page may be older than its process) it counts as not known, and `leave` is followed by a window.
-fn count_anew(scene: &Scene<'_, '_>, entry: &Entry, lease: &mut Lease) {
-    let reports = scene.seen.newer_than(entry.asked);
-    let granted = BTreeSet::new();
-    let snapshot = scene.seen.snapshot_of(scene.now, &granted, &reports);
-    let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
-    let sure = scene.course.window.is_heard_anew();
-    for node in lease.nodes.iter().filter(|node| !sight.is_gone(**node)) {
-        lease.gone.remove(node);
-        let page = snapshot.jmx(*node).ok().filter(|_| sure);
-        let start = page.and_then(|page| page.facts.start_time.value().copied());
-        match start.map(StartTime::from_seconds) {
-            Some(now) => {
-                let known = lease.starts.get(node);
-                // Readings of one process differ a little.
-                if known.is_none_or(|before| !before.is_same_process(now)) {
-                    lease.starts.insert(*node, now);
-                }
-            }
-            None => {
-                lease.starts.remove(node);
-            }
-        }
-    }
-}
-
-/// Start times of these nodes, as far as their pages tell.
-pub(super) fn starts(
-    scene: &Scene<'_, '_>,
-    nodes: &BTreeSet<NodeId>,
-) -> std::collections::BTreeMap<NodeId, StartTime> {
-    let lives = &scene.seen.memory.lives;
-    let start = |node: &NodeId| {
-        let seconds = lives.get(node)?.start_time?;
-        Some((*node, StartTime::from_seconds(seconds)))
-    };
-    nodes.iter().filter_map(start).collect()
 }
 
 fn unjudged() -> Finding {

@@ -7,7 +7,9 @@
 //! - [`takeover`]: leases that a repair takes over;
 //! - [`standing`]: what leases and holds say to a judgement;
 //! - [`changes`]: renewing, breaking, holding, retiring;
-//! - [`roles`]: what a node is no more.
+//! - [`roles`]: what a node is no more;
+//! - [`told`]: what a lease has to be before its owner is told "go";
+//! - [`waits`]: what requests wait for.
 
 mod changes;
 mod entry;
@@ -19,6 +21,8 @@ mod standing;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod told;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,11 +31,12 @@ use self::proof::{Measured, Watch};
 use self::roles::{has_in_hand, is_no_more_than};
 pub(super) use self::standing::{Aside, Standing};
 use self::takeover::Taken;
+use self::waits::{Awaited, Patience, Waits};
 use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
 use super::judgement::Course;
 use super::keep::{CommitId, Keeper};
-use super::lease::{Hold, Lease, LeaseId, Owner, Stage};
+use super::lease::{Lease, LeaseId, Owner, Stage};
 use super::machine::Effect;
 use super::parts::WindowView;
 use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
@@ -81,41 +86,6 @@ struct Pending {
     ticket: Ticket,
     until: Mono,
     what: Waits,
-}
-
-/// What a request waits for.
-#[derive(Debug)]
-enum Waits {
-    /// Evidence newer than the request.
-    Evidence(Entry),
-    /// The write of this lease, and one more look after it.
-    Grant(Entry, LeaseId),
-    /// The write that ends this lease.
-    End(LeaseId),
-    /// The write of a change, after which this is answered.
-    Write(Awaited),
-}
-
-/// What the store has to have before a change is answered.
-#[derive(Debug)]
-enum Awaited {
-    Lease(Lease),
-    Broken(LeaseId),
-    Held(Option<NodeId>, Hold),
-    Lifted(Option<NodeId>),
-    /// A node, and the role in which it stays.
-    Retired(NodeId, Role),
-}
-
-impl Awaited {
-    /// Whether it restricts: that is in force as soon as it is wanted, and what permits only once it
-    /// is written ([`Keeper`]).
-    const fn restricts(&self) -> bool {
-        match self {
-            Self::Lease(_) | Self::Held(..) => true,
-            Self::Broken(_) | Self::Lifted(_) | Self::Retired(..) => false,
-        }
-    }
 }
 
 impl Desk {
@@ -179,8 +149,14 @@ impl Desk {
         self.watch.rename(old, new);
         for item in &mut self.pending {
             match &mut item.what {
-                Waits::Grant(_, id) | Waits::End(id) if *id == old => *id = new,
-                Waits::Evidence(_) | Waits::Grant(..) | Waits::End(_) | Waits::Write(_) => {}
+                Waits::Grant(_, id) | Waits::Store(_, id) | Waits::End(id) if *id == old => {
+                    *id = new;
+                }
+                Waits::Evidence(_)
+                | Waits::Grant(..)
+                | Waits::Store(..)
+                | Waits::End(_)
+                | Waits::Write(_) => {}
             }
         }
     }
@@ -255,7 +231,7 @@ impl Desk {
         let given_up = |item: &Pending| match &item.what {
             Waits::Evidence(entry) => entry.owner == *owner && entry.nodes == *nodes,
             // A lease that is decided is left by its owner like any other.
-            Waits::Grant(..) | Waits::End(_) | Waits::Write(_) => false,
+            Waits::Grant(..) | Waits::Store(..) | Waits::End(_) | Waits::Write(_) => false,
         };
         let pending = std::mem::take(&mut self.pending);
         let (over, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(given_up);
@@ -396,10 +372,15 @@ impl Desk {
     fn serve(&mut self, scene: &Scene<'_, '_>, item: Pending, out: &mut Vec<Effect>) {
         let over = scene.now.mono >= item.until;
         let (ticket, mut until) = (item.ticket, item.until);
-        let decided = matches!(item.what, Waits::Evidence(_));
+        let reached = item.what.reached();
         let next = match item.what {
             Waits::Evidence(entry) => self.consider(scene, entry, over),
-            Waits::Grant(entry, lease) => self.confirm(scene, entry, lease, over),
+            Waits::Grant(entry, lease) => {
+                self.confirm(scene, entry, lease, Patience::Both { over })
+            }
+            Waits::Store(entry, lease) => {
+                self.confirm(scene, entry, lease, Patience::Store { over })
+            }
             Waits::End(lease) => self.ended(scene, lease, over),
             Waits::Write(awaited) => self.written(awaited, over),
         };
@@ -407,7 +388,7 @@ impl Desk {
             Next::Answer(reply) => out.push(Effect::Reply(ticket, reply)),
             Next::Wait(what) => {
                 // The store gets a patience of its own after the evidence has had one.
-                if decided && matches!(what, Waits::Grant(..)) {
+                if what.reached() > reached {
                     until = scene.now.mono.plus(PATIENCE);
                 }
                 self.pending.push(Pending {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::entry::starts;
 use super::gone::seems_gone;
+use super::told::starts;
 use super::{Desk, Scene};
 use crate::checks::layout::out_of_sync;
 use crate::checks::nodes::leftovers;

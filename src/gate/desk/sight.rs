@@ -80,12 +80,10 @@ impl<'s, 'a> Sight<'s, 'a> {
         if self.is_newer(report) {
             return false;
         }
+        let answers = |node| self.all.link(node).is_ok();
         match &report.facts {
             Ok(_) => self.all.is_fresh(report),
-            Err(_) => {
-                let node = report.source.node();
-                node.is_some_and(|node| self.all.link(node).is_ok())
-            }
+            Err(_) => report.source.node().is_some_and(answers),
         }
     }
 

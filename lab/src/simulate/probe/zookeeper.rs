@@ -42,7 +42,7 @@ enum State {
     Idle,
     Opening(Box<Opening>, bool),
     /// Whether all topics were asked for, and whether it was told that the answer is late.
-    Asking(Line, Call, bool, bool),
+    Asking(Box<(Line, Call)>, bool, bool),
 }
 
 pub(super) fn is_kraft(line: &Line) -> bool {
@@ -96,7 +96,7 @@ impl Topics {
                     true
                 }
             },
-            State::Asking(line, call, all, late) => self.wait(scene, line, call, all, late),
+            State::Asking(asked, all, late) => self.wait(scene, *asked, all, late),
         }
     }
 
@@ -178,14 +178,13 @@ impl Topics {
         let count = if all { self.names.len() } else { 1 };
         let names: Vec<_> = self.names.iter().take(count).cloned().collect();
         let call = Call::new(scene, Question::TopicConfigs(names), self.pause);
-        self.state = State::Asking(line, call, all, false);
+        self.state = State::Asking(Box::new((line, call)), all, false);
     }
 
     fn wait(
         &mut self,
         scene: &mut Scene<'_>,
-        line: Line,
-        mut call: Call,
+        (line, mut call): (Line, Call),
         all: bool,
         late: bool,
     ) -> bool {
@@ -202,7 +201,7 @@ impl Topics {
                 self.all.hurry(scene.now);
                 return false;
             }
-            self.state = State::Asking(line, call, all, late || is_late);
+            self.state = State::Asking(Box::new((line, call)), all, late || is_late);
             return false;
         };
         match said {
@@ -233,7 +232,7 @@ impl Topics {
             self.pause = OWED;
         }
         if all {
-            scene.done(&mut self.all, asked, &facts);
+            scene.done(self.node, &mut self.all, asked, &facts);
             self.tell(scene, asked, facts);
             return;
         }
