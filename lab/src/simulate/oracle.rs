@@ -126,6 +126,8 @@ pub(super) fn late(cluster: &Cluster, mode: Mode) -> BTreeSet<NodeId> {
 pub struct Truth {
     /// Nodes that are down: they speak against stopping anything, harm or not.
     pub down: BTreeSet<NodeId>,
+    /// Brokers that the controllers have fenced.
+    pub fenced: BTreeSet<NodeId>,
     /// Nodes that the active controller does not hear, where that shows.
     pub deaf: BTreeSet<NodeId>,
     /// Brokers whose own copy of the metadata is late: it grows without anything happening.
@@ -175,6 +177,9 @@ impl Truth {
         let shows = mode.kafka() && !spec.zookeeper;
         let nodes = || spec.nodes.iter();
         let late = late(cluster, mode);
+        let brokers = cluster.committed_image().brokers.iter();
+        let fenced = brokers.filter(|(_, broker)| broker.fenced);
+        let fenced: BTreeSet<_> = fenced.map(|(id, _)| *id).collect();
         // A broker's listener answers before the broker is back in service.
         let mut down = cluster.not_serving();
         down.extend(
@@ -199,6 +204,7 @@ impl Truth {
                 of_node: nodes().map(|node| (node.id, why.into())).collect(),
                 of_stop: of_each(stops, leaderless),
                 down,
+                fenced,
                 deaf: BTreeSet::new(),
                 stalls,
                 late,
@@ -215,6 +221,7 @@ impl Truth {
             return Self {
                 of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
                 stalls,
+                fenced,
                 ..Self::default()
             };
         }
@@ -224,6 +231,7 @@ impl Truth {
             of_node: of_node.collect(),
             of_stop: of_each(stops, |stop| stop.breaks(cluster, &gone)),
             down,
+            fenced,
             deaf,
             stalls,
             late,
@@ -357,6 +365,12 @@ impl Oracle {
     pub fn was_down(&self, node: NodeId) -> bool {
         let mut past = self.past.iter();
         past.any(|(_, truth)| truth.down.contains(&node))
+    }
+
+    /// Whether the controllers had this broker fenced within the longest allowance.
+    pub fn was_fenced(&self, node: NodeId) -> bool {
+        let mut past = self.past.iter();
+        past.any(|(_, truth)| truth.fenced.contains(&node))
     }
 
     /// Whether the active controller does not hear this node now.

@@ -117,14 +117,13 @@ impl Course {
         old.then(|| WorldClock(Arc::clone(&self.world)).now().wall)
     }
 
-    /// Whether a node is out, as late as the gate may be: it was down, the controllers have fenced it
-    /// and it leads nothing, or it is a controller and nothing else that its quorum hears no more,
-    /// which has no vote, whatever its process does.
+    /// Whether a node is out, as late as the gate may be: it was down, the controllers had fenced it and it
+    /// led nothing, or it is a controller and nothing else that its quorum hears no more, which has no
+    /// vote, whatever its process does.
     fn is_gone(&self, cluster: &Cluster, node: NodeId) -> bool {
-        let brokers = &cluster.committed_image().brokers;
-        let fenced = brokers.get(&node).is_some_and(|broker| broker.fenced);
         let mut roles = cluster.spec().nodes.iter();
         let votes_only = roles.any(|spec| spec.id == node && !spec.roles.broker);
-        self.oracle.was_down(node) || fenced || (votes_only && self.oracle.is_deaf(node))
+        let oracle = &self.oracle;
+        oracle.was_down(node) || oracle.was_fenced(node) || (votes_only && oracle.is_deaf(node))
     }
 }
