@@ -58,6 +58,9 @@ pub struct Body {
     /// Its fencing token.
     #[serde(default)]
     pub token: Option<u64>,
+    /// Whether "go" may have been said for it before.
+    #[serde(default)]
+    pub again: Option<bool>,
     /// Until when it is given.
     #[serde(default)]
     pub expires_at: Option<String>,

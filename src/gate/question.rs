@@ -137,6 +137,8 @@ pub enum Reply {
     Go {
         /// The lease.
         lease: Box<Lease>,
+        /// Whether "go" was, or may have been, said for it before.
+        again: bool,
         /// When that was judged.
         evaluated: Now,
     },

@@ -68,25 +68,7 @@ impl Cluster {
         already: &BTreeSet<NodeId>,
         stopped: &BTreeSet<NodeId>,
     ) -> Vec<Harmed> {
-        let gone: BTreeSet<_> = already.union(stopped).copied().collect();
-        let release = self.lowest_release();
-        let mut list = Vec::new();
-        for (name, index, topic, partition) in self.image.partitions() {
-            let id = (name.clone(), index);
-            let Some(log) = self.log_now(&id) else {
-                continue;
-            };
-            let case = self.case(topic, partition, &log, release);
-            if let Some(harm) = self.harm(&case, &gone) {
-                let ideal = ideal_harm(&case, stopped);
-                list.push(Harmed {
-                    partition: id,
-                    harm,
-                    structural: ideal.is_some_and(|ideal| ideal >= harm),
-                });
-            }
-        }
-        list
+        self.harmed_by(already, stopped, |case, gone| self.harm(case, gone))
     }
 
     /// Partitions whose next write nobody acknowledges once `stopped` are gone on top of `already`: so
@@ -98,23 +80,34 @@ impl Cluster {
         already: &BTreeSet<NodeId>,
         stopped: &BTreeSet<NodeId>,
     ) -> Vec<Harmed> {
+        self.harmed_by(already, stopped, |case, gone| {
+            let copying = self.would_copy(case.partition, gone)?;
+            (copying < case.min_isr).then_some(Harm::UnderMinIsr)
+        })
+    }
+
+    /// Every partition to which that happens once `stopped` are gone on top of `already`.
+    fn harmed_by(
+        &self,
+        already: &BTreeSet<NodeId>,
+        stopped: &BTreeSet<NodeId>,
+        harm: impl Fn(&Case<'_>, &BTreeSet<NodeId>) -> Option<Harm>,
+    ) -> Vec<Harmed> {
         let gone: BTreeSet<_> = already.union(stopped).copied().collect();
         let release = self.lowest_release();
         let mut list = Vec::new();
         for (name, index, topic, partition) in self.image.partitions() {
             let id = (name.clone(), index);
-            let (Some(log), Some(copying)) =
-                (self.logs.get(&id), self.would_copy(partition, &gone))
-            else {
+            let Some(log) = self.log_now(&id) else {
                 continue;
             };
-            let case = self.case(topic, partition, log, release);
-            if copying < case.min_isr {
+            let case = self.case(topic, partition, &log, release);
+            if let Some(harm) = harm(&case, &gone) {
                 let ideal = ideal_harm(&case, stopped);
                 list.push(Harmed {
                     partition: id,
-                    harm: Harm::UnderMinIsr,
-                    structural: ideal.is_some(),
+                    harm,
+                    structural: ideal.is_some_and(|ideal| ideal >= harm),
                 });
             }
         }

@@ -16,11 +16,19 @@ use crate::gate::state::State;
 use crate::gate::view::{Answer, Decision};
 use crate::time::Now;
 
+/// "Go".
+#[derive(Debug)]
+pub(super) struct Go {
+    pub(super) lease: Box<Lease>,
+    /// Whether it was, or may have been, said for this lease before.
+    pub(super) again: bool,
+}
+
 /// What a request for a lease, or for its end, came to.
 #[derive(Debug)]
 pub(super) enum Came {
     /// Go.
-    To(Box<Lease>, Now),
+    To(Go, Now),
     /// The nodes are proven back, or never went.
     Back(Box<Ended>),
     /// Not yet, and why.
@@ -70,9 +78,11 @@ pub(super) fn of_reply(reply: Result<GateReply, AskError>, now: Now) -> Result<C
         })
     };
     Ok(match reply {
-        Ok(GateReply::Go { lease, evaluated }) => {
-            held_up(evaluated).unwrap_or(Came::To(lease, evaluated))
-        }
+        Ok(GateReply::Go {
+            lease,
+            again,
+            evaluated,
+        }) => held_up(evaluated).unwrap_or(Came::To(Go { lease, again }, evaluated)),
         Ok(GateReply::Over(ended)) => match ended.how {
             End::ProvenBack | End::NeverGone => Came::Back(ended),
             End::Withdrawn | End::TakenOver { .. } | End::Broken { .. } | End::Retired => {

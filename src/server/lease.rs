@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::app::App;
 use super::asker::Asker;
 use super::body::{EnterBody, LeaveBody};
-use super::came::{Came, of_reply};
+use super::came::{Came, Go, of_reply};
 use super::claim::resolve;
 use super::lease_query::{Claim, EnterQuery};
 use super::problem::Problem;
@@ -89,14 +89,14 @@ impl App {
         };
         let view = gate.published().load();
         let now = self.state.clock.now();
-        let (mut verdict, lease) = match came {
-            Came::To(lease, evaluated) => {
-                let go = Decision {
+        let (mut verdict, go) = match came {
+            Came::To(go, evaluated) => {
+                let open = Decision {
                     state: State::Open,
                     reasons: Vec::new(),
                 };
-                let verdict = Verdict::on_nodes(view.at(now.mono), nodes, go, evaluated);
-                (verdict, Some(lease))
+                let verdict = Verdict::on_nodes(view.at(now.mono), nodes, open, evaluated);
+                (verdict, Some(go))
             }
             came => (came.no(view.at(now.mono), nodes, now)?, None),
         };
@@ -104,15 +104,14 @@ impl App {
         self.counters().decided(gate.name(), verdict.state);
         let content = match shape {
             Shape::Json => {
-                let lease = lease.as_deref();
-                let usually = lease.and_then(|lease| usually(view.at(now.mono), lease));
-                let body =
-                    EnterBody::new(&verdict, now, &claim.owner, query.action, lease, usually);
+                let go = go.as_ref();
+                let usually = go.and_then(|go| usually(view.at(now.mono), &go.lease));
+                let body = EnterBody::new(&verdict, now, &claim.owner, query.action, go, usually);
                 Content::json(&body)
             }
             Shape::Text => {
                 let mut said = text::verdict(&verdict, &[]);
-                if let Some(lease) = &lease {
+                if let Some(Go { lease, .. }) = &go {
                     let until = rfc3339(lease.expires_at);
                     // A text in memory takes what is written.
                     let _ = writeln!(
@@ -124,7 +123,7 @@ impl App {
                 Content::text(said)
             }
         };
-        let status = match lease {
+        let status = match go {
             Some(_) => StatusCode::OK,
             None => claim.closed_status,
         };

@@ -9,6 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 const GO: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
+    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"again\":false,\"expires_at\":\"T\"}";
+/// What it says to whoever asks once more; to a run after another one that is all.
+const GO_AGAIN: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
+    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"again\":true,\"expires_at\":\"T\"}";
+/// A gate of before that does not tell.
+const GO_OF_BEFORE: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
     \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"expires_at\":\"T\"}";
 const RENEWED: &str = "{\"gate\":\"default\",\"changed\":\"renewed\",\"lease\":3,\"token\":7,\
     \"expires_at\":\"T\"}";
@@ -31,6 +37,8 @@ enum Then {
     /// Says "go" and renews, and takes nodes back; only the first renewal after the start is answered
     /// by somebody else.
     IsAwayOnce,
+    /// Says this "go", and renews by nothing that could be believed.
+    SaysAgain(&'static str),
     /// Says "not now", as a gate does.
     SaysClosed,
     /// Answers everything with this status.
@@ -70,8 +78,11 @@ fn gate(then: Then) -> Gate {
             renewals += usize::from(renews);
             let (status, headers, body) = match then {
                 Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
-                    ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
+                    let body = if gos == 1 { GO } else { GO_AGAIN };
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", body)
                 }
+                Then::SaysAgain(body) if enters => ("200 OK", "Upgrade-Gate-State: open\r\n", body),
+                Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews => ("200 OK", "", RENEWED),
                 Then::IsAwayOnce => ("200 OK", "Upgrade-Gate-State: open\r\n", GO),
@@ -204,41 +215,54 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
             Then::RenewsBy("409 Conflict", PROBLEM),
             120,
             "lease 3 is lost before the start: HTTP 409: by the test",
+            0,
         ),
         (
             Then::RenewsBy("404 Not Found", NO_LEASE),
             120,
             "lease 3 is lost before the start: HTTP 404",
+            0,
         ),
         // A proxy that has no way to the gate just now.
         (
             Then::RenewsBy("404 Not Found", OF_A_PROXY),
             122,
             "gate not reached: HTTP 404",
+            1,
         ),
         // What is no answer of this gate renews nothing.
-        (Then::RenewsBy("200 OK", "<html>"), 120, "HTTP 200"),
-        (Then::RenewsBy("200 OK", PROBLEM), 120, "HTTP 200"),
-        (Then::RenewsBy("200 OK", other), 120, "HTTP 200"),
+        (Then::RenewsBy("200 OK", "<html>"), 120, "HTTP 200", 1),
+        (Then::RenewsBy("200 OK", PROBLEM), 120, "HTTP 200", 1),
+        (Then::RenewsBy("200 OK", other), 120, "HTTP 200", 1),
         (
             Then::RenewsBy("502 Bad Gateway", "<html>"),
             122,
             "gate not reached: HTTP 502",
+            1,
         ),
         (
             Then::RenewsBy("403 Forbidden", PROBLEM),
             121,
             "HTTP 403: by the test",
+            1,
+        ),
+        // A run before was given it, or may have been.
+        (Then::SaysAgain(GO_AGAIN), 122, "earlier request of me", 0),
+        (
+            Then::SaysAgain(GO_OF_BEFORE),
+            122,
+            "earlier request of me",
+            0,
         ),
     ];
-    let runs = runs.map(|(then, code, says)| {
+    let runs = runs.map(|(then, code, says, left)| {
         thread::spawn(move || {
             let gate = gate(then);
             let (ended, out, err) = exec(&gate, ["10m", "1s"], "echo started");
             assert_eq!((ended, out.as_str()), (code, ""), "{then:?}: {err}");
             assert!(err.contains(says), "{then:?}: {err}");
-            // It was told "go", and wants nothing any more.
-            assert_eq!(gate.asked_for("/leave?"), 1, "{then:?}");
+            // What was given to it, and stands for all it knows, is not wanted any more.
+            assert_eq!(gate.asked_for("/leave?"), left, "{then:?}: {err}");
         })
     });
     for run in runs {

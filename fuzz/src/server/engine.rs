@@ -219,6 +219,7 @@ fn open(evaluated: Now) -> Answered {
 
 fn go(command: &Command, evaluated: Now) -> Reply {
     Reply::Go {
+        again: false,
         lease: Box::new(lease(nodes(command))),
         evaluated,
     }

@@ -2,20 +2,20 @@
 //! orchestrator asks at random; then a broker that cannot start and is repaired through the gate,
 //! and an owner that is killed in mid-restart.
 
+mod other;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use self::other::{Other, Phase, Second, Shared, enters, free, leave_until_over};
 use super::gate::{Gate, program};
 use super::report::{Header, write};
 use super::returning::{Returning, Said};
@@ -83,45 +83,6 @@ struct Step {
     exit: i32,
 }
 
-/// The orchestrator that asks at random.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Second {
-    asked: u64,
-    /// Of these, while the first one's node was not back by Kafka's own word.
-    asked_while_a_node_was_out: u64,
-    /// And after that, until the first one's `exec` had ended: in the gate's window.
-    asked_in_the_window: u64,
-    told_go: u64,
-    /// Told go while a node of the first one was not back by Kafka's own word.
-    beside_a_node_that_is_out: u64,
-    /// Told go before the first one's lease was over, by the order of the gate's history.
-    beside_the_first: u64,
-    /// The leases that it was told go for.
-    #[serde(skip)]
-    leases: Vec<u64>,
-}
-
-/// How far the first one is with its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// It has none, or waits for go.
-    Free,
-    /// From go until Kafka has it back.
-    Out,
-    /// From there until `exec` has ended.
-    Window,
-}
-
-type Shared = Arc<Mutex<Phase>>;
-
-fn phase(shared: &Shared) -> Phase {
-    *shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn enters(shared: &Shared, phase: Phase) {
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = phase;
-}
-
 /// A scene with one expected end.
 #[derive(Clone, Debug, Serialize)]
 struct Story {
@@ -147,8 +108,8 @@ pub async fn run(args: &Args) -> Result<()> {
     };
     std::fs::create_dir_all(&stage.folder).context("make the folder of the steps")?;
 
-    let held = Arc::new(Mutex::new(Phase::Free));
-    let other = Other::start(gate.port(), brokers(&cluster), Arc::clone(&held));
+    let held = free();
+    let other = Other::start(gate.port(), brokers(&cluster), Shared::clone(&held));
     let mut steps = Vec::new();
     for node in order(&cluster).await? {
         let step = stage.restart(node, &held).await?;
@@ -408,19 +369,6 @@ async fn enter(port: u16, node: NodeId, owner: &str, action: &str) -> Result<u16
     Ok(http::post(port, &path, Duration::from_secs(15)).await?)
 }
 
-async fn leave_until_over(port: u16, node: NodeId, owner: &str) -> Result<()> {
-    let path = format!("/api/v1/gates/default/leave?node={node}&owner={owner}");
-    let begun = Instant::now();
-    while http::post(port, &path, Duration::from_secs(15)).await? != 200 {
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "see {owner} be rid of node {node}"
-        );
-        sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
-}
-
 /// The whole history of the gate, oldest first.
 async fn history(gate: &Gate) -> Result<Vec<Value>> {
     let mut entries: Vec<Value> = Vec::new();
@@ -463,59 +411,6 @@ fn beside(history: &[Value], told: &[u64]) -> Result<u64> {
         }
     }
     Ok(beside)
-}
-
-/// Somebody who asks for a random broker again and again, and gives it back untouched.
-struct Other {
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Second>,
-}
-
-impl Other {
-    fn start(port: u16, nodes: Vec<NodeId>, first: Shared) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&stop);
-        let turn = AtomicU64::new(u64::from(std::process::id()));
-        let task = tokio::spawn(async move {
-            let mut second = Second::default();
-            while !ends.load(Ordering::SeqCst) {
-                let mut random = crate::simulate::ops::Random(turn.fetch_add(1, Ordering::Relaxed));
-                // Several times in each window, which is some ten seconds long.
-                sleep(Duration::from_millis(random.between(200, 1_500))).await;
-                let node = random.pick(&nodes);
-                let before = phase(&first);
-                second.asked += 1;
-                second.asked_while_a_node_was_out += u64::from(before == Phase::Out);
-                second.asked_in_the_window += u64::from(before == Phase::Window);
-                let Some(lease) = told_go(port, node, "second").await else {
-                    continue;
-                };
-                second.told_go += 1;
-                second.leases.push(lease);
-                let out = before == Phase::Out && phase(&first) == Phase::Out;
-                second.beside_a_node_that_is_out += u64::from(out);
-                if leave_until_over(port, node, "second").await.is_err() {
-                    return second;
-                }
-            }
-            second
-        });
-        Self { stop, task }
-    }
-
-    async fn stop(self) -> Second {
-        self.stop.store(true, Ordering::SeqCst);
-        self.task.await.unwrap_or_default()
-    }
-}
-
-/// The lease that somebody is given who asks once.
-async fn told_go(port: u16, node: NodeId, owner: &str) -> Option<u64> {
-    let path = format!("/api/v1/gates/default/enter?node={node}&owner={owner}&ttl=30s");
-    let answer = http::post_for(port, &path, Duration::from_secs(15)).await;
-    let (status, body) = answer.ok()?;
-    let body: Value = serde_json::from_slice(&body).ok()?;
-    (status == 200).then(|| body["lease"].as_u64())?
 }
 
 #[cfg(test)]

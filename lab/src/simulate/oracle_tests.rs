@@ -1,3 +1,4 @@
+use upgrade_gate::gate::lease::Action;
 use upgrade_gate::model::{Release, Spec, TopicSpec};
 
 use super::*;

@@ -143,6 +143,7 @@ impl Saboteur {
         }
         match asked {
             Command::Enter(entry) => Reply::Go {
+                again: false,
                 evaluated: now,
                 lease: Box::new(Lease {
                     id: self.give(&entry.owner, LeaseId(ticket.0)),

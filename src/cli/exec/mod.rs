@@ -7,7 +7,7 @@ mod renew;
 mod signals;
 
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -102,8 +102,8 @@ struct Exec {
     client: GateClient,
     asked: Asked,
     owner: String,
-    /// Whether this run was told "go".
-    heard: AtomicBool,
+    /// The lease that was given to this run and, for all it knows, stands.
+    given: Mutex<Option<Granted>>,
 }
 
 impl ExecArgs {
@@ -118,7 +118,7 @@ impl ExecArgs {
             client: self.whom.client()?,
             asked: self.whom.asked(&self.nodes),
             owner,
-            heard: AtomicBool::new(false),
+            given: Mutex::new(None),
             args: self,
         };
         let entered = tokio::select! {
@@ -128,13 +128,7 @@ impl ExecArgs {
         match entered {
             Ok(ready) => exec.start(ready, signals).await,
             Err(exit) => {
-                // Without a "go" of its own this run has nothing to give back: a lease of this owner
-                // may be that of a run before, whose command lives on. Where only the answer was
-                // lost, the gate takes the lease back when it sees the connection end, or its time
-                // goes by.
-                if exec.heard.load(Ordering::Relaxed) {
-                    exec.give_back().await;
-                }
+                exec.give_back_what_was_given().await;
                 Ok(exit)
             }
         }
@@ -179,7 +173,7 @@ impl Exec {
         let Some(granted) = granted(&verdict) else {
             return Err(verdict);
         };
-        self.heard.store(true, Ordering::Relaxed);
+        self.heard(granted, is_again(&verdict));
         let renewal = Renewal {
             client: self.client.clone(),
             asked: self.asked.clone(),
@@ -189,7 +183,7 @@ impl Exec {
         let asked = renewal
             .once(ANSWER)
             .await
-            .map_err(|verdict| lost(granted, verdict))?;
+            .map_err(|verdict| self.lost(granted, verdict))?;
         let (verdict, _) = ask(0, ANSWER).await;
         match self::granted(&verdict) {
             Some(again) if again == granted && asked.elapsed() < self.args.ttl => {
@@ -205,7 +199,7 @@ impl Exec {
 
     async fn start(&self, ready: Ready, signals: Signals) -> Result<Exit> {
         let Some((program, arguments)) = self.args.command.split_first() else {
-            self.give_back().await;
+            self.give_back_what_was_given().await;
             return Ok(NOT_STARTABLE);
         };
         let granted = ready.renewal.granted;
@@ -225,7 +219,7 @@ impl Exec {
             }
             Err(error) => {
                 self.say(&format!("{program} cannot be started: {error}"));
-                self.give_back().await;
+                self.give_back_what_was_given().await;
                 Ok(NOT_STARTABLE)
             }
         }
@@ -249,10 +243,10 @@ impl Exec {
         let lost = renewer.end().await;
         let code = exit_code(status);
         if lost {
+            // What stands under this owner's name by now is somebody else's.
             self.say(&format!(
                 "the lease was lost while the command ran; the command ended with {code}"
             ));
-            self.give_back().await;
             return Ok(LOST);
         }
         if code != 0 {
@@ -283,6 +277,44 @@ impl Exec {
         exit
     }
 
+    /// Notes whose lease it is that "go" was said for.
+    fn heard(&self, granted: Granted, again: bool) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if !again {
+            *given = Some(granted);
+        } else if *given != Some(granted) {
+            *given = None;
+            self.say(&format!(
+                "lease {} was given to an earlier request of {}, and is gone on with",
+                granted.lease, self.owner
+            ));
+        }
+    }
+
+    /// A lease that was over before the start is asked for anew, like one that was never given.
+    fn lost(&self, granted: Granted, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Refused(Refusal::Conflict, why) => {
+                *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Verdict::Contradicts(format!(
+                    "lease {} is lost before the start: {why}",
+                    granted.lease
+                ))
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Nothing was started. A lease of this owner that was given to another run stays: that run may
+    /// have been killed while its command lives on. Where only the answer was lost, the gate takes the
+    /// lease back when it sees the connection end, or its time goes by.
+    async fn give_back_what_was_given(&self) {
+        let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.is_some() {
+            self.give_back().await;
+        }
+    }
+
     /// Says once that nothing is wanted any more. Where it is not heard, the lease ends by itself:
     /// its time goes by, and its nodes are seen to be up.
     async fn give_back(&self) {
@@ -310,14 +342,14 @@ fn granted(verdict: &Verdict) -> Option<Granted> {
     }
 }
 
-/// A lease that was over before the start is asked for anew, like one that was never given.
-fn lost(granted: Granted, verdict: Verdict) -> Verdict {
+/// Whether "go" may have been said for that lease before: where the gate does not tell, it may.
+fn is_again(verdict: &Verdict) -> bool {
     match verdict {
-        Verdict::Refused(Refusal::Conflict, why) => Verdict::Contradicts(format!(
-            "lease {} is lost before the start: {why}",
-            granted.lease
-        )),
-        verdict => verdict,
+        Verdict::Says(State::Open, body) => body.again.unwrap_or(true),
+        Verdict::Says(State::Closed | State::Unknown, _)
+        | Verdict::Contradicts(_)
+        | Verdict::Unreachable(_)
+        | Verdict::Refused(..) => true,
     }
 }
 
@@ -391,17 +423,5 @@ mod tests {
             assert_eq!(not_entered(&verdict), before);
             assert_eq!(back(&verdict), after);
         }
-    }
-
-    #[test]
-    fn a_lease_that_is_lost_before_the_start_is_asked_for_anew() {
-        let granted = Granted { lease: 3, token: 7 };
-        let over = Verdict::Refused(Refusal::Conflict, String::from("HTTP 409: expired"));
-        let verdict = lost(granted, over);
-        assert!(!is_final(&verdict) && self::granted(&verdict).is_none());
-        assert!(
-            print::summary(&verdict)
-                .ends_with("lease 3 is lost before the start: HTTP 409: expired")
-        );
     }
 }

@@ -304,7 +304,11 @@ impl Desk {
             let stored = self.keeper.stored();
             if let Some(lease) = lease.filter(|lease| is_as_told(stored, lease)) {
                 self.watch.tell(id);
-                return go(scene, lease);
+                return Next::Answer(Reply::Go {
+                    lease: Box::new(lease),
+                    again: told,
+                    evaluated: scene.now,
+                });
             }
             if !failed && patience.has_store() {
                 return Next::Wait(Waits::Store(entry, id));
@@ -462,11 +466,4 @@ pub(super) fn not_yet(scene: &Scene<'_, '_>, decision: Decision) -> Next {
         decision,
         evaluated: scene.now,
     }))
-}
-
-fn go(scene: &Scene<'_, '_>, lease: Lease) -> Next {
-    Next::Answer(Reply::Go {
-        lease: Box::new(lease),
-        evaluated: scene.now,
-    })
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::super::came::Go;
 use super::super::verdict::Verdict;
 use super::verdict::Head;
 use super::{seconds, words};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
-use crate::gate::lease::{Action, Ended, Hold, Lease, Owner, Stage};
+use crate::gate::lease::{Action, Ended, Hold, Owner, Stage};
 use crate::gate::parts::LeaseView;
 use crate::gate::question::Changed;
 use crate::gate::state::GateName;
@@ -41,6 +42,8 @@ pub struct EnterBody {
     pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token; null without "go".
     pub token: Option<u64>,
+    /// Whether "go" was, or may have been, said for this lease before; null without "go".
+    pub again: Option<bool>,
     /// When its time is over; null without "go".
     pub expires_at: Option<String>,
     /// How long nodes of this cluster usually take from grant to proof; null without "go", and
@@ -191,9 +194,10 @@ impl EnterBody {
         now: Now,
         owner: &Owner,
         action: Action,
-        lease: Option<&Lease>,
+        go: Option<&Go>,
         usually: Option<Duration>,
     ) -> Self {
+        let lease = go.map(|go| &*go.lease);
         Self {
             head: Head::binding(verdict, now),
             nodes: ids(&verdict.nodes),
@@ -203,6 +207,7 @@ impl EnterBody {
             lease: lease.map(|lease| lease.id.0),
             lease_nodes: lease.map(|lease| ids(&lease.nodes)),
             token: lease.map(|lease| lease.token.0),
+            again: go.map(|go| go.again),
             expires_at: lease.map(|lease| rfc3339(lease.expires_at)),
             usually_seconds: usually.map(seconds),
         }

@@ -169,6 +169,7 @@ fn proven_back() -> Reply {
 fn go() -> Reply {
     Reply::Go {
         lease: Box::new(lease(Stage::Held)),
+        again: false,
         evaluated: START,
     }
 }

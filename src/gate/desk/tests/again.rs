@@ -31,6 +31,40 @@ fn a_rerun_while_its_own_node_is_out_goes_on() {
     assert!(bed.enter("rundeck", &[2]).is_err());
 }
 
+/// A run may give back only what was given to itself: one "go" of a lease is the first.
+#[test]
+fn one_go_of_a_lease_is_the_first() {
+    let mut bed = Bed::new();
+    let again = |bed: &mut Bed, name| {
+        let ticket = bed.ask_enter(name, &[1], Action::Restart);
+        match bed.await_reply(ticket) {
+            Reply::Go { lease, again, .. } => (lease.id.0, again),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(again(&mut bed, "jenkins"), (1, false));
+    assert_eq!(again(&mut bed, "jenkins"), (1, true));
+    // Who was told by the process before is not known any more.
+    bed.restart();
+    bed.run(WINDOW + 2);
+    assert_eq!(again(&mut bed, "jenkins"), (1, true));
+    bed.leave("jenkins", &[1]);
+    bed.run(WINDOW + 2);
+    assert_eq!(again(&mut bed, "jenkins"), (2, false));
+}
+
+/// Two requests wait for one lease: who is told first may give it back, the other may not.
+#[test]
+fn of_two_requests_of_one_owner_one_is_told_first() {
+    let mut bed = Bed::new();
+    let tickets = [(); 2].map(|()| bed.ask_enter("jenkins", &[1], Action::Restart));
+    let told = tickets.map(|ticket| match bed.await_reply(ticket) {
+        Reply::Go { again, .. } => again,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.iter().filter(|again| !**again).count(), 1, "{told:?}");
+}
+
 #[test]
 fn a_rerun_after_its_node_is_back_is_judged_as_everybody_is() {
     let mut bed = Bed::new();

@@ -130,7 +130,13 @@ impl Outside {
         self.look_at_ends(bed);
         for (_, reply) in std::mem::take(&mut bed.replies) {
             match reply {
-                Reply::Go { lease, evaluated } => {
+                Reply::Go {
+                    lease,
+                    again,
+                    evaluated,
+                } => {
+                    let first = !self.tokens.contains(&lease.token);
+                    assert!(again || first, "two are told that they are the first");
                     let node = lease.nodes.first().unwrap().0;
                     let who = lease.owner_name().to_owned();
                     let stored = bed.doc.leases.get(&lease.id);
@@ -141,7 +147,7 @@ impl Outside {
                     );
                     let repair = lease.action == Action::Repair;
                     let mut since = evaluated.wall;
-                    if !self.tokens.contains(&lease.token) {
+                    if first {
                         let last = self.tokens.last().copied().unwrap_or_default();
                         assert!(lease.token > last, "tokens only grow");
                         self.tokens.insert(lease.token);
