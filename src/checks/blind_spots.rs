@@ -73,7 +73,8 @@ pub const ZOOKEEPER_UNSEEN: BlindSpot = BlindSpot {
              and nothing else shows that",
     instead: "one question in 5 s to two brokers whose answer needs ZooKeeper, so up to 10 s later; in mode \
               jmx nothing",
-    optional: "ZooKeeperSyncConnectsPerSec and ZooKeeperDisconnectsPerSec (SessionExpireListener) on \
+    optional: "ZooKeeperSyncConnectsPerSec, ZooKeeperDisconnectsPerSec and ZooKeeperAuthFailuresPerSec \
+               (SessionExpireListener), the last one 0, on \
                every broker's page",
 };
 

@@ -428,6 +428,18 @@ fn where_it_is_not_told_what_is_published_the_quorums_word_has_to_do() {
         let values = [(String::from("metadata.max.idle.interval.ms"), value)].into();
         s.put(kafka(101), Facts::NodeConfigs(NodeConfigs { values }));
     }));
+    // Nor before 3.3-IV1.
+    for (level, expected) in [(4, false), (5, true)] {
+        let mut scene = Scene::healthy_kraft();
+        unpublished(&mut scene, 2, 3_990);
+        scene.metric(3, Metric::MetadataLagMs, 60_000.0);
+        scene.link(1, |link| {
+            let feature = String::from("metadata.version");
+            link.finalized = [(feature, level)].into();
+        });
+        let lagging = found(&scene, metadata::run).len();
+        assert_eq!(lagging, if expected { 2 } else { 0 }, "{level}");
+    }
     // Of a broker that does not even fetch it is said once.
     assert!(lags(|s| {
         s.quorum(1, |q| q.observers[1].last_caught_up_ms = None);

@@ -1,15 +1,18 @@
 //! There is exactly one active controller, and every source means the same one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
 use crate::evidence::voters;
+use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
 use super::gauges;
+use super::metadata::{Idle, idle_records};
 use super::needs::{Need, list};
 use super::reason::Reason;
 
@@ -29,6 +32,11 @@ pub(super) const REASONS: &[Reason] = &[
 ];
 
 const REQUIRED: &str = "one active controller";
+
+/// How many idle records may be missing, and for how long at least nothing is committed then. A healthy
+/// controller writes one every half second.
+const MISSED: u32 = 3;
+const STILL: Duration = Duration::from_millis(1_500);
 
 /// Judges what the protocol and the pages say.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
@@ -51,7 +59,38 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     if snapshot.policy.mode.jmx() {
         findings.extend(pages(snapshot, told));
     }
+    findings.extend(stands_still(snapshot));
     Judged::from_findings(findings)
+}
+
+/// The leader of the quorum answers, and nothing is committed any more, not even that nothing happens.
+/// Who is caught up with the log is told by raft's own thread (`KafkaRaftClient`); records are written, and
+/// heartbeats heard, by the one that handles the controller's events (`QuorumController`). While that one
+/// hangs nobody is fenced and nobody elected. Judged by when the quorum was asked: a gate that has slept has
+/// no newer word.
+fn stands_still(snapshot: &Snapshot<'_>) -> Option<Finding> {
+    let Idle::Every(idle) = idle_records(snapshot) else {
+        return None;
+    };
+    let quorum = voters::newest(snapshot)?;
+    let leader = quorum.facts.leader?;
+    if quorum.facts.high_watermark < 0 {
+        return None;
+    }
+    let last = snapshot.memory.committed.last()?;
+    let still = quorum.report.asked.since(last.at);
+    if still < STILL.max(idle.saturating_mul(MISSED)) {
+        return None;
+    }
+    let observed = format!(
+        "{leader} is named, and nothing was committed for {} after offset {}",
+        Human(still),
+        last.height.saturating_sub(1)
+    );
+    let required = format!("a record every {}", Human(idle));
+    let reason = Reason::NoActiveController;
+    let finding = Finding::new(reason, Subject::Cluster, observed, required);
+    Some(finding.from_source(quorum.report.source.clone(), quorum.report.asked))
 }
 
 fn finding(reason: Reason, observed: String) -> Finding {
@@ -158,9 +197,12 @@ fn pages(snapshot: &Snapshot<'_>, told: Option<NodeId>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::evidence::facts::{Facts, QuorumFacts};
+    use crate::evidence::facts::{ConfigSource, Facts, LinkFacts, NodeConfigs, QuorumFacts};
     use crate::evidence::scene::{Scene, kafka, node};
+    use crate::evidence::tide::Tide;
 
     /// What is found when a second broker tells this of the quorum.
     fn found(change: impl Fn(&mut QuorumFacts)) -> Vec<(Reason, String)> {
@@ -191,6 +233,63 @@ mod tests {
             quorum.leader_epoch -= 1;
         });
         assert_eq!(old, []);
+    }
+
+    /// The active controller writes every `idle` milliseconds, and something was last committed so long
+    /// before the quorum was asked.
+    fn still(idle: &str, millis: u64, change: impl Fn(&mut Scene)) -> Option<String> {
+        let mut scene = Scene::healthy_kraft();
+        let value = (Some(String::from(idle)), ConfigSource::StaticBroker);
+        let values = [(String::from("metadata.max.idle.interval.ms"), value)].into();
+        scene.put(kafka(101), Facts::NodeConfigs(NodeConfigs { values }));
+        let asked = scene.reports[&(kafka(1), FactKind::Quorum)].asked;
+        let mut tide = Tide::default();
+        tide.rise(asked.minus(Duration::from_millis(millis)), 4_000);
+        scene.memory.committed = tide;
+        change(&mut scene);
+        scene.snapshot(|snapshot| {
+            let judged = run(snapshot);
+            let mut findings = judged.findings().into_iter();
+            let found = findings.find(|it| it.reason == Reason::NoActiveController);
+            found.map(|it| it.observed.clone())
+        })
+    }
+
+    #[test]
+    fn a_controller_that_commits_nothing_is_none() {
+        assert_eq!(still("500", 1_499, |_| {}), None);
+        assert_eq!(
+            still("500", 1_500, |_| {}).as_deref(),
+            Some("101 is named, and nothing was committed for 1.5s after offset 3999")
+        );
+        // As often as it says, and not at all where it says so, says nothing or cannot yet.
+        assert_eq!(still("2000", 5_999, |_| {}), None);
+        assert!(still("2000", 6_000, |_| {}).is_some());
+        assert_eq!(still("0", 60_000, |_| {}), None);
+        let hour = 3_600_000;
+        assert_eq!(
+            still("500", hour, |s| {
+                s.reports.remove(&(kafka(101), FactKind::NodeConfigs));
+            }),
+            None
+        );
+        let finalized = |level: i16| {
+            move |link: &mut LinkFacts| {
+                let feature = String::from("metadata.version");
+                link.finalized = BTreeMap::from([(feature, level)]);
+            }
+        };
+        assert_eq!(still("500", hour, |s| s.link(1, finalized(4))), None);
+        assert!(still("500", hour, |s| s.link(1, finalized(5))).is_some());
+        // A new leader does not know yet what is committed, and a gate that begins has nothing to compare.
+        assert_eq!(
+            still("500", hour, |s| s.quorum(1, |q| q.high_watermark = -1)),
+            None
+        );
+        assert_eq!(
+            still("500", hour, |s| s.memory.committed = Tide::default()),
+            None
+        );
     }
 
     /// "No page says that its node is active" is a claim about every node that could be: as long as

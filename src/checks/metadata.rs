@@ -41,7 +41,38 @@ const LIMIT: Duration = Duration::from_secs(10);
 const IDLE_INTERVAL: &str = "metadata.max.idle.interval.ms";
 
 /// How many idle records a node may miss.
-const IDLE_RECORDS: u64 = 4;
+const IDLE_RECORDS: u32 = 4;
+
+/// The first `metadata.version` at which idle records are written, 3.3-IV1 (KIP-835,
+/// `MetadataVersion.isNoOpRecordSupported`).
+const IDLE_RECORDS_FROM: i16 = 5;
+
+/// How often the active controller writes a record when nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// By its own word.
+    Every(Duration),
+    /// Nobody has said.
+    Untold,
+    /// It need not write any.
+    Never,
+}
+
+/// How often the active controller of this cluster has to write a record.
+pub(super) fn idle_records(snapshot: &Snapshot<'_>) -> Idle {
+    let version = snapshot.metadata_version();
+    if version.is_some_and(|version| version < IDLE_RECORDS_FROM) {
+        return Idle::Never;
+    }
+    let active = voters::newest(snapshot).and_then(|quorum| quorum.facts.leader);
+    let configs = active.and_then(|node| snapshot.node_configs(node).ok());
+    let told = configs.and_then(|read| read.facts.number(IDLE_INTERVAL));
+    match told.map(u64::try_from) {
+        Some(Ok(0)) => Idle::Never,
+        Some(Ok(millis)) => Idle::Every(Duration::from_millis(millis)),
+        Some(Err(_)) | None => Idle::Untold,
+    }
+}
 
 /// Judges the quorum's observers and every page.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
@@ -163,19 +194,13 @@ fn unpublished(snapshot: &Snapshot<'_>, quorum: &QuorumFacts, node: NodeId) -> O
     Some(finding.from_source(link.report.source.clone(), asked))
 }
 
-/// How old the last record that a node has applied may be, by the active controller's own word of
-/// how often it writes one. `None` where it need not write any: then the age says nothing.
+/// How old the last record that a node has applied may be. `None` where none need be written: then the
+/// age says nothing.
 fn page_limit(snapshot: &Snapshot<'_>) -> Option<Duration> {
-    let active = voters::newest(snapshot).and_then(|quorum| quorum.facts.leader);
-    let configs = active.and_then(|node| snapshot.node_configs(node).ok());
-    let told = configs.and_then(|read| read.facts.number(IDLE_INTERVAL));
-    match told.map(u64::try_from) {
-        Some(Ok(0)) => None,
-        Some(Ok(millis)) => {
-            let idle = Duration::from_millis(millis.saturating_mul(IDLE_RECORDS));
-            Some(LIMIT.max(idle))
-        }
-        Some(Err(_)) | None => Some(LIMIT),
+    match idle_records(snapshot) {
+        Idle::Every(idle) => Some(LIMIT.max(idle.saturating_mul(IDLE_RECORDS))),
+        Idle::Untold => Some(LIMIT),
+        Idle::Never => None,
     }
 }
 

@@ -5,6 +5,11 @@
 //! only when it is another one than before (`ClientCnxn.EventThread.queueEvent`), and Kafka marks a meter
 //! per state (`ZooKeeperClient.ZooKeeperClientWatcher`). After a session that expired a new client
 //! connects. So a broker that is connected has counted one more connection than losses.
+//!
+//! Not where an authentication has failed: that is a state between two others, so that an attempt which fails
+//! after it counts as one more loss (no `Client` section in the JAAS file: the client goes on without), and a
+//! connection on which it is refused ends uncounted (`ClientCnxn.startConnect`, `queueEvent`). Then these
+//! numbers tell nothing for as long as the process lives.
 
 use crate::evidence::ids::NodeId;
 use crate::evidence::jmx::{JmxFacts, Metric};
@@ -15,8 +20,9 @@ use super::finding::{Finding, Subject};
 use super::gauges::{self, whole};
 use super::reason::Reason;
 
-/// Connections that came about and connections that were lost, where the page counts both. No broker
-/// starts without a connection: one that counts none shows rates, or something else.
+/// Connections that came about and connections that were lost, where the page counts both and nothing came
+/// in between. No broker starts without a connection: one that counts none shows rates, or something
+/// else.
 fn connections(page: &JmxFacts) -> Option<(u64, u64)> {
     let count = |metric| match page.value(metric) {
         Known::Is(value) if value.is_finite() && value >= 0.0 && value.fract() == 0.0 => {
@@ -28,6 +34,9 @@ fn connections(page: &JmxFacts) -> Option<(u64, u64)> {
         | Known::Hidden
         | Known::Failed(_) => None,
     };
+    if count(Metric::ZooKeeperAuthFailures)? > 0 {
+        return None;
+    }
     let connects = count(Metric::ZooKeeperConnects).filter(|connects| *connects > 0)?;
     Some((connects, count(Metric::ZooKeeperDisconnects)?))
 }
@@ -104,6 +113,24 @@ mod tests {
             counted(&mut scene, connects, losses);
             assert_eq!(found(&scene), expected, "{connects} {losses}");
         }
+    }
+
+    /// Neither that it is connected nor that it is not: the JAAS file has no section for it, or ZooKeeper
+    /// refused it once.
+    #[test]
+    fn once_an_authentication_failed_the_numbers_tell_nothing() {
+        let mut scene = Scene::healthy_zookeeper();
+        for (connects, losses) in [(2.0, 4.0), (2.0, 1.0)] {
+            counted(&mut scene, connects, losses);
+            scene.metric(2, Metric::ZooKeeperAuthFailures, 1.0);
+            assert_eq!(found(&scene), (vec![], true));
+        }
+        // Whether any has failed has to be told.
+        counted(&mut scene, 1.0, 1.0);
+        scene.page(2, |page| {
+            page.values.remove(&Metric::ZooKeeperAuthFailures);
+        });
+        assert_eq!(found(&scene), (vec![], true));
     }
 
     #[test]

@@ -58,6 +58,7 @@ metrics! {
     BytesIn => "BytesInPerSec", "Bytes received from producers since process start (a count), all topics.";
     ZooKeeperConnects => "ZooKeeperSyncConnectsPerSec", "Connections with ZooKeeper that came about since process start (a count; SessionExpireListener).";
     ZooKeeperDisconnects => "ZooKeeperDisconnectsPerSec", "Connections with ZooKeeper that were lost since process start (a count; SessionExpireListener).";
+    ZooKeeperAuthFailures => "ZooKeeperAuthFailuresPerSec", "Authentications with ZooKeeper that failed since process start (a count; SessionExpireListener).";
 }
 
 impl Metric {

@@ -321,6 +321,14 @@ impl<'a> Snapshot<'a> {
         }
     }
 
+    /// The finalized level of `metadata.version`, as far as any node knows it.
+    pub fn metadata_version(&self) -> Option<i16> {
+        let links = self.links().filter_map(|(_, read)| read.ok());
+        links
+            .filter_map(|read| read.facts.finalized.get("metadata.version").copied())
+            .max()
+    }
+
     /// The earliest moment at which some evidence that counts now stops doing so: a report that is
     /// fresh, or the quorum's word for a controller that is not asked itself.
     pub fn fresh_until(&self) -> Option<Mono> {

@@ -1,5 +1,8 @@
 //! How high something stood that only rises, and when: the offset up to which the metadata log is
 //! committed, as several sources tell it one after the other.
+//!
+//! It begins anew where nobody has told of it for long: a quorum was made anew, or what stood so high was a
+//! page of another cluster.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,12 +12,18 @@ use crate::time::Mono;
 /// Heights that are kept: those of some minutes, as an idle log rises twice a second.
 const MOST: usize = 512;
 
+/// For so long everybody has to tell of less: a leader that is cut off and does not know it hears of that
+/// within seconds, and somebody else tells of more meanwhile.
+const ANEW: Duration = Duration::from_secs(30);
+
 /// Something that only rises. Of what is told within this many milliseconds only the last is kept, so
 /// that neither many tellers nor a log that rises fast push out what was told seconds ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tide<const APART: u64> {
     /// In order, each higher than the one before it.
     marks: VecDeque<Mark>,
+    /// Since when everybody tells of less.
+    below: Option<Mono>,
 }
 
 /// A height, and a moment by which it was reached.
@@ -30,8 +39,16 @@ impl<const APART: u64> Tide<APART> {
     /// By then it had come this far. What is no news is left out: a source that is behind, or the same
     /// again.
     pub fn rise(&mut self, at: Mono, height: i64) {
-        let last = self.marks.back().copied();
-        if last.is_some_and(|last| height <= last.height) {
+        if self.last().is_some_and(|last| height < last.height) {
+            let since = *self.below.get_or_insert(at);
+            if at.since(since) < ANEW {
+                return;
+            }
+            self.marks.clear();
+        }
+        self.below = None;
+        let last = self.last();
+        if last.is_some_and(|last| height == last.height) {
             return;
         }
         // Heard of later, though it was told earlier: the later moment is true as well.
@@ -44,6 +61,11 @@ impl<const APART: u64> Tide<APART> {
             self.marks.pop_front();
         }
         self.marks.push_back(Mark { at, height });
+    }
+
+    /// The newest height, and the moment by which it was reached.
+    pub fn last(&self) -> Option<Mark> {
+        self.marks.back().copied()
     }
 
     /// How far it had come by that moment, as far as it is known.
@@ -81,6 +103,29 @@ mod tests {
         tide.rise(at(1_800), 70);
         let seen = [1_999, 2_000].map(|millis| height(&tide, millis));
         assert_eq!(seen, [Some(50), Some(70)]);
+    }
+
+    #[test]
+    fn where_nobody_tells_of_it_for_long_it_begins_anew() {
+        let mut tide = Tide::<100>::default();
+        tide.rise(at(1_000), 9_000_000);
+        tide.rise(at(2_000), 100);
+        tide.rise(at(31_999), 120);
+        assert_eq!(height(&tide, 60_000), Some(9_000_000));
+        // Somebody does, or tells of the same: a leader that is cut off does not make it fall.
+        tide.rise(at(31_999), 9_000_000);
+        tide.rise(at(32_000), 120);
+        tide.rise(at(61_999), 120);
+        assert_eq!(height(&tide, 70_000), Some(9_000_000));
+        tide.rise(at(62_000), 180);
+        assert_eq!(tide.last().map(|mark| mark.height), Some(180));
+        assert_eq!(
+            height(&tide, 61_999),
+            None,
+            "what was before is no part of it"
+        );
+        tide.rise(at(62_500), 181);
+        assert_eq!(height(&tide, 62_500), Some(181));
     }
 
     #[test]

@@ -353,15 +353,11 @@ fn sources(snapshot: &Snapshot<'_>) -> Vec<SourceView> {
 }
 
 fn cluster(snapshot: &Snapshot<'_>) -> ClusterView {
-    let finalized = snapshot
-        .links()
-        .filter_map(|(_, read)| read.ok())
-        .filter_map(|read| read.facts.finalized.get("metadata.version").copied());
     ClusterView {
         id: snapshot.memory.cluster_id.clone(),
         kind: snapshot.kind,
         controller: active_controller(snapshot),
-        metadata_version: finalized.max(),
+        metadata_version: snapshot.metadata_version(),
     }
 }
 

@@ -60,7 +60,9 @@ const fn on_broker(metric: Metric, mode: Mode) -> Need {
         | Metric::CurrentControllerId
         | Metric::BytesIn => Need::Optional,
         Metric::RemainingLogsToRecover => Need::AtTimes,
-        Metric::ZooKeeperConnects | Metric::ZooKeeperDisconnects => match mode {
+        Metric::ZooKeeperConnects
+        | Metric::ZooKeeperDisconnects
+        | Metric::ZooKeeperAuthFailures => match mode {
             Mode::Kraft => Need::NotThere,
             Mode::ZooKeeper => Need::Optional,
         },
@@ -116,7 +118,8 @@ const fn on_controller(metric: Metric, mode: Mode) -> Need {
         | Metric::MetadataApplyErrorCount
         | Metric::BytesIn
         | Metric::ZooKeeperConnects
-        | Metric::ZooKeeperDisconnects => Need::NotThere,
+        | Metric::ZooKeeperDisconnects
+        | Metric::ZooKeeperAuthFailures => Need::NotThere,
     }
 }
 

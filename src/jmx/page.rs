@@ -329,7 +329,8 @@ fn plausible(metric: Metric, value: f64) -> f64 {
         | Metric::MetadataApplyErrorCount
         | Metric::BytesIn
         | Metric::ZooKeeperConnects
-        | Metric::ZooKeeperDisconnects => false,
+        | Metric::ZooKeeperDisconnects
+        | Metric::ZooKeeperAuthFailures => false,
     };
     if value.is_finite() && (signed || value >= 0.0) {
         value
@@ -362,7 +363,8 @@ fn worst(metric: Metric, a: f64, b: f64) -> f64 {
         | Metric::MetadataLoadErrorCount
         | Metric::MetadataApplyErrorCount
         | Metric::MetadataLagMs
-        | Metric::ZooKeeperDisconnects => a.max(b),
+        | Metric::ZooKeeperDisconnects
+        | Metric::ZooKeeperAuthFailures => a.max(b),
         Metric::PartitionCount
         | Metric::LeaderCount
         | Metric::ActiveBrokerCount

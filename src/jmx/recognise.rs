@@ -382,7 +382,9 @@ mod tests {
         };
         assert_eq!(read("ZooKeeperSyncConnectsPerSec"), connects);
         assert_eq!(read("ZooKeeperDisconnectsPerSec"), disconnects);
-        assert_eq!(read("ZooKeeperAuthFailuresPerSec"), None);
+        let failures = Some(Reading::Value(Metric::ZooKeeperAuthFailures));
+        assert_eq!(read("ZooKeeperAuthFailuresPerSec"), failures);
+        assert_eq!(read("ZooKeeperExpiresPerSec"), None);
     }
 
     #[test]

@@ -145,6 +145,7 @@ pub(super) const ROWS: &[Row] = &[
     meter("kafkaserverbrokertopicmetrics", "bytesinpersec", Metric::BytesIn),
     meter(SESSION, "zookeepersyncconnectspersec", Metric::ZooKeeperConnects),
     meter(SESSION, "zookeeperdisconnectspersec", Metric::ZooKeeperDisconnects),
+    meter(SESSION, "zookeeperauthfailurespersec", Metric::ZooKeeperAuthFailures),
     attribute(METADATA, "lastappliedrecordlagms", Metric::MetadataLagMs),
     attribute(METADATA, "metadataloaderrorcount", Metric::MetadataLoadErrorCount),
     attribute(METADATA, "metadataapplyerrorcount", Metric::MetadataApplyErrorCount),

@@ -110,6 +110,7 @@ impl Scene {
         } else {
             values.insert(Metric::ZooKeeperConnects, 2.0);
             values.insert(Metric::ZooKeeperDisconnects, 1.0);
+            values.insert(Metric::ZooKeeperAuthFailures, 0.0);
         }
         let heard = self.kraft && active;
         let heartbeat_age_ms = self

@@ -165,6 +165,7 @@ impl Cluster {
             let session = ("kafka.server", "SessionExpireListener");
             lines.meter(session, "ZooKeeperSyncConnectsPerSec", count(connects));
             lines.meter(session, "ZooKeeperDisconnectsPerSec", count(losses));
+            lines.meter(session, "ZooKeeperAuthFailuresPerSec", 0.0);
             self.zookeeper_beans(node, lines);
             return;
         }
