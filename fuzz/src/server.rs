@@ -223,8 +223,19 @@ fn was_asked(route: &Route, said: &[Said]) {
                 && entry.nodes.is_superset(named)
                 && !entry.nodes.is_empty()
         }
-        (Route::Leave(_, claim), Some(Command::Leave { owner, nodes })) => {
-            *owner == claim.owner && nodes.is_superset(&claim.targets.nodes) && !nodes.is_empty()
+        (
+            Route::Leave(_, query),
+            Some(Command::Leave {
+                owner,
+                nodes,
+                unused,
+            }),
+        ) => {
+            let claim = &query.claim;
+            *owner == claim.owner
+                && *unused == query.unused
+                && nodes.is_superset(&claim.targets.nodes)
+                && !nodes.is_empty()
         }
         (Route::Change(_, change), Some(Command::Change(asked))) => change == asked,
         (Route::Enter(..) | Route::Leave(..) | Route::Change(..), _) => false,

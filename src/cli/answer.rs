@@ -58,9 +58,9 @@ pub struct Body {
     /// Its fencing token.
     #[serde(default)]
     pub token: Option<u64>,
-    /// Whether "go" may have been said for it before.
+    /// How often "go" has been said for it, where the gate tells.
     #[serde(default)]
-    pub again: Option<bool>,
+    pub told: Option<u32>,
     /// Until when it is given.
     #[serde(default)]
     pub expires_at: Option<String>,

@@ -133,7 +133,7 @@ impl Plan {
             hosts: BTreeSet::new(),
             lease: None,
             lease_nodes: None,
-            again: None,
+            told: None,
             token: None,
             expires_at: None,
             how: None,

@@ -95,7 +95,7 @@ fn go() -> Reply {
         wall: Timestamp::default(),
     };
     Reply::Go {
-        again: false,
+        told: Some(1),
         lease: Box::new(Lease {
             id: LeaseId(3),
             token: Token(3),

@@ -148,8 +148,15 @@ impl Machine {
                 out.push(Effect::Refresh(Wanted::Quick));
                 self.desk.enter(now, ticket, entry);
             }
-            Input::Ask(ticket, Command::Leave { owner, nodes }) => {
-                self.desk.leave(now, ticket, &owner, &nodes, out);
+            Input::Ask(
+                ticket,
+                Command::Leave {
+                    owner,
+                    nodes,
+                    unused,
+                },
+            ) => {
+                self.desk.leave(now, ticket, (&owner, &nodes), unused, out);
             }
             Input::Ask(ticket, Command::Change(asked)) => change = Some((ticket, asked)),
             Input::Stored(id, result) => {

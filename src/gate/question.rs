@@ -33,6 +33,8 @@ pub enum Command {
         owner: Owner,
         /// The nodes entered for.
         nodes: BTreeSet<NodeId>,
+        /// Nothing was done with this "go", and the lease stays if another one was said since.
+        unused: Option<Unused>,
     },
     /// Somebody changes something.
     Change(Change),
@@ -126,6 +128,15 @@ pub enum Answered {
     NoSuchNodes(BTreeSet<NodeId>),
 }
 
+/// A "go" with which nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// Of this lease.
+    pub token: Token,
+    /// It was the last that had been said for it by then.
+    pub told: u32,
+}
+
 /// What the Machine answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -137,8 +148,9 @@ pub enum Reply {
     Go {
         /// The lease.
         lease: Box<Lease>,
-        /// Whether "go" was, or may have been, said for it before.
-        again: bool,
+        /// How often "go" has been said for it, this time included; none where another process may have
+        /// said it as well.
+        told: Option<u32>,
         /// When that was judged.
         evaluated: Now,
     },
@@ -174,6 +186,12 @@ pub enum Refusal {
         "{owner} has no lease on exactly these nodes; enter first, with the same owner and nodes"
     )]
     NotEntered {
+        /// Who asked.
+        owner: Owner,
+    },
+    /// "Go" was said for the lease since: whoever heard it goes on with it.
+    #[error("{owner} was told go for that lease again since, or has it no more; it stays as it is")]
+    GoneOnWith {
         /// Who asked.
         owner: Owner,
     },

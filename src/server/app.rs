@@ -138,9 +138,9 @@ impl App {
                 let gate = self.gate(&name)?;
                 self.enter(&gate, &query, shape(headers), asker).await
             }
-            Route::Leave(name, claim) => {
+            Route::Leave(name, query) => {
                 let gate = self.gate(&name)?;
-                self.leave(&gate, &claim, shape(headers), asker).await
+                self.leave(&gate, &query, shape(headers), asker).await
             }
             Route::Change(name, change) => {
                 let gate = self.gate(&name)?;

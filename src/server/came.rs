@@ -20,8 +20,8 @@ use crate::time::Now;
 #[derive(Debug)]
 pub(super) struct Go {
     pub(super) lease: Box<Lease>,
-    /// Whether it was, or may have been, said for this lease before.
-    pub(super) again: bool,
+    /// How often it has been said for this lease, where that is known.
+    pub(super) told: Option<u32>,
 }
 
 /// What a request for a lease, or for its end, came to.
@@ -80,9 +80,9 @@ pub(super) fn of_reply(reply: Result<GateReply, AskError>, now: Now) -> Result<C
     Ok(match reply {
         Ok(GateReply::Go {
             lease,
-            again,
+            told,
             evaluated,
-        }) => held_up(evaluated).unwrap_or(Came::To(Go { lease, again }, evaluated)),
+        }) => held_up(evaluated).unwrap_or(Came::To(Go { lease, told }, evaluated)),
         Ok(GateReply::Over(ended)) => match ended.how {
             End::ProvenBack | End::NeverGone => Came::Back(ended),
             End::Withdrawn | End::TakenOver { .. } | End::Broken { .. } | End::Retired => {

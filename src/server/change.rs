@@ -63,6 +63,7 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::NoSuchLease(_) => Problem::no_such_lease(detail),
         Refusal::NotEntered { .. } => conflict("not entered", detail),
+        Refusal::GoneOnWith { .. } => conflict("gone on with", detail),
         Refusal::GivenUp { .. } => conflict("given up", detail),
         Refusal::OldToken { .. } => conflict("taken over", detail),
         Refusal::OfAnother { .. } => conflict("of another owner", detail),

@@ -14,7 +14,7 @@ use super::asker::Asker;
 use super::body::{EnterBody, LeaveBody};
 use super::came::{Came, Go, of_reply};
 use super::claim::resolve;
-use super::lease_query::{Claim, EnterQuery};
+use super::lease_query::{EnterQuery, LeaveQuery};
 use super::problem::Problem;
 use super::reply::{Content, Reply};
 use super::verdict::Verdict;
@@ -134,14 +134,16 @@ impl App {
     pub(super) async fn leave(
         &self,
         gate: &GateHandle,
-        claim: &Claim,
+        query: &LeaveQuery,
         shape: Shape,
         asker: &Asker<'_>,
     ) -> Result<Reply, Problem> {
+        let claim = &query.claim;
         let nodes = resolve(gate, &claim.targets)?;
         let command = Command::Leave {
             owner: claim.owner.clone(),
             nodes: nodes.clone(),
+            unused: query.unused,
         };
         let deadline = Instant::now() + claim.wait;
         let came = self.poll(gate, &command, deadline, asker).await?;

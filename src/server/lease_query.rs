@@ -11,7 +11,7 @@ use crate::evidence::ids::NodeId;
 use crate::gate::lease::{
     Action, LONGEST_TTL, LeaseId, Owner, SHORTEST_TTL, Token, USUAL_TTL, is_printable,
 };
-use crate::gate::question::Change;
+use crate::gate::question::{Change, Unused};
 
 /// Whose nodes, and how to answer: what `enter` and `leave` have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +52,24 @@ impl EnterQuery {
     }
 }
 
-impl Claim {
-    /// Reads what `leave` takes.
-    pub fn leave(query: Option<&str>) -> Result<Self, Problem> {
-        Given::read(query)?.claim("leave takes node, host, owner, wait and closed_status")
+/// The parameters of `leave`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaveQuery {
+    /// Whose nodes, and how to answer.
+    pub claim: Claim,
+    /// Nothing was done with this "go".
+    pub unused: Option<Unused>,
+}
+
+impl LeaveQuery {
+    /// Reads the part of a URL after `?`.
+    pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
+        let mut given = Given::read(query)?;
+        let unused = given.take("unused", unused)?;
+        Ok(Self {
+            claim: given.claim("leave takes node, host, owner, unused, wait and closed_status")?,
+            unused,
+        })
     }
 }
 
@@ -243,6 +257,19 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
     parsed.ok_or_else(|| bad(name, value, "give a whole number"))
 }
 
+/// `TOKEN.TOLD`.
+fn unused(name: &str, value: &str) -> Result<Unused, Problem> {
+    let wanted = "give token and told of the last go, as in unused=7.2";
+    let (token, told) = value
+        .split_once('.')
+        .ok_or_else(|| bad(name, value, wanted))?;
+    let told = u32::try_from(number(name, told)?).map_err(|_| bad(name, value, wanted))?;
+    Ok(Unused {
+        token: Token(number(name, token)?),
+        told,
+    })
+}
+
 /// A lease that cannot be is one that is not there.
 fn lease_id(text: &str) -> Result<LeaseId, Problem> {
     number("lease", text)
@@ -322,8 +349,22 @@ mod tests {
         ] {
             assert!(enter(bad).unwrap_err().contains(named), "{bad}");
         }
-        let leave = Claim::leave(Some("node=1&owner=me&ttl=30m"));
-        assert!(leave.unwrap_err().detail.contains("\"ttl\""));
+        let leave = |more: &str| LeaveQuery::parse(Some(&format!("node=1&owner=me{more}")));
+        assert!(leave("&ttl=30m").unwrap_err().detail.contains("\"ttl\""));
+        assert_eq!(leave("").unwrap().unused, None);
+        let (token, told) = (Token(7), 2);
+        assert_eq!(
+            leave("&unused=7.2").unwrap().unused,
+            Some(Unused { token, told })
+        );
+        for bad in ["", "7", "7.", ".2", "7.2.1", "-7.2", "7.+2", "7.4294967296"] {
+            let problem = leave(&format!("&unused={bad}")).unwrap_err();
+            assert!(
+                problem.detail.contains("unused"),
+                "{bad}: {}",
+                problem.detail
+            );
+        }
     }
 
     #[test]
@@ -381,7 +422,7 @@ mod tests {
         #[test]
         fn no_query_panics(query in ".{0,60}", path in "[a-z0-9/]{0,20}") {
             let _ = EnterQuery::parse(Some(&query));
-            let _ = Claim::leave(Some(&query));
+            let _ = LeaveQuery::parse(Some(&query));
             if let Some(place) = Place::find(&path) {
                 let _ = place.change(&Method::PUT, Some(&query));
             }

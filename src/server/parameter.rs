@@ -32,6 +32,8 @@ pub enum Parameter {
     Action,
     /// `token`.
     Token,
+    /// `unused`.
+    Unused,
     /// `by`.
     By,
     /// `author`.
@@ -57,6 +59,7 @@ impl Parameter {
             Self::Ttl | Self::HoldTtl => "ttl",
             Self::Action => "action",
             Self::Token => "token",
+            Self::Unused => "unused",
             Self::By => "by",
             Self::Author => "author",
             Self::Reason => "reason",
@@ -77,6 +80,7 @@ impl Parameter {
             Self::HoldTtl => "2h",
             Self::Action => "restart",
             Self::Token | Self::Before => "7",
+            Self::Unused => "7.1",
             Self::By | Self::Author => "ann",
             Self::Reason => "disks",
             Self::Limit => "50",
@@ -95,6 +99,9 @@ impl Parameter {
             Self::Ttl | Self::HoldTtl => "For how long.",
             Self::Action => "What the nodes are stopped for.",
             Self::Token => "The lease's fencing token.",
+            Self::Unused => {
+                "token.told of the last go, with which nothing was done: given back only where none was said since."
+            }
             Self::By => "Who does it.",
             Self::Author => "Who holds.",
             Self::Reason => "Why.",
@@ -108,6 +115,7 @@ impl Parameter {
         match self {
             Self::Nodes => text("^[0-9]{1,9}(,[0-9]{1,9})*$"),
             Self::Node => json!({"type": "integer", "minimum": 0, "maximum": i32::MAX}),
+            Self::Unused => text("^[0-9]{1,18}[.][0-9]{1,9}$"),
             Self::Hosts => text("^[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*$"),
             Self::ClosedStatus => json!({"type": "integer", "enum": CLOSED_STATUSES}),
             Self::Wait => json!({
@@ -182,6 +190,7 @@ impl Endpoint {
                 (P::Nodes, false),
                 (P::Hosts, false),
                 (P::Owner, true),
+                (P::Unused, false),
                 (P::Wait, false),
                 (P::ClosedStatus, false),
             ],

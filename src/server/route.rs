@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::endpoint::Endpoint;
-use super::lease_query::{Claim, EnterQuery, Place};
+use super::lease_query::{EnterQuery, LeaveQuery, Place};
 use super::problem::Problem;
 use super::query::{self, CheckQuery, HistoryQuery};
 use crate::gate::question::Change;
@@ -37,7 +37,7 @@ pub enum Route {
     /// "May I stop these nodes? Then I take them."
     Enter(GateName, EnterQuery),
     /// "I have finished with them. Are they back?"
-    Leave(GateName, Claim),
+    Leave(GateName, LeaveQuery),
     /// Somebody changes something.
     Change(GateName, Change),
     /// What was decided, and when.
@@ -101,7 +101,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         Path::Leases(gate) => none().and_then(|()| name(gate).map(Route::Leases))?,
         Path::Check(gate) => Route::Check(name(gate)?, CheckQuery::parse(query)?),
         Path::Enter(gate) => Route::Enter(name(gate)?, EnterQuery::parse(query)?),
-        Path::Leave(gate) => Route::Leave(name(gate)?, Claim::leave(query)?),
+        Path::Leave(gate) => Route::Leave(name(gate)?, LeaveQuery::parse(query)?),
         Path::History(gate) => Route::History(name(gate)?, HistoryQuery::parse(query)?),
         Path::Change(gate, place) => Route::Change(name(gate)?, place.change(method, query)?),
     })

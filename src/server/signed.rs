@@ -16,7 +16,7 @@ impl Route {
     pub(super) fn signed(mut self, principal: &Principal) -> Result<Self, Problem> {
         let name = match &mut self {
             Self::Enter(_, query) => Some(&mut query.claim.owner),
-            Self::Leave(_, claim) => Some(&mut claim.owner),
+            Self::Leave(_, query) => Some(&mut query.claim.owner),
             Self::Change(_, change) => match change {
                 Change::Break { by, .. } | Change::Lift { by, .. } | Change::Retire { by, .. } => {
                     Some(by)

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 const GO: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
-    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"again\":false,\"expires_at\":\"T\"}";
-/// What it says to whoever asks once more; to a run after another one that is all.
+    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"told\":1,\"expires_at\":\"T\"}";
+/// What it says to a run after another one.
 const GO_AGAIN: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
-    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"again\":true,\"expires_at\":\"T\"}";
+    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"told\":2,\"expires_at\":\"T\"}";
 /// A gate of before that does not tell.
 const GO_OF_BEFORE: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
     \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"expires_at\":\"T\"}";
@@ -76,10 +76,11 @@ fn gate(then: Then) -> Gate {
             log.lock().unwrap().push(first);
             gos += usize::from(enters);
             renewals += usize::from(renews);
+            let numbered;
             let (status, headers, body) = match then {
                 Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
-                    let body = if gos == 1 { GO } else { GO_AGAIN };
-                    ("200 OK", "Upgrade-Gate-State: open\r\n", body)
+                    numbered = GO.replace("\"told\":1", &format!("\"told\":{gos}"));
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", numbered.as_str())
                 }
                 Then::SaysAgain(body) if enters => ("200 OK", "Upgrade-Gate-State: open\r\n", body),
                 Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
@@ -247,11 +248,16 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
             1,
         ),
         // A run before was given it, or may have been.
-        (Then::SaysAgain(GO_AGAIN), 122, "earlier request of me", 0),
+        (
+            Then::SaysAgain(GO_AGAIN),
+            122,
+            "another request of me as well",
+            0,
+        ),
         (
             Then::SaysAgain(GO_OF_BEFORE),
             122,
-            "earlier request of me",
+            "another request of me as well",
             0,
         ),
     ];
@@ -263,6 +269,7 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
             assert!(err.contains(says), "{then:?}: {err}");
             // What was given to it, and stands for all it knows, is not wanted any more.
             assert_eq!(gate.asked_for("/leave?"), left, "{then:?}: {err}");
+            assert_eq!(gate.asked_for("unused=7."), left, "{then:?}: {err}");
         })
     });
     for run in runs {

@@ -219,7 +219,7 @@ fn open(evaluated: Now) -> Answered {
 
 fn go(command: &Command, evaluated: Now) -> Reply {
     Reply::Go {
-        again: false,
+        told: Some(1),
         lease: Box::new(lease(nodes(command))),
         evaluated,
     }

@@ -46,6 +46,7 @@ impl Mail {
         self.ask(Command::Leave {
             owner: name(owner),
             nodes: ids(nodes),
+            unused: None,
         })
     }
 

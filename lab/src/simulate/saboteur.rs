@@ -143,7 +143,7 @@ impl Saboteur {
         }
         match asked {
             Command::Enter(entry) => Reply::Go {
-                again: false,
+                told: Some(1),
                 evaluated: now,
                 lease: Box::new(Lease {
                     id: self.give(&entry.owner, LeaseId(ticket.0)),
@@ -161,7 +161,7 @@ impl Saboteur {
                     took_over: false,
                 }),
             },
-            Command::Leave { owner, nodes } => Reply::Over(Box::new(Ended {
+            Command::Leave { owner, nodes, .. } => Reply::Over(Box::new(Ended {
                 id: self.given.get(&owner).copied().unwrap_or_default(),
                 token: Token(0),
                 owner: Some(owner),
@@ -434,7 +434,7 @@ fn as_over(now: Now, asked: Command, reply: Reply) -> Reply {
     let Reply::Changed(Changed::Broken(id)) = reply else {
         return reply;
     };
-    let Command::Leave { owner, nodes } = asked else {
+    let Command::Leave { owner, nodes, .. } = asked else {
         return reply;
     };
     Reply::Over(Box::new(Ended {

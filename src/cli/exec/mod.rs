@@ -90,6 +90,14 @@ struct Granted {
     token: u64,
 }
 
+/// A lease of which every "go" was said to this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    granted: Granted,
+    /// How often that was.
+    told: u32,
+}
+
 /// The same, renewed: nobody knows how old a lease is that "go" was said for again.
 struct Ready {
     renewal: Renewal,
@@ -102,8 +110,8 @@ struct Exec {
     client: GateClient,
     asked: Asked,
     owner: String,
-    /// The lease that was given to this run and, for all it knows, stands.
-    given: Mutex<Option<Granted>>,
+    /// The lease that was given to this run alone and, for all it knows, stands.
+    given: Mutex<Option<Given>>,
 }
 
 impl ExecArgs {
@@ -128,7 +136,7 @@ impl ExecArgs {
         match entered {
             Ok(ready) => exec.start(ready, signals).await,
             Err(exit) => {
-                exec.give_back_what_was_given().await;
+                exec.give_back_unused().await;
                 Ok(exit)
             }
         }
@@ -173,7 +181,12 @@ impl Exec {
         let Some(granted) = granted(&verdict) else {
             return Err(verdict);
         };
-        self.heard(granted, is_again(&verdict));
+        if !self.heard(granted, &verdict) {
+            self.say(&format!(
+                "go for lease {} was said to another request of {} as well, and is gone on with",
+                granted.lease, self.owner
+            ));
+        }
         let renewal = Renewal {
             client: self.client.clone(),
             asked: self.asked.clone(),
@@ -185,7 +198,11 @@ impl Exec {
             .await
             .map_err(|verdict| self.lost(granted, verdict))?;
         let (verdict, _) = ask(0, ANSWER).await;
-        match self::granted(&verdict) {
+        let again = self::granted(&verdict);
+        if let Some(again) = again {
+            self.heard(again, &verdict);
+        }
+        match again {
             Some(again) if again == granted && asked.elapsed() < self.args.ttl => {
                 Ok(Ready { renewal, asked })
             }
@@ -199,7 +216,7 @@ impl Exec {
 
     async fn start(&self, ready: Ready, signals: Signals) -> Result<Exit> {
         let Some((program, arguments)) = self.args.command.split_first() else {
-            self.give_back_what_was_given().await;
+            self.give_back_unused().await;
             return Ok(NOT_STARTABLE);
         };
         let granted = ready.renewal.granted;
@@ -219,7 +236,7 @@ impl Exec {
             }
             Err(error) => {
                 self.say(&format!("{program} cannot be started: {error}"));
-                self.give_back_what_was_given().await;
+                self.give_back_unused().await;
                 Ok(NOT_STARTABLE)
             }
         }
@@ -277,18 +294,15 @@ impl Exec {
         exit
     }
 
-    /// Notes whose lease it is that "go" was said for.
-    fn heard(&self, granted: Granted, again: bool) {
+    /// Whether every "go" of this lease so far was said to this run. Another one under the same owner may
+    /// have been told before, or be told in between.
+    fn heard(&self, granted: Granted, verdict: &Verdict) -> bool {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        if !again {
-            *given = Some(granted);
-        } else if *given != Some(granted) {
-            *given = None;
-            self.say(&format!(
-                "lease {} was given to an earlier request of {}, and is gone on with",
-                granted.lease, self.owner
-            ));
-        }
+        let before = given.filter(|given| given.granted == granted);
+        let before = before.map_or(0, |given| given.told);
+        let told = times_told(verdict).filter(|told| *told == before.saturating_add(1));
+        *given = told.map(|told| Given { granted, told });
+        given.is_some()
     }
 
     /// A lease that was over before the start is asked for anew, like one that was never given.
@@ -305,21 +319,27 @@ impl Exec {
         }
     }
 
-    /// Nothing was started. A lease of this owner that was given to another run stays: that run may
-    /// have been killed while its command lives on. Where only the answer was lost, the gate takes the
-    /// lease back when it sees the connection end, or its time goes by.
-    async fn give_back_what_was_given(&self) {
+    /// Nothing was started. A lease of this owner that another run was told of as well stays: that run
+    /// may go on with it, or have been killed while its command lives on; the gate looks once more
+    /// whether there is one. Where only an answer was lost, the gate takes the lease back when it sees
+    /// the connection end, or its time goes by.
+    async fn give_back_unused(&self) {
         let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        if given.is_some() {
-            self.give_back().await;
+        if let Some(Given { granted, told }) = given {
+            let unused = format!("{}.{told}", granted.token);
+            self.leave_once(&[("owner", self.owner.clone()), ("unused", unused)])
+                .await;
         }
     }
 
     /// Says once that nothing is wanted any more. Where it is not heard, the lease ends by itself:
     /// its time goes by, and its nodes are seen to be up.
     async fn give_back(&self) {
-        let more = [("owner", self.owner.clone())];
-        let _ = post(&self.client, &self.asked, "leave", &more, 0, ANSWER).await;
+        self.leave_once(&[("owner", self.owner.clone())]).await;
+    }
+
+    async fn leave_once(&self, more: &[(&'static str, String)]) {
+        let _ = post(&self.client, &self.asked, "leave", more, 0, ANSWER).await;
     }
 
     fn say(&self, what: &str) {
@@ -342,14 +362,14 @@ fn granted(verdict: &Verdict) -> Option<Granted> {
     }
 }
 
-/// Whether "go" may have been said for that lease before: where the gate does not tell, it may.
-fn is_again(verdict: &Verdict) -> bool {
+/// How often "go" has been said for that lease, where the gate tells.
+fn times_told(verdict: &Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Says(State::Open, body) => body.again.unwrap_or(true),
+        Verdict::Says(State::Open, body) => body.told,
         Verdict::Says(State::Closed | State::Unknown, _)
         | Verdict::Contradicts(_)
         | Verdict::Unreachable(_)
-        | Verdict::Refused(..) => true,
+        | Verdict::Refused(..) => None,
     }
 }
 

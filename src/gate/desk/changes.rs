@@ -121,6 +121,7 @@ impl Desk {
             reason: reason.clone(),
         };
         self.keeper.note(scene.now.wall, what);
+        self.forget_taken(id);
         self.finish(&lease, End::Broken { by, reason }, scene.now);
         Ok(Awaited::Broken(id))
     }

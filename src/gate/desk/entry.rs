@@ -303,10 +303,10 @@ impl Desk {
             let lease = self.keeper.wanted().leases.get(&id).cloned();
             let stored = self.keeper.stored();
             if let Some(lease) = lease.filter(|lease| is_as_told(stored, lease)) {
-                self.watch.tell(id);
+                let told = self.watch.tell(id);
                 return Next::Answer(Reply::Go {
                     lease: Box::new(lease),
-                    again: told,
+                    told,
                     evaluated: scene.now,
                 });
             }
@@ -394,7 +394,7 @@ impl Desk {
             End::TakenOver { .. } | End::Retired => false,
         };
         if gives_back && !self.watch.was_told(lease.id) {
-            self.give_back(now, lease);
+            self.give_back(now, lease.id, &lease.nodes, lease.owner.as_ref());
         }
         self.taken.remove(&lease.id);
         self.deadlines.remove(&lease.id);

@@ -36,10 +36,10 @@ use super::doc::{GateDoc, Revision, Stored};
 use super::event::What;
 use super::judgement::Course;
 use super::keep::{CommitId, Keeper};
-use super::lease::{Lease, LeaseId, Owner, Stage};
+use super::lease::{Ended, Lease, LeaseId, Owner, Stage};
 use super::machine::Effect;
 use super::parts::WindowView;
-use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
+use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket, Unused};
 use super::seen::Seen;
 use crate::checks::table::Evaluation;
 use crate::evidence::ids::{NodeId, Role};
@@ -112,6 +112,7 @@ impl Desk {
             let nanos = until.as_nanos() - now.wall.as_nanos();
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
         };
+        self.take_back_from(leases, now);
         let doc = self.keeper.wanted();
         for id in leases {
             self.deadlines.remove(id);
@@ -132,6 +133,17 @@ impl Desk {
         for until in holds.filter_map(|hold| hold.until) {
             let end = now.mono.plus(left_of(until));
             self.hold_ends.entry(until).or_insert(end);
+        }
+    }
+
+    /// Leases whose owners nobody has told "go" and that another process has ended: what they were about to
+    /// take over stands again.
+    fn take_back_from(&mut self, leases: &BTreeSet<LeaseId>, now: Now) {
+        let ended = self.keeper.wanted().ended.iter();
+        let untold = ended.filter(|it| leases.contains(&it.id) && !self.watch.was_told(it.id));
+        let untold: Vec<Ended> = untold.cloned().collect();
+        for taker in untold {
+            self.give_back(now, taker.id, &taker.nodes, taker.owner.as_ref());
         }
     }
 
@@ -181,14 +193,23 @@ impl Desk {
         &mut self,
         now: Now,
         ticket: Ticket,
-        owner: &Owner,
-        nodes: &BTreeSet<NodeId>,
+        (owner, nodes): (&Owner, &BTreeSet<NodeId>),
+        unused: Option<Unused>,
         out: &mut Vec<Effect>,
     ) {
-        self.give_up(owner, nodes, out);
         let mine = self.keeper.wanted().leases.values();
         let mine = mine.filter(|lease| lease.is_of(owner, nodes));
+        let mine = mine.filter(|lease| unused.is_none_or(|unused| self.is_unused(lease, unused)));
         let mine: Vec<LeaseId> = mine.map(|lease| lease.id).collect();
+        if unused.is_some() && mine.is_empty() {
+            let owner = owner.clone();
+            let refused = Reply::Refused(Refusal::GoneOnWith { owner });
+            out.push(Effect::Reply(ticket, refused));
+            return;
+        }
+        if unused.is_none() {
+            self.give_up(owner, nodes, out);
+        }
         for id in mine.iter().copied() {
             let left = self.keeper.edit(|doc| {
                 let lease = doc.leases.get_mut(&id);
@@ -212,6 +233,12 @@ impl Desk {
             self.wait(now, ticket, Waits::End(*id));
             return;
         }
+        if self.went_since(nodes) {
+            let owner = owner.clone();
+            let refused = Reply::Refused(Refusal::NotEntered { owner });
+            out.push(Effect::Reply(ticket, refused));
+            return;
+        }
         let ended = self.keeper.wanted().ended.iter().rev();
         // A repair may have taken over more nodes than it asked for.
         let mut mine =
@@ -223,6 +250,20 @@ impl Desk {
             let refused = Reply::Refused(Refusal::NotEntered { owner });
             out.push(Effect::Reply(ticket, refused));
         }
+    }
+
+    /// Whether nobody was told "go" for this lease after that one. A lease that another process may have told
+    /// of counts as used.
+    fn is_unused(&self, lease: &Lease, unused: Unused) -> bool {
+        lease.token == unused.token && self.watch.times_told(lease.id) == Some(unused.told)
+    }
+
+    /// Whether one of these nodes went after its last lease was over, and is not proven back: that the lease
+    /// was never gone is true, and no answer to who asks now.
+    fn went_since(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let leases = self.leases();
+        let mut unannounced = leases.values().filter(|lease| lease.owner.is_none());
+        unannounced.any(|lease| !lease.nodes.is_disjoint(nodes))
     }
 
     /// Whoever has finished wants no more what it has asked for before: given now, it would be told

@@ -29,6 +29,8 @@ pub(super) struct Watch {
     granted: BTreeMap<LeaseId, Mono>,
     /// How often each lease's owner may have been told "go".
     told: BTreeMap<LeaseId, u32>,
+    /// How often that was said by this process, heard or not; of leases that it has given itself.
+    said: BTreeMap<LeaseId, u32>,
     /// Nodes that are down without a lease, since when.
     down: BTreeMap<NodeId, Mono>,
     /// Restarts that were covered by a lease, or have taken a slot of their own.
@@ -39,8 +41,10 @@ impl Watch {
     /// Goes on with a lease of a store, whose owner may have been told "go" by another process.
     pub(super) fn adopt(&mut self, lease: LeaseId, now: Mono) {
         self.granted.remove(&lease);
+        self.said.remove(&lease);
         self.staged(lease, now);
-        self.tell(lease);
+        let told = self.told.entry(lease).or_default();
+        *told = told.saturating_add(1);
     }
 
     /// It has another number now.
@@ -50,8 +54,10 @@ impl Watch {
                 moments.insert(new, at);
             }
         }
-        if let Some(told) = self.told.remove(&old) {
-            self.told.insert(new, told);
+        for times in [&mut self.told, &mut self.said] {
+            if let Some(times_told) = times.remove(&old) {
+                times.insert(new, times_told);
+            }
         }
     }
 
@@ -63,13 +69,22 @@ impl Watch {
     /// It has been given, or taken by a restart that nobody announced.
     pub(super) fn begun(&mut self, lease: LeaseId, now: Mono) {
         self.granted.insert(lease, now);
+        self.said.insert(lease, 0);
         self.staged(lease, now);
     }
 
-    /// Its owner is told "go".
-    pub(super) fn tell(&mut self, lease: LeaseId) {
+    /// Its owner is told "go"; for which time, where that is known.
+    pub(super) fn tell(&mut self, lease: LeaseId) -> Option<u32> {
         let told = self.told.entry(lease).or_default();
         *told = told.saturating_add(1);
+        let said = self.said.get_mut(&lease)?;
+        *said = said.saturating_add(1);
+        Some(*said)
+    }
+
+    /// How often "go" was said for a lease, where that is known.
+    pub(super) fn times_told(&self, lease: LeaseId) -> Option<u32> {
+        self.said.get(&lease).copied()
     }
 
     /// One "go" has certainly reached nobody; whether there was no other.
@@ -95,6 +110,7 @@ impl Watch {
         self.staged.remove(&lease);
         self.granted.remove(&lease);
         self.told.remove(&lease);
+        self.said.remove(&lease);
     }
 }
 

@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 
 use super::Desk;
+use crate::evidence::ids::NodeId;
 use crate::gate::doc::GateDoc;
 use crate::gate::event::What;
-use crate::gate::lease::{Action, End, Lease, LeaseId, Stage};
+use crate::gate::lease::{Action, End, Lease, LeaseId, Owner, Stage};
 use crate::time::{Mono, Now};
 
 /// A lease that was taken over.
@@ -51,6 +52,8 @@ impl Desk {
         };
         let Some(by) = &taker.owner else { return };
         let touched: Vec<Lease> = taken_by(self.keeper.wanted(), &taker).cloned().collect();
+        // Another process may have given what this one did not know at its grant.
+        let nodes: BTreeSet<_> = touched.iter().flat_map(|it| it.nodes.clone()).collect();
         let mut taken = self.taken.remove(&id).unwrap_or_default();
         for lease in touched {
             let end = self.deadlines.get(&lease.id).copied();
@@ -77,16 +80,30 @@ impl Desk {
         self.keeper.edit(|doc| {
             if let Some(lease) = doc.leases.get_mut(&id) {
                 lease.took_over = true;
+                lease.nodes.extend(nodes.difference(&taker.retired));
                 lease.expires_at = last.map_or(lease.expires_at, |(_, expires_at)| expires_at);
             }
         });
     }
 
-    /// What this lease has taken over stands again, but for nodes that were retired since.
-    pub(super) fn give_back(&mut self, now: Now, taker: &Lease) {
-        for Taken { mut lease, end } in self.taken.remove(&taker.id).unwrap_or_default() {
+    /// This lease is over, whoever is about to take it over: it does not stand again.
+    pub(super) fn forget_taken(&mut self, id: LeaseId) {
+        for taken in self.taken.values_mut() {
+            taken.retain(|it| it.lease.id != id);
+        }
+    }
+
+    /// What a lease on these nodes has taken over stands again, but for nodes that were retired since.
+    pub(super) fn give_back(
+        &mut self,
+        now: Now,
+        taker: LeaseId,
+        on: &BTreeSet<NodeId>,
+        owner: Option<&Owner>,
+    ) {
+        for Taken { mut lease, end } in self.taken.remove(&taker).unwrap_or_default() {
             let id = lease.id;
-            let nodes: BTreeSet<_> = lease.nodes.intersection(&taker.nodes).copied().collect();
+            let nodes: BTreeSet<_> = lease.nodes.intersection(on).copied().collect();
             let retired: BTreeSet<_> = lease.nodes.difference(&nodes).copied().collect();
             if nodes.is_empty() || self.keeper.wanted().leases.contains_key(&id) {
                 continue;
@@ -95,7 +112,7 @@ impl Desk {
             lease.starts.retain(|node, _| nodes.contains(node));
             lease.retired.extend(retired);
             lease.nodes = nodes;
-            self.keeper.note(now.wall, given_back(&lease, taker));
+            self.keeper.note(now.wall, given_back(&lease, owner));
             if lease.stage == Stage::Held {
                 self.deadlines.insert(id, end.unwrap_or(now.mono));
             }
@@ -109,7 +126,7 @@ impl Desk {
 }
 
 /// In the history it has ended by the takeover; from here on it stands again.
-fn given_back(lease: &Lease, taker: &Lease) -> What {
+fn given_back(lease: &Lease, taken_by: Option<&Owner>) -> What {
     match &lease.owner {
         Some(owner) => What::Granted {
             lease: lease.id,
@@ -117,7 +134,7 @@ fn given_back(lease: &Lease, taker: &Lease) -> What {
             owner: owner.clone(),
             nodes: lease.nodes.clone(),
             action: lease.action,
-            taken_from: taker.owner.clone(),
+            taken_from: taken_by.cloned(),
         },
         None => What::Unannounced {
             lease: lease.id,

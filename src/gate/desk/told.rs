@@ -15,23 +15,29 @@ pub(super) fn is_as_told(doc: &GateDoc, lease: &Lease) -> bool {
     let stored = doc.leases.get(&lease.id);
     stored.is_some_and(|stored| {
         stored.expires_at >= lease.expires_at
+            && stored.nodes == lease.nodes
             && stored.starts == lease.starts
             && stored.gone.is_subset(&lease.gone)
             && taken_by(doc, lease).next().is_none()
     })
 }
 
-/// "Go" said again is for another stop than before: that a node has gone once shows nothing of it, nor that
-/// it was started anew between the grant and the first "go". So whichever has not gone now has to go anew, as
-/// the process that it is now. Where that is not sure (its page may be older than its process) it counts as
-/// not known, and `leave` is followed by a window.
+/// "Go" is for a stop that is still to come: that a node has gone once shows nothing of it, nor that it was
+/// started anew between the grant and the first "go". So whichever has not gone now has to go anew, as the
+/// process that it is now. Where that is not sure (its page may be older than its process) it counts as not
+/// known, and `leave` is followed by a window. So it is with one that is gone now: who starts it next may be
+/// somebody else (the run before, a supervisor), and the stop that was ordered comes after that.
 pub(super) fn count_anew(scene: &Scene<'_, '_>, entry: &Entry, lease: &mut Lease) {
     let reports = scene.seen.newer_than(entry.asked);
     let granted = BTreeSet::new();
     let snapshot = scene.seen.snapshot_of(scene.now, &granted, &reports);
     let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
     let sure = scene.course.window.is_heard_anew();
-    for node in lease.nodes.iter().filter(|node| !sight.is_gone(**node)) {
+    for node in &lease.nodes {
+        if sight.is_gone(*node) {
+            lease.starts.remove(node);
+            continue;
+        }
         lease.gone.remove(node);
         let page = snapshot.jmx(*node).ok().filter(|_| sure);
         let start = page.and_then(|page| page.facts.start_time.value().copied());

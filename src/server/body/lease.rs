@@ -42,8 +42,9 @@ pub struct EnterBody {
     pub lease_nodes: Option<Vec<i32>>,
     /// Its fencing token; null without "go".
     pub token: Option<u64>,
-    /// Whether "go" was, or may have been, said for this lease before; null without "go".
-    pub again: Option<bool>,
+    /// How often "go" has been said for this lease, this time included; null without "go", and where
+    /// the gate was restarted since.
+    pub told: Option<u32>,
     /// When its time is over; null without "go".
     pub expires_at: Option<String>,
     /// How long nodes of this cluster usually take from grant to proof; null without "go", and
@@ -207,7 +208,7 @@ impl EnterBody {
             lease: lease.map(|lease| lease.id.0),
             lease_nodes: lease.map(|lease| ids(&lease.nodes)),
             token: lease.map(|lease| lease.token.0),
-            again: go.map(|go| go.again),
+            told: go.and_then(|go| go.told),
             expires_at: lease.map(|lease| rfc3339(lease.expires_at)),
             usually_seconds: usually.map(seconds),
         }

@@ -169,7 +169,7 @@ fn proven_back() -> Reply {
 fn go() -> Reply {
     Reply::Go {
         lease: Box::new(lease(Stage::Held)),
-        again: false,
+        told: Some(1),
         evaluated: START,
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn taken() -> ViewParts {
 pub(crate) fn go() -> Reply {
     Reply::Go {
         lease: Box::new(lease(Stage::Held)),
-        again: false,
+        told: Some(1),
         evaluated: START,
     }
 }
@@ -161,7 +161,7 @@ async fn go_is_the_only_answer_of_enter_that_is_a_200() {
     let head = r#"{"open":true,"state":"open","gate":"default","advice":false,"reasons":[]"#;
     assert!(got.text().starts_with(head), "{}", got.text());
     assert_eq!((&body["lease"], &body["token"]), (&json!(3), &json!(7)));
-    assert_eq!(body["again"], json!(false));
+    assert_eq!(body["told"], json!(1));
     assert!(body["expires_at"].is_string() && body["nodes"] == json!([2]));
     assert_eq!(
         body["usually_seconds"],
@@ -184,7 +184,7 @@ async fn go_is_the_only_answer_of_enter_that_is_a_200() {
         assert_eq!((got.status, &body["open"]), (423, &json!(false)), "{what}");
         assert_ne!(got.header("upgrade-gate-state"), Some("open"), "{what}");
         assert_eq!(
-            (&body["lease"], &body["token"], &body["again"]),
+            (&body["lease"], &body["token"], &body["told"]),
             (&json!(null), &json!(null), &json!(null))
         );
         assert!(

@@ -35,7 +35,7 @@ async fn a_larger_lease_is_named_beside_the_nodes_asked_about() {
     let mut served = serve(View::new(what)).await;
     let go = Reply::Go {
         lease: Box::new(larger(Stage::Held)),
-        again: true,
+        told: Some(2),
         evaluated: START,
     };
     let back = Reply::Over(Box::new(Ended {
@@ -56,12 +56,8 @@ async fn a_larger_lease_is_named_beside_the_nodes_asked_about() {
         assert_eq!(got.status, status, "{target}");
         assert_eq!(body["nodes"], json!([2]), "{target}");
         assert_eq!(body["lease_nodes"], json!([2, 102]), "{target}");
-        let again = target.starts_with("enter?").then_some(true);
-        assert_eq!(
-            body.get("again"),
-            again.map(Into::into).as_ref(),
-            "{target}"
-        );
+        let told = target.starts_with("enter?").then(|| json!(2));
+        assert_eq!(body.get("told"), told.as_ref(), "{target}");
     }
     let closed = verdict(State::Closed);
     let (_, got) = answered(&mut served, "POST", "enter?node=2&owner=me", closed).await;

@@ -48,7 +48,7 @@ fn go() -> Reply {
     let mono = Mono::from_nanos(0);
     Reply::Go {
         evaluated: Now { mono, wall },
-        again: false,
+        told: Some(1),
         lease: Box::new(Lease {
             id: LEASE,
             token: Token(7),

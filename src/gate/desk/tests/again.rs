@@ -8,7 +8,7 @@ use crate::evidence::ids::NodeId;
 use crate::evidence::scene::set;
 use crate::gate::doc::Stored;
 use crate::gate::event::What;
-use crate::gate::lease::{Action, End, Stage};
+use crate::gate::lease::{Action, End, LeaseId, Stage};
 use crate::gate::machine::Input;
 use crate::gate::question::{Change, Command, Refusal, Reply};
 
@@ -31,38 +31,84 @@ fn a_rerun_while_its_own_node_is_out_goes_on() {
     assert!(bed.enter("rundeck", &[2]).is_err());
 }
 
-/// A run may give back only what was given to itself: one "go" of a lease is the first.
-#[test]
-fn one_go_of_a_lease_is_the_first() {
-    let mut bed = Bed::new();
-    let again = |bed: &mut Bed, name| {
-        let ticket = bed.ask_enter(name, &[1], Action::Restart);
-        match bed.await_reply(ticket) {
-            Reply::Go { lease, again, .. } => (lease.id.0, again),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(again(&mut bed, "jenkins"), (1, false));
-    assert_eq!(again(&mut bed, "jenkins"), (1, true));
-    // Who was told by the process before is not known any more.
-    bed.restart();
-    bed.run(WINDOW + 2);
-    assert_eq!(again(&mut bed, "jenkins"), (1, true));
-    bed.leave("jenkins", &[1]);
-    bed.run(WINDOW + 2);
-    assert_eq!(again(&mut bed, "jenkins"), (2, false));
+/// The lease's number, and how often "go" has been said for it.
+fn told(bed: &mut Bed, name: &str) -> (u64, Option<u32>) {
+    let ticket = bed.ask_enter(name, &[1], Action::Restart);
+    match bed.await_reply(ticket) {
+        Reply::Go { lease, told, .. } => (lease.id.0, told),
+        other => panic!("{other:?}"),
+    }
 }
 
-/// Two requests wait for one lease: who is told first may give it back, the other may not.
+/// A run may give back unused only what was told to nobody else.
+#[test]
+fn what_another_run_was_told_of_is_not_given_back_unused() {
+    let mut bed = Bed::new();
+    assert_eq!(told(&mut bed, "jenkins"), (1, Some(1)));
+    // A second run under the same name.
+    assert_eq!(told(&mut bed, "jenkins"), (1, Some(2)));
+    let jenkins = owner("jenkins");
+    let stays = Reply::Refused(Refusal::GoneOnWith { owner: jenkins });
+    for (token, times) in [(1, 1), (1, 3), (2, 2), (0, 2)] {
+        assert_eq!(bed.leave_unused("jenkins", &[1], token, times), stays);
+        assert_eq!(bed.doc.leases[&LeaseId(1)].stage, Stage::Held);
+    }
+    let left = bed.leave_unused("jenkins", &[1], 1, 2);
+    assert!(matches!(left, Reply::Verdict(_)), "{left:?}");
+    bed.run(WINDOW + 2);
+    assert!(bed.doc.leases.is_empty());
+    // What is over is nobody's to give back.
+    assert_eq!(bed.leave_unused("jenkins", &[1], 1, 2), stays);
+    assert_eq!(told(&mut bed, "jenkins"), (2, Some(1)));
+    assert_eq!(bed.leave_unused("jenkins", &[1], 1, 1), stays);
+}
+
+/// Who was told by the process before is not known any more.
+#[test]
+fn after_a_restart_nothing_is_given_back_unused() {
+    let mut bed = Bed::new();
+    assert_eq!(told(&mut bed, "jenkins"), (1, Some(1)));
+    bed.restart();
+    bed.run(WINDOW + 2);
+    assert_eq!(told(&mut bed, "jenkins"), (1, None));
+    for times in 0..3 {
+        let left = bed.leave_unused("jenkins", &[1], 1, times);
+        assert!(matches!(left, Reply::Refused(_)), "{left:?}");
+    }
+    bed.leave("jenkins", &[1]);
+    bed.run(WINDOW + 2);
+    assert!(bed.doc.leases.is_empty());
+}
+
+/// Two requests wait for one lease: each is told its own number.
 #[test]
 fn of_two_requests_of_one_owner_one_is_told_first() {
     let mut bed = Bed::new();
     let tickets = [(); 2].map(|()| bed.ask_enter("jenkins", &[1], Action::Restart));
-    let told = tickets.map(|ticket| match bed.await_reply(ticket) {
-        Reply::Go { again, .. } => again,
+    let mut times = tickets.map(|ticket| match bed.await_reply(ticket) {
+        Reply::Go { told, .. } => told,
         other => panic!("{other:?}"),
     });
-    assert_eq!(told.iter().filter(|again| !**again).count(), 1, "{told:?}");
+    times.sort_unstable();
+    assert_eq!(times, [Some(1), Some(2)]);
+}
+
+/// Its time went by, nobody had stopped it, and then it went after all: that it had never gone is no answer.
+#[test]
+fn who_leaves_a_node_that_went_after_its_lease_is_told_no() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    bed.run(60 + WINDOW * 2);
+    assert!(bed.doc.leases.is_empty(), "{:?}", bed.doc.leases);
+    assert!(matches!(bed.leave("jenkins", &[1]), Reply::Over(_)));
+    let before = bed.down(1);
+    bed.fence(1);
+    bed.run(10);
+    let left = bed.leave("jenkins", &[1]);
+    assert!(matches!(left, Reply::Refused(_)), "{left:?}");
+    bed.up(1, before);
+    bed.run(WINDOW + 2);
+    assert!(matches!(bed.leave("jenkins", &[1]), Reply::Over(_)));
 }
 
 #[test]
@@ -207,6 +253,7 @@ fn whoever_leaves_is_given_nothing_any_more() {
     let left = bed.ask(Command::Leave {
         owner: owner("jenkins"),
         nodes: set(&[1]),
+        unused: None,
     });
     let jenkins = owner("jenkins");
     let given_up = Refusal::GivenUp {
@@ -244,6 +291,6 @@ fn a_go_that_somebody_may_have_heard_stands() {
     bed.enter("jenkins", &[1]).unwrap();
     bed.input(Input::Unheard(lease.id));
     assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Held);
-    bed.input(Input::Unheard(crate::gate::lease::LeaseId(99)));
+    bed.input(Input::Unheard(LeaseId(99)));
     assert!(bed.enter("rundeck", &[2]).is_err());
 }

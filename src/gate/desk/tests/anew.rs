@@ -68,12 +68,46 @@ fn who_asks_twice_before_the_stop_is_proven_back_by_it() {
     assert_eq!(again.starts, lease.starts);
     let before = bed.down(1);
     bed.fence(1);
-    // The same once more while it is out: it has gone.
-    let again = bed.enter("roll-47", &[1]).unwrap();
-    assert_eq!(again.starts, lease.starts);
     bed.up(1, before);
     bed.run(WINDOW + 2);
     assert_eq!(over(&bed.leave("roll-47", &[1])), Some(&End::ProvenBack));
+}
+
+/// The run before has stopped it, and somebody starts it while the stop that this one has ordered is still
+/// to come: a window passes after "leave".
+#[test]
+fn who_is_told_go_for_a_node_that_is_out_is_not_proven_back_by_its_next_start() {
+    for action in [Action::Restart, Action::Repair] {
+        let mut bed = Bed::new();
+        let ticket = |bed: &mut Bed| bed.ask_enter("roll-47", &[1], action);
+        let before = if action == Action::Restart {
+            let first = ticket(&mut bed);
+            bed.await_go(first).unwrap();
+            bed.down(1)
+        } else {
+            let before = bed.down(1);
+            bed.fence(1);
+            bed.run(20);
+            before
+        };
+        bed.fence(1);
+        let again = ticket(&mut bed);
+        let lease = bed.await_go(again).unwrap();
+        assert!(lease.starts.is_empty(), "{action:?}");
+        bed.up(1, before);
+        bed.run(WINDOW * 3);
+        let reply = bed.leave("roll-47", &[1]);
+        assert!(matches!(reply, Reply::Verdict(_)), "{action:?} {reply:?}");
+        // It stops only now.
+        let before = bed.down(1);
+        bed.run(WINDOW + 2);
+        assert!(bed.doc.leases.contains_key(&lease.id), "{action:?}");
+        assert!(bed.enter("rundeck", &[2]).is_err());
+        bed.up(1, before);
+        bed.run(WINDOW * 2);
+        let reply = bed.leave("roll-47", &[1]);
+        assert_eq!(over(&reply), Some(&End::ProvenBack), "{action:?}");
+    }
 }
 
 #[test]

@@ -29,9 +29,9 @@ use crate::evidence::scene::{Scene, set};
 use crate::gate::doc::{GateDoc, Revision, Stored};
 use crate::gate::event::{Event, What};
 use crate::gate::keep::CommitId;
-use crate::gate::lease::{Action, Lease, Owner};
+use crate::gate::lease::{Action, Lease, Owner, Token};
 use crate::gate::machine::{Effect, Input, Machine};
-use crate::gate::question::{Answered, Change, Command, Entry, Reply, Ticket};
+use crate::gate::question::{Answered, Change, Command, Entry, Reply, Ticket, Unused};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::View;
 
@@ -254,8 +254,27 @@ impl Bed {
     }
 
     pub(super) fn leave(&mut self, name: &str, nodes: &[i32]) -> Reply {
-        let (owner, nodes) = (owner(name), set(nodes));
-        let ticket = self.ask(Command::Leave { owner, nodes });
+        self.leave_by(name, nodes, None)
+    }
+
+    /// Nothing was done with this "go".
+    pub(super) fn leave_unused(
+        &mut self,
+        name: &str,
+        nodes: &[i32],
+        token: u64,
+        told: u32,
+    ) -> Reply {
+        let token = Token(token);
+        self.leave_by(name, nodes, Some(Unused { token, told }))
+    }
+
+    fn leave_by(&mut self, name: &str, nodes: &[i32], unused: Option<Unused>) -> Reply {
+        let ticket = self.ask(Command::Leave {
+            owner: owner(name),
+            nodes: set(nodes),
+            unused,
+        });
         self.await_reply(ticket)
     }
 

@@ -152,6 +152,7 @@ fn the_end_of_a_lease_counts_only_once_it_is_written() {
     let ticket = bed.ask(Command::Leave {
         owner: super::owner("jenkins"),
         nodes: crate::evidence::scene::set(&[1]),
+        unused: None,
     });
     bed.tick();
     assert!(bed.reasons().contains(&Reason::SlotTaken));

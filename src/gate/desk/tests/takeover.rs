@@ -127,7 +127,11 @@ fn a_takeover_that_is_left_before_it_is_told_leaves_the_lease_as_it_was() {
         let (mut bed, lease) = draining();
         let ticket = repairing(&mut bed, writes);
         let (owner, nodes) = (owner("ann"), set(&[1]));
-        bed.ask(Command::Leave { owner, nodes });
+        bed.ask(Command::Leave {
+            owner,
+            nodes,
+            unused: None,
+        });
         bed.answers = true;
         bed.answer_written();
         bed.await_go(ticket).unwrap_err();

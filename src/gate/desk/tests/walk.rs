@@ -58,6 +58,8 @@ struct Told {
 struct Outside {
     told: BTreeMap<LeaseId, Told>,
     tokens: BTreeSet<Token>,
+    /// How often "go" was said of each.
+    said: BTreeMap<Token, u32>,
     /// From when, and until when.
     downs: Vec<(i32, Timestamp, Option<Timestamp>)>,
 }
@@ -132,11 +134,13 @@ impl Outside {
             match reply {
                 Reply::Go {
                     lease,
-                    again,
+                    told,
                     evaluated,
                 } => {
                     let first = !self.tokens.contains(&lease.token);
-                    assert!(again || first, "two are told that they are the first");
+                    let said = self.said.entry(lease.token).or_default();
+                    *said += 1;
+                    assert!(told.is_none_or(|told| told == *said), "{told:?} {said}");
                     let node = lease.nodes.first().unwrap().0;
                     let who = lease.owner_name().to_owned();
                     let stored = bed.doc.leases.get(&lease.id);
@@ -194,7 +198,11 @@ fn walk(steps: Vec<Step>) {
             }
             Step::Leave(who, node) => {
                 let (owner, nodes) = (owner(names[usize::from(who)]), set(&[node]));
-                bed.ask(Command::Leave { owner, nodes });
+                bed.ask(Command::Leave {
+                    owner,
+                    nodes,
+                    unused: None,
+                });
             }
             Step::Down(node) => {
                 if down.is_none() {
