@@ -45,7 +45,7 @@ pub const NO_PROTOCOL: BlindSpot = BlindSpot {
 /// `kafka.via_brokers`.
 pub const REMOTE_CONTROLLERS: BlindSpot = BlindSpot {
     id: "remote_controllers",
-    unseen: "whether a controller answers, its release and its process",
+    unseen: "whether a controller answers, its release and its process, and whether the active one still commits",
     instead: "the quorum leader's word of each voter, some 2 s later",
     optional: "exporters of controllers, under jmx.targets; the controllers themselves without kafka.via_brokers",
 };

@@ -10,6 +10,7 @@ use crate::evidence::scene::set;
 use crate::gate::doc::GateDoc;
 use crate::gate::event::{Event, What};
 use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Stage, Token};
+use crate::gate::machine::Input;
 use crate::gate::question::{Change, Reply};
 
 /// Another process writes, and this one finds that out by its next write.
@@ -139,4 +140,69 @@ fn what_is_done_by_hand_is_in_the_history_beside_what_was_done_elsewhere() {
     let happened = bed.happened();
     let held = |what: &&&What| matches!(what, What::HoldSet { .. });
     assert_eq!(happened.iter().filter(held).count(), 1);
+}
+
+/// This one has given node 1 for a repair, and its write is lost: another process has given nodes 1 and 2
+/// before. What takes that lease over takes all of it over.
+#[test]
+fn a_takeover_takes_nodes_that_it_did_not_know_at_its_grant() {
+    let mut bed = Bed::new();
+    bed.answers = false;
+    let ticket = bed.ask_enter("ann", &[1], Action::Repair);
+    while bed.commits.is_empty() {
+        bed.tick();
+    }
+    let ours = *bed.commits[0].2.leases.keys().next().unwrap();
+    let mut theirs = bed.commits[0].2.leases[&ours].clone();
+    (theirs.owner, theirs.action) = (Some(owner("jenkins")), Action::Restart);
+    theirs.nodes = set(&[1, 2]);
+    theirs.starts.clear();
+    (bed.doc.last_lease, bed.doc.last_token) = (theirs.id, theirs.token);
+    bed.doc.leases.insert(theirs.id, theirs.clone());
+    bed.revision += 1;
+    bed.answers = true;
+    bed.answer_written();
+    let lease = bed.await_go(ticket).unwrap();
+    assert!(lease.token > theirs.token);
+    assert_eq!(lease.nodes, set(&[1, 2]), "jenkins may still stop both");
+    assert_eq!(bed.doc.leases[&lease.id], lease);
+    assert_eq!(bed.doc.leases.len(), 1);
+    // Nobody hears of it: both are jenkins' again.
+    bed.input(Input::Unheard(lease.id));
+    bed.run(1);
+    assert_eq!(bed.doc.leases[&theirs.id].nodes, set(&[1, 2]));
+}
+
+/// It was about to take a lease over when another process broke it: the lease stands again.
+#[test]
+fn what_a_broken_repair_was_about_to_take_over_stands_again() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.answers = false;
+    bed.ask_enter("ann", &[1], Action::Repair);
+    while bed.commits.is_empty() {
+        bed.tick();
+    }
+    // Ann's lease is written, and that it takes over what stands there is on its way.
+    bed.answer_written();
+    let repair = bed.doc.leases.remove(&LeaseId(2)).unwrap();
+    assert!(!bed.commits[0].2.leases.contains_key(&lease.id));
+    bed.doc.ended.push(Ended {
+        id: repair.id,
+        token: repair.token,
+        owner: repair.owner.clone(),
+        nodes: repair.nodes.clone(),
+        how: End::Broken {
+            by: owner("ben"),
+            reason: String::from("by mistake"),
+        },
+        at: repair.granted_at,
+    });
+    bed.revision += 1;
+    bed.answers = true;
+    bed.answer_written();
+    bed.run(1);
+    let standing: Vec<&Lease> = bed.doc.leases.values().collect();
+    assert_eq!(standing, [&lease]);
+    assert!(bed.enter("rundeck", &[2]).is_err());
 }

@@ -120,6 +120,33 @@ fn a_takeover_that_nobody_hears_of_leaves_the_lease_as_it_was() {
     }
 }
 
+/// Somebody breaks it while it is being taken over: by hand is for good, whatever becomes of the repair.
+#[test]
+fn a_lease_that_is_broken_while_it_is_taken_over_does_not_stand_again() {
+    let (mut bed, lease) = draining();
+    let ticket = repairing(&mut bed, 1);
+    let (by, reason) = (owner("ben"), String::from("pipeline deleted"));
+    bed.ask(Command::Change(Change::Break {
+        lease: lease.id,
+        by: by.clone(),
+        reason: reason.clone(),
+    }));
+    bed.ask(Command::Change(Change::Hold {
+        node: None,
+        author: by.clone(),
+        reason: String::from("stop"),
+        ttl: None,
+    }));
+    bed.answers = true;
+    bed.answer_written();
+    assert!(bed.await_go(ticket).unwrap_err().contains(&Reason::Hold));
+    bed.run(1);
+    assert!(bed.doc.leases.is_empty(), "{:?}", bed.doc.leases);
+    let mut ended = bed.doc.ended.iter();
+    let ended = ended.find(|ended| ended.id == lease.id).unwrap();
+    assert_eq!(ended.how, End::Broken { by, reason });
+}
+
 /// `exec` is ended while it waits, and says so.
 #[test]
 fn a_takeover_that_is_left_before_it_is_told_leaves_the_lease_as_it_was() {
