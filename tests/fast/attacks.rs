@@ -8,20 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use lab::prove::attacks::{
-    CAME_ABOUT, Came, Row, Stand, WORST_CHECK_MS, brokers, callers, descriptors, dripping,
-    handshakes, keeps_new_callers_waiting, lacks, pages_for, stopped, there_and_back,
+    CAME_ABOUT, Came, Row, Stand, brokers, callers, descriptors, dripping, handshakes,
+    keeps_new_callers_waiting, lacks, pages_for, stopped, there_and_back,
 };
 use tokio::time::Instant;
 use upgrade_gate::server::endpoint::Endpoint;
 
-use crate::proofs::{is_of, number, proof};
-
-/// The commit of the last file without callers who connect anew, and without counts of what was not
-/// taken.
-const BEFORE_CALLERS_CAME_ANEW: &str = "5a5eb3d90e6c";
-
-/// The same of one that does not show every operation succeed.
-const BEFORE_EVERYTHING_SUCCEEDED: &str = "5d4ee0eaeab0";
+use crate::proofs::{number, proof};
 
 /// What 99 of 100 answers may take beyond what this machine itself was late by, milliseconds; and what
 /// each may. The proof, made on a machine that does nothing else, has 50 ms for each.
@@ -244,24 +237,8 @@ fn the_attack_table_holds() {
     let peak = |row: &serde_json::Value| number(row, "/peak_memory");
     let calmer = rows.windows(2).any(|two| peak(&two[1]) < peak(&two[0]));
     assert!(calmer, "peaks that only grow");
-    if !is_of(&proof, BEFORE_CALLERS_CAME_ANEW) {
-        let lacking: Vec<_> = rows.iter().flat_map(lacks).collect();
-        assert!(lacking.is_empty(), "{lacking:#?}");
-        return;
-    }
-    for row in rows {
-        let name = row["name"].as_str().unwrap();
-        assert_eq!(row["ok"], true, "{row:#}");
-        assert!(number(row, "/peak_memory") < 512e6, "{row:#}");
-        // A gate that is stopped answers when it goes on.
-        assert!(number(row, "/worst_check_ms") <= WORST_CHECK_MS, "{row:#}");
-        let came = CAME_ABOUT.iter().find(|(of, ..)| *of == name);
-        if let Some((_, connections, refused)) = came {
-            let made = number(row, "/measured/connections_made");
-            assert!(made >= *connections, "{row:#}");
-            assert!(refused.is_none_or(|by| number(&row["refused"], &format!("/{by}")) > 0.0));
-        }
-    }
+    let lacking: Vec<_> = rows.iter().flat_map(lacks).collect();
+    assert!(lacking.is_empty(), "{lacking:#?}");
 }
 
 #[test]
@@ -272,10 +249,6 @@ fn answers_are_what_the_openapi_document_says() {
     assert_eq!(number(&proof, "/server_errors"), 0.0);
     assert_eq!(proof["passed"], true);
     assert!(number(&proof, "/requests") >= 1000.0);
-    if is_of(&proof, BEFORE_EVERYTHING_SUCCEEDED) {
-        assert!(proof["operations"].as_object().unwrap().len() >= 20);
-        return;
-    }
     let reader = &proof["to_a_reader"];
     assert!(number(reader, "/requests") >= 1000.0);
     for endpoint in Endpoint::ALL {

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::proofs::{is_of, proof};
+use crate::proofs::proof;
 
 /// Rows by release, way and case.
 type Rows = BTreeSet<(String, String, String)>;
-
-/// The proof of this commit shows the first 240 characters of all reasons, names no nodes, and knows
-/// no steps.
-const BEFORE_WORDS_CAME_FIRST: &str = "75763aa67b88";
 
 fn has(seen: &Rows, release: &str, way: &str, case: &str) {
     let row = (release.to_owned(), way.to_owned(), case.to_owned());
@@ -35,17 +31,15 @@ fn every_way_in_is_proven_on_every_release() {
         // The reason is there in the words that it is expected in.
         let expected = text("expected");
         let words = expected.split_once("says \"").map(|(_, words)| words);
-        if let Some(words) = words.filter(|_| !is_of(&proof, BEFORE_WORDS_CAME_FIRST)) {
+        if let Some(words) = words {
             let words = words.trim_end_matches('"');
             assert!(text("said").contains(words), "{row:#}");
         }
-        if !is_of(&proof, BEFORE_WORDS_CAME_FIRST) {
-            assert_eq!(
-                row["step"].as_str(),
-                step_of(&text("way"), &case),
-                "{row:#}"
-            );
-        }
+        assert_eq!(
+            row["step"].as_str(),
+            step_of(&text("way"), &case),
+            "{row:#}"
+        );
         seen.insert((text("release"), text("way"), case));
     }
     for release in ["2.8.2", "3.9.2", "4.3.1"] {
@@ -74,7 +68,7 @@ fn every_way_in_is_proven_on_every_release() {
     }
     rows_apart(&seen);
     oidc_rows(&seen);
-    rows_of_rights(&seen, !is_of(&proof, BEFORE_WORDS_CAME_FIRST));
+    rows_of_rights(&seen);
     let sessions = &proof["sessions"];
     assert_eq!(sessions["ok"], true, "{sessions:#}");
     assert_eq!(sessions["unknown"], 0, "{sessions:#}");
@@ -145,7 +139,7 @@ fn rows_apart(seen: &Rows) {
 }
 
 /// `doctor` without each right; a login that is refused while the nodes are named.
-fn rows_of_rights(seen: &Rows, named: bool) {
+fn rows_of_rights(seen: &Rows) {
     for release in ["2.8.2", "3.9.2", "4.3.1"] {
         for case in [
             "without_cluster_describe",
@@ -157,11 +151,12 @@ fn rows_of_rights(seen: &Rows, named: bool) {
         ] {
             has(seen, release, "SCRAM-SHA-512", &format!("doctor_{case}"));
         }
-        for case in ["group_right_removed", "group_right_given_back"] {
+        for case in [
+            "group_right_removed",
+            "group_right_given_back",
+            "wrong_secret_nodes_named",
+        ] {
             has(seen, release, "SCRAM-SHA-512", case);
-        }
-        if named {
-            has(seen, release, "SCRAM-SHA-512", "wrong_secret_nodes_named");
         }
     }
 }
