@@ -142,7 +142,7 @@ fn what_is_done_by_hand_is_in_the_history_beside_what_was_done_elsewhere() {
     assert_eq!(happened.iter().filter(held).count(), 1);
 }
 
-/// This one has given node 1 for a repair, and its write is lost: another process has given nodes 1 and 2
+/// This one has given node 1 for a repair, and its write is lost: another process has given nodes 1 and 101
 /// before. What takes that lease over takes all of it over.
 #[test]
 fn a_takeover_takes_nodes_that_it_did_not_know_at_its_grant() {
@@ -155,7 +155,7 @@ fn a_takeover_takes_nodes_that_it_did_not_know_at_its_grant() {
     let ours = *bed.commits[0].2.leases.keys().next().unwrap();
     let mut theirs = bed.commits[0].2.leases[&ours].clone();
     (theirs.owner, theirs.action) = (Some(owner("jenkins")), Action::Restart);
-    theirs.nodes = set(&[1, 2]);
+    theirs.nodes = set(&[1, 101]);
     theirs.starts.clear();
     (bed.doc.last_lease, bed.doc.last_token) = (theirs.id, theirs.token);
     bed.doc.leases.insert(theirs.id, theirs.clone());
@@ -164,13 +164,13 @@ fn a_takeover_takes_nodes_that_it_did_not_know_at_its_grant() {
     bed.answer_written();
     let lease = bed.await_go(ticket).unwrap();
     assert!(lease.token > theirs.token);
-    assert_eq!(lease.nodes, set(&[1, 2]), "jenkins may still stop both");
+    assert_eq!(lease.nodes, set(&[1, 101]), "jenkins may still stop both");
     assert_eq!(bed.doc.leases[&lease.id], lease);
     assert_eq!(bed.doc.leases.len(), 1);
     // Nobody hears of it: both are jenkins' again.
     bed.input(Input::Unheard(lease.id));
     bed.run(1);
-    assert_eq!(bed.doc.leases[&theirs.id].nodes, set(&[1, 2]));
+    assert_eq!(bed.doc.leases[&theirs.id].nodes, set(&[1, 101]));
 }
 
 /// It was about to take a lease over when another process broke it: the lease stands again.
