@@ -1,7 +1,7 @@
 //! Knows the truth at each instant, and says whether an `open` was a lie.
 //!
-//! - [`allowance`]: how long a gate may take to notice;
-//! - [`truth`]: the true state of one moment.
+//! - `allowance`: how long a gate may take to notice;
+//! - `truth`: the true state of one moment.
 //!
 //! A verdict at t is judged on the true state at t - D, with D the time that the gate is allowed
 //! to notice ([`ALLOWANCES`]): 100 ms for a killed process, whose connections close; 2 s for everything else. What
