@@ -356,6 +356,14 @@ impl Cluster {
         self.begin_sessions();
     }
 
+    /// Every node that runs follows the quorum's leader. On ZooKeeper there is none to follow.
+    #[must_use]
+    pub fn all_follow(&self) -> bool {
+        let mut nodes = self.nodes.values();
+        self.spec.zookeeper
+            || nodes.all(|node| node.position == Position::Following || !node.alive())
+    }
+
     /// Brings every node's place in the metadata log in line with whom it can reach.
     pub(super) fn refresh_positions(&mut self) {
         let leader = self.quorum.leader;

@@ -102,7 +102,9 @@ impl Quiet {
         let up = self.sign.active.is_some() && nodes.all(|(_, up, has)| *up && *has == newest);
         let calm = self.since.is_some_and(|since| now.since(since) >= CALM);
         self.calm = calm;
-        let rests = calm && up && !cut && (self.rests || all_in_sync(cluster.committed_image()));
+        // Who does not follow the quorum falls behind though nothing happens.
+        let steady = !cut && cluster.all_follow();
+        let rests = calm && up && steady && (self.rests || all_in_sync(cluster.committed_image()));
         if !rests && self.rests {
             self.answers.borrow_mut().clear();
             self.pages.borrow_mut().clear();
