@@ -7,9 +7,6 @@ use crate::proofs::{at_most, is_of, measured, number, proof};
 /// The proofs of this commit have neither the count by D as asked nor the rows of safe time that is in
 /// no needless wait.
 const BEFORE_ALL_WAITS_WERE_TOLD: &str = "655cfb59e090";
-/// The rules in use today that the proof of this commit tells of could act on what they had read before they
-/// were asked, and stops are not told by role.
-const BEFORE_RULES_READ_ANEW: &str = "de2d260de015";
 /// The proof of this commit has only the first three targets.
 const BEFORE_EVERY_TARGET_WAS_FUZZED: &str = "b939d3376915";
 /// Pages and answers of this commit were at most 512 and 256 bytes long.
@@ -250,9 +247,6 @@ fn rules_in_use_today_are_judged(proof: &Value) {
         // The same rolls for everybody.
         let (rolled, ours) = (row("rival_rolls", name), row("rival_rolls", "upgrade-gate"));
         assert_eq!(number(&rolled, "/rolls"), number(&ours, "/rolls"), "{name}");
-    }
-    if is_of(proof, BEFORE_RULES_READ_ANEW) {
-        return;
     }
     // Twelve readings in a row are eleven intervals, at every node.
     for (name, least) in [
