@@ -74,8 +74,7 @@ pub const ZOOKEEPER_UNSEEN: BlindSpot = BlindSpot {
     instead: "one question in 5 s to two brokers whose answer needs ZooKeeper, so up to 10 s later; in mode \
               jmx nothing",
     optional: "ZooKeeperSyncConnectsPerSec, ZooKeeperDisconnectsPerSec and ZooKeeperAuthFailuresPerSec \
-               (SessionExpireListener), the last one 0, on \
-               every broker's page",
+               (SessionExpireListener), the last one 0, on every broker's page",
 };
 
 /// `policy.window`.

@@ -80,6 +80,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         return Judged::NotApplicable("the cluster keeps its metadata in ZooKeeper");
     }
     let mut findings = Vec::new();
+    let limit = page_limit(snapshot);
     if let Some(quorum) = voters::newest(snapshot) {
         let leftovers = leftovers(snapshot);
         let brokers = snapshot.brokers().filter(|node| !leftovers.contains(node));
@@ -92,12 +93,16 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
                 .as_ref()
                 .is_some_and(|finding| finding.reason == Reason::MetadataLagging);
             findings.extend(told);
-            if !lags {
+            // Where no record need be written the end may be one that is never published (3.3: a
+            // change of leaders), and then it says nothing.
+            if !lags && limit.is_some() {
                 findings.extend(unpublished(snapshot, quorum.facts, node));
             }
         }
     }
-    findings.extend(lagging_pages(snapshot));
+    if let Some(longest) = limit {
+        findings.extend(lagging_pages(snapshot, longest));
+    }
     let required = "no metadata error since the process started";
     for metric in [
         Metric::MetadataErrorCount,
@@ -160,13 +165,11 @@ fn observer(quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
 /// watermark with its next fetch.
 ///
 /// What was committed once stays so, whoever leads. Only a quorum that was made anew begins again, and
-/// its own word then counts. Where no record need be written the end may be one that is never published
-/// (3.3: a change of leaders), and then it says nothing.
+/// its own word then counts.
 fn unpublished(snapshot: &Snapshot<'_>, quorum: &QuorumFacts, node: NodeId) -> Option<Finding> {
     if snapshot.kind != ClusterKind::KRaft {
         return None;
     }
-    page_limit(snapshot)?;
     let link = snapshot.link(node).ok()?;
     let published = *link.facts.published.value()?;
     let asked = link.report.asked;
@@ -204,10 +207,7 @@ fn page_limit(snapshot: &Snapshot<'_>) -> Option<Duration> {
     }
 }
 
-fn lagging_pages(snapshot: &Snapshot<'_>) -> Vec<Finding> {
-    let Some(longest) = page_limit(snapshot) else {
-        return Vec::new();
-    };
+fn lagging_pages(snapshot: &Snapshot<'_>, longest: Duration) -> Vec<Finding> {
     let limit = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
     let mut findings = Vec::new();
     for (node, _, page) in gauges::pages(snapshot) {

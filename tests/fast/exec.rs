@@ -8,13 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// As a gate of before has it, which does not tell how often it said so.
 const GO: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
-    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"told\":1,\"expires_at\":\"T\"}";
-/// What it says to a run after another one.
-const GO_AGAIN: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
-    \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"told\":2,\"expires_at\":\"T\"}";
-/// A gate of before that does not tell.
-const GO_OF_BEFORE: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
     \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"expires_at\":\"T\"}";
 const RENEWED: &str = "{\"gate\":\"default\",\"changed\":\"renewed\",\"lease\":3,\"token\":7,\
     \"expires_at\":\"T\"}";
@@ -37,8 +32,8 @@ enum Then {
     /// Says "go" and renews, and takes nodes back; only the first renewal after the start is answered
     /// by somebody else.
     IsAwayOnce,
-    /// Says this "go", and renews by nothing that could be believed.
-    SaysAgain(&'static str),
+    /// Says "go", by this number each time, and renews by nothing that could be believed.
+    SaysAgain(Option<usize>),
     /// Says "not now", as a gate does.
     SaysClosed,
     /// Answers everything with this status.
@@ -57,6 +52,15 @@ impl Gate {
         let seen = self.seen.lock().unwrap();
         seen.iter().filter(|line| line.contains(what)).count()
     }
+}
+
+/// "Go", said so often by now.
+fn go(told: Option<usize>) -> String {
+    let number = told.map(|told| format!("\"told\":{told},"));
+    GO.replace(
+        "\"expires_at\"",
+        &(number.unwrap_or_default() + "\"expires_at\""),
+    )
 }
 
 fn gate(then: Then) -> Gate {
@@ -79,10 +83,13 @@ fn gate(then: Then) -> Gate {
             let numbered;
             let (status, headers, body) = match then {
                 Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
-                    numbered = GO.replace("\"told\":1", &format!("\"told\":{gos}"));
+                    numbered = go(Some(gos));
                     ("200 OK", "Upgrade-Gate-State: open\r\n", numbered.as_str())
                 }
-                Then::SaysAgain(body) if enters => ("200 OK", "Upgrade-Gate-State: open\r\n", body),
+                Then::SaysAgain(told) if enters => {
+                    numbered = go(told);
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", numbered.as_str())
+                }
                 Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews => ("200 OK", "", RENEWED),
@@ -249,13 +256,13 @@ fn nothing_is_started_on_a_lease_that_is_not_renewed() {
         ),
         // A run before was given it, or may have been.
         (
-            Then::SaysAgain(GO_AGAIN),
+            Then::SaysAgain(Some(2)),
             122,
             "another request of me as well",
             0,
         ),
         (
-            Then::SaysAgain(GO_OF_BEFORE),
+            Then::SaysAgain(None),
             122,
             "another request of me as well",
             0,

@@ -7,7 +7,7 @@ mod renew;
 mod signals;
 
 use std::process::ExitStatus;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -294,10 +294,14 @@ impl Exec {
         exit
     }
 
+    fn given(&self) -> MutexGuard<'_, Option<Given>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether every "go" of this lease so far was said to this run. Another one under the same owner may
     /// have been told before, or be told in between.
     fn heard(&self, granted: Granted, verdict: &Verdict) -> bool {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = self.given();
         let before = given.filter(|given| given.granted == granted);
         let before = before.map_or(0, |given| given.told);
         let told = times_told(verdict).filter(|told| *told == before.saturating_add(1));
@@ -309,7 +313,7 @@ impl Exec {
     fn lost(&self, granted: Granted, verdict: Verdict) -> Verdict {
         match verdict {
             Verdict::Refused(Refusal::Conflict, why) => {
-                *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.given() = None;
                 Verdict::Contradicts(format!(
                     "lease {} is lost before the start: {why}",
                     granted.lease
@@ -324,7 +328,7 @@ impl Exec {
     /// whether there is one. Where only an answer was lost, the gate takes the lease back when it sees
     /// the connection end, or its time goes by.
     async fn give_back_unused(&self) {
-        let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = *self.given();
         if let Some(Given { granted, told }) = given {
             let unused = format!("{}.{told}", granted.token);
             self.leave_once(&[("owner", self.owner.clone()), ("unused", unused)])

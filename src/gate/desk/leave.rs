@@ -58,17 +58,12 @@ impl Desk {
             self.wait(now, ticket, Waits::End(*id));
             return;
         }
-        if self.went_since(nodes) {
-            let owner = owner.clone();
-            let refused = Reply::Refused(Refusal::NotEntered { owner });
-            out.push(Effect::Reply(ticket, refused));
-            return;
-        }
         let ended = self.keeper.wanted().ended.iter().rev();
         // A repair may have taken over more nodes than it asked for.
         let mut mine =
             ended.filter(|e| e.owner.as_ref() == Some(owner) && nodes.is_subset(&e.nodes));
-        if let Some(id) = mine.next().map(|ended| ended.id) {
+        let last = mine.next().map(|ended| ended.id);
+        if let Some(id) = last.filter(|_| !self.went_since(nodes)) {
             self.wait(now, ticket, Waits::End(id));
         } else {
             let owner = owner.clone();

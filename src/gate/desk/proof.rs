@@ -267,13 +267,13 @@ impl Desk {
         let now = scene.now;
         let gone = !lease.gone.is_empty();
         // The wall clock may have been set since; where another process granted it there is no other.
-        let granted = self.watch.granted.get(&lease.id);
-        let took = granted.map_or_else(
+        let given = self.watch.given_at(lease.id);
+        let took = given.map_or_else(
             || {
                 let nanos = u64::try_from(now.wall.as_nanos() - lease.granted_at.as_nanos());
                 Duration::from_nanos(nanos.unwrap_or(0))
             },
-            |at| now.mono.since(*at),
+            |at| now.mono.since(at),
         );
         self.keeper.note(
             now.wall,

@@ -11,40 +11,38 @@ use crate::time::Mono;
 pub(super) struct Watch {
     /// Since when each lease is in its stage, on the boot clock.
     pub(super) staged: BTreeMap<LeaseId, Mono>,
-    /// When each lease was granted, on the boot clock, where this process has seen it.
-    pub(super) granted: BTreeMap<LeaseId, Mono>,
+    /// The leases that this process has given itself.
+    given: BTreeMap<LeaseId, Given>,
     /// How often each lease's owner may have been told "go".
     told: BTreeMap<LeaseId, u32>,
-    /// How often that was said by this process, heard or not; of leases that it has given itself.
-    said: BTreeMap<LeaseId, u32>,
     /// Nodes that are down without a lease, since when.
     pub(super) down: BTreeMap<NodeId, Mono>,
     /// Restarts that were covered by a lease, or have taken a slot of their own.
     pub(super) restarts: BTreeMap<NodeId, Mono>,
 }
 
+/// What this process knows of a lease that it has given itself.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    /// When, on the boot clock.
+    at: Mono,
+    /// How often "go" was said for it, heard or not.
+    said: u32,
+}
+
 impl Watch {
     /// Goes on with a lease of a store, whose owner may have been told "go" by another process.
     pub(super) fn adopt(&mut self, lease: LeaseId, now: Mono) {
-        self.granted.remove(&lease);
-        self.said.remove(&lease);
+        self.given.remove(&lease);
         self.staged(lease, now);
-        let told = self.told.entry(lease).or_default();
-        *told = told.saturating_add(1);
+        self.tell(lease);
     }
 
     /// It has another number now.
     pub(super) fn rename(&mut self, old: LeaseId, new: LeaseId) {
-        for moments in [&mut self.staged, &mut self.granted] {
-            if let Some(at) = moments.remove(&old) {
-                moments.insert(new, at);
-            }
-        }
-        for times in [&mut self.told, &mut self.said] {
-            if let Some(times_told) = times.remove(&old) {
-                times.insert(new, times_told);
-            }
-        }
+        moved(&mut self.staged, old, new);
+        moved(&mut self.given, old, new);
+        moved(&mut self.told, old, new);
     }
 
     /// The lease has come to a stage.
@@ -54,8 +52,7 @@ impl Watch {
 
     /// It has been given, or taken by a restart that nobody announced.
     pub(super) fn begun(&mut self, lease: LeaseId, now: Mono) {
-        self.granted.insert(lease, now);
-        self.said.insert(lease, 0);
+        self.given.insert(lease, Given { at: now, said: 0 });
         self.staged(lease, now);
     }
 
@@ -63,14 +60,19 @@ impl Watch {
     pub(super) fn tell(&mut self, lease: LeaseId) -> Option<u32> {
         let told = self.told.entry(lease).or_default();
         *told = told.saturating_add(1);
-        let said = self.said.get_mut(&lease)?;
-        *said = said.saturating_add(1);
-        Some(*said)
+        let given = self.given.get_mut(&lease)?;
+        given.said = given.said.saturating_add(1);
+        Some(given.said)
+    }
+
+    /// When a lease was given, on the boot clock, where this process has seen it.
+    pub(super) fn given_at(&self, lease: LeaseId) -> Option<Mono> {
+        self.given.get(&lease).map(|given| given.at)
     }
 
     /// How often "go" was said for a lease, where that is known.
     pub(super) fn times_told(&self, lease: LeaseId) -> Option<u32> {
-        self.said.get(&lease).copied()
+        self.given.get(&lease).map(|given| given.said)
     }
 
     /// One "go" has certainly reached nobody; whether there was no other.
@@ -94,8 +96,13 @@ impl Watch {
     /// It is over.
     pub(super) fn forget(&mut self, lease: LeaseId) {
         self.staged.remove(&lease);
-        self.granted.remove(&lease);
+        self.given.remove(&lease);
         self.told.remove(&lease);
-        self.said.remove(&lease);
+    }
+}
+
+fn moved<T>(of: &mut BTreeMap<LeaseId, T>, old: LeaseId, new: LeaseId) {
+    if let Some(what) = of.remove(&old) {
+        of.insert(new, what);
     }
 }

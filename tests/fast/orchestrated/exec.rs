@@ -3,10 +3,21 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
 use super::{World, code, repair, service, text};
+
+/// A command that says "started" and waits for the end of its input; what it writes has to be kept.
+async fn started(world: &World, args: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = world.command(args);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = timeout(Duration::from_secs(60), lines.next_line()).await;
+    assert_eq!(started.unwrap().unwrap().as_deref(), Some("started"));
+    (child, lines)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
@@ -27,8 +38,7 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
         "-c",
         "echo $UPGRADE_GATE_LEASE $UPGRADE_GATE_TOKEN",
     ];
-    let ended = world.run(&args).await;
-    assert_eq!(code(&ended), 0, "{}", text(&ended.stderr));
+    let ended = world.done(&args).await;
     assert_eq!(
         text(&ended.stdout),
         "1 1\n",
@@ -227,11 +237,7 @@ async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repai
         "-c",
         "echo started; read line || true",
     ];
-    let mut command = world.command(&args);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let started = timeout(Duration::from_secs(60), lines.next_line()).await;
-    assert_eq!(started.unwrap().unwrap().as_deref(), Some("started"));
+    let (mut child, _lines) = started(&world, &args).await;
     world.cluster.operate(|cluster| cluster.kill(2)).unwrap();
     drop(child.stdin.take());
     let status = timeout(Duration::from_secs(60), child.wait()).await;
@@ -242,15 +248,13 @@ async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repai
     let repair = [
         "enter", "--node", "2", "--owner", "ann", "--action", "repair", "--wait", "30s",
     ];
-    let repair = world.run(&repair).await;
-    assert_eq!(code(&repair), 0, "{}", text(&repair.stderr));
+    world.done(&repair).await;
     world
         .cluster
         .operate(|cluster| cluster.start(2, None))
         .unwrap();
     let back = ["leave", "--node", "2", "--owner", "ann", "--wait", "90s"];
-    let back = world.run(&back).await;
-    assert_eq!(code(&back), 0, "{}", text(&back.stderr));
+    world.done(&back).await;
     repair::one_node_of_a_machine_that_is_taken(&world).await;
     taken_over_while_the_command_runs(&world).await;
     world.cluster.shutdown().await;
@@ -260,17 +264,12 @@ async fn exec_says_so_when_its_node_does_not_come_back_and_the_node_can_be_repai
 async fn taken_over_while_the_command_runs(world: &World) {
     let args = ["exec", "--node", "3", "--wait", "60s", "--", "sh", "-c"];
     let script = "echo started; read line || true";
-    let mut command = world.command(&[&args[..], &[script]].concat());
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let started = timeout(Duration::from_secs(60), lines.next_line()).await;
-    assert_eq!(started.unwrap().unwrap().as_deref(), Some("started"));
+    let (mut child, _lines) = started(world, &[&args[..], &[script]].concat()).await;
     world.cluster.operate(|cluster| cluster.kill(3)).unwrap();
     let repair = [
         "enter", "--node", "3", "--owner", "ann", "--action", "repair", "--wait", "30s",
     ];
-    let repair = world.run(&repair).await;
-    assert_eq!(code(&repair), 0, "{}", text(&repair.stderr));
+    world.done(&repair).await;
     drop(child.stdin.take());
     let ended = timeout(Duration::from_secs(60), child.wait_with_output());
     let ended = ended.await.unwrap().unwrap();

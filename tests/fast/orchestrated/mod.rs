@@ -126,6 +126,13 @@ impl World {
     }
 
     /// One request, as a program without our command line makes it.
+    /// The same of what has to end well.
+    async fn done(&self, args: &[&str]) -> Output {
+        let output = self.run(args).await;
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+        output
+    }
+
     async fn send(&self, method: &str, target: &str) -> Got {
         let address = self.url.strip_prefix("http://").unwrap();
         let request = format!(

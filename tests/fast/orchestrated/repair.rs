@@ -1,6 +1,6 @@
 //! One node of a machine is mended while the whole machine is taken.
 
-use super::{World, code, text};
+use super::{World, text};
 
 /// The machine's owner does not come back; whoever mends its broker takes over both nodes, and
 /// gives them back, by the broker alone.
@@ -8,14 +8,12 @@ pub(super) async fn one_node_of_a_machine_that_is_taken(world: &World) {
     let whole = [
         "enter", "--host", "rack1-a", "--owner", "me", "--wait", "60s",
     ];
-    let whole = world.run(&whole).await;
-    assert_eq!(code(&whole), 0, "{}", text(&whole.stderr));
+    world.done(&whole).await;
     world.cluster.operate(|cluster| cluster.kill(1)).unwrap();
     let repair = [
         "enter", "--node", "1", "--owner", "ann", "--action", "repair", "--wait", "30s",
     ];
-    let repair = world.run(&repair).await;
-    assert_eq!(code(&repair), 0, "{}", text(&repair.stderr));
+    let repair = world.done(&repair).await;
     let said = text(&repair.stdout);
     assert!(said.contains(" nodes=1,101 "), "{said}");
     world
@@ -23,8 +21,7 @@ pub(super) async fn one_node_of_a_machine_that_is_taken(world: &World) {
         .operate(|cluster| cluster.start(1, None))
         .unwrap();
     let back = ["leave", "--node", "1", "--owner", "ann", "--wait", "90s"];
-    let back = world.run(&back).await;
-    assert_eq!(code(&back), 0, "{}", text(&back.stderr));
+    let back = world.done(&back).await;
     let said = text(&back.stdout);
     assert!(said.contains(" nodes=1,101 "), "{said}");
 }
