@@ -48,6 +48,9 @@ pub struct Args {
     /// Tell what happened in the first trial, and make no other
     #[arg(long)]
     story: bool,
+    /// Tell what happens in a trial that was kept (tests/simulation/regressions), and make no other
+    #[arg(long, value_name = "FILE", conflicts_with = "story")]
+    tell: Option<PathBuf>,
     /// Draw the curve of the shortest window, the quiet time of leadership, the longest blip and the
     /// intervals: false opens against needless waiting, each value on the same trials
     #[arg(long)]
@@ -156,6 +159,15 @@ impl Point {
     }
 }
 
+/// Tells one trial.
+fn tell(order: Order) {
+    let outcome = lab::simulate::trial::run(Order {
+        story: true,
+        ..order
+    });
+    println!("{}\n{}", outcome.story.join("\n"), outcome.evidence());
+}
+
 fn mode(text: &str) -> Result<Mode, String> {
     let all = [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx];
     let found = all.into_iter().find(|mode| mode.as_str() == text);
@@ -181,7 +193,6 @@ impl Args {
         if let Some(seconds) = self.leadership_quiet {
             tuned.leadership_quiet = Duration::from_secs(seconds);
         }
-        order.story = self.story;
         order.rivals = self.rival;
         order
     }
@@ -279,8 +290,11 @@ impl Args {
     /// Runs it; blocks.
     pub fn run(&self) -> Result<()> {
         if self.story {
-            let outcome = lab::simulate::trial::run(self.order(self.seed));
-            println!("{}\n{}", outcome.story.join("\n"), outcome.evidence());
+            tell(self.order(self.seed));
+            return Ok(());
+        }
+        if let Some(path) = &self.tell {
+            tell(Regression::read(path)?.order()?);
             return Ok(());
         }
         if self.curve {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::gone::has_leader;
+use super::gone::is_todays;
 use super::roles::{has_in_hand, kept_role, tells_brokers};
 use super::{Awaited, Desk, Scene};
 use crate::checks::needs::list;
 use crate::evidence::ids::{NodeId, Role};
-use crate::evidence::snapshot::{ClusterKind, Expected, Origin, Snapshot};
+use crate::evidence::snapshot::{Expected, Origin, Snapshot};
 use crate::gate::event::What;
 use crate::gate::lease::{End, Hold, Lease, LeaseId, Owner, Stage, Token};
 use crate::gate::question::{Change, Refusal};
@@ -287,5 +287,5 @@ fn still_named(expected: &Expected) -> Option<&'static str> {
 /// Whether everything is told now that could still name a node: that nobody names it is shown by answers
 /// and not by their absence.
 fn tells_everybody(snapshot: &Snapshot<'_>) -> bool {
-    tells_brokers(snapshot) && (snapshot.kind == ClusterKind::ZooKeeper || has_leader(snapshot))
+    tells_brokers(snapshot) && is_todays(snapshot)
 }

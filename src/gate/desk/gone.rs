@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::checks::unheard::unheard;
 use crate::evidence::ids::NodeId;
 use crate::evidence::report::Sign;
 use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
@@ -52,9 +53,11 @@ pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId, lost: bool) -> bool
     }
     let out = !role.broker || !snapshot.in_service(node);
     let unheard = !role.controller || (ended && is_behind(snapshot, node));
-    // A fenced broker leads nothing, however it answers. On ZooKeeper a broker that is in nobody's
-    // list may be one that nobody has been told of yet.
-    let sure = ended || snapshot.kind == ClusterKind::KRaft;
+    // A fenced broker leads nothing, however it answers; but it may be back since for all that those know
+    // who are cut off from the controllers. On ZooKeeper a broker that is in nobody's list may be one
+    // that nobody has been told of yet.
+    let fenced = snapshot.kind == ClusterKind::KRaft && is_todays(snapshot);
+    let sure = ended || fenced;
     (role.broker || role.controller) && sure && out && unheard
 }
 
@@ -77,6 +80,26 @@ fn is_behind(snapshot: &Snapshot<'_>, controller: NodeId) -> bool {
     has_leader(snapshot)
         && !voters::is_caught_up(snapshot, controller)
         && !voters::is_ahead(snapshot, controller)
+}
+
+/// Whether what brokers tell of the cluster is of today: somebody tells of a quorum that has a leader, and
+/// not everybody who tells of the cluster lags behind it. Whoever is cut off from the controllers goes on
+/// answering what was true before, and shows nothing of that itself. A broker on ZooKeeper tells no more
+/// of its own age.
+pub(super) fn is_todays(snapshot: &Snapshot<'_>) -> bool {
+    match snapshot.kind {
+        ClusterKind::ZooKeeper => is_told(snapshot),
+        ClusterKind::KRaft | ClusterKind::Unknown => {
+            has_leader(snapshot) && tells_of_today(snapshot)
+        }
+    }
+}
+
+/// Whether anybody who tells of the cluster has kept up with its metadata.
+fn tells_of_today(snapshot: &Snapshot<'_>) -> bool {
+    let unheard = unheard(snapshot);
+    let mut tell = snapshot.clusters().filter(|(_, read)| read.is_ok());
+    tell.any(|(broker, _)| !unheard.contains(&broker))
 }
 
 /// Whether anybody tells of a quorum that has a leader.

@@ -1,6 +1,7 @@
 //! Leases, holds, and everybody who asks for one: decides, makes durable, then answers (law 5).
 //!
 //! - [`entry`]: who may stop which nodes;
+//! - [`repair`]: whether a repair may begin;
 //! - [`leave`]: who has finished;
 //! - [`watch`]: what this process has seen, and whom it has told;
 //! - [`gone`]: whether a node has gone;
@@ -18,6 +19,7 @@ mod entry;
 mod gone;
 mod leave;
 mod proof;
+mod repair;
 mod roles;
 mod sight;
 mod standing;

@@ -51,6 +51,9 @@ impl Maker {
         }
         self.together();
         self.in_the_background();
+        if self.apart.between(0, 7) == 0 {
+            self.by_old_tables();
+        }
         self.end += Duration::from_secs(60);
     }
 
@@ -131,6 +134,40 @@ impl Maker {
         // Whatever is left behind is found in the end.
         let found = begins + self.random.millis(20_000, 60_000);
         self.drill.add(found, Op::StartAll);
+    }
+
+    /// A broker is down and fenced when those that are asked of the cluster, the ones of the lowest ids, are
+    /// cut off from the controllers: to them it stays so. It comes back and is counted on, and somebody comes
+    /// to repair it.
+    fn by_old_tables(&mut self) {
+        let brokers: Vec<_> = self.drill.brokers.clone();
+        let Some((node, rest)) = brokers.split_last().filter(|(_, rest)| rest.len() >= 3) else {
+            return;
+        };
+        let split = self
+            .drill
+            .controllers
+            .iter()
+            .all(|id| !brokers.contains(id));
+        if self.drill.zookeeper || !split {
+            return;
+        }
+        let at = self.somewhere();
+        let cut = at + self.apart.millis(10_000, 13_000);
+        let over = cut + self.apart.millis(15_000, 60_000);
+        self.drill.add(at, Op::Kill(*node));
+        for controller in self.drill.controllers.clone() {
+            for broker in rest.iter().take(2) {
+                self.drill.add(cut, Op::Cut(*broker, controller));
+                self.drill.add(over, Op::Mend(*broker, controller));
+            }
+        }
+        self.drill
+            .add(cut + Duration::from_millis(200), Op::Start(*node));
+        let begins = cut + self.apart.millis(1_000, 15_000);
+        let mut visitor = self.visitor("old tables", BTreeSet::from([*node]), begins);
+        visitor.repairs = true;
+        self.operators.push(visitor);
     }
 
     /// Somebody who asks for these nodes, and gives up after a while.

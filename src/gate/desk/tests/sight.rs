@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Bed, fence};
 use crate::checks::reason::Reason;
+use crate::evidence::jmx::Metric;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::scene::{Scene, kafka};
 use crate::gate::lease::Action;
@@ -214,4 +215,87 @@ fn a_living_node_is_judged_by_the_older_table_as_well() {
     bed.hear(others);
     let why = bed.await_go(ticket).unwrap_err();
     assert!(why.contains(&Reason::WouldLoseMinIsr), "{why:?}");
+}
+
+/// Broker 3 answers, and the two who tell of the cluster have it out: fenced, and in no ISR.
+fn told_out() -> Bed {
+    let mut bed = Bed::bare(Scene::healthy_kraft());
+    bed.scene.retopic(|topics| {
+        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.isr.retain(|id| *id != 3);
+            partition.leader = partition.isr.first().copied();
+        }
+    });
+    bed.run(1);
+    bed.fence(3);
+    bed
+}
+
+/// Both who tell of the cluster are cut off from the controllers: they have a broker out that may be back
+/// and lead by now, and their tables as well are of before.
+#[test]
+fn who_is_cut_off_from_the_controllers_shows_no_end_of_a_broker_that_answers() {
+    let mut bed = told_out();
+    assert!(bed.repair("ann", &[3]).is_ok(), "its controllers say so");
+    let mut bed = told_out();
+    bed.scene.fail_all(FactKind::Quorum, FailureClass::Timeout);
+    bed.tick();
+    for seconds in [0, 20] {
+        bed.run(seconds);
+        let why = bed.repair("ann", &[3]).unwrap_err();
+        assert!(why.contains(&Reason::NoActiveController), "{why:?}");
+    }
+    // Nor where our connections to most controllers are cut as well, so that the quorum seems lost.
+    for id in [101, 102] {
+        bed.scene.kill(id);
+    }
+    bed.run(20);
+    let why = bed.repair("ann", &[3]).unwrap_err();
+    assert!(why.contains(&Reason::NoActiveController), "{why:?}");
+    assert!(bed.repair("ann", &[101]).is_ok(), "the cure comes first");
+}
+
+/// They may hear of the leader, and publish late what they have fetched.
+#[test]
+fn who_lags_behind_the_controllers_shows_no_end_of_a_broker_that_answers() {
+    let mut bed = told_out();
+    bed.scene.metric(1, Metric::MetadataLagMs, 60_000.0);
+    bed.tick();
+    bed.scene.metric(2, Metric::MetadataLagMs, 60_000.0);
+    bed.tick();
+    let why = bed.repair("ann", &[3]).unwrap_err();
+    assert!(why.contains(&Reason::EvidenceStale), "{why:?}");
+    bed.scene.metric(2, Metric::MetadataLagMs, 10.0);
+    bed.tick();
+    assert!(bed.repair("ann", &[3]).is_ok(), "the other one knows");
+}
+
+/// The same of "go" that is said again.
+#[test]
+fn who_is_cut_off_from_the_controllers_lets_nobody_go_on_with_a_broker_that_answers() {
+    for leader in [true, false] {
+        let mut bed = Bed::new();
+        bed.enter("jenkins", &[3]).unwrap();
+        let before = bed.down(3);
+        bed.fence(3);
+        bed.up(3, before);
+        bed.fence(3);
+        if !leader {
+            bed.scene.fail_all(FactKind::Quorum, FailureClass::Timeout);
+        }
+        bed.tick();
+        let again = bed.enter("jenkins", &[3]);
+        assert_eq!(again.is_ok(), leader, "{again:?}");
+    }
+}
+
+/// The one word there is of the quorum is of an election.
+#[test]
+fn an_election_shows_no_end_of_a_broker_that_answers() {
+    let mut bed = told_out();
+    bed.scene.quorum(1, |quorum| quorum.leader = None);
+    bed.tick();
+    let why = bed.repair("ann", &[3]).unwrap_err();
+    assert_eq!(why, [Reason::NoActiveController]);
+    assert!(bed.repair("ann", &[1]).is_err());
 }

@@ -1,0 +1,106 @@
+//! Whether a repair may begin.
+
+use std::collections::BTreeSet;
+
+use super::gone::{has_leader, is_todays};
+use super::sight::{Sight, unanswered};
+use super::{Desk, Scene, Standing};
+use crate::checks::finding::{Finding, Subject};
+use crate::checks::reason::Reason;
+use crate::checks::unheard::unheard;
+use crate::checks::what_if::worse;
+use crate::evidence::ids::NodeId;
+use crate::evidence::snapshot::Snapshot;
+use crate::gate::question::Entry;
+use crate::gate::view::Decision;
+
+impl Desk {
+    /// The verdict on a repair, and whether enough was asked for since the request. It may begin
+    /// when it makes nothing worse: its nodes have gone, or what stopping them does is harmless. One
+    /// that only counts as down, because we cannot talk to it, is judged as if it were up: it may lead.
+    ///
+    /// By newer words and by all that are in date: where no row tells of a copy, or nobody has a broker
+    /// in service, the one who would say so may only not have answered yet.
+    pub(super) fn repair(
+        scene: &Scene<'_, '_>,
+        entry: &Entry,
+        standing: &Standing,
+        over: bool,
+    ) -> (Decision, bool) {
+        let reports = scene.seen.newer_than(entry.asked);
+        let newer = |granted: &_| scene.seen.snapshot_of(scene.now, granted, &reports);
+        let snapshot = newer(&BTreeSet::new());
+        let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
+        let nodes = entry.nodes.iter().copied();
+        let gone: BTreeSet<NodeId> = nodes.filter(|node| sight.is_gone(*node)).collect();
+        let all_gone = gone.len() == entry.nodes.len();
+        let mut findings: Vec<Finding> = standing
+            .general
+            .iter()
+            // Another node that is out does not stand in the way of the cure of one that is down.
+            .filter(|finding| !(all_gone && finding.reason == Reason::SlotTaken))
+            .cloned()
+            .collect();
+        let holds = standing.of_nodes.iter();
+        let holds = holds.filter(|(node, _)| entry.nodes.contains(node));
+        findings.extend(holds.map(|(_, finding)| finding.clone()));
+        let enough = over || sight.is_heard(!all_gone);
+        if !enough {
+            findings.push(unanswered());
+        }
+        if enough && !all_gone {
+            let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone.contains(node);
+            let alive = entry.nodes.iter().filter(lives).copied().collect();
+            let all = scene.seen.snapshot(scene.now, &standing.granted);
+            for with_leases in [newer(&standing.granted), all] {
+                let old = of_before(&with_leases, &alive);
+                for finding in old
+                    .into_iter()
+                    .chain(made_worse(&with_leases, entry, &alive))
+                {
+                    if !findings.contains(&finding) {
+                        findings.push(finding);
+                    }
+                }
+            }
+        }
+        (scene.course.decision(scene.now, &findings), enough)
+    }
+}
+
+/// What a repair makes worse by this snapshot, in which leased nodes are down. Those of its nodes that
+/// may live count as up.
+fn made_worse(snapshot: &Snapshot<'_>, entry: &Entry, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
+    // Who is to be repaired may be unheard himself, and counts as up.
+    let unheard = unheard(snapshot);
+    let others = unheard.difference(&entry.nodes).copied();
+    let judged = worse(&snapshot.with_up(alive).with_down(others), &entry.nodes);
+    judged.findings().into_iter().cloned().collect()
+}
+
+/// What shows that the tables by which these nodes are judged, which may live, may be of before. Asked of
+/// whoever may serve partitions; a controller is judged by what it answers itself.
+fn of_before(snapshot: &Snapshot<'_>, alive: &BTreeSet<NodeId>) -> Option<Finding> {
+    let serves = |node: &NodeId| {
+        let role = snapshot.expected.get(node).map(|expected| expected.role);
+        role.is_none_or(|role| role.broker)
+    };
+    let tells = snapshot.policy.mode.kafka();
+    if !tells || is_todays(snapshot) || !alive.iter().any(serves) {
+        return None;
+    }
+    let (reason, observed) = if has_leader(snapshot) {
+        (
+            Reason::EvidenceStale,
+            "every broker that tells of the cluster lags behind its controllers",
+        )
+    } else {
+        (
+            Reason::NoActiveController,
+            "no broker that tells of the cluster tells of an active controller: what they tell may be old",
+        )
+    };
+    let required =
+        "tables of a broker that its controllers hear; repair those first where they are out";
+    Some(Finding::new(reason, Subject::Cluster, observed, required))
+}
