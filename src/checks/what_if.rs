@@ -123,19 +123,23 @@ pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
     let unmet = unmet(snapshot, NEEDS);
     let layout = Layout::of(snapshot);
     let slots: Vec<NodeId> = nodes.collect();
-    let sets: Vec<_> = slots
-        .iter()
-        .map(|node| (*node, BTreeSet::from([*node])))
-        .collect();
+    let sets: Vec<_> = slots.iter().map(|node| BTreeSet::from([*node])).collect();
     let mut found = Found::default();
     for held in layout.rows(snapshot) {
         if held.moving.is_none() && is_harmless(snapshot, &held) {
             continue;
         }
-        for (slot, (node, set)) in sets.iter().enumerate() {
-            if held.touches(*node) {
+        let known = |node: &NodeId| slots.binary_search(node).ok();
+        let touches = |slot: &usize| slots.get(*slot).is_some_and(|node| held.touches(*node));
+        let weigh = |slot: usize| {
+            if let Some(set) = sets.get(slot) {
                 found.weigh(snapshot, &held, set, slot);
             }
+        };
+        match held.moving {
+            // Its replicas are all that it touches.
+            None => held.row.replicas.iter().filter_map(known).for_each(weigh),
+            Some(_) => (0..slots.len()).filter(touches).for_each(weigh),
         }
     }
     let mut judged: BTreeMap<NodeId, Vec<Finding>> =
