@@ -89,9 +89,8 @@ impl App {
         query: &CheckQuery,
         asker: &Asker<'_>,
     ) -> Result<Verdict, Problem> {
-        let asked = self.state.clock.now().mono;
         let deadline = Instant::now() + query.wait;
-        let ask = || self.ask(gate, query, asked, asker.peer());
+        let ask = |asked| self.ask(gate, query, asked, asker.peer());
         let waits = |verdict: &Verdict| verdict.state != State::Open;
         self.wait(gate, deadline, !needs_engine(query), asker, ask, waits)
             .await

@@ -26,6 +26,7 @@ use crate::gate::question::{Command, Entry};
 use crate::gate::state::State;
 use crate::gate::view::{Answer, Decision};
 use crate::metrics::counters::Refused;
+use crate::time::Mono;
 
 /// How long a request waits for another one of its owner, for other nodes; not longer: it has no place
 /// among the waiters yet.
@@ -75,13 +76,15 @@ impl App {
                 ),
             ));
         };
-        let command = Command::Enter(Entry {
-            owner: claim.owner.clone(),
-            nodes: nodes.clone(),
-            ttl: query.ttl,
-            action: query.action,
-            asked: self.state.clock.now().mono,
-        });
+        let command = |asked| {
+            Command::Enter(Entry {
+                owner: claim.owner.clone(),
+                nodes: nodes.clone(),
+                ttl: query.ttl,
+                action: query.action,
+                asked,
+            })
+        };
         let came = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return Err(ending()),
@@ -140,7 +143,7 @@ impl App {
     ) -> Result<Reply, Problem> {
         let claim = &query.claim;
         let nodes = resolve(gate, &claim.targets)?;
-        let command = Command::Leave {
+        let command = |_| Command::Leave {
             owner: claim.owner.clone(),
             nodes: nodes.clone(),
             unused: query.unused,
@@ -188,17 +191,17 @@ impl App {
         Ok(content.with_verdict(&verdict).reply(status))
     }
 
-    /// Asks until it is a 200, refused, or too late.
+    /// Asks until it is a 200, refused, or too late; `command` is told what evidence has to be newer than.
     async fn poll(
         &self,
         gate: &GateHandle,
-        command: &Command,
+        command: &(impl Fn(Mono) -> Command + Sync),
         deadline: Instant,
         asker: &Asker<'_>,
     ) -> Result<Came, Problem> {
-        let ask = || async move {
+        let ask = |asked| async move {
             let within = self.limits.grant;
-            let ask = |room| gate.ask_in(room, command.clone(), within);
+            let ask = |room| gate.ask_in(room, command(asked), within);
             let reply = self.heard(gate.name(), asker.peer(), ask).await;
             of_reply(reply, self.state.clock.now())
         };

@@ -24,6 +24,7 @@ use crate::gate::parts::{NodeView, ReasonView};
 use crate::gate::state::State;
 use crate::gate::view::Answer;
 use crate::metrics::counters::{Held, Refused};
+use crate::time::Mono;
 
 /// The shortest time between two questions of one request to the engine.
 const APART: Duration = Duration::from_millis(500);
@@ -32,6 +33,11 @@ const APART: Duration = Duration::from_millis(500);
 /// become free by what no view shows, such as a topic that is deleted.
 const ANYWAY: Duration = Duration::from_secs(2);
 
+/// How old the moment may be that evidence has to be newer than when a request is asked again: whoever is
+/// told "go" after a minute of waiting is told so on evidence of just now, as whoever asks only then. Not
+/// anew each time: evidence that is asked for costs brokers more than the engine.
+const RENEWED: Duration = Duration::from_secs(2);
+
 /// Questions asked again cost the engine one part in so many of its time, however many wait.
 const SHARE: u32 = 10;
 
@@ -39,6 +45,7 @@ impl App {
     /// Asks; while the answer is to be waited for, asks again until the deadline, or the end of
     /// this process or of the connection. Each time it is asked before whether they still may: an
     /// answer can be a lease. Where too many wait, at this address or at all, the first answer is given.
+    /// `ask` is told what evidence has to be newer than.
     /// `free`: whether an answer costs nothing, because it is read from the view: then it is read
     /// from every view, and at the end as well.
     pub(super) async fn wait<T, F>(
@@ -47,7 +54,7 @@ impl App {
         deadline: Instant,
         free: bool,
         asker: &Asker<'_>,
-        ask: impl Fn() -> F,
+        ask: impl Fn(Mono) -> F,
         waits: impl Fn(&T) -> bool,
     ) -> Result<T, Problem>
     where
@@ -57,7 +64,8 @@ impl App {
         let mut views = gate.published().subscribe();
         let mut said = self.said(gate);
         self.still_may(asker).await?;
-        let mut answer = ask().await?;
+        let mut asked = self.state.clock.now().mono;
+        let mut answer = ask(asked).await?;
         if !waits(&answer) || deadline <= Instant::now() {
             return Ok(answer);
         }
@@ -94,7 +102,8 @@ impl App {
             }
             said = self.said(gate);
             self.still_may(asker).await?;
-            answer = ask().await?;
+            asked = renewed(asked, self.state.clock.now().mono);
+            answer = ask(asked).await?;
             if !again || !waits(&answer) {
                 return Ok(answer);
             }
@@ -120,6 +129,14 @@ impl App {
         sleep_until(asked + APART).await;
         let cost = self.counters().evaluation(gate.name()).unwrap_or_default();
         gate.turn_to_ask_again(cost.saturating_mul(SHARE)).await;
+    }
+}
+
+fn renewed(asked: Mono, now: Mono) -> Mono {
+    if now.since(asked) >= RENEWED {
+        now
+    } else {
+        asked
     }
 }
 

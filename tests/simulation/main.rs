@@ -309,7 +309,7 @@ fn sabotages_are_caught() {
 fn is_right_when_sound(order: Order) {
     let broken = order.sabotage;
     let sound = trial::run(Order {
-        sabotage: Sabotage::None,
+        sabotage: broken.control(),
         ..order
     });
     assert!(

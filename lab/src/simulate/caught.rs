@@ -25,7 +25,8 @@ pub struct Caught {
     pub caught: usize,
     /// The last of these was the so-many-th trial.
     pub trials: usize,
-    /// In so many of them a sound gate goes wrong as well: what fails for everybody catches nobody.
+    /// In so many more of them a sound gate that sees as much goes wrong as well: what fails for everybody
+    /// catches nobody, and they are not counted.
     pub wrong_when_sound: usize,
     /// The same by ordinary trials; not made with drivers, where each takes seconds.
     pub ordinary: Option<Ordinary>,
@@ -45,17 +46,20 @@ impl Caught {
     /// seeds.
     pub fn of(sabotage: Sabotage, depth: Depth, wanted: usize, seeds: Range<u64>) -> Self {
         let broken = |seed| Order::broken(seed, depth, sabotage);
-        let made = run(seeds.clone(), broken, |made| count(made) >= wanted);
-        let wrong = (1..).zip(&made).filter(|(_, o)| o.went_wrong());
-        let wrong: Vec<(usize, u64)> = wrong.map(|(nth, o)| (nth, o.seed)).take(wanted).collect();
-        let last = wrong.last().filter(|_| wrong.len() >= wanted);
-        let is_wrong_when_sound = |(_, seed): &&(usize, u64)| {
-            let sound = trial::run(Order {
-                sabotage: Sabotage::None,
-                ..broken(*seed)
-            });
-            sound.went_wrong()
-        };
+        let is_wrong = |made: &[Outcome]| made.iter().filter(|o| o.went_wrong()).count();
+        let made = run(seeds.clone(), broken, |made| is_wrong(made) >= 2 * wanted);
+        let (mut caught, mut last, mut wrong_when_sound) = (0, None, 0);
+        for (nth, outcome) in (1..).zip(&made).filter(|(_, o)| o.went_wrong()) {
+            if caught >= wanted {
+                break;
+            }
+            if is_right_when_sound(broken(outcome.seed)) {
+                caught += 1;
+                last = Some(nth).filter(|_| caught >= wanted);
+            } else {
+                wrong_when_sound += 1;
+            }
+        }
         let ordinary = |seed| Order {
             sabotage,
             ..Order::new(seed, depth)
@@ -65,14 +69,14 @@ impl Caught {
             depth,
             slanted: sabotage.is_slanted(),
             wanted,
-            caught: wrong.len(),
-            trials: last.map_or(made.len(), |(nth, _)| *nth),
-            wrong_when_sound: wrong.iter().filter(is_wrong_when_sound).count(),
+            caught,
+            trials: last.unwrap_or(made.len()),
+            wrong_when_sound,
             ordinary: (depth == Depth::Machine).then(|| {
                 let outcomes = run(seeds, ordinary, |_| false);
                 Ordinary {
                     trials: outcomes.len(),
-                    caught: count(&outcomes),
+                    caught: count(&outcomes, ordinary),
                 }
             }),
         }
@@ -80,19 +84,28 @@ impl Caught {
 
     /// Whether it is caught as often as it has to be, and because it is broken.
     pub const fn is_enough(&self) -> bool {
-        self.caught >= self.wanted && self.wrong_when_sound == 0
+        self.caught >= self.wanted
     }
 }
 
-fn count(outcomes: &[Outcome]) -> usize {
-    outcomes.iter().filter(|o| o.went_wrong()).count()
+/// In how many a gate went wrong that a sound one, which sees as much, does not.
+fn count(outcomes: &[Outcome], order: impl Fn(u64) -> Order) -> usize {
+    let wrong = outcomes.iter().filter(|outcome| outcome.went_wrong());
+    let caught = wrong.filter(|outcome| is_right_when_sound(order(outcome.seed)));
+    caught.count()
+}
+
+/// Whether a sound gate that sees as much goes right in this trial.
+fn is_right_when_sound(order: Order) -> bool {
+    let sabotage = order.sabotage.control();
+    !trial::run(Order { sabotage, ..order }).went_wrong()
 }
 
 impl fmt::Display for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}, {:?}: caught by {} of {} trials{}, a sound gate is wrong in {} of these",
+            "{}, {:?}: caught by {} of {} trials{}, a sound gate is wrong in {} more",
             self.sabotage,
             self.depth,
             self.caught,

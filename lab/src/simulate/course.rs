@@ -232,11 +232,13 @@ impl Course {
         goes_on.then_some(self.now)
     }
 
-    /// Whether nobody does anything within this time, as far as it is known now.
+    /// Whether nobody does anything within this time, and nothing happens by itself, as far as it is known
+    /// now. What an ISR check or the end of a session does would otherwise count from the look after it.
     fn nothing_is_due(&self, within: Duration) -> bool {
         let mut next = self.order.plan.ops.iter().skip(self.next);
         let far = next.next().is_none_or(|(at, _)| *at > self.now + within);
-        far && self.decided.is_empty() && self.mail.is_empty() && !self.is_stalled()
+        let idle = self.decided.is_empty() && self.mail.is_empty() && !self.is_stalled();
+        far && idle && !self.world.is_due_within(within)
     }
 
     /// The gate's process is stopped, and its view is still read; or it is gone.

@@ -16,6 +16,9 @@ use super::plan::{Kind, Slant};
 pub enum Sabotage {
     /// Nothing is broken.
     None,
+    /// Nothing is broken, but no offset of the metadata log is told: what gates that are broken are compared
+    /// with that have to do without them ([`Self::control`]).
+    OffsetsHidden,
     /// It opens as soon as it sees nothing bad.
     NoWindow,
     /// Every failure is covered by the last good answer.
@@ -111,11 +114,34 @@ impl Sabotage {
                 ..Slant::default()
             },
             Self::None
+            | Self::OffsetsHidden
             | Self::NoWindow
             | Self::LastKnown
             | Self::LastPageAndLink
             | Self::NodesFromMetadata
             | Self::OpenDebounce => Slant::default(),
+        }
+    }
+
+    /// The sound gate that sees as much: what goes wrong there as well is not the sabotage's doing.
+    pub const fn control(self) -> Self {
+        match self {
+            Self::None
+            | Self::NoWindow
+            | Self::WallClock
+            | Self::NoExpiry
+            | Self::OwnGrants
+            | Self::LeaveIsProof => Self::None,
+            Self::OffsetsHidden
+            | Self::LastKnown
+            | Self::LastPageAndLink
+            | Self::MissingAsZero
+            | Self::StaleAllowed
+            | Self::UnionOfIsrs
+            | Self::OneTable
+            | Self::IdentityUnchecked
+            | Self::NodesFromMetadata
+            | Self::OpenDebounce => Self::OffsetsHidden,
         }
     }
 
@@ -132,6 +158,7 @@ impl Sabotage {
             | Self::OwnGrants
             | Self::LeaveIsProof => true,
             Self::None
+            | Self::OffsetsHidden
             | Self::NoWindow
             | Self::LastKnown
             | Self::LastPageAndLink

@@ -180,19 +180,12 @@ impl Saboteur {
         reports: Vec<Report>,
         dropped: Vec<Slot>,
     ) -> (Vec<Report>, Vec<Slot>) {
-        if matches!(
-            self.kind,
-            Sabotage::None
-                | Sabotage::NoWindow
-                | Sabotage::NoExpiry
-                | Sabotage::OwnGrants
-                | Sabotage::LeaveIsProof
-        ) {
-            return (reports, dropped);
-        }
         if self.kind == Sabotage::WallClock {
             let shift = |report: Report| self.by_wall(real, report);
             return (reports.into_iter().map(shift).collect(), dropped);
+        }
+        if self.kind.control() == Sabotage::None {
+            return (reports, dropped);
         }
         for slot in &dropped {
             self.good.remove(slot);
@@ -276,6 +269,7 @@ impl Saboteur {
                 since.is_some_and(|since| now.since(*since) < DEBOUNCE)
             }
             Sabotage::None
+            | Sabotage::OffsetsHidden
             | Sabotage::NoWindow
             | Sabotage::UnionOfIsrs
             | Sabotage::OneTable

@@ -18,6 +18,7 @@ use upgrade_gate::kafka::{Address, BoxFuture, BoxedStream, Dial};
 use upgrade_gate::model::{Answer, Cluster, FRAME_LIMIT, Link, Listener, NodeId, Page};
 use upgrade_gate::time::{Mono, Now, Timestamp};
 
+use super::oracle::ZOOKEEPER_SHOWS;
 use super::setup::{Setup, Target};
 
 /// Node `n` listens on this plus `n`.
@@ -160,6 +161,17 @@ impl World {
         }
         cluster.advance(now);
         cluster
+    }
+
+    /// Whether something happens by itself within this time: the cluster's own next step, or that a
+    /// ZooKeeper that is gone comes to show.
+    pub fn is_due_within(&self, within: Duration) -> bool {
+        let cluster = lock(&self.cluster);
+        let until = self.elapsed() + within;
+        let lost = cluster.zookeeper_down_for();
+        let shows =
+            lost.is_some_and(|lost| lost < ZOOKEEPER_SHOWS && lost + within >= ZOOKEEPER_SHOWS);
+        shows || cluster.next_event().is_some_and(|at| at <= until)
     }
 
     /// Grows whenever something has happened in the cluster or has been done to it.

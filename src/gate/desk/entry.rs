@@ -2,6 +2,7 @@
 //! again, answered.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::sight::Sight;
 use super::takeover::taken_by;
@@ -27,6 +28,16 @@ impl Desk {
             // Asked again: the same answer, as soon as it is durable.
             return self.confirm(scene, entry, mine, Patience::Both { over });
         }
+        if let Some(mine) = self.own_over(&entry) {
+            match self.may_go_on(scene, &entry, &mine, over) {
+                None => return Next::Wait(Waits::Evidence(entry)),
+                Some(true) => {
+                    self.resume(scene.now, mine.id, entry.ttl);
+                    return self.confirm(scene, entry, mine.id, Patience::Both { over });
+                }
+                Some(false) => {}
+            }
+        }
         let replaced = self.replaced(&entry);
         let (decision, enough) = self.decide(scene, &entry, &replaced, over);
         if !enough && !over {
@@ -49,6 +60,35 @@ impl Desk {
         let mut mine = leases.filter(|l| l.stage == Stage::Held);
         mine.find(|l| l.is_of(&entry.owner, &entry.nodes) && l.action == entry.action)
             .map(|lease| lease.id)
+    }
+
+    /// The lease that this owner was told "go" of on exactly these nodes, where its time is over or he has left
+    /// it, and that no proof has ended yet. A run that is made again finds its nodes out, and nobody else
+    /// would start them. A repair takes it over in any case.
+    fn own_over(&self, entry: &Entry) -> Option<Lease> {
+        let is_over = |lease: &&Lease| match lease.stage {
+            Stage::Leaving | Stage::Expired => self.watch.was_told(lease.id),
+            Stage::Held | Stage::Unannounced => false,
+        };
+        let mut leases = self.keeper.wanted().leases.values().filter(is_over);
+        match entry.action {
+            Action::Repair => None,
+            Action::Restart => leases
+                .find(|it| it.action == entry.action && it.is_of(&entry.owner, &entry.nodes))
+                .cloned(),
+        }
+    }
+
+    /// Its owner goes on with a lease that was over.
+    fn resume(&mut self, now: Now, id: LeaseId, ttl: Duration) {
+        self.keeper.edit(|doc| {
+            if let Some(lease) = doc.leases.get_mut(&id) {
+                lease.stage = Stage::Held;
+                lease.stage_since = now.wall;
+            }
+        });
+        self.watch.staged(id, now.mono);
+        self.move_end(now, id, ttl, None);
     }
 
     /// For a repair, the leases on any of its nodes: it takes them over. A gate must never block

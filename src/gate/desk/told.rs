@@ -14,7 +14,8 @@ use crate::gate::question::Entry;
 pub(super) fn is_as_told(doc: &GateDoc, lease: &Lease) -> bool {
     let stored = doc.leases.get(&lease.id);
     stored.is_some_and(|stored| {
-        stored.expires_at >= lease.expires_at
+        stored.stage == lease.stage
+            && stored.expires_at >= lease.expires_at
             && stored.nodes == lease.nodes
             && stored.starts == lease.starts
             && stored.gone.is_subset(&lease.gone)

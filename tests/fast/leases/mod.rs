@@ -350,9 +350,15 @@ async fn waiting_asks_again_when_a_view_says_something_new() {
     assert!(early == 0 || told.elapsed() >= Duration::from_millis(1900));
     served.published.publish(Arc::new(open()));
     let second = asked(&mut served).await;
-    // Evidence has to be newer than the request, not than each look.
+    // Evidence has to be newer than the request; not than each look, but than the last two seconds.
     assert_eq!(moment(&first.command), moment(&second.command));
-    second.reply.send(go()).unwrap();
+    second.reply.send(verdict(State::Closed)).unwrap();
+    served.clock.advance(Duration::from_secs(2));
+    served.published.publish(Arc::new(closed()));
+    let third = asked(&mut served).await;
+    let since = moment(&third.command).since(moment(&first.command));
+    assert!(since >= Duration::from_secs(2), "{since:?}");
+    third.reply.send(go()).unwrap();
     assert_eq!(caller.await.unwrap().status, 200);
 }
 

@@ -31,6 +31,85 @@ fn a_rerun_while_its_own_node_is_out_goes_on() {
     assert!(bed.enter("rundeck", &[2]).is_err());
 }
 
+/// A pipeline that died in the middle is run again after its time was over, or after it has left: its node
+/// is out, and nobody else would start it.
+#[test]
+fn a_rerun_whose_lease_is_over_goes_on_while_its_own_node_is_out() {
+    for leaves in [true, false] {
+        for restarts in [true, false] {
+            let mut bed = Bed::new();
+            let lease = bed.enter("jenkins", &[1]).unwrap();
+            let before = bed.down(1);
+            bed.fence(1);
+            if leaves {
+                bed.leave("jenkins", &[1]);
+            } else {
+                bed.run(61);
+            }
+            assert_ne!(bed.doc.leases[&lease.id].stage, Stage::Held);
+            if restarts {
+                bed.restart();
+                bed.run(WINDOW);
+            }
+            let again = bed.enter("jenkins", &[1]).unwrap();
+            assert_eq!((again.id, again.token), (lease.id, lease.token));
+            let end = bed.scene.now.wall.plus(Duration::from_secs(59));
+            let kept = &bed.doc.leases[&lease.id];
+            assert_eq!((kept.stage, kept.expires_at >= end), (Stage::Held, true));
+            assert!(bed.enter("rundeck", &[2]).is_err());
+            bed.up(1, before);
+            bed.run(WINDOW + 2);
+            assert!(bed.doc.leases.contains_key(&lease.id), "it is held");
+            bed.leave("jenkins", &[1]);
+            bed.run(WINDOW + 2);
+            assert!(bed.doc.leases.is_empty());
+        }
+    }
+}
+
+/// Only for him, only for exactly these nodes, and only while they are out.
+#[test]
+fn a_lease_that_is_over_is_gone_on_with_by_nobody_else_and_not_with_its_node_up() {
+    let mut bed = Bed::new();
+    bed.enter("jenkins", &[1]).unwrap();
+    let before = bed.down(1);
+    bed.fence(1);
+    bed.run(61);
+    for (name, nodes) in [
+        ("rundeck", &[1][..]),
+        ("jenkins", &[2]),
+        ("jenkins", &[1, 101]),
+    ] {
+        let why = bed.enter(name, nodes).unwrap_err();
+        assert!(
+            why.contains(&Reason::SlotTaken),
+            "{name} {nodes:?}: {why:?}"
+        );
+    }
+    bed.up(1, before);
+    let why = bed.enter("jenkins", &[1]).unwrap_err();
+    assert!(why.contains(&Reason::SlotTaken), "{why:?}");
+    let stages = bed.doc.leases.values().map(|lease| lease.stage);
+    assert_eq!(stages.collect::<Vec<_>>(), [Stage::Expired]);
+}
+
+#[test]
+fn a_lease_that_is_over_is_gone_on_with_only_once_that_is_written() {
+    let mut bed = Bed::new();
+    let lease = bed.enter("jenkins", &[1]).unwrap();
+    bed.down(1);
+    bed.fence(1);
+    bed.run(61);
+    bed.answers = false;
+    let ticket = bed.ask_enter("jenkins", &[1], Action::Restart);
+    bed.run(1);
+    assert!(!bed.replies.contains_key(&ticket), "it is not written yet");
+    bed.answer(|_, _| Stored::Refused(String::from("disk full")));
+    let why = bed.await_go(ticket).unwrap_err();
+    assert!(why.contains(&Reason::StoreUnavailable), "{why:?}");
+    assert_eq!(bed.doc.leases[&lease.id].stage, Stage::Expired);
+}
+
 /// The lease's number, and how often "go" has been said for it.
 fn told(bed: &mut Bed, name: &str) -> (u64, Option<u32>) {
     let ticket = bed.ask_enter(name, &[1], Action::Restart);
