@@ -9,12 +9,11 @@
 //! Most rules are about brokers. Who rolls by one of them would look at the quorum before he stops a
 //! controller (Strimzi does): stops are told by the role of the node.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::evidence::policy::Mode;
-use upgrade_gate::model::{Cluster, NodeId, Spec};
+use upgrade_gate::model::{Cluster, Spec};
 
 use super::course::{Course, Speaker};
 use super::ops::Op;
@@ -216,15 +215,9 @@ impl Rivals {
     }
 
     /// Lets every rule look that is due, and judges what each says.
-    pub fn look(
-        &mut self,
-        now: Duration,
-        truth: &Arc<Truth>,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) {
+    pub fn look(&mut self, now: Duration, truth: &Arc<Truth>, cluster: &Cluster, world: &World) {
         for (follower, oracle) in &mut self.followers {
-            follower.look(now, &mut self.sight, cluster, cut);
+            follower.look(now, &mut self.sight, cluster, world);
             oracle.judge(now, Arc::clone(truth), cluster, &follower.says());
         }
     }
@@ -278,8 +271,8 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
             follower.asked(now);
         }
         asked = asks;
-        let cut = course.world.cut_off();
-        follower.look(now, &mut sight, &course.world.cluster(), &cut);
+        let world = &course.world;
+        follower.look(now, &mut sight, &world.cluster(), world);
         course.look(&follower);
     }
     let name = follower.name;
@@ -291,6 +284,8 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use upgrade_gate::gate::lease::Action;
     use upgrade_gate::model::Release;
 
