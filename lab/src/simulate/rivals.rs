@@ -17,7 +17,7 @@ use upgrade_gate::model::{Cluster, Spec};
 
 use super::course::{Course, Speaker};
 use super::ops::Op;
-use super::oracle::{Harm, Oracle, Standard, Stop, Truth};
+use super::oracle::{FalseOpen, Harm, Oracle, Standard, Stop, Truth};
 use super::rules::{Follower, RULES, Sight};
 use super::sabotage::Sabotage;
 use super::trial::Order;
@@ -39,6 +39,8 @@ pub struct Score {
     pub name: &'static str,
     /// False opens.
     pub lies: u64,
+    /// Of these, those that are false if nobody stops anything but brokers.
+    pub lies_of_brokers: u64,
     /// For how long they lasted, together.
     pub lied: Duration,
     /// Open on a truth already unsafe, within the allowance.
@@ -55,9 +57,14 @@ impl Score {
     /// By this oracle.
     pub fn of(name: &'static str, mut oracle: Oracle) -> Self {
         oracle.end();
+        let count = |of: fn(&FalseOpen) -> bool| {
+            let lies = oracle.lies.iter().filter(|lie| of(lie));
+            u64::try_from(lies.count()).unwrap_or(u64::MAX)
+        };
         Self {
             name,
-            lies: u64::try_from(oracle.lies.len()).unwrap_or(u64::MAX),
+            lies: count(|_| true),
+            lies_of_brokers: count(|lie| lie.of_brokers),
             lied: oracle.lies.iter().map(|lie| lie.lasted).sum(),
             exposed: oracle.exposed,
             needless: oracle.needless,
