@@ -104,6 +104,18 @@ impl Cluster {
         rights.no_topics || rights.no_cluster || !rights.hidden.is_empty()
     }
 
+    /// A client is not told of this topic.
+    #[must_use]
+    pub fn hides_topic(&self, name: &str) -> bool {
+        self.rights.hides(name)
+    }
+
+    /// This node's answers are cut.
+    #[must_use]
+    pub fn cuts_answers_of(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.answers.cut)
+    }
+
     /// Some node's answers are cut.
     #[must_use]
     pub fn cuts_answers(&self) -> bool {

@@ -134,6 +134,8 @@ pub struct Rival {
     pub steps: u64,
     /// False opens.
     pub false_opens: u64,
+    /// Of these, those that stand when only brokers are looked at: most rules speak of nothing else.
+    pub false_opens_of_brokers: u64,
     /// False opens per 1,000 times that a node was taken down.
     pub false_opens_per_1000_steps: f64,
     /// How long they lasted, together, in seconds.
@@ -418,12 +420,14 @@ fn rivals(outcomes: &[Outcome], rolls: &[Roll]) -> Vec<Rival> {
         let steps: u64 = scored.iter().map(|(steps, _)| steps).sum();
         let scores = || scored.iter().map(|(_, score)| *score);
         let lies = scores().map(|score| score.lies).sum::<u64>();
+        let of_brokers = scores().map(|score| score.lies_of_brokers).sum::<u64>();
         let needless = Waits::of(scores().flat_map(|s| s.needless.iter().copied()));
         let own = rolls.iter().find(|roll| roll.name == name);
         let rival = Rival {
             name,
             steps,
             false_opens: lies,
+            false_opens_of_brokers: of_brokers,
             false_opens_per_1000_steps: per(1000.0, steps) * per_unit(lies),
             false_open_seconds: seconds(scores().map(|s| s.lied).sum()),
             exposed_seconds: seconds(scores().map(|s| s.exposed).sum()),

@@ -45,6 +45,8 @@ pub struct FalseOpen {
     pub truth: String,
     /// For how long it went on.
     pub lasted: Duration,
+    /// At some moment of it the stop of a broker would have done harm, and not only that of a controller.
+    pub of_brokers: bool,
 }
 
 /// What a stop at one moment does.
@@ -223,53 +225,68 @@ impl Oracle {
         {
             self.past.pop_front();
         }
-        self.look_for_a_lie(now, step, said);
+        self.look_for_a_lie(now, step, cluster, said);
         self.note_needless(now, safe, said.open)
     }
 
-    fn look_for_a_lie(&mut self, now: Duration, step: Duration, said: &Said) {
+    fn look_for_a_lie(&mut self, now: Duration, step: Duration, cluster: &Cluster, said: &Said) {
         let truth = self.against(now, said);
         let Some(truth) = truth else {
             self.lying = false;
             return;
         };
+        let of_brokers = self.broken(now, said).any(|(id, _)| is_broker(cluster, id));
         if let (true, Some(lie)) = (self.lying, self.lies.last_mut()) {
             lie.lasted += step;
+            lie.of_brokers |= of_brokers;
         } else {
-            let (at, lasted) = (now, Duration::ZERO);
-            self.lies.push(FalseOpen { at, truth, lasted });
+            self.lies.push(FalseOpen {
+                at: now,
+                truth,
+                lasted: Duration::ZERO,
+                of_brokers,
+            });
         }
         self.lying = true;
     }
 
     /// What makes an open a lie now.
     fn against(&self, now: Duration, said: &Said) -> Option<String> {
-        let open = |id: &NodeId| said.open || said.nodes.contains(id);
         if !said.open && said.nodes.is_empty() {
             return None;
         }
-        let (_, is) = self.past.back()?;
-        let (dead, allowed) = self.allowed_now(now);
-        let was = self.before(now, allowed);
         match self.standard {
             Standard::EveryNodeUp => {
+                let (_, is) = self.past.back()?;
+                let (dead, allowed) = self.allowed_now(now);
                 if let Some((id, at)) = dead {
                     return Some(format!("{id} was killed at {at:?}"));
                 }
                 // A node that is down at both moments.
-                let down: BTreeSet<_> = was?.down.intersection(&is.down).collect();
+                let was = self.before(now, allowed)?;
+                let down: BTreeSet<_> = was.down.intersection(&is.down).collect();
                 if !down.is_empty() && self.unbroken(now, allowed, |truth| !truth.down.is_empty()) {
                     return Some(format!("{down:?} down"));
                 }
             }
             Standard::Harm => {}
         }
-        let mut broken = was?.of_node.keys().filter(|id| open(id));
-        broken.find_map(|id| {
-            let why = is.of_node.get(id)?;
+        let (id, why) = self.broken(now, said).next()?;
+        Some(format!("without {id}: {why}"))
+    }
+
+    /// Nodes that may go by what is said, and what their stop breaks: now, and when there was time left
+    /// to notice it.
+    fn broken(&self, now: Duration, said: &Said) -> impl Iterator<Item = (NodeId, &String)> {
+        let allowed = self.allowed_now(now).1;
+        let is = self.past.back().map(|(_, is)| is);
+        let was = self.before(now, allowed);
+        let nodes = was.into_iter().flat_map(|was| was.of_node.keys());
+        let nodes = nodes.filter(move |id| said.open || said.nodes.contains(id));
+        nodes.filter_map(move |id| {
+            let why = is?.of_node.get(id)?;
             let harms = |truth: &Truth| truth.of_node.contains_key(id);
-            let lies = self.unbroken(now, allowed, harms);
-            lies.then(|| format!("without {id}: {why}"))
+            self.unbroken(now, allowed, harms).then_some((*id, why))
         })
     }
 
@@ -315,6 +332,11 @@ impl Oracle {
         }
         safe && !open && self.opened_once
     }
+}
+
+fn is_broker(cluster: &Cluster, id: NodeId) -> bool {
+    let mut nodes = cluster.spec().nodes.iter();
+    nodes.any(|node| node.id == id && node.roles.broker)
 }
 
 #[cfg(test)]

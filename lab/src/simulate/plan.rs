@@ -252,8 +252,9 @@ impl Maker {
             Kind::Reloaded => {
                 self.something();
                 let at = self.somewhere();
-                let changed = self.another_setup();
-                self.drill.add(at, Op::Reload(Box::new(changed)));
+                if let Some(changed) = self.another_setup() {
+                    self.drill.add(at, Op::Reload(Box::new(changed)));
+                }
             }
             Kind::Misconfigured => {
                 // In mode jmx pages are believed, and whoever is not in the list is nobody: all

@@ -9,16 +9,15 @@
 //! Most rules are about brokers. Who rolls by one of them would look at the quorum before he stops a
 //! controller (Strimzi does): stops are told by the role of the node.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use upgrade_gate::evidence::policy::Mode;
-use upgrade_gate::model::{Cluster, NodeId, Spec};
+use upgrade_gate::model::{Cluster, Spec};
 
 use super::course::{Course, Speaker};
 use super::ops::Op;
-use super::oracle::{Harm, Oracle, Standard, Stop, Truth};
+use super::oracle::{FalseOpen, Harm, Oracle, Standard, Stop, Truth};
 use super::rules::{Follower, RULES, Sight};
 use super::sabotage::Sabotage;
 use super::trial::Order;
@@ -40,6 +39,8 @@ pub struct Score {
     pub name: &'static str,
     /// False opens.
     pub lies: u64,
+    /// Of these, those that are false if nobody stops anything but brokers.
+    pub lies_of_brokers: u64,
     /// For how long they lasted, together.
     pub lied: Duration,
     /// Open on a truth already unsafe, within the allowance.
@@ -56,9 +57,14 @@ impl Score {
     /// By this oracle.
     pub fn of(name: &'static str, mut oracle: Oracle) -> Self {
         oracle.end();
+        let count = |of: fn(&FalseOpen) -> bool| {
+            let lies = oracle.lies.iter().filter(|lie| of(lie));
+            u64::try_from(lies.count()).unwrap_or(u64::MAX)
+        };
         Self {
             name,
-            lies: u64::try_from(oracle.lies.len()).unwrap_or(u64::MAX),
+            lies: count(|_| true),
+            lies_of_brokers: count(|lie| lie.of_brokers),
             lied: oracle.lies.iter().map(|lie| lie.lasted).sum(),
             exposed: oracle.exposed,
             needless: oracle.needless,
@@ -216,15 +222,9 @@ impl Rivals {
     }
 
     /// Lets every rule look that is due, and judges what each says.
-    pub fn look(
-        &mut self,
-        now: Duration,
-        truth: &Arc<Truth>,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) {
+    pub fn look(&mut self, now: Duration, truth: &Arc<Truth>, cluster: &Cluster, world: &World) {
         for (follower, oracle) in &mut self.followers {
-            follower.look(now, &mut self.sight, cluster, cut);
+            follower.look(now, &mut self.sight, cluster, world);
             oracle.judge(now, Arc::clone(truth), cluster, &follower.says());
         }
     }
@@ -278,8 +278,8 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
             follower.asked(now);
         }
         asked = asks;
-        let cut = course.world.cut_off();
-        follower.look(now, &mut sight, &course.world.cluster(), &cut);
+        let world = &course.world;
+        follower.look(now, &mut sight, &world.cluster(), world);
         course.look(&follower);
     }
     let name = follower.name;
@@ -291,6 +291,8 @@ fn roll(order: &Order, mut follower: Follower) -> Rolled {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use upgrade_gate::gate::lease::Action;
     use upgrade_gate::model::Release;
 

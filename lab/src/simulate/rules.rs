@@ -4,6 +4,7 @@
 //! Where somebody asks, in a roll, a rule is a script: it takes its own readings from the moment of the
 //! question on. Only Prometheus has an answer already.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::course::Speaker;
 use super::ops::Op;
 use super::oracle::{Said, all_in_sync};
 use super::probe::page;
+use super::world::World;
 
 /// What a rule looks at.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,8 @@ pub enum Rule {
     TwelveTimes,
     /// Metadata of one broker: every ISR is full.
     IsrFull,
-    /// Metadata of one broker: every partition stays at min ISR without any one broker.
+    /// Metadata of one broker: every partition stays at min ISR without any one broker. Who asks about one
+    /// broker is told of that one, as Strimzi's roller is.
     MinIsr,
     /// Every broker accepts connections and its page says it runs.
     BrokerUp,
@@ -86,6 +89,8 @@ pub const RULES: [(&str, Rule, u64); 15] = [
 
 /// A series that got no sample is gone after that (Prometheus' staleness).
 const STALENESS: Duration = Duration::from_secs(300);
+/// A page that takes longer is given up (Prometheus' `scrape_timeout`).
+const SCRAPE: Duration = Duration::from_secs(10);
 
 /// What all rules see of one moment, read once.
 pub struct Sight {
@@ -129,6 +134,9 @@ impl Sight {
             }
             Op::Unregister(id) | Op::Retire(id) => {
                 self.stopped.remove(id);
+                // Who takes a broker away for good takes it from his lists as well.
+                self.nodes.retain(|node| node != id);
+                self.brokers.retain(|node| node != id);
             }
             Op::StartAll => {
                 self.stopped.clear();
@@ -143,26 +151,45 @@ impl Sight {
         &mut self,
         now: Duration,
         cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
+        world: &World,
     ) -> &BTreeMap<NodeId, Option<Arc<JmxFacts>>> {
         if self.pages.0 != now {
-            let read = |id: &NodeId| {
-                let shown = !cut.contains(id);
-                let page = shown.then(|| cluster.jmx_page(*id));
-                let page =
-                    page.and_then(|page| page::read(page, *id, &self.recogniser, &mut false));
-                (*id, page.and_then(Result::ok).map(Arc::new))
-            };
+            let read = |id: &NodeId| (*id, self.page(*id, cluster, world).map(Arc::new));
             self.pages = (now, self.nodes.iter().map(read).collect());
         }
         &self.pages.1
     }
 
-    /// What the first broker that answers has published to itself.
-    fn metadata<'a>(&self, cluster: &'a Cluster, cut: &BTreeSet<NodeId>) -> Option<&'a Image> {
-        let mut brokers = self.brokers.iter().filter(|id| !cut.contains(id));
-        let broker = brokers.find(|id| cluster.link(**id, Listener::Broker) == Link::Accepts)?;
-        cluster.published_image(*broker)
+    /// The page that a node's target shows, as of now, if it comes in time.
+    fn page(&self, id: NodeId, cluster: &Cluster, world: &World) -> Option<JmxFacts> {
+        let (page, takes) = world.page(cluster, id)?;
+        let page = (takes <= SCRAPE).then_some(page)?;
+        page::read(page, id, &self.recogniser, &mut false)?.ok()
+    }
+
+    /// What the first broker that answers has published to itself, as far as clients may see it.
+    fn metadata<'a>(&self, cluster: &'a Cluster, world: &World) -> Option<Cow<'a, Image>> {
+        let mut brokers = self.brokers.iter();
+        let broker =
+            brokers.find(|id| accepts(**id, cluster, world) && !cluster.cuts_answers_of(**id))?;
+        let image = cluster.published_image(*broker)?;
+        if !cluster.hides() {
+            return Some(Cow::Borrowed(image));
+        }
+        let mut seen = image.clone();
+        seen.topics.retain(|name, _| !cluster.hides_topic(name));
+        Some(Cow::Owned(seen))
+    }
+
+    /// Brokers that may go, each by itself, if every partition is to stay at min ISR.
+    fn may_go(&self, cluster: &Cluster, world: &World) -> Vec<NodeId> {
+        let Some(image) = self.metadata(cluster, world) else {
+            return Vec::new();
+        };
+        let brokers = self.brokers.iter().copied();
+        brokers
+            .filter(|broker| stays_available(cluster, &image, *broker))
+            .collect()
     }
 }
 
@@ -175,6 +202,8 @@ pub struct Follower {
     every: Duration,
     due: Duration,
     open: bool,
+    /// Brokers that it says open for by name.
+    nodes: Vec<NodeId>,
     good: u32,
     /// `PromQL`: newest sample of each exporter, and when it came.
     samples: BTreeMap<NodeId, (Duration, f64)>,
@@ -184,7 +213,7 @@ impl Speaker for Follower {
     fn says(&self) -> Said {
         Said {
             open: self.open,
-            nodes: Vec::new(),
+            nodes: self.nodes.clone(),
         }
     }
 
@@ -206,6 +235,7 @@ impl Follower {
             every: Duration::from_millis(every),
             due: Duration::ZERO,
             open: false,
+            nodes: Vec::new(),
             good: 0,
             samples: BTreeMap::new(),
         }
@@ -231,21 +261,16 @@ impl Follower {
         if self.looks_itself().is_some() {
             self.due = now;
             self.open = false;
+            self.nodes.clear();
             self.good = 0;
         }
     }
 
     /// Looks, if it is time to.
-    pub fn look(
-        &mut self,
-        now: Duration,
-        sight: &mut Sight,
-        cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
-    ) {
+    pub fn look(&mut self, now: Duration, sight: &mut Sight, cluster: &Cluster, world: &World) {
         if now >= self.due {
             self.due += self.every;
-            self.open = self.opens(now, sight, cluster, cut);
+            self.open = self.opens(now, sight, cluster, world);
         }
     }
 
@@ -254,48 +279,54 @@ impl Follower {
         now: Duration,
         sight: &mut Sight,
         cluster: &Cluster,
-        cut: &BTreeSet<NodeId>,
+        world: &World,
     ) -> bool {
         match self.rule {
             Rule::SumOfUrp => {
-                let pages = sight.read(now, cluster, cut).values().flatten();
+                let pages = sight.read(now, cluster, world).values().flatten();
                 let sum = pages.filter_map(|page| urp(page)).reduce(|a, b| a + b);
                 sum == Some(0.0)
             }
             Rule::PromQl => {
-                for (node, page) in sight.read(now, cluster, cut) {
+                let pages = sight.read(now, cluster, world);
+                for (node, page) in pages {
                     match page.as_deref().and_then(urp) {
                         Some(value) => self.samples.insert(*node, (now, value)),
                         // A failed scrape marks its series stale at once.
                         None => self.samples.remove(node),
                     };
                 }
-                self.samples
-                    .retain(|_, (at, _)| now.saturating_sub(*at) < STALENESS);
+                // So does a target that is gone.
+                self.samples.retain(|node, (at, _)| {
+                    pages.contains_key(node) && now.saturating_sub(*at) < STALENESS
+                });
                 !self.samples.is_empty() && self.samples.values().all(|(_, value)| *value == 0.0)
             }
             Rule::TwelveTimes => {
                 let brokers = sight.brokers.clone();
-                let pages = sight.read(now, cluster, cut);
+                let pages = sight.read(now, cluster, world);
                 // Yelp's also counts hosts that cannot be reached.
                 let mut values = brokers.iter().map(|id| urp(pages.get(id)?.as_deref()?));
                 let zero = values.all(|value| value == Some(0.0));
                 self.good = if zero { self.good + 1 } else { 0 };
                 self.good >= 12
             }
-            Rule::IsrFull => sight.metadata(cluster, cut).is_some_and(all_in_sync),
-            Rule::MinIsr => sight.metadata(cluster, cut).is_some_and(|image| {
-                let mut brokers = sight.brokers.iter();
-                brokers.all(|broker| stays_available(cluster, image, *broker))
-            }),
+            Rule::IsrFull => {
+                let image = sight.metadata(cluster, world);
+                image.is_some_and(|image| all_in_sync(&image))
+            }
+            Rule::MinIsr => {
+                self.nodes = sight.may_go(cluster, world);
+                !self.nodes.is_empty() && self.nodes.len() == sight.brokers.len()
+            }
             Rule::BrokerUp => {
                 let brokers = sight.brokers.clone();
-                let pages = sight.read(now, cluster, cut);
+                let pages = sight.read(now, cluster, world);
                 brokers.iter().all(|id| {
-                    let up = cluster.link(*id, Listener::Broker) == Link::Accepts;
+                    let up = accepts(*id, cluster, world);
                     let page = pages.get(id).and_then(Option::as_deref);
                     let state = page.and_then(|p| p.values.get(&Metric::BrokerState).copied());
-                    up && !cut.contains(id) && state == Some(3.0)
+                    up && state == Some(3.0)
                 })
             }
             Rule::Sleep(seconds) => {
@@ -304,6 +335,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// Whether a client reaches the broker's listener, and is let in.
+fn accepts(id: NodeId, cluster: &Cluster, world: &World) -> bool {
+    !world.is_cut_off(id) && cluster.link(id, Listener::Broker) == Link::Accepts
 }
 
 fn urp(page: &JmxFacts) -> Option<f64> {
@@ -332,95 +368,5 @@ fn min_isr(cluster: &Cluster, topic: &Topic) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use upgrade_gate::model::{Release, TopicSpec};
-
-    use super::*;
-
-    /// Three brokers (1 to 3) and a topic of three replicas, looked at for 30 s.
-    struct Asked {
-        cluster: Cluster,
-        sight: Sight,
-        follower: Follower,
-        now: Duration,
-    }
-
-    impl Asked {
-        fn new(rule: (&'static str, Rule, u64)) -> Self {
-            let topic = TopicSpec::new("orders", 3, 3).rate(10).min_isr(2);
-            let spec = Spec::kraft(3, 3, Release::V4_1).topics(vec![topic]);
-            let mut asked = Self {
-                sight: Sight::new(&spec),
-                cluster: Cluster::new(spec).unwrap(),
-                follower: Follower::new(rule),
-                now: Duration::ZERO,
-            };
-            asked.look_for(30_250);
-            asked
-        }
-
-        /// Looks every 250 ms for so many milliseconds; how long it was until it said open.
-        fn look_for(&mut self, millis: u64) -> Option<Duration> {
-            let from = self.now;
-            let mut open = None;
-            for _ in 0..millis / 250 {
-                self.cluster.advance(self.now);
-                let none = BTreeSet::new();
-                self.follower
-                    .look(self.now, &mut self.sight, &self.cluster, &none);
-                if self.follower.open {
-                    open.get_or_insert(self.now.saturating_sub(from));
-                }
-                self.now += Duration::from_millis(250);
-            }
-            open
-        }
-    }
-
-    #[test]
-    fn nobody_is_told_of_what_was_read_before_he_asked() {
-        for rule in RULES {
-            let mut asked = Asked::new(rule);
-            // Some time after the last reading.
-            asked.look_for(500);
-            let now = asked.now;
-            asked.follower.asked(now);
-            asked.look_for(250);
-            let read = asked.follower.due.saturating_sub(asked.follower.every);
-            let scraped = matches!(rule.1, Rule::PromQl);
-            assert_eq!(read == now, !scraped, "{}: {read:?} at {now:?}", rule.0);
-        }
-    }
-
-    #[test]
-    fn a_script_that_looks_every_30_s_does_not_go_by_what_it_saw_before_its_own_stop() {
-        let mut asked = Asked::new(("", Rule::SumOfUrp, 30_000));
-        assert!(asked.follower.open);
-        asked.look_for(1_000);
-        asked.cluster.kill(3).unwrap();
-        // The controller has fenced it, and the next reading is far away.
-        asked.look_for(15_000);
-        assert!(asked.follower.open, "nobody has looked yet");
-        asked.follower.asked(asked.now);
-        assert_eq!(asked.look_for(29_000), None);
-        let mut scraped = Asked::new(("", Rule::PromQl, 20_000));
-        scraped.cluster.kill(3).unwrap();
-        scraped.follower.asked(scraped.now);
-        scraped.look_for(250);
-        assert!(scraped.follower.open, "what was scraped stands");
-    }
-
-    #[test]
-    fn twelve_times_in_a_row_begins_with_each_question() {
-        for (every, least) in [(5_000, 55), (10_000, 110)] {
-            let mut asked = Asked::new(("", Rule::TwelveTimes, every));
-            for _ in 0..2 {
-                asked.look_for(120_000);
-                assert!(asked.follower.open, "it has seen enough by itself");
-                asked.follower.asked(asked.now);
-                let open = asked.look_for(120_000);
-                assert_eq!(open, Some(Duration::from_secs(least)));
-            }
-        }
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

@@ -138,10 +138,11 @@ impl fmt::Display for Figures {
         for rival in &self.rivals {
             writeln!(
                 f,
-                "{:<42} {:>6} false opens ({:>6.1} per 1,000 steps, {:>7.0} s), exposed {:>6.0} s, \
-                 needless {:>5.1} s per step",
+                "{:<42} {:>6} false opens ({:>6} of brokers, {:>6.1} per 1,000 steps, {:>7.0} s), \
+                 exposed {:>6.0} s, needless {:>5.1} s per step",
                 rival.name,
                 rival.false_opens,
+                rival.false_opens_of_brokers,
                 rival.false_opens_per_1000_steps,
                 rival.false_open_seconds,
                 rival.exposed_seconds,

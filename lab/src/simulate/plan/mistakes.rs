@@ -6,17 +6,28 @@ use upgrade_gate::model::NodeId;
 use super::Maker;
 use crate::simulate::setup::{Setup, Target};
 
+/// So often a change is drawn at most: about every other draw of a window is the one in force.
+const DRAWS: usize = 32;
+
 impl Maker {
-    pub(super) fn another_setup(&mut self) -> Setup {
+    /// Another configuration than the one in force; `None` where none was drawn.
+    pub(super) fn another_setup(&mut self) -> Option<Setup> {
+        let now = self.setup.clone();
+        let mut drawn = (0..DRAWS).map(|_| self.changed_setup());
+        drawn.find(|setup| *setup != now)
+    }
+
+    fn changed_setup(&mut self) -> Setup {
         let mut setup = self.setup.clone();
         let windows: &[Option<u64>] = if setup.mode == Mode::Jmx {
             &[None, Some(60_000)]
         } else {
             &[None, Some(10_000), Some(20_000), Some(60_000)]
         };
-        if self.random.between(0, 1) == 0 {
+        // Nobody but the configuration tells of nodes in mode jmx.
+        if setup.mode == Mode::Jmx || self.random.between(0, 1) == 0 {
             setup.window = self.random.pick(windows);
-        } else if setup.mode != Mode::Jmx {
+        } else {
             setup.configured = !setup.configured;
         }
         setup
@@ -53,5 +64,30 @@ impl Maker {
         let other = self.random.pick(&alike);
         setup.targets.insert(one, Target::Node(other));
         setup
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::simulate::ops::Op;
+    use crate::simulate::plan::{Kind, Plan, Slant};
+
+    use super::*;
+
+    #[test]
+    fn a_reload_brings_another_configuration() {
+        for mode in [Mode::KafkaJmx, Mode::Kafka, Mode::Jmx] {
+            let slant = Slant {
+                kind: Some(Kind::Reloaded),
+                mode: Some(mode),
+                ..Slant::default()
+            };
+            for seed in 0..50 {
+                let plan = Plan::slanted(seed, slant);
+                let changes = |op: &Op| matches!(op, Op::Reload(setup) if **setup != plan.setup);
+                let reloads = plan.ops.iter().filter(|(_, op)| changes(op));
+                assert_eq!(reloads.count(), 1, "seed {seed} in mode {mode:?}");
+            }
+        }
     }
 }
