@@ -266,7 +266,7 @@ impl Course {
         self.truth = Some((version, truths.clone()));
         let truth = &truths.own;
         if let Some(rivals) = &mut self.rivals {
-            rivals.look(self.now, &truths.by_harm, &cluster, &world.cut_off());
+            rivals.look(self.now, &truths.by_harm, &cluster, &world);
         }
         let said = if self.gone {
             Said::default()
