@@ -135,8 +135,8 @@ reasons! {
         "The last judgement is too old to be true now: the gate was stopped, frozen or starved.",
         "Look whether the gate's process gets CPU time and whether it was suspended.";
     StoreUnavailable = "store_unavailable", Warn, NeedsPerson, Cluster,
-        "The gate cannot keep what it must remember.",
-        "Look at the data folder: free space, rights, and the gate's log.";
+        "The gate cannot keep what it must remember, and gives no lease; where it could not read it at its start, it knows nothing and is unknown.",
+        "Look at the data folder: free space, rights, and the gate's log; docs/store.md says what to do for each cause.";
     // Evidence.
     NoNodesKnown = "no_nodes_known", Unknown, NeedsPerson, Cluster,
         "No bootstrap address has answered, so no node of the cluster is known.",

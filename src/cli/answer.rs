@@ -67,6 +67,9 @@ pub struct Body {
     /// How it ended.
     #[serde(default)]
     pub how: Option<String>,
+    /// What the proof of return waits for, in words.
+    #[serde(default)]
+    pub progress: Option<String>,
     /// How long nodes of this cluster usually take from grant to proof.
     #[serde(default)]
     pub usually_seconds: Option<f64>,

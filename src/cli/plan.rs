@@ -137,6 +137,7 @@ impl Plan {
             token: None,
             expires_at: None,
             how: None,
+            progress: None,
             usually_seconds: None,
         }
     }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::{Raw, Verdict};
 use super::out::note;
-use super::print;
+use super::print::{self, Summary};
 use crate::gate::state::State;
 
 /// How long the gate may keep one request. Reasons that change meanwhile are seen at its end.
@@ -17,6 +17,8 @@ const GRACE: Duration = Duration::from_secs(15);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest time between two questions to a gate that cannot be reached.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The shortest time between two lines that differ in the numbers of a progress only.
+const NUMBERS_APART: Duration = Duration::from_secs(30);
 
 /// Asks until `ask` brings what is final, or until the time is over; at least once. One line per
 /// change on standard error, unless it shall be quiet. `ask` is given whole seconds that the gate
@@ -30,7 +32,7 @@ pub async fn poll(
     let deadline = started.checked_add(timeout);
     let left = || deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
     let mut pause = SHORTEST_PAUSE;
-    let mut told = String::new();
+    let mut told = Told::default();
     loop {
         let begun = Instant::now();
         let keep = LONG_POLL.min(left().as_secs());
@@ -41,9 +43,8 @@ pub async fn poll(
             return (verdict, raw);
         }
         let summary = print::summary(&verdict);
-        if summary != told && !quiet {
+        if !quiet && told.is_news(&summary, Instant::now()) {
             note(&format!("{:>6}s {summary}", started.elapsed().as_secs()));
-            told = summary;
         }
         pause = next_pause(&verdict, pause);
         let rest = pause.saturating_sub(begun.elapsed());
@@ -52,6 +53,25 @@ pub async fn poll(
             return (verdict, raw);
         }
         sleep(rest).await;
+    }
+}
+
+/// What was told last, and when.
+#[derive(Debug, Default)]
+struct Told(Option<(Summary, Instant)>);
+
+impl Told {
+    /// Whether this has to be told: what says something else at once, what only counts on (a window
+    /// that passes) now and then. It is taken for told then.
+    fn is_news(&mut self, summary: &Summary, now: Instant) -> bool {
+        let news = self.0.as_ref().is_none_or(|(last, at)| {
+            let counts_on = summary != last && now.duration_since(*at) >= NUMBERS_APART;
+            counts_on || !summary.is_like(last)
+        });
+        if news {
+            self.0 = Some((summary.clone(), now));
+        }
+        news
     }
 }
 

@@ -7,7 +7,7 @@ use super::change::{conflict, refused};
 use super::check::{ANSWER_HOLDS, no_answer, not_expected, nothing_known};
 use super::problem::Problem;
 use super::verdict::Verdict;
-use crate::checks::reason::Reason;
+use crate::checks::reason::{Reason, Severity};
 use crate::engine::handle::AskError;
 use crate::evidence::ids::NodeId;
 use crate::gate::lease::{End, Ended, Lease};
@@ -35,13 +35,15 @@ pub(super) enum Came {
     NotYet(Decision, Now),
     /// Nodes that nobody expects.
     Strangers(BTreeSet<NodeId>),
+    /// The engine has not answered.
+    Unheard(AskError),
 }
 
 impl Came {
     /// Whether asking again may help.
     pub(super) const fn waits(&self) -> bool {
         match self {
-            Self::NotYet(..) => true,
+            Self::NotYet(..) | Self::Unheard(_) => true,
             Self::To(..) | Self::Back(_) | Self::Strangers(_) => false,
         }
     }
@@ -55,6 +57,7 @@ impl Came {
     ) -> Result<Verdict, Problem> {
         let (decision, evaluated) = match self {
             Self::Strangers(strangers) => return not_expected(answer, nodes, &strangers),
+            Self::Unheard(why) => (unheard(answer, why, now), now),
             Self::NotYet(decision, evaluated) if decision.state != State::Open => {
                 (decision, evaluated)
             }
@@ -102,11 +105,26 @@ pub(super) fn of_reply(reply: Result<GateReply, AskError>, now: Now) -> Result<C
             Reason::EngineFailed,
             String::from("the engine's answer does not fit the question"),
         ),
-        Err(why) => {
-            let (reason, what) = no_answer(why);
-            unknown(reason, what)
-        }
+        Err(why) => Came::Unheard(why),
     })
+}
+
+/// What is said where the engine has said nothing: what its view says of an engine that does not run
+/// (a store that cannot be read at the start), else that nothing was heard.
+fn unheard(answer: Answer<'_>, why: AskError, now: Now) -> Decision {
+    let reasons = answer.reasons();
+    let stands_still = reasons.iter().any(|view| {
+        let of_engine = [Reason::StoreUnavailable, Reason::EngineFailed].contains(&view.reason);
+        of_engine && view.severity != Severity::Warn
+    });
+    if stands_still && answer.state() == State::Unknown {
+        return Decision {
+            state: State::Unknown,
+            reasons,
+        };
+    }
+    let (reason, what) = no_answer(why);
+    nothing_known(reason, what, now)
 }
 
 /// Who ended a lease, and what its owner has to do.
@@ -138,6 +156,8 @@ mod tests {
 
     use super::*;
     use crate::gate::lease::{LeaseId, Owner, Token};
+    use crate::gate::state::GateName;
+    use crate::gate::view::View;
     use crate::time::{Mono, Timestamp};
 
     fn at(seconds: u64) -> Now {
@@ -157,18 +177,39 @@ mod tests {
         })
     }
 
+    fn nothing(reason: Reason, observed: &str) -> View {
+        View::nothing(GateName::default(), at(0), reason, observed)
+    }
+
+    /// As `check` says: who asks for a lease is not sent to the makers of the gate for a full disk.
+    #[test]
+    fn an_engine_that_cannot_read_its_store_is_told_in_the_stores_words() {
+        for (reason, words) in [
+            (Reason::StoreUnavailable, "the database is damaged"),
+            (Reason::EngineFailed, "it panicked"),
+        ] {
+            let view = nothing(reason, words);
+            for why in [AskError::Gone, AskError::Late(Duration::ZERO)] {
+                let came = of_reply(Err(why), at(1)).unwrap();
+                let nodes = BTreeSet::from([NodeId(1)]);
+                let said = came.no(view.at(at(1).mono), nodes, at(1)).unwrap();
+                assert_eq!(said.state, State::Unknown);
+                assert_eq!(said.reasons.len(), 1);
+                assert_eq!(
+                    (said.reasons[0].reason, said.reasons[0].observed.as_str()),
+                    (reason, words)
+                );
+            }
+        }
+    }
+
     /// An open verdict reserves nothing: whoever took it for "go" would go without a lease.
     #[test]
     fn an_open_verdict_is_no_go() {
         for state in State::ALL {
             let came = of_reply(Ok(verdict(state)), at(10)).unwrap();
             assert!(matches!(came, Came::NotYet(..)));
-            let view = crate::gate::view::View::nothing(
-                crate::gate::state::GateName::default(),
-                at(10),
-                Reason::WarmingUp,
-                "",
-            );
+            let view = nothing(Reason::WarmingUp, "");
             let nodes = BTreeSet::from([NodeId(1)]);
             let said = came.no(view.at(at(10).mono), nodes, at(10)).unwrap();
             assert_ne!(said.state, State::Open);
@@ -218,7 +259,13 @@ mod tests {
             AskError::Gone,
             AskError::Late(Duration::ZERO),
         ] {
-            assert!(matches!(of_reply(Err(why), at(1)), Ok(Came::NotYet(..))));
+            let came = of_reply(Err(why), at(1)).unwrap();
+            assert!(came.waits() && matches!(came, Came::Unheard(_)));
+            let (view, nodes) = (nothing(Reason::WarmingUp, ""), BTreeSet::from([NodeId(1)]));
+            let said = came.no(view.at(at(1).mono), nodes, at(1)).unwrap();
+            assert_eq!(said.state, State::Unknown);
+            let reason = said.reasons[0].reason;
+            assert!([Reason::EvidenceStale, Reason::EngineFailed].contains(&reason));
         }
         let late = of_reply(Ok(verdict(State::Closed)), at(12)).unwrap();
         assert!(matches!(late, Came::NotYet(decision, _) if decision.state == State::Unknown));

@@ -447,6 +447,66 @@ fn enter_waits_until_it_is_go() {
 }
 
 #[test]
+fn leave_tells_what_the_return_waits_for() {
+    let waits = |more: &str, progress: &str| {
+        let taken = "{\"code\":\"slot_taken\",\"severity\":\"block\",\"subject\":\"node 2\"}";
+        let rest = format!(
+            ",\"nodes\":[2],\"lease\":3,\"token\":7,\"progress\":\"{progress}\",\
+             \"usually_seconds\":44.6,\"reasons\":[{taken}{more}]"
+        );
+        says(503, "closed", &rest)
+    };
+    let stalled =
+        ",{\"code\":\"registration_stalled\",\"severity\":\"warn\",\"subject\":\"node 2\"}";
+    let back = ",\"nodes\":[2],\"lease\":3,\"token\":7,\"how\":\"proven_back\"";
+    let server = Server::start(vec![
+        waits(stalled, "node 2 runs and is not registered yet"),
+        waits("", "5 of its replicas are out of sync"),
+        waits("", "3 of its replicas are out of sync"),
+        says(200, "open", back),
+    ]);
+    let args = [
+        "leave",
+        "--url",
+        &server.url,
+        "--node",
+        "2",
+        "--wait",
+        "60s",
+    ];
+    let ended = run(&args);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ended.out, "open lease=3 token=7 how=proven_back\n");
+    let lines: Vec<_> = ended.err.lines().collect();
+    // Numbers alone are no news so soon.
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let first = "s closed: slot_taken (node 2); warns: registration_stalled (node 2); return: node 2 \
+        runs and is not registered yet; the whole usually takes 45 s";
+    assert!(lines[0].ends_with(first), "{lines:?}");
+    let second = "s closed: slot_taken (node 2); return: 5 of its replicas are out of sync; the whole \
+        usually takes 45 s";
+    assert!(lines[1].ends_with(second), "{lines:?}");
+}
+
+#[test]
+fn leave_tells_that_a_node_never_went() {
+    let never = ",\"nodes\":[2],\"lease\":3,\"token\":7,\"how\":\"never_gone\"";
+    let server = Server::start(vec![says(200, "open", never)]);
+    let args = ["leave", "--url", &server.url, "--node", "2"];
+    let ended = run(&args);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "open lease=3 token=7 how=never_gone\n")
+    );
+    assert!(
+        ended.err.starts_with("node 2 never went: "),
+        "{}",
+        ended.err
+    );
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+}
+
+#[test]
 fn config_commands_end_with_zero_or_two() {
     let good = run(&["config", "check", "config/example.yaml"]);
     assert_eq!(

@@ -34,6 +34,8 @@ enum Then {
     IsAwayOnce,
     /// Says "go", by this number each time, and renews by nothing that could be believed.
     SaysAgain(Option<usize>),
+    /// Says "go" and renews, and answers `leave` by this status, state and body.
+    TakesBack(&'static str, &'static str, &'static str),
     /// Says "not now", as a gate does.
     SaysClosed,
     /// Answers everything with this status.
@@ -82,7 +84,13 @@ fn gate(then: Then) -> Gate {
             renewals += usize::from(renews);
             let numbered;
             let (status, headers, body) = match then {
-                Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
+                Then::Says(_)
+                | Then::Gone
+                | Then::RenewsBy(..)
+                | Then::IsAwayOnce
+                | Then::TakesBack(..)
+                    if enters =>
+                {
                     numbered = go(Some(gos));
                     ("200 OK", "Upgrade-Gate-State: open\r\n", numbered.as_str())
                 }
@@ -92,7 +100,8 @@ fn gate(then: Then) -> Gate {
                 }
                 Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
-                Then::IsAwayOnce if renews => ("200 OK", "", RENEWED),
+                Then::IsAwayOnce | Then::TakesBack(..) if renews => ("200 OK", "", RENEWED),
+                Then::TakesBack(status, state, body) => (status, state, body),
                 Then::IsAwayOnce => ("200 OK", "Upgrade-Gate-State: open\r\n", GO),
                 Then::SaysClosed => (
                     "503 Service Unavailable",
@@ -196,6 +205,46 @@ fn what_goes_wrong_after_the_start_has_its_code() {
     });
     for run in runs {
         run.join().unwrap();
+    }
+}
+
+/// A restart that came to nothing, or to another node, is no failure of the gate's, and no proof.
+#[test]
+fn a_node_that_never_went_is_told() {
+    const NEVER: &str = "{\"open\":true,\"state\":\"open\",\"gate\":\"default\",\"reasons\":[],\
+        \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"how\":\"never_gone\"}";
+    let gate = gate(Then::TakesBack(
+        "200 OK",
+        "Upgrade-Gate-State: open\r\n",
+        NEVER,
+    ));
+    let (ended, out, err) = exec(&gate, ["10m", "60s"], "echo started");
+    assert_eq!((ended, out.as_str()), (0, "started\n"), "{err}");
+    assert!(
+        err.contains("upgrade-gate: node 2 never went: ") && err.contains("nothing was proven"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_return_that_is_not_proven_in_time_is_told_with_its_reasons() {
+    const WAITS: &str = "{\"open\":false,\"state\":\"closed\",\"gate\":\"default\",\
+        \"reasons\":[{\"code\":\"no_progress\",\"severity\":\"warn\",\"subject\":\"node 2\",\
+        \"observed\":\"down: 2, for 12m00s\",\"hint\":\"Look at its log.\"}],\
+        \"nodes\":[2],\"hosts\":[],\"lease\":3,\"token\":7,\"progress\":\"down: 2\"}";
+    let gate = gate(Then::TakesBack(
+        "503 Service Unavailable",
+        "Upgrade-Gate-State: closed\r\n",
+        WAITS,
+    ));
+    let (ended, out, err) = exec(&gate, ["10m", "60s"], "echo started");
+    assert_eq!((ended, out.as_str()), (124, "started\n"), "{err}");
+    for says in [
+        "s closed; warns: no_progress (node 2); return: down: 2\n",
+        "upgrade-gate: not proven back: closed; warns: no_progress (node 2); return: down: 2\n",
+        "warn     no_progress node 2: down: 2, for 12m00s\n         Look at its log.\n",
+    ] {
+        assert!(err.contains(says), "{err}");
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::Ask;
-use upgrade_gate::evidence::ids::NodeId;
+use upgrade_gate::evidence::ids::{NodeId, Role};
+use upgrade_gate::evidence::snapshot::ClusterKind;
 use upgrade_gate::gate::question::{Answered, Command, Question, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
@@ -408,9 +409,27 @@ async fn a_plan_advises_an_order_and_lists_structural_risks() {
     assert_eq!(plan["order"], serde_json::json!([102, 103, 101, 1, 2, 3]));
     assert_eq!(plan["nodes"][2]["node"], 101);
     assert_eq!(plan["nodes"][2]["active_controller"], true);
+    let because = "controllers first, the active controller last, then brokers";
+    assert_eq!(plan["order_because"], because);
     let risks = plan["risks"].as_array().unwrap();
     assert_eq!(risks.len(), 1);
     assert_eq!(risks[0]["code"], "single_replica");
+}
+
+#[tokio::test]
+async fn on_zookeeper_the_controller_is_the_last_of_the_brokers() {
+    let mut what = parts(vec![]);
+    what.cluster.kind = ClusterKind::ZooKeeper;
+    what.cluster.controller = Some(NodeId(2));
+    what.nodes.retain(|node| node.role == Role::BROKER);
+    for node in &mut what.nodes {
+        node.active_controller = node.node == NodeId(2);
+    }
+    let served = serve(View::new(what)).await;
+    let plan = served.get(PLAN).await.json();
+    assert_eq!(plan["order"], serde_json::json!([1, 3, 2]));
+    let because = "brokers in the order of their ids, the controller last";
+    assert_eq!(plan["order_because"], because);
 }
 
 #[tokio::test]

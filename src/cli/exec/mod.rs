@@ -154,7 +154,7 @@ impl Exec {
                 Ok(ready) => return Ok(ready),
                 Err(verdict) => verdict,
             };
-            let summary = print::summary(&verdict);
+            let summary = print::summary(&verdict).to_string();
             if summary != told {
                 self.say(&summary);
                 told = summary;
@@ -286,12 +286,21 @@ impl Exec {
             post(&self.client, &self.asked, "leave", &more, keep, within).await
         };
         let (verdict, _) = poll(self.args.wait_back, self.args.quiet, &ask).await;
-        let exit = back(&verdict);
-        self.say(&match exit {
-            Exit::Open => String::from("back"),
-            _ => format!("not proven back: {}", print::summary(&verdict)),
+        self.say(&match &verdict {
+            Verdict::Says(State::Open, body) => {
+                print::never_gone(body).unwrap_or_else(|| String::from("back"))
+            }
+            Verdict::Says(State::Closed | State::Unknown, _)
+            | Verdict::Contradicts(_)
+            | Verdict::Unreachable(_)
+            | Verdict::Refused(..) => format!("not proven back: {}", print::summary(&verdict)),
         });
-        exit
+        if let Verdict::Says(_, body) = &verdict
+            && !self.args.quiet
+        {
+            print::reasons(&body.reasons);
+        }
+        back(&verdict)
     }
 
     fn given(&self) -> MutexGuard<'_, Option<Given>> {

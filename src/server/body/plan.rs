@@ -10,6 +10,7 @@ use super::lease::SlotsBody;
 use super::state_schema;
 use super::verdict::{Head, ReasonBody, explain};
 use crate::checks::reason::Reason;
+use crate::evidence::snapshot::ClusterKind;
 use crate::gate::parts::NodeView;
 use crate::gate::state::State;
 use crate::gate::view::Answer;
@@ -106,11 +107,23 @@ impl PlanBody {
         Self {
             head: Head::new(&Verdict::of_view(answer), now),
             order,
-            order_because: "controllers first, the active controller last, then brokers",
+            order_because: because(answer.last_known().cluster.kind),
             nodes,
             risks: risks(answer, now),
             hosts,
             slots: SlotsBody::new(answer),
+        }
+    }
+}
+
+/// Why nodes are suggested in this order, in the words of a cluster's kind.
+const fn because(kind: ClusterKind) -> &'static str {
+    match kind {
+        ClusterKind::KRaft => "controllers first, the active controller last, then brokers",
+        ClusterKind::ZooKeeper => "brokers in the order of their ids, the controller last",
+        ClusterKind::Unknown => {
+            "controllers first, then brokers, the active controller last among its own; it does not show \
+             yet whether the cluster runs on KRaft or ZooKeeper"
         }
     }
 }

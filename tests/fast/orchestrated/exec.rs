@@ -45,7 +45,7 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
         "nothing but the command writes there"
     );
     assert!(
-        text(&ended.stderr).contains("upgrade-gate: back"),
+        text(&ended.stderr).contains("upgrade-gate: node 2 never went: "),
         "{}",
         text(&ended.stderr)
     );
