@@ -18,7 +18,7 @@ use crate::evidence::ids::{GroupId, Release, Role, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::memory::LeadershipChange;
-use crate::evidence::policy::Mode;
+use crate::evidence::policy::{Mode, Weight};
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node};
 use crate::evidence::tide::Tide;
@@ -244,6 +244,49 @@ fn what_is_under_min_isr_by_design_is_taken_off_the_pages_count() {
         ("2 by the JMX pages", "1 by the JMX pages")
     );
     assert_eq!(under.count, 2);
+}
+
+/// Mode `jmx` has no tables: what is under min ISR by design is told by pages that count no short ISR,
+/// if every broker's is there.
+#[test]
+fn without_tables_full_isrs_show_what_is_under_min_isr_by_design() {
+    let told = |scene: &Scene| {
+        let found = found(scene, jmx_view::run);
+        let told = found.into_iter().map(|it| (it.reason, it.severity));
+        told.collect::<Vec<_>>()
+    };
+    let mut scene = Scene::healthy_jmx();
+    scene.metric(1, Metric::UnderMinIsrPartitionCount, 2.0);
+    let by_design = one(&scene, jmx_view::run, Reason::NoSpareReplica).expect("a finding");
+    assert_eq!((by_design.severity, by_design.count), (Severity::Warn, 2));
+    assert_eq!(by_design.examples, ["jmx:1 says 2"]);
+    assert_eq!(told(&scene), [(Reason::NoSpareReplica, Severity::Warn)]);
+    // Nobody tells who holds them: where such risks block, they block all nodes.
+    let mut blocks = scene.clone();
+    blocks.policy.structural = Weight::Block;
+    assert_eq!(told(&blocks), [(Reason::NoSpareReplica, Severity::Block)]);
+    // The table of a gate that reads tables says what is by design.
+    let mut tables = Scene::healthy_kraft();
+    tables.metric(1, Metric::UnderMinIsrPartitionCount, 2.0);
+    assert_eq!(told(&tables), [(Reason::UnderMinIsr, Severity::Block)]);
+    let bad = |spoil: &dyn Fn(&mut Scene)| {
+        let mut scene = scene.clone();
+        spoil(&mut scene);
+        let under = one(&scene, jmx_view::run, Reason::UnderMinIsr);
+        assert_eq!(under.map(|it| it.severity), Some(Severity::Block));
+        assert_eq!(one(&scene, jmx_view::run, Reason::NoSpareReplica), None);
+    };
+    // A short ISR anywhere, a page that does not tell, a page that is not there, and one that is old.
+    bad(&|s| s.metric(1, Metric::UnderReplicatedPartitions, 1.0));
+    bad(&|s| s.metric(3, Metric::UnderReplicatedPartitions, 1.0));
+    bad(&|s| s.metric(2, Metric::UnderReplicatedPartitions, f64::NAN));
+    bad(&|s| {
+        s.page(2, |page| {
+            page.values.remove(&Metric::UnderReplicatedPartitions);
+        });
+    });
+    bad(&|s| s.fail(jmx(3), FactKind::Jmx, FailureClass::Refused));
+    bad(&|s| s.age(&jmx(3), FactKind::Jmx));
 }
 
 /// A page whose counts fit exactly its own node is that node's; one that fits another node as well
