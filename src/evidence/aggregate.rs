@@ -206,6 +206,7 @@ mod tests {
     fn facts(values: &[(Metric, f64)]) -> JmxFacts {
         JmxFacts {
             values: values.iter().copied().collect(),
+            unfound: BTreeMap::new(),
             start_time: Known::NotExported,
             node: Known::NotExported,
             version: Known::NotExported,
