@@ -29,6 +29,7 @@ pub fn view(now: Now, reasons: Vec<ReasonView>) -> View {
     let nothing = just_started(now);
     View::new(ViewParts {
         state: verdict(reasons.iter().map(|reason| reason.severity)),
+        general: reasons.clone(),
         reasons,
         ..nothing.at(now.mono).last_known().clone()
     })

@@ -14,11 +14,11 @@ use super::{
 use crate::evidence::facts::{
     ConfigSource, Facts, GroupOffsets, GroupTable, Identity, LogDir, NodeConfigs, PartitionLag,
 };
-use crate::evidence::ids::{GroupId, Release, Version};
+use crate::evidence::ids::{GroupId, Release, Role, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::Known;
 use crate::evidence::memory::LeadershipChange;
-use crate::evidence::policy::Mode;
+use crate::evidence::policy::{Mode, Weight};
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
 use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node};
 use crate::evidence::tide::Tide;
@@ -246,6 +246,49 @@ fn what_is_under_min_isr_by_design_is_taken_off_the_pages_count() {
     assert_eq!(under.count, 2);
 }
 
+/// Mode `jmx` has no tables: what is under min ISR by design is told by pages that count no short ISR,
+/// if every broker's is there.
+#[test]
+fn without_tables_full_isrs_show_what_is_under_min_isr_by_design() {
+    let told = |scene: &Scene| {
+        let found = found(scene, jmx_view::run);
+        let told = found.into_iter().map(|it| (it.reason, it.severity));
+        told.collect::<Vec<_>>()
+    };
+    let mut scene = Scene::healthy_jmx();
+    scene.metric(1, Metric::UnderMinIsrPartitionCount, 2.0);
+    let by_design = one(&scene, jmx_view::run, Reason::NoSpareReplica).expect("a finding");
+    assert_eq!((by_design.severity, by_design.count), (Severity::Warn, 2));
+    assert_eq!(by_design.examples, ["jmx:1 says 2"]);
+    assert_eq!(told(&scene), [(Reason::NoSpareReplica, Severity::Warn)]);
+    // Nobody tells who holds them: where such risks block, they block all nodes.
+    let mut blocks = scene.clone();
+    blocks.policy.structural = Weight::Block;
+    assert_eq!(told(&blocks), [(Reason::NoSpareReplica, Severity::Block)]);
+    // The table of a gate that reads tables says what is by design.
+    let mut tables = Scene::healthy_kraft();
+    tables.metric(1, Metric::UnderMinIsrPartitionCount, 2.0);
+    assert_eq!(told(&tables), [(Reason::UnderMinIsr, Severity::Block)]);
+    let bad = |spoil: &dyn Fn(&mut Scene)| {
+        let mut scene = scene.clone();
+        spoil(&mut scene);
+        let under = one(&scene, jmx_view::run, Reason::UnderMinIsr);
+        assert_eq!(under.map(|it| it.severity), Some(Severity::Block));
+        assert_eq!(one(&scene, jmx_view::run, Reason::NoSpareReplica), None);
+    };
+    // A short ISR anywhere, a page that does not tell, a page that is not there, and one that is old.
+    bad(&|s| s.metric(1, Metric::UnderReplicatedPartitions, 1.0));
+    bad(&|s| s.metric(3, Metric::UnderReplicatedPartitions, 1.0));
+    bad(&|s| s.metric(2, Metric::UnderReplicatedPartitions, f64::NAN));
+    bad(&|s| {
+        s.page(2, |page| {
+            page.values.remove(&Metric::UnderReplicatedPartitions);
+        });
+    });
+    bad(&|s| s.fail(jmx(3), FactKind::Jmx, FailureClass::Refused));
+    bad(&|s| s.age(&jmx(3), FactKind::Jmx));
+}
+
 /// A page whose counts fit exactly its own node is that node's; one that fits another node as well
 /// shows nothing, and one that fits only another is that one's.
 #[test]
@@ -363,7 +406,12 @@ fn brokers_are_counted_where_nobody_names_them() {
     };
     let text = |text: &str| String::from(text);
     assert_eq!(counted(3.0, 0.0), None);
-    assert_eq!(counted(4.0, 0.0), None);
+    // Of brokers without a target nothing is seen, whoever else is fenced.
+    for (active, fenced) in [(4.0, 0.0), (5.0, 1.0)] {
+        let more = format!("{active} brokers active, {fenced} fenced, 3 expected");
+        let unseen = (Reason::EvidenceIncomplete, Severity::Unknown, more);
+        assert_eq!(counted(active, fenced), Some(unseen));
+    }
     let missing = text("2 brokers active, 0 fenced, 3 expected");
     assert_eq!(
         counted(2.0, 0.0),
@@ -379,6 +427,73 @@ fn brokers_are_counted_where_nobody_names_them() {
         counted(3.0, 1.0),
         Some((Reason::LeftoverRegistration, Severity::Warn, left))
     );
+}
+
+/// Mode `jmx` where no node counts brokers, or where one is fenced and may be any of them: of brokers
+/// that nobody named it shows that they lead what the others do not.
+#[test]
+fn brokers_that_nobody_named_are_noticed_by_what_they_lead() {
+    let unseen = |scene: &Scene| {
+        let found = one(scene, nodes::run, Reason::EvidenceIncomplete);
+        found.map(|it| (it.severity, it.observed))
+    };
+    let uncounted = |scene: &mut Scene| {
+        for id in [101, 102, 103] {
+            scene.page(id, |page| {
+                page.values.remove(&Metric::ActiveBrokerCount);
+                page.values.remove(&Metric::FencedBrokerCount);
+            });
+        }
+    };
+    let fenced = |scene: &mut Scene| scene.metric(102, Metric::FencedBrokerCount, 1.0);
+    let cases: [&dyn Fn(&mut Scene); 2] = [&uncounted, &fenced];
+    for spoil in cases {
+        let mut scene = Scene::healthy_jmx();
+        spoil(&mut scene);
+        assert_eq!(unseen(&scene), None, "all seven are led by the three");
+        for id in [101, 102, 103] {
+            scene.metric(id, Metric::GlobalPartitionCount, 9.0);
+        }
+        let text = "the expected brokers lead 7 of 9 partitions by the JMX pages";
+        let expected = Some((Severity::Unknown, String::from(text)));
+        assert_eq!(unseen(&scene), expected);
+        // More are led than a controller has: a page of before a topic's end, and nobody unknown.
+        for id in [101, 102, 103] {
+            scene.metric(id, Metric::GlobalPartitionCount, 5.0);
+        }
+        assert_eq!(unseen(&scene), None);
+        // Who says nothing of partitions is another row's.
+        scene.page(2, |page| {
+            page.values.remove(&Metric::LeaderCount);
+        });
+        assert_eq!(unseen(&scene), None);
+    }
+    // They are counted, and nobody is fenced: what the pages say of leaders is not needed.
+    let mut scene = Scene::healthy_jmx();
+    scene.metric(102, Metric::GlobalPartitionCount, 9.0);
+    assert_eq!(unseen(&scene), None);
+    // The protocol names all brokers.
+    let mut scene = Scene::healthy_kraft();
+    uncounted(&mut scene);
+    scene.metric(102, Metric::GlobalPartitionCount, 9.0);
+    assert_eq!(unseen(&scene), None);
+}
+
+/// The same on ZooKeeper, where the one controller among the brokers tells how many partitions there are.
+#[test]
+fn brokers_on_zookeeper_that_nobody_named_are_noticed_by_what_they_lead() {
+    let mut scene = Scene::healthy_zookeeper();
+    scene.policy.mode = Mode::Jmx;
+    for id in [1, 2, 3] {
+        scene.policy.expected.insert(node(id), Role::BROKER);
+        scene.page(id, |page| {
+            page.values.remove(&Metric::ActiveBrokerCount);
+        });
+    }
+    let unseen = |scene: &Scene| one(scene, nodes::run, Reason::EvidenceIncomplete).is_some();
+    assert!(!unseen(&scene));
+    scene.metric(1, Metric::GlobalPartitionCount, 8.0);
+    assert!(unseen(&scene));
 }
 
 /// Links were asked 300 ms ago; offset 3,999 is the last of what is committed up to 4,000.

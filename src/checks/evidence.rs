@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::evidence::exported;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::jmx::{JmxFacts, Metric};
 use crate::evidence::known::Known;
@@ -11,11 +12,11 @@ use crate::evidence::snapshot::{Absent, ClusterKind, Snapshot};
 use crate::evidence::step::Step;
 
 use super::finding::{Finding, Judged, Subject};
-use super::gauges;
 use super::needs::{Need, absent, applies, asked, reason_of, step, words};
 use super::nodes::leftovers;
 use super::old_pages::old_pages;
 use super::reason::Reason;
+use super::{gauges, jmx_sums};
 
 /// It looks for itself, source by source.
 pub(super) const NEEDS: &[Need] = &[];
@@ -284,7 +285,7 @@ fn roleless(snapshot: &Snapshot<'_>) -> impl Iterator<Item = Finding> {
         })
 }
 
-/// Metrics that a page of this role must have and does not.
+/// Metrics that a page of this role must have and does not, configured ones included.
 fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> Option<Finding> {
     let controls = match kind {
         ClusterKind::KRaft | ClusterKind::Unknown => role.controller,
@@ -292,13 +293,22 @@ fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> O
     };
     let brokers = OF_BROKERS.into_iter().filter(|_| role.broker);
     let controllers = OF_CONTROLLERS.into_iter().filter(|_| controls);
-    let gaps: Vec<_> = brokers
+    let unfound: Vec<_> = unfound(kind, role, page).collect();
+    let is_unfound = |metric: &Metric| unfound.iter().any(|(other, _)| other == metric);
+    let gaps = brokers
         .chain(controllers)
+        .filter(|metric| !is_unfound(metric))
         .filter_map(|metric| match gauges::count(page, metric) {
             Known::Is(_) => None,
-            other => Some(format!("{metric} {}", other.why())),
-        })
-        .collect();
+            other @ (Known::NotInRelease
+            | Known::NotExported
+            | Known::Hidden
+            | Known::Failed(_)) => Some(format!("{metric} {}", other.why())),
+        });
+    let configured = unfound
+        .iter()
+        .map(|(metric, series)| format!("{metric} not there as the configured series {series}"));
+    let gaps: Vec<_> = gaps.chain(configured).collect();
     if gaps.is_empty() && page.kafka_samples > 0 {
         return None;
     }
@@ -316,6 +326,21 @@ fn incomplete(kind: ClusterKind, node: NodeId, role: Role, page: &JmxFacts) -> O
         )
         .of_many(gaps),
     )
+}
+
+/// Metrics of this role whose configured series is not on the page, and that series. Read from nowhere
+/// else, they would pass for metrics that are not exported, and a typing error would switch off what
+/// is judged by them. Those that are there only at times cannot be missed.
+fn unfound(kind: ClusterKind, role: Role, page: &JmxFacts) -> impl Iterator<Item = (Metric, &str)> {
+    let mode = jmx_sums::mode(kind);
+    let wanted = move |metric: Metric| match exported::need(metric, role, mode) {
+        exported::Need::Required | exported::Need::Optional => true,
+        exported::Need::AtTimes | exported::Need::NotThere => false,
+    };
+    let series = page.unfound.iter();
+    series
+        .map(|(metric, series)| (*metric, series.as_str()))
+        .filter(move |(metric, _)| wanted(*metric))
 }
 
 #[cfg(test)]

@@ -289,3 +289,47 @@ fn a_page_without_anything_of_kafka_is_no_page() {
     assert_eq!(observed, "a page without any metric of Kafka");
     assert_eq!(count, 0);
 }
+
+/// A configured series is the only one its metric is read from: mistyped, it would switch off what is
+/// judged by that metric. It is missed where a node of this role has such a number, and nowhere else.
+#[test]
+fn a_configured_series_that_is_not_on_the_page_is_missed_where_it_belongs() {
+    let missed = |mut scene: Scene, id: i32, metric: Metric| {
+        scene.page(id, |page| {
+            page.values.remove(&metric);
+            page.unfound
+                .insert(metric, String::from("my_typo{a=\"b\"}"));
+        });
+        of_page(&scene, id)
+    };
+    let named = |metric: Metric| {
+        let text = format!("{metric} not there as the configured series my_typo{{a=\"b\"}}");
+        Some((text, 1))
+    };
+    let (kraft, combined) = (Scene::healthy_kraft, Scene::healthy_combined);
+    let zookeeper = Scene::healthy_zookeeper;
+    // Required, and optional, of a broker and of a controller.
+    for (scene, id, metric) in [
+        (kraft(), 1, Metric::UnderReplicatedPartitions),
+        (kraft(), 1, Metric::FetcherFailedPartitions),
+        (Scene::healthy_jmx(), 2, Metric::ReassigningPartitions),
+        (kraft(), 101, Metric::MetadataErrorCount),
+        (combined(), 1, Metric::MetadataErrorCount),
+        (combined(), 1, Metric::OfflineLogDirectoryCount),
+        (zookeeper(), 2, Metric::UncleanLeaderElections),
+        (zookeeper(), 2, Metric::ZooKeeperDisconnects),
+    ] {
+        assert_eq!(missed(scene, id, metric), named(metric), "{metric} of {id}");
+    }
+    // Brokers' numbers are on no controller's page and the other way round; logs are recovered at times.
+    for (scene, id, metric) in [
+        (kraft(), 101, Metric::FetcherFailedPartitions),
+        (kraft(), 101, Metric::UnderReplicatedPartitions),
+        (kraft(), 1, Metric::OfflinePartitionsCount),
+        (kraft(), 1, Metric::RemainingLogsToRecover),
+        (kraft(), 1, Metric::ZooKeeperDisconnects),
+        (zookeeper(), 1, Metric::MetadataLagMs),
+    ] {
+        assert_eq!(missed(scene, id, metric), None, "{metric} of {id}");
+    }
+}

@@ -14,10 +14,6 @@ use super::needs::words;
 /// Adds up the pages. While the kind of cluster is unknown the controllers speak for it; the
 /// `metadata_kind` row keeps the gate from opening then.
 pub(super) fn totals(snapshot: &Snapshot<'_>) -> ClusterTotals {
-    let mode = match snapshot.kind {
-        ClusterKind::KRaft | ClusterKind::Unknown => Mode::Kraft,
-        ClusterKind::ZooKeeper => Mode::ZooKeeper,
-    };
     let pages: Vec<(NodeId, Role, Result<&JmxFacts, Why>)> = snapshot
         .expected
         .iter()
@@ -37,7 +33,15 @@ pub(super) fn totals(snapshot: &Snapshot<'_>) -> ClusterTotals {
             page: page.as_ref().copied(),
         })
         .collect();
-    ClusterTotals::of(&pages, mode)
+    ClusterTotals::of(&pages, mode(snapshot.kind))
+}
+
+/// By whose rules pages are read.
+pub(super) const fn mode(kind: ClusterKind) -> Mode {
+    match kind {
+        ClusterKind::KRaft | ClusterKind::Unknown => Mode::Kraft,
+        ClusterKind::ZooKeeper => Mode::ZooKeeper,
+    }
 }
 
 /// A total as a count: what those that spoke say together; `None` when nobody spoke.

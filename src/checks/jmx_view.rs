@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::evidence::aggregate::Total;
+use crate::evidence::aggregate::{ClusterTotals, Total};
 use crate::evidence::jmx::Metric;
 use crate::evidence::report::FactKind;
 use crate::evidence::snapshot::{ClusterKind, Snapshot};
@@ -14,6 +14,7 @@ use super::jmx_sums::{count, names, totals};
 use super::layout::Layout;
 use super::needs::Need;
 use super::reason::Reason;
+use super::risk::severity;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[
@@ -27,6 +28,7 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::OfflinePartitions,
     Reason::UnderMinIsr,
     Reason::UnderReplicated,
+    Reason::NoSpareReplica,
     Reason::SourcesDisagree,
     Reason::EvidenceIncomplete,
     Reason::NoPartitions,
@@ -56,12 +58,7 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
         Reason::UnderReplicated,
         0,
     ));
-    let by_design = under_by_design(snapshot);
-    findings.extend(trouble(
-        &totals.under_min_isr,
-        Reason::UnderMinIsr,
-        by_design,
-    ));
+    findings.extend(under_min_isr(snapshot, &totals));
     if totals.offline_partitions.at_least().is_none() && some_page_should_count(snapshot) {
         findings.push(unloaded(snapshot));
     }
@@ -82,6 +79,33 @@ fn trouble(total: &Total, reason: Reason, by_design: u64) -> Option<Finding> {
         Finding::new(reason, Subject::Cluster, observed, required).of_many(names(total));
     finding.count = usize::try_from(value).unwrap_or(usize::MAX);
     Some(finding)
+}
+
+/// Partitions under min ISR, less those that are so by design. In mode `jmx` no table tells which
+/// these are, but the pages do where every broker's is read and none counts a short ISR: a leader
+/// that counts a partition under min ISR and none of its own as short has fewer replicas than that.
+/// Both numbers are of one page, and of the partitions that this broker leads. So a returning broker,
+/// which says 0 of everything until it leads, hides nobody's; and an ISR that shrinks between
+/// the two shows on the next page, as one does that shrinks a moment later.
+fn under_min_isr(snapshot: &Snapshot<'_>, totals: &ClusterTotals) -> Option<Finding> {
+    let by_design = under_by_design(snapshot);
+    let found = trouble(&totals.under_min_isr, Reason::UnderMinIsr, by_design)?;
+    let short = &totals.under_replicated;
+    let all_full = short.missing.is_empty() && count(short) == Some(0);
+    if snapshot.policy.mode.kafka() || !all_full {
+        return Some(found);
+    }
+    let observed = format!(
+        "{} under min ISR, and every ISR is full: fewer replicas than min ISR",
+        found.observed
+    );
+    Some(Finding {
+        reason: Reason::NoSpareReplica,
+        severity: severity(snapshot.policy.structural),
+        observed,
+        required: String::from("more replicas than min ISR"),
+        ..found
+    })
 }
 
 /// Partitions that their leaders count under min ISR with nothing missing: brokers before 3.7

@@ -13,9 +13,9 @@ use crate::evidence::voters::{self, Remote};
 use crate::time::Human;
 
 use super::finding::{Finding, Judged, Subject};
-use super::gauges;
 use super::needs::{Need, absent, asked, step, words};
 use super::reason::{Reason, Severity};
+use super::{gauges, jmx_sums};
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[
@@ -32,7 +32,11 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::NodeFrozen,
     Reason::LeftoverRegistration,
     Reason::EvidenceStale,
+    Reason::EvidenceIncomplete,
 ];
+
+/// What is wanted where there are brokers that nobody named.
+const TARGETS: &str = "no broker but the expected ones: add the others to nodes and jmx.targets";
 
 /// Judges every expected node.
 pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
@@ -233,20 +237,53 @@ fn counted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             .max()
     };
     let Some(active) = largest(Metric::ActiveBrokerCount) else {
-        // Before KIP-748 (3.1) no node counts them: every broker's own page has to do.
-        return Vec::new();
+        // Before KIP-748 (3.1) no node counts them, and rules files drop the count.
+        return led_elsewhere(snapshot).into_iter().collect();
     };
     let fenced = largest(Metric::FencedBrokerCount).unwrap_or_default();
     let observed = format!("{active} brokers active, {fenced} fenced, {brokers} expected");
-    let (reason, severity) = if active < brokers && fenced > 0 {
-        (Reason::NodeFenced, Severity::Block)
-    } else if active < brokers {
-        (Reason::NodeMissing, Severity::Block)
-    } else if fenced > 0 {
-        (Reason::LeftoverRegistration, Severity::Warn)
-    } else {
-        return Vec::new();
+    let found = |reason: Reason, severity: Severity, required: &str| {
+        Finding::new(reason, Subject::Cluster, observed, required).at(severity)
     };
-    let required = "every expected broker active";
-    vec![Finding::new(reason, Subject::Cluster, observed, required).at(severity)]
+    let every = "every expected broker active";
+    if active > brokers {
+        // Of the others nothing is seen: what they lead may be short of anything.
+        vec![found(
+            Reason::EvidenceIncomplete,
+            Severity::Unknown,
+            TARGETS,
+        )]
+    } else if active < brokers && fenced > 0 {
+        vec![found(Reason::NodeFenced, Severity::Block, every)]
+    } else if active < brokers {
+        vec![found(Reason::NodeMissing, Severity::Block, every)]
+    } else if fenced > 0 {
+        // Who is fenced may be an expected one, and one that is not expected active in its place.
+        let leftover = found(Reason::LeftoverRegistration, Severity::Warn, every);
+        std::iter::once(leftover)
+            .chain(led_elsewhere(snapshot))
+            .collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Mode `jmx`: fewer partitions are led by the expected brokers than there are. The others are led by
+/// brokers of which nothing is seen, or by nobody. A broker that leads nothing is told of by those whom
+/// it follows. Pages are made at different moments, so a move of leaders may show here as well, until
+/// all pages are of after it.
+fn led_elsewhere(snapshot: &Snapshot<'_>) -> Option<Finding> {
+    let totals = jmx_sums::totals(snapshot);
+    // Where no controller tells how many there are, or some broker's page not what it leads, the rows
+    // about controllers and about evidence say so.
+    let partitions = jmx_sums::count(&totals.partitions)?;
+    let complete = totals.leaders.missing.is_empty();
+    let led = jmx_sums::count(&totals.leaders).filter(|_| complete)?;
+    (led < partitions).then(|| {
+        let observed =
+            format!("the expected brokers lead {led} of {partitions} partitions by the JMX pages");
+        let reason = Reason::EvidenceIncomplete;
+        Finding::new(reason, Subject::Cluster, observed, TARGETS)
+            .of_many(jmx_sums::names(&totals.leaders))
+    })
 }

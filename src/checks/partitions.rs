@@ -13,7 +13,6 @@ use super::finding::{EXAMPLES, Finding, Judged, Subject};
 use super::layout::{Held, Layout};
 use super::needs::{Need, list};
 use super::reason::{Reason, Severity};
-use super::risk::severity;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[
@@ -93,17 +92,11 @@ fn health(snapshot: &Snapshot<'_>, held: &Held<'_, '_>, found: &mut Found) {
         ),
         Some(min) if held.in_sync >= min => {}
         // Fewer replicas than min ISR (possible before 3.7): nothing is missing, writes with
-        // acks=all never work. A risk by design, named as such.
-        Some(_) if held.is_full() => found.add(
-            Reason::NoSpareReplica,
-            severity(snapshot.policy.structural),
-            || {
-                (
-                    describe(held, "fewer replicas than min ISR"),
-                    held.row.name(),
-                )
-            },
-        ),
+        // acks=all never work. Named here and no more, because it is so with every node up: the
+        // what-if weighs it (`policy.structural`) against those who hold it.
+        Some(_) if held.is_full() => {
+            found.about(held, Reason::NoSpareReplica, "fewer replicas than min ISR");
+        }
         Some(_) => found.about(held, Reason::UnderMinIsr, "fewer in sync than min ISR"),
     }
 }

@@ -11,7 +11,6 @@ use crate::time::Human;
 use super::finding::{Finding, Judged, Subject};
 use super::needs::Need;
 use super::reason::Reason;
-use super::risk::severity;
 
 /// Evidence without which nothing is proved here.
 pub(super) const NEEDS: &[Need] = &[Need::Required(FactKind::Quorum)];
@@ -62,17 +61,15 @@ pub(super) fn run(snapshot: &Snapshot<'_>) -> Judged {
     }
     let few = match quorum.facts.voters.len() {
         // A quorum without voters is none: the answer is not one.
-        0 => Some((
-            Reason::QuorumDegraded,
-            Reason::QuorumDegraded.row().severity,
-        )),
-        1 => Some((Reason::SingleVoter, severity(snapshot.policy.structural))),
-        2 => Some((Reason::TwoVoters, severity(snapshot.policy.structural))),
+        0 => Some(Reason::QuorumDegraded),
+        // So it is with every voter up: the what-if weighs it (`policy.structural`) against them.
+        1 => Some(Reason::SingleVoter),
+        2 => Some(Reason::TwoVoters),
         _ => None,
     };
-    findings.extend(few.map(|(reason, severity)| {
+    findings.extend(few.map(|reason| {
         let observed = format!("{} voters", quorum.facts.voters.len());
-        Finding::new(reason, Subject::Cluster, observed, "three voters or more").at(severity)
+        Finding::new(reason, Subject::Cluster, observed, "three voters or more")
     }));
     Judged::from_findings(findings)
 }

@@ -67,6 +67,8 @@ pub struct ClusterTotals {
     pub under_min_isr: Total,
     /// Sum over brokers.
     pub reassigning: Total,
+    /// Sum over brokers: partitions that they lead.
+    pub leaders: Total,
     /// Sum over controllers; healthy when exactly 1.
     pub active_controllers: Total,
     /// Largest over loaded controllers.
@@ -92,6 +94,7 @@ impl ClusterTotals {
             under_replicated: brokers(Metric::UnderReplicatedPartitions),
             under_min_isr: brokers(Metric::UnderMinIsrPartitionCount),
             reassigning: brokers(Metric::ReassigningPartitions),
+            leaders: brokers(Metric::LeaderCount),
             active_controllers: sum(controllers, Metric::ActiveControllerCount),
             offline_partitions: largest(&voices, Metric::OfflinePartitionsCount),
             active_brokers: largest(&voices, Metric::ActiveBrokerCount),
@@ -203,6 +206,7 @@ mod tests {
     fn facts(values: &[(Metric, f64)]) -> JmxFacts {
         JmxFacts {
             values: values.iter().copied().collect(),
+            unfound: BTreeMap::new(),
             start_time: Known::NotExported,
             node: Known::NotExported,
             version: Known::NotExported,

@@ -81,6 +81,10 @@ pub struct JmxFacts {
     /// What the page says; the worst value where it says a thing twice. NaN is kept as NaN and
     /// read through [`JmxFacts::value`] only.
     pub values: BTreeMap<Metric, f64>,
+    /// Metrics that the configuration has read from a series that this page does not have, and that
+    /// series. Nothing else is read for them, so a mistyped one would pass for a metric that is not
+    /// exported: the `evidence` row misses it where a node in this role has such a number.
+    pub unfound: BTreeMap<Metric, String>,
     /// Start of the Kafka process in seconds since the epoch, by its own clock: its JVM's start
     /// (`java.lang:type=Runtime`), else `process_start_time_seconds` where the exporter is inside
     /// Kafka, else app-info's `start-time-ms`. Not app-info first: measured on 3.9 and 4.3, it

@@ -7,6 +7,7 @@
 //! - [`partitions`]: the partition table, and how two brokers' tables become one;
 //! - [`merged`]: two tables made one;
 //! - [`aggregate`]: what several JMX pages say together;
+//! - [`exported`]: which node has which number on its JMX page;
 //! - [`policy`]: what the user wants judged, and how strictly;
 //! - [`memory`]: what one snapshot cannot say: lives, epochs, known nodes, first sightings;
 //! - [`snapshot`]: the newest report per source and fact at one moment;
@@ -14,6 +15,7 @@
 //! - [`tide`]: how high something stood that only rises.
 
 pub mod aggregate;
+pub mod exported;
 pub mod facts;
 pub mod ids;
 pub mod jmx;

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::judgement::Judgement;
 use super::parts::{
     CheckView, ClusterView, FactsView, GroupView, NodeView, Outcome, ReasonView, SourceView,
-    ViewParts, is_what_if, sort, verdict,
+    ViewParts, sort, verdict,
 };
 use super::window::{Beat, follows_from_down, is_transport};
 use crate::checks::blind_spots::blind_spots;
@@ -186,14 +186,17 @@ pub(super) fn parts(
         reason(finding, at)
     };
     let what_if = what_if_findings(&judgement.evaluation);
-    let mut reasons: Vec<_> = judgement.general.iter().map(&mut seen).collect();
+    let mut general: Vec<_> = judgement.general.iter().map(&mut seen).collect();
+    sort(&mut general);
+    let mut reasons = general.clone();
     reasons.extend(what_if.iter().map(&mut seen));
     sort(&mut reasons);
 
     let mut parts = super::machine::blank_parts(snapshot.now);
     parts.generation = snapshot.generation;
     parts.state = verdict(reasons.iter().map(|reason| reason.severity));
-    parts.nodes = nodes(snapshot, judgement, &reasons, &mut seen);
+    parts.nodes = nodes(snapshot, judgement, &general, &mut seen);
+    parts.general = general;
     parts.reasons = reasons;
     parts.checks = checks(&judgement.evaluation);
     parts.sources = sources(snapshot);
@@ -227,14 +230,10 @@ fn checks(evaluation: &Evaluation) -> Vec<CheckView> {
 fn nodes(
     snapshot: &Snapshot<'_>,
     judgement: &Judgement,
-    reasons: &[ReasonView],
+    general: &[ReasonView],
     mut seen: impl FnMut(&Finding) -> ReasonView,
 ) -> Vec<NodeView> {
-    let general: Vec<_> = reasons
-        .iter()
-        .filter(|reason| !is_what_if(reason.reason))
-        .map(|reason| reason.severity)
-        .collect();
+    let general: Vec<_> = general.iter().map(|reason| reason.severity).collect();
     let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut replicas: BTreeMap<NodeId, usize> = BTreeMap::new();
     for row in &snapshot.merged.rows {

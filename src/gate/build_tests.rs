@@ -8,18 +8,23 @@ use std::time::Duration;
 use super::doc::{GateDoc, Revision};
 use super::machine::{Effect, Input, Machine};
 use super::parts::{GroupView, NodeView, Outcome, SourceView, ViewParts};
+use super::question::{Answered, Command, Question, Reply, Ticket};
 use super::state::{GateName, State};
+use super::view::View;
+use crate::checks::reason::{Reason, Severity};
+use crate::checks::table::evaluate;
 use crate::evidence::facts::{
     ConfigSource, Facts, GroupOffsets, GroupTable, Move, Moves, PartitionLag,
 };
-use crate::evidence::ids::{GroupId, NodeId};
+use crate::evidence::ids::{GroupId, NodeId, Release, Version};
 use crate::evidence::jmx::Metric;
 use crate::evidence::known::{Known, Why};
+use crate::evidence::policy::Weight;
 use crate::evidence::report::{FactKind, FailureClass, SourceId};
-use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node};
+use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, jmx, kafka, node, set};
 
-/// What is published of this scene at once.
-fn view(scene: &Scene) -> ViewParts {
+/// A Machine that has just heard this scene, and what it wants done.
+fn heard(scene: &Scene) -> (Machine, Vec<Effect>) {
     let policy = Arc::new(scene.policy.clone());
     let doc = GateDoc::default();
     let mut machine = Machine::restore(GateName::default(), policy, Revision(0), doc, scene.now);
@@ -30,11 +35,22 @@ fn view(scene: &Scene) -> ViewParts {
         dropped: Vec::new(),
     };
     machine.step(scene.now, evidence, &mut effects);
+    (machine, effects)
+}
+
+/// The view of this scene that is published at once.
+fn newest(scene: &Scene) -> Arc<View> {
+    let (_, effects) = heard(scene);
     let views = effects.into_iter().filter_map(|effect| match effect {
         Effect::Publish(view) => Some(view),
         Effect::Commit { .. } | Effect::Reply(..) | Effect::Refresh(_) => None,
     });
-    let view = views.last().expect("a view");
+    views.last().expect("a view")
+}
+
+/// What is published of this scene at once.
+fn view(scene: &Scene) -> ViewParts {
+    let view = newest(scene);
     view.at(scene.now.mono).last_known().clone()
 }
 
@@ -388,4 +404,104 @@ fn the_window_is_built_from_the_longest_setting_of_any_broker() {
         lag(60)
     );
     assert_eq!(window(&[Some("10000"), None, Some("20000")]), lag(30));
+}
+
+/// The published word on "this node stops now": the verdict, and what speaks against it.
+fn published(scene: &Scene, id: i32) -> (State, Vec<Reason>) {
+    let view = newest(scene);
+    let decision = view.at(scene.now.mono).node(node(id)).expect("a node");
+    let against = decision.reasons.iter();
+    let against = against.filter(|it| it.severity != Severity::Warn);
+    (decision.state, against.map(|it| it.reason).collect())
+}
+
+/// The word on the same question that is judged anew for whoever asks (`enter`, `fresh`).
+fn asked(scene: &Scene, ids: &[i32]) -> State {
+    let (mut machine, mut effects) = heard(scene);
+    effects.clear();
+    let question = Question {
+        nodes: set(ids),
+        newer_than: None,
+    };
+    let ask = Input::Ask(Ticket(1), Command::Decide(question));
+    machine.step(scene.now, ask, &mut effects);
+    let mut answers = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Reply(_, Reply::Verdict(Answered::Decided { decision, .. })) => {
+            Some(decision.state)
+        }
+        Effect::Publish(_) | Effect::Commit { .. } | Effect::Reply(..) | Effect::Refresh(_) => None,
+    });
+    answers.next().expect("an answer")
+}
+
+/// Structural risks block: brokers 1 to 3 before 3.7, and broker 1 alone holds a topic with fewer
+/// replicas than its min ISR.
+fn short_by_design() -> Scene {
+    let topics = vec![
+        SceneTopic::new("orders", 2, &[&[1, 2, 3], &[1, 3, 2], &[2, 3, 1]]),
+        SceneTopic::new("raw", 2, &[&[1]]),
+    ];
+    let mut scene = Scene::with(&[1, 2, 3], &[101, 102, 103], topics);
+    let old = Release::Is(Version { major: 3, minor: 6 });
+    for id in [1, 2, 3] {
+        scene.link(id, |link| link.release = old);
+    }
+    scene.metric(1, Metric::UnderMinIsrPartitionCount, 1.0);
+    scene.policy.leadership_quiet = Duration::ZERO;
+    scene.policy.structural = Weight::Block;
+    scene
+}
+
+/// Found by an audit: what blocks the nodes that hold such a topic kept the window broken, was left
+/// out of the word on every other node, and so opened that one without any window.
+#[test]
+fn a_risk_by_design_opens_no_other_node_without_a_window() {
+    let scene = short_by_design();
+    for id in [2, 3, 102] {
+        let settling = (State::Closed, vec![Reason::Settling]);
+        assert_eq!(published(&scene, id), settling, "node {id}");
+        assert_eq!(asked(&scene, &[id]), State::Closed, "node {id}");
+    }
+}
+
+/// A risk by design is so with every node up: it closes for those who hold it, for ever, and for
+/// nobody else, whichever way is asked.
+#[test]
+fn a_risk_by_design_breaks_no_window_and_is_its_nodes_alone() {
+    let mut scene = short_by_design();
+    scene.policy.window = Some(Duration::ZERO);
+    let healthy = |scene: &Scene| scene.snapshot(|s| super::build::healthy(&evaluate(s, s)));
+    assert!(healthy(&scene));
+    assert_eq!(view(&scene).state, State::Closed);
+    let holder = (State::Closed, vec![Reason::SingleReplica]);
+    assert_eq!(published(&scene, 1), holder);
+    assert_eq!(asked(&scene, &[1]), State::Closed);
+    for id in [2, 3, 101, 102] {
+        assert_eq!(published(&scene, id), (State::Open, vec![]), "node {id}");
+        assert_eq!(asked(&scene, &[id]), State::Open, "node {id}");
+    }
+    // What is missing on top of it is everybody's.
+    scene.order(0, |partition| partition.isr = vec![1, 2]);
+    assert!(!healthy(&scene));
+    assert_eq!(published(&scene, 3).0, State::Closed);
+    assert_eq!(asked(&scene, &[3]), State::Closed);
+}
+
+/// The same of a quorum of one: brokers do not vote.
+#[test]
+fn a_single_voter_blocks_itself_alone() {
+    let topics = vec![SceneTopic::new("orders", 2, &[&[1, 2, 3]])];
+    let mut scene = Scene::with(&[1, 2, 3], &[101], topics);
+    scene.policy.leadership_quiet = Duration::ZERO;
+    scene.policy.structural = Weight::Block;
+    assert_eq!(
+        published(&scene, 2),
+        (State::Closed, vec![Reason::Settling])
+    );
+    scene.policy.window = Some(Duration::ZERO);
+    assert_eq!(view(&scene).state, State::Closed);
+    let voter = (State::Closed, vec![Reason::SingleVoter]);
+    assert_eq!(published(&scene, 101), voter);
+    assert_eq!(published(&scene, 2), (State::Open, vec![]));
+    assert_eq!(asked(&scene, &[2]), State::Open);
 }

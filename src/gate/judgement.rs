@@ -126,7 +126,9 @@ impl Course {
                 "every source heard once",
             ));
         }
-        if healthy && !window.settled {
+        // Where nothing else speaks against every node it is said however healthy the rows are: nobody
+        // goes without a window.
+        if !window.settled && (healthy || !explained) {
             let held = window.healthy_for.unwrap_or_default();
             let waits = build::oldest(snapshot).filter(|_| held >= window.required);
             let waits = waits.map_or_else(String::new, |report| {

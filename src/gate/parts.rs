@@ -34,6 +34,10 @@ pub struct ViewParts {
     pub transitions: BTreeMap<State, u64>,
     /// Everything that was found: blocking first, then unknown, then warnings.
     pub reasons: Vec<ReasonView>,
+    /// Those of them that speak against every node: all but what the what-ifs of single nodes found,
+    /// which each node has in its own list. Told apart by who found them and not by their codes,
+    /// since a row may find what a what-if finds as well.
+    pub general: Vec<ReasonView>,
     /// Every row of the check table.
     pub checks: Vec<CheckView>,
     /// Every expected node.
@@ -142,7 +146,7 @@ pub struct NodeView {
     /// The verdict on "this node stops now".
     pub may_stop: State,
     /// What speaks against it: the node's own what-if. What speaks against every node is in
-    /// [`ViewParts::reasons`].
+    /// [`ViewParts::general`].
     pub reasons: Vec<ReasonView>,
     /// Partitions it leads now.
     pub leads: usize,
@@ -245,31 +249,6 @@ impl ViewParts {
             .iter()
             .any(|reason| early.contains(&reason.reason))
     }
-
-    /// Reasons that concern every node: all but the what-ifs of single nodes.
-    pub fn general_reasons(&self) -> impl Iterator<Item = &ReasonView> {
-        self.reasons
-            .iter()
-            .filter(|reason| !is_what_if(reason.reason))
-    }
-}
-
-/// Whether a reason says what stopping one node would do, so that it does not speak against
-/// stopping another.
-pub const fn is_what_if(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::WouldGoOffline
-            | Reason::WouldLoseMinIsr
-            | Reason::WouldLeaveLastCopy
-            | Reason::WouldStopReassignment
-            | Reason::WouldLoseQuorum
-            | Reason::SingleReplica
-            | Reason::NoSpareReplica
-            | Reason::LastCopyByDesign
-            | Reason::InternalTopicAtRisk
-            | Reason::NodeHold
-    )
 }
 
 /// Blocking first, then unknown, then warnings; within these by reason and subject.

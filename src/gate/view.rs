@@ -68,6 +68,7 @@ impl View {
             state: State::Unknown,
             since,
             transitions: BTreeMap::new(),
+            general: vec![why.clone()],
             reasons: vec![why],
             checks: Vec::new(),
             nodes: Vec::new(),
@@ -187,11 +188,11 @@ impl<'a> Answer<'a> {
             // A gate that has not heard everybody yet cannot call a node a stranger.
             return parts.is_warming_up().then(|| Decision {
                 state: State::Unknown,
-                reasons: parts.general_reasons().cloned().collect(),
+                reasons: parts.general.clone(),
             });
         };
-        let mut reasons: Vec<_> = target.reasons.clone();
-        reasons.extend(parts.general_reasons().cloned());
+        let mut reasons = target.reasons.clone();
+        reasons.extend_from_slice(&parts.general);
         sort(&mut reasons);
         Some(Decision {
             state: target.may_stop,

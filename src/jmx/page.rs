@@ -89,6 +89,7 @@ pub fn read(page: &[u8], format: Format, recogniser: &Recogniser) -> Result<JmxF
         fill_from_partitions(page, format, recogniser, &mut gathered.values)?;
     }
     Ok(JmxFacts {
+        unfound: recogniser.unfound(&gathered.values),
         start_time: gathered.start_time(),
         node: gathered.node.known("the node ids on the page differ"),
         version: gathered.version.known("the releases on the page differ"),

@@ -14,6 +14,7 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use super::scan::{Label, Verdict};
 use super::table::{DOMAINS, Form, PARTITION, ROWS, Reading, Series, generated};
@@ -35,6 +36,21 @@ pub struct ConfiguredSeries {
     pub name: String,
     /// Labels it must have, with their values; others may be there too.
     pub labels: BTreeMap<String, String>,
+}
+
+/// As a page has it.
+impl fmt::Display for ConfiguredSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (place, (label, value)) in self.labels.iter().enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            write!(f, "{before}{label}={value:?}")?;
+        }
+        if !self.labels.is_empty() {
+            f.write_str("}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The recogniser: the generated keys, and the configured series that go before them.
@@ -63,6 +79,15 @@ impl Recogniser {
     /// The configured series.
     pub const fn configured(&self) -> &BTreeMap<Metric, ConfiguredSeries> {
         &self.configured
+    }
+
+    /// Metrics whose configured series gave none of these values, and that series.
+    pub fn unfound(&self, values: &BTreeMap<Metric, f64>) -> BTreeMap<Metric, String> {
+        let configured = self.configured.iter();
+        let unfound = configured.filter(|(metric, _)| !values.contains_key(metric));
+        unfound
+            .map(|(metric, series)| (*metric, series.to_string()))
+            .collect()
     }
 
     /// What the samples under this name are.

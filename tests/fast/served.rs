@@ -95,7 +95,11 @@ pub(crate) fn parts(reasons: Vec<ReasonView>) -> ViewParts {
     let state = verdict(reasons.iter().map(|reason| reason.severity));
     let codes: BTreeSet<Reason> = reasons.iter().map(|reason| reason.reason).collect();
     let isr = codes.contains(&Reason::UnderReplicated);
+    let of_nodes = [Reason::WouldGoOffline, Reason::SingleReplica];
+    let general = reasons.iter();
+    let general = general.filter(|reason| !of_nodes.contains(&reason.reason));
     ViewParts {
+        general: general.cloned().collect(),
         blind_spots: Vec::new(),
         gate: GateName::default(),
         generation: 7,

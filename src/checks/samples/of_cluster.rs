@@ -78,6 +78,9 @@ pub(in crate::checks) fn nodes_row() -> Samples {
         .finds_in(Reason::LeftoverRegistration, Scene::healthy_jmx(), |s| {
             s.metric(101, Metric::FencedBrokerCount, 1.0);
         })
+        .finds_in(Reason::EvidenceIncomplete, Scene::healthy_jmx(), |s| {
+            s.metric(101, Metric::ActiveBrokerCount, 5.0);
+        })
         .disagree(|s| s.cluster(2, |c| c.brokers.retain(|b| b.node.0 != 3)))
         .disagree(|s| s.cluster(1, |c| c.brokers[0].fenced = true))
 }

@@ -207,6 +207,9 @@ pub(in crate::checks) fn jmx_view() -> Samples {
         .finds_in(Reason::UnderReplicated, Scene::healthy_jmx(), |s| {
             s.metric(1, Metric::UnderReplicatedPartitions, 1.0);
         })
+        .finds_in(Reason::NoSpareReplica, Scene::healthy_jmx(), |s| {
+            s.metric(1, Metric::UnderMinIsrPartitionCount, 1.0);
+        })
         .disagree(|s| s.metric(3, Metric::UnderReplicatedPartitions, 1.0))
         .disagree(|s| {
             for id in [101, 102, 103] {

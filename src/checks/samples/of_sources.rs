@@ -61,6 +61,12 @@ pub(in crate::checks) fn evidence() -> Samples {
             s.page(102, |page| page.kafka_samples = 0);
         })
         .finds(Reason::EvidenceIncomplete, |s| {
+            s.page(3, |page| {
+                let typo = String::from("my_typo");
+                page.unfound.insert(Metric::FetcherDeadThreads, typo);
+            });
+        })
+        .finds(Reason::EvidenceIncomplete, |s| {
             s.policy
                 .expected
                 .insert(node(9), crate::evidence::ids::Role::default());

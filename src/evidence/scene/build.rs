@@ -120,6 +120,7 @@ impl Scene {
             .map(|b| (NodeId(*b), 900.0));
         JmxFacts {
             values,
+            unfound: BTreeMap::new(),
             start_time: Known::Is(1_699_000_000.0 + f64::from(id.0)),
             node: Known::NotExported,
             version: Known::NotExported,

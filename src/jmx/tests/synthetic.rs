@@ -274,3 +274,37 @@ fn a_configured_series_is_the_last_resort_and_the_only_one() {
     assert_eq!(read_with("b"), Known::Is(7.0));
     assert_eq!(read_with("c"), Known::NotExported);
 }
+
+/// A typing error in a name or in a label is told from a metric that nobody exports.
+#[test]
+fn a_configured_series_that_is_not_there_is_named() {
+    let text = b"my_dead_threads{cluster=\"a\"} 0\n\
+        kafka_server_replicamanager_leadercount 21\n";
+    let series = |name: &str, labels: &[(&str, &str)]| ConfiguredSeries {
+        name: String::from(name),
+        labels: labels
+            .iter()
+            .map(|(label, value)| (String::from(*label), String::from(*value)))
+            .collect(),
+    };
+    let unfound = |series: ConfiguredSeries| {
+        let metric = Metric::FetcherDeadThreads;
+        let recogniser = Recogniser::new(BTreeMap::from([(metric, series)]));
+        let facts = read(text, Format::Text, &recogniser).expect("page");
+        assert_eq!(
+            facts.value(metric).value().is_none(),
+            !facts.unfound.is_empty()
+        );
+        facts.unfound.get(&metric).cloned()
+    };
+    assert_eq!(
+        unfound(series("my_dead_threads", &[("cluster", "a")])),
+        None
+    );
+    assert_eq!(unfound(series("my_dead_threads", &[])), None);
+    let name = series("my_dead_thread", &[]);
+    assert_eq!(unfound(name).as_deref(), Some("my_dead_thread"));
+    let labels = series("my_dead_threads", &[("cluster", "b"), ("type", "x")]);
+    let shown = "my_dead_threads{cluster=\"b\",type=\"x\"}";
+    assert_eq!(unfound(labels).as_deref(), Some(shown));
+}
