@@ -34,6 +34,8 @@ enum Then {
     IsAwayOnce,
     /// Says "go", by this number each time, and renews by nothing that could be believed.
     SaysAgain(Option<usize>),
+    /// Says "go" and renews; the "go" just before the start takes some seconds.
+    IsSlowOnce,
     /// Says "not now", as a gate does.
     SaysClosed,
     /// Answers everything with this status.
@@ -80,9 +82,18 @@ fn gate(then: Then) -> Gate {
             log.lock().unwrap().push(first);
             gos += usize::from(enters);
             renewals += usize::from(renews);
+            if gos == 2 && enters && matches!(then, Then::IsSlowOnce) {
+                thread::sleep(Duration::from_secs(4));
+            }
             let numbered;
             let (status, headers, body) = match then {
-                Then::Says(_) | Then::Gone | Then::RenewsBy(..) | Then::IsAwayOnce if enters => {
+                Then::Says(_)
+                | Then::Gone
+                | Then::RenewsBy(..)
+                | Then::IsAwayOnce
+                | Then::IsSlowOnce
+                    if enters =>
+                {
                     numbered = go(Some(gos));
                     ("200 OK", "Upgrade-Gate-State: open\r\n", numbered.as_str())
                 }
@@ -92,8 +103,10 @@ fn gate(then: Then) -> Gate {
                 }
                 Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
-                Then::IsAwayOnce if renews => ("200 OK", "", RENEWED),
-                Then::IsAwayOnce => ("200 OK", "Upgrade-Gate-State: open\r\n", GO),
+                Then::IsAwayOnce | Then::IsSlowOnce if renews => ("200 OK", "", RENEWED),
+                Then::IsAwayOnce | Then::IsSlowOnce => {
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
+                }
                 Then::SaysClosed => (
                     "503 Service Unavailable",
                     "Upgrade-Gate-State: closed\r\n",
@@ -212,6 +225,16 @@ fn the_lease_is_renewed_before_the_start() {
     let before = ["enter", "leases/3/renew", "enter", "leave"];
     assert_eq!(paths, before.map(|what| format!("{gate}/{what}")));
     assert!(seen[1].contains("token=7&ttl=600s"), "{seen:?}");
+}
+
+/// This machine may have slept while the answer was on its way: what it says may be over.
+#[test]
+fn a_go_that_was_long_on_its_way_is_asked_for_once_more() {
+    let gate = gate(Then::IsSlowOnce);
+    let (ended, out, err) = exec(&gate, ["10m", "60s"], "echo started");
+    assert_eq!((ended, out.as_str()), (0, "started\n"), "{err}");
+    assert_eq!(gate.asked_for("/enter?"), 3, "{err}");
+    assert!(!err.contains("another request"), "{err}");
 }
 
 #[test]
