@@ -1,8 +1,10 @@
 //! `exec`: take nodes, run a command, give them back, and wait for the proof of their return.
 //!
 //! - `signals`: what is passed on to the command;
-//! - `renew`: keeps the lease while the command runs.
+//! - `renew`: keeps the lease while the command runs;
+//! - `failed`: what becomes of it after a command that has failed.
 
+mod failed;
 mod renew;
 mod signals;
 
@@ -266,7 +268,8 @@ impl Exec {
         }
     }
 
-    /// Keeps the lease and passes signals on until the command ends; then gives the lease back.
+    /// Keeps the lease and passes signals on until the command ends; then gives the lease back, where that
+    /// is safe.
     async fn accompany(
         &self,
         mut child: Child,
@@ -274,6 +277,7 @@ impl Exec {
         mut signals: Signals,
     ) -> Result<Exit> {
         let pid = child.id();
+        let granted = ready.renewal.granted;
         let renewer = Renewer::start(ready.renewal, ready.asked);
         let status = loop {
             tokio::select! {
@@ -291,10 +295,7 @@ impl Exec {
             return Ok(LOST);
         }
         if code != 0 {
-            self.say(&format!(
-                "the command ended with {code}; the slot stays taken until the nodes are proven back"
-            ));
-            self.give_back().await;
+            self.failed(granted, code, &mut signals).await;
             return Ok(Exit::Other(code));
         }
         tokio::select! {
