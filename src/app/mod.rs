@@ -2,6 +2,7 @@
 //!
 //! [`Running`] is one gate; [`serve`] is the whole process; [`one_shot`] is a gate without one.
 
+mod kept;
 pub mod one_shot;
 mod patient;
 mod reads;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::kept::{kept, warn_of_forgotten};
 use super::reads::Reads;
 use super::signals::{self, Signals};
 use super::watchdog::{self, Pulses};
@@ -157,7 +158,9 @@ fn store(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Writer> {
         entries: settings.history.max_entries,
     };
     let store: Box<dyn Store> = if let Some(folder) = &settings.data_dir {
-        Box::new(SqliteStore::open(folder, keep, Arc::clone(clock))?)
+        let mut store = SqliteStore::open(folder, keep, Arc::clone(clock))?;
+        warn_of_forgotten(&mut store, &settings.gates);
+        Box::new(store)
     } else {
         warn!(
             "no data folder: leases, holds and the nodes seen before do NOT survive a restart \
@@ -289,7 +292,7 @@ impl App {
         let removed: Vec<GateName> = removed.cloned().collect();
         drop(running);
         for name in &removed {
-            self.holds_no_lease(name).await?;
+            self.keeps_nothing(name).await?;
         }
         let others = self.prepare_others(reads, wanted).await?;
         let mut running = self.running.lock().await;
@@ -351,8 +354,8 @@ impl App {
         published.publish(Arc::new(View::nothing(name, now, Reason::WarmingUp, why)));
     }
 
-    /// Ends these gates, unless somebody was given a lease in this very moment: then all of them go
-    /// on, with their windows begun anew, whatever has become of their files.
+    /// Ends these gates, unless somebody was given a lease, or held one, in this very moment: then all of
+    /// them go on, with their windows begun anew, whatever has become of their files.
     async fn remove(&self, running: &mut RunningGates, removed: &[GateName]) -> Result<()> {
         let mut ended = Vec::new();
         for name in removed {
@@ -363,7 +366,7 @@ impl App {
         }
         for name in removed {
             // What its engine has written is in the store by now: requests are served in order.
-            let Err(error) = self.holds_no_lease(name).await else {
+            let Err(error) = self.keeps_nothing(name).await else {
                 continue;
             };
             for (name, settings) in ended {
@@ -375,26 +378,23 @@ impl App {
         Ok(())
     }
 
-    /// A gate that is removed or renamed forgets whom it has told to stop which nodes, and a gate
-    /// of another name would let the next ones go beside them.
-    async fn holds_no_lease(&self, name: &GateName) -> Result<()> {
+    /// A gate that is removed or renamed forgets whom it has told to stop which nodes, and who holds it;
+    /// and a gate of another name would let the next ones go beside them.
+    async fn keeps_nothing(&self, name: &GateName) -> Result<()> {
         let read = self.common.store.load(name.clone());
         let read = timeout(LAST_WORDS, read).await;
         let read = read.unwrap_or_else(|_| Err(String::from("the store does not answer")));
         let (_, doc) = read.map_err(|why| {
-            anyhow!("failed to remove gate {name}: nobody knows whether it holds leases: {why}")
+            anyhow!(
+                "failed to remove gate {name}: nobody knows whether it holds leases, or is held: {why}"
+            )
         })?;
-        // Nodes that went unannounced were given to nobody: every gate sees for itself that they
-        // are out.
-        let given = doc.leases.values().filter(|lease| lease.owner.is_some());
-        let given: Vec<_> = given
-            .map(|lease| format!("{} of {}", lease.id, lease.owner_name()))
-            .collect();
+        let kept = kept(&doc);
         ensure!(
-            given.is_empty(),
-            "failed to remove gate {name}: it holds lease {}; have it given back, or break it, and \
+            kept.is_empty(),
+            "failed to remove gate {name}: {}; have leases given back, or break them, lift holds, and \
              reload again",
-            given.join(", ")
+            kept.join("; ")
         );
         Ok(())
     }

@@ -273,6 +273,34 @@ async fn gates_that_stay_after_all_are_all_there() {
     world.app.end().await;
 }
 
+/// A gate of another name would open after one window.
+#[tokio::test]
+async fn a_gate_that_is_held_is_neither_removed_nor_renamed() {
+    let world = World::new(|_| String::from(DEFAULT), MemoryStore::default());
+    let gate = world.handle("default");
+    let hold = Change::Hold {
+        node: None,
+        author: owner("ann"),
+        reason: String::from("disk being changed"),
+        ttl: None,
+    };
+    let held = gate.ask(Command::Change(hold), LONG).await;
+    assert!(matches!(held, Ok(Reply::Changed(Changed::Hold(Some(_))))));
+    let file = world.path("gate.yaml");
+    fs::write(&file, OTHER).unwrap();
+    let refused = world.app.reload(source(file)).await.unwrap_err();
+    let why = "failed to remove gate default: ann holds it (disk being changed)";
+    assert!(refused.contains(why), "{refused}");
+    assert_eq!(world.served(), ["default"]);
+
+    let by = owner("ben");
+    let lifted = gate.ask(Command::Change(Change::Lift { node: None, by }), LONG);
+    assert_eq!(lifted.await, Ok(Reply::Changed(Changed::Hold(None))));
+    world.reload(OTHER).await;
+    assert_eq!(world.served(), ["other"]);
+    world.app.end().await;
+}
+
 fn with_a_lease(expires_at: Timestamp) -> GateDoc {
     let lease = Lease {
         id: LeaseId(1),

@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::answer::{Asked, Raw, Verdict};
 use super::ask::{AskArgs, NodeArgs, ask, duration};
-use super::out::{Exit, note};
+use super::out::{Exit, note, plain};
 use super::print;
-use super::serve::GateArgs;
-use crate::app::one_shot::{OneShot, one_shot};
+use super::serve::{GateArgs, flag};
+use crate::app::one_shot::{OneShot, Remembered, one_shot};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Sources;
 use crate::config::problem::ConfigError;
@@ -42,6 +42,13 @@ pub struct CheckArgs {
         next_help_heading = "Without a gate: judge here, in this process"
     )]
     pub gate: GateArgs,
+    /// Folder of a gate's durable state: its leases and holds count; nothing in it is changed
+    #[arg(
+        long,
+        value_name = "DIR",
+        help_heading = "Without a gate: judge here, in this process"
+    )]
+    pub data_dir: Option<String>,
 }
 
 impl CheckArgs {
@@ -53,6 +60,10 @@ impl CheckArgs {
         let asked = self.ask.asked(&self.nodes);
         if self.gate.is_given() && !asked.hosts.is_empty() {
             note("error: --host is what a gate's configuration names; here give --node");
+            return Ok(Exit::Usage);
+        }
+        if self.data_dir.is_some() && !self.gate.is_given() {
+            note("error: --data-dir is for a judgement without a gate: give --bootstrap as well");
             return Ok(Exit::Usage);
         }
         let (verdict, raw) = if self.gate.is_given() {
@@ -84,14 +95,25 @@ impl CheckArgs {
                 note(&format!("{elapsed:>6}s {}", print::summary(&verdict)));
             }
         };
-        let seen = one_shot(&settings, asked.nodes.clone(), patience, progress).await?;
+        let remembered = Remembered::look(&settings)?;
+        if let Remembered::Nothing(why) = &remembered
+            && !self.ask.quiet
+        {
+            note(&plain(&format!(
+                "warning: leases and holds are not known here, and count for nothing: {why}"
+            )));
+        }
+        let nodes = asked.nodes.clone();
+        let seen = one_shot(&settings, &remembered, nodes, patience, progress).await?;
         spoken(asked, &seen)
     }
 
     /// The settings of the one gate that the flags are about.
     fn settings(&self) -> Result<Settings, ConfigError> {
+        let mut flags = self.gate.flags(self.ask.whom.gate.as_str());
+        flags.extend(flag("--data-dir", &["data_dir"], self.data_dir.as_ref()));
         let sources = Sources {
-            flags: self.gate.flags(self.ask.whom.gate.as_str()),
+            flags,
             ..Sources::of_process(None)
         };
         let mut settings = sources.load()?.settings;

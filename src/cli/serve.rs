@@ -131,7 +131,7 @@ impl GateArgs {
     }
 }
 
-fn flag(name: &str, path: &[&str], text: Option<&String>) -> Option<Flag> {
+pub(super) fn flag(name: &str, path: &[&str], text: Option<&String>) -> Option<Flag> {
     text.map(|text| Flag {
         name: String::from(name),
         path: path.iter().copied().map(String::from).collect(),

@@ -59,7 +59,7 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                 spawn(Box::pin(node::bulk(Arc::clone(&shared), node)));
                 spawn(Box::pin(zookeeper::run(Arc::clone(&shared), node)));
             }
-            if shared.settings.mode.jmx() {
+            if shared.settings.asks_page_of(node) {
                 spawn(Box::pin(pages::run(Arc::clone(&shared), node)));
             }
         }

@@ -70,6 +70,14 @@ impl Settings {
         }
         roster
     }
+
+    /// Whether this node's exporter is asked. One that the configuration does not name is none that has
+    /// failed: its source would be down for ever. In mode `jmx` a page is the only sign of life, and that
+    /// there is none is told.
+    pub fn asks_page_of(&self, node: NodeId) -> bool {
+        let named = self.exporter_template.is_some() || self.exporters.contains_key(&node);
+        self.mode.jmx() && (named || !self.mode.kafka())
+    }
 }
 
 /// What the collecting tasks of one gate share.

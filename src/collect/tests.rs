@@ -20,6 +20,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::shared::{Settings, Shared};
@@ -34,6 +35,7 @@ use crate::evidence::report::{FactKind, FailureClass, Report, Sign, SourceFailur
 use crate::jmx::client::Access;
 use crate::jmx::recognise::Recogniser;
 use crate::jmx::scrape::{HttpFetch, Scraper};
+use crate::jmx::template::parse_url;
 use crate::kafka::sasl::{ClientCredentials, Extensions, TokenSource};
 use crate::kafka::tests::{Ask, Reply, all_apis, broker, broker_with, versions};
 use crate::kafka::{Address, AddressMap, ConnectionSettings, Credentials, Login, TcpDial};
@@ -375,6 +377,36 @@ fn drops_late(ask: &Ask, asked: &AtomicUsize) -> Reply {
         .with_log_dir(StrBytes::from_static_str("/data"))
         .with_topics(hosted.iter().map(topic).collect());
     ask.answer(&DescribeLogDirsResponse::default().with_results(vec![dir]))
+}
+
+/// As `docs/degraded.md` has it with "exporters of brokers only": a controller without one is no source
+/// that is down.
+#[tokio::test]
+async fn an_exporter_that_nobody_names_is_not_told_of() {
+    for (mode, wanted) in [(Mode::KafkaJmx, vec![1]), (Mode::Jmx, vec![1, 101])] {
+        let mut shared = shared(&Address::new("127.0.0.1", 1), None);
+        shared.settings.mode = mode;
+        shared.settings.nodes =
+            BTreeMap::from([(NodeId(1), Role::BROKER), (NodeId(101), Role::CONTROLLER)]);
+        shared.settings.controllers = BTreeMap::new();
+        let url = parse_url("http://127.0.0.1:1/metrics").unwrap();
+        shared.settings.exporters = BTreeMap::from([(NodeId(1), url)]);
+        shared.roster.send_replace(shared.settings.roster());
+        let (shared, stop) = (Arc::new(shared), CancellationToken::new());
+        let running = tokio::spawn(super::run(Arc::clone(&shared), stop.clone()));
+        let mut pages = BTreeSet::new();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1500) {
+            sleep(Duration::from_millis(20)).await;
+            let reports = shared.board.take().reports;
+            let told = reports.iter().filter(|report| report.kind == FactKind::Jmx);
+            pages.extend(told.filter_map(|report| report.source.node()));
+        }
+        stop.cancel();
+        running.await.unwrap();
+        let wanted: BTreeSet<_> = wanted.into_iter().map(NodeId).collect();
+        assert_eq!(pages, wanted, "{mode:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,21 @@
 //! The demo, and a check without a gate: the real program against the simulated cluster.
 
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
+use upgrade_gate::clock::SystemClock;
+use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
+use upgrade_gate::gate::lease::{Hold, Owner};
+use upgrade_gate::gate::state::GateName;
 use upgrade_gate::model::serve::Served;
 use upgrade_gate::model::{Cluster, Release, Spec, TopicSpec};
+use upgrade_gate::store::sqlite::Retention;
+use upgrade_gate::store::{SqliteStore, Store};
+use upgrade_gate::time::Timestamp;
 
 async fn run(args: &[&str], within: Duration) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"));
@@ -86,6 +95,30 @@ async fn the_demo_opens_soon_closes_at_the_fault_and_ends_well() {
     assert!(out.contains("6 nodes went from 3.9 to 4.3"), "{out}");
 }
 
+/// The data folder of a gate that ann holds.
+fn held() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Retention {
+        age: Duration::from_secs(3600),
+        entries: 10,
+    };
+    let clock = Arc::new(SystemClock);
+    let mut store = SqliteStore::open(folder.path(), keep, clock).unwrap();
+    let hold = Hold {
+        author: Owner::try_from(String::from("ann")).unwrap(),
+        reason: String::from("disks"),
+        since: Timestamp::default(),
+        until: None,
+    };
+    let doc = GateDoc {
+        hold: Some(hold),
+        ..GateDoc::default()
+    };
+    let stored = store.commit(&GateName::default(), Revision(0), &doc, &[]);
+    assert_eq!(stored, Stored::Written(Revision(1)));
+    folder
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_without_a_gate_opens_on_health_and_names_what_died() {
     let mut spec = Spec::kraft(3, 3, Release::V3_9);
@@ -109,6 +142,21 @@ async fn a_check_without_a_gate_opens_on_health_and_names_what_died() {
     assert_eq!(healthy.status.code(), Some(0), "{progress}");
     assert_eq!(text(&healthy.stdout), "open\n");
     assert!(progress.contains("settling"), "{progress}");
+
+    // It knows of no gate, and says so; of one whose folder it is given it keeps the holds.
+    assert!(
+        progress.contains("leases and holds are not known"),
+        "{progress}"
+    );
+    let folder = held();
+    let path: &'static str = String::leak(folder.path().display().to_string());
+    let said = check(&["--timeout", "10s", "--data-dir", path]).await;
+    assert_eq!(said.status.code(), Some(1), "{}", text(&said.stderr));
+    let told = text(&said.stderr);
+    assert!(
+        told.contains("hold") && !told.contains("leases and holds are not"),
+        "{told}"
+    );
 
     served.operate(|cluster| cluster.kill(3)).unwrap();
     let (said, json) = tokio::join!(

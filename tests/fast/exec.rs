@@ -36,6 +36,10 @@ enum Then {
     SaysAgain(Option<usize>),
     /// Says "go" and renews, and answers `leave` by this status, state and body.
     TakesBack(&'static str, &'static str, &'static str),
+    /// Says "go" and renews; the "go" just before the start takes some seconds.
+    IsSlowOnce,
+    /// Says "go" and renews, and shows its lease: whether its node has gone, and whether its page is read.
+    Shows { gone: bool, page: bool },
     /// Says "not now", as a gate does.
     SaysClosed,
     /// Answers everything with this status.
@@ -65,6 +69,16 @@ fn go(told: Option<usize>) -> String {
     )
 }
 
+/// The gate's document, with the lease of [`GO`].
+fn document(gone: bool, page: bool) -> String {
+    let gone = if gone { "2" } else { "" };
+    format!(
+        "{{\"open\":false,\"state\":\"closed\",\"gate\":\"default\",\"expired\":false,\"sources\":[\
+         {{\"source\":\"jmx:2\",\"up\":{page}}}],\"leases\":[{{\"lease\":3,\"token\":7,\"nodes\":[2],\
+         \"gone\":[{gone}],\"expires_at\":\"T\"}}]}}"
+    )
+}
+
 fn gate(then: Then) -> Gate {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -79,9 +93,13 @@ fn gate(then: Then) -> Gate {
             let rest = lines.map_while(Result::ok).find(String::is_empty);
             assert!(rest.is_some(), "a whole header");
             let (enters, renews) = (first.contains("/enter?"), first.contains("/renew?"));
+            let is_document = first.starts_with("GET /api/v1/gates/default ");
             log.lock().unwrap().push(first);
             gos += usize::from(enters);
             renewals += usize::from(renews);
+            if gos == 2 && enters && matches!(then, Then::IsSlowOnce) {
+                thread::sleep(Duration::from_secs(4));
+            }
             let numbered;
             let (status, headers, body) = match then {
                 Then::Says(_)
@@ -89,6 +107,8 @@ fn gate(then: Then) -> Gate {
                 | Then::RenewsBy(..)
                 | Then::IsAwayOnce
                 | Then::TakesBack(..)
+                | Then::IsSlowOnce
+                | Then::Shows { .. }
                     if enters =>
                 {
                     numbered = go(Some(gos));
@@ -100,9 +120,28 @@ fn gate(then: Then) -> Gate {
                 }
                 Then::SaysAgain(_) => ("502 Bad Gateway", "", OF_A_PROXY),
                 Then::IsAwayOnce if renews && renewals == 2 => ("404 Not Found", "", OF_A_PROXY),
-                Then::IsAwayOnce | Then::TakesBack(..) if renews => ("200 OK", "", RENEWED),
+                Then::IsAwayOnce | Then::IsSlowOnce | Then::Shows { .. } | Then::TakesBack(..)
+                    if renews =>
+                {
+                    ("200 OK", "", RENEWED)
+                }
                 Then::TakesBack(status, state, body) => (status, state, body),
-                Then::IsAwayOnce => ("200 OK", "Upgrade-Gate-State: open\r\n", GO),
+                Then::Shows { gone, page } if is_document => {
+                    numbered = document(gone, page);
+                    (
+                        "200 OK",
+                        "Upgrade-Gate-State: closed\r\n",
+                        numbered.as_str(),
+                    )
+                }
+                Then::Shows { .. } => (
+                    "503 Service Unavailable",
+                    "Upgrade-Gate-State: closed\r\n",
+                    CLOSED,
+                ),
+                Then::IsAwayOnce | Then::IsSlowOnce => {
+                    ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
+                }
                 Then::SaysClosed => (
                     "503 Service Unavailable",
                     "Upgrade-Gate-State: closed\r\n",
@@ -261,6 +300,73 @@ fn the_lease_is_renewed_before_the_start() {
     let before = ["enter", "leases/3/renew", "enter", "leave"];
     assert_eq!(paths, before.map(|what| format!("{gate}/{what}")));
     assert!(seen[1].contains("token=7&ttl=600s"), "{seen:?}");
+}
+
+/// A script that was begun over a connection goes on where the connection is lost: its node may be stopped
+/// minutes after the command has failed.
+#[test]
+fn a_lease_whose_command_has_failed_stands_until_its_nodes_are_shown_to_have_gone() {
+    let shows = |gone, page| Then::Shows { gone, page };
+    let runs = [
+        (shows(false, true), "exit 7", 7, 0),
+        (shows(false, true), "kill -TERM $$", 143, 0),
+        // Without start times a blip of the network looks the same.
+        (shows(true, false), "exit 255", 255, 0),
+        (shows(true, true), "exit 7", 7, 1),
+        // The gate shows nothing.
+        (Then::IsAwayOnce, "exit 7", 7, 0),
+    ];
+    let runs = runs.map(|(then, script, code, left)| {
+        thread::spawn(move || {
+            let gate = gate(then);
+            let (ended, _, err) = exec(&gate, ["10m", "60s"], script);
+            assert_eq!(ended, code, "{then:?}: {err}");
+            assert_eq!(gate.asked_for("/leave?"), left, "{then:?}: {err}");
+            if left == 0 {
+                assert!(err.contains("lease 3 is NOT given back"), "{then:?}: {err}");
+                let by_hand = format!(
+                    "upgrade-gate leave --url {}/ --gate default --node 2 --owner me",
+                    gate.url
+                );
+                assert!(err.contains(&by_hand), "{then:?}: {err}");
+            }
+            if matches!(then, Then::Shows { gone: false, .. }) {
+                assert!(err.contains("until T"), "{then:?}: {err}");
+            }
+        })
+    });
+    for run in runs {
+        run.join().unwrap();
+    }
+}
+
+/// A node that is repaired was out before: that it has gone shows nothing of what the command did.
+#[test]
+fn a_repair_that_has_failed_keeps_its_lease() {
+    let gate = gate(Then::Shows {
+        gone: true,
+        page: true,
+    });
+    let ended = Command::new(env!("CARGO_BIN_EXE_upgrade-gate"))
+        .args(["exec", "--url", &gate.url, "--node", "2", "--owner", "me"])
+        .args(["--action", "repair", "--", "sh", "-c", "exit 7"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(7));
+    assert_eq!(gate.asked_for("/leave?"), 0);
+}
+
+/// This machine may have slept while the answer was on its way: what it says may be over.
+#[test]
+fn a_go_that_was_long_on_its_way_is_asked_for_once_more() {
+    let gate = gate(Then::IsSlowOnce);
+    let (ended, out, err) = exec(&gate, ["10m", "60s"], "echo started");
+    assert_eq!((ended, out.as_str()), (0, "started\n"), "{err}");
+    assert_eq!(gate.asked_for("/enter?"), 3, "{err}");
+    assert!(!err.contains("another request"), "{err}");
 }
 
 #[test]

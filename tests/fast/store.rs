@@ -12,7 +12,7 @@ use std::time::Duration;
 use upgrade_gate::clock::SystemClock;
 use upgrade_gate::gate::doc::{GateDoc, Revision, Stored};
 use upgrade_gate::gate::event::{Event, What};
-use upgrade_gate::gate::lease::{LeaseId, Token};
+use upgrade_gate::gate::lease::{Hold, LeaseId, Owner, Token};
 use upgrade_gate::gate::state::GateName;
 use upgrade_gate::store::sqlite::{DATABASE, Retention};
 use upgrade_gate::store::{SqliteStore, Store};
@@ -247,6 +247,37 @@ fn without_a_folder_it_says_loudly_that_nothing_survives() {
     let log = Gate::start(None).end();
     let loud = |line: &String| line.contains("WARN") && line.contains("do NOT survive a restart");
     assert!(log.iter().any(loud), "{log:?}");
+}
+
+/// A gate that was removed or renamed while no process ran that could have refused that.
+#[test]
+fn what_a_gate_holds_that_is_not_configured_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let hold = Hold {
+        author: Owner::try_from(String::from("ann")).unwrap(),
+        reason: String::from("disks"),
+        since: Timestamp::default(),
+        until: None,
+    };
+    let held = GateDoc {
+        hold: Some(hold),
+        ..GateDoc::default()
+    };
+    for (name, doc) in [("default", &held), ("old", &held), ("idle", &doc(1))] {
+        let gate = GateName::try_from(String::from(name)).unwrap();
+        let stored = store.commit(&gate, Revision(0), doc, &[]);
+        assert_eq!(stored, Stored::Written(Revision(1)));
+    }
+    drop(store);
+    let log = Gate::start(Some(folder.path())).end();
+    let warned = |line: &&String| line.contains("NOT configured any more");
+    let warned: Vec<_> = log.iter().filter(warned).collect();
+    assert_eq!(warned.len(), 1, "{log:?}");
+    assert!(
+        warned[0].contains("gate=old") && warned[0].contains("ann holds it (disks)"),
+        "{warned:?}"
+    );
 }
 
 #[test]

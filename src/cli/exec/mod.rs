@@ -1,8 +1,10 @@
 //! `exec`: take nodes, run a command, give them back, and wait for the proof of their return.
 //!
 //! - `signals`: what is passed on to the command;
-//! - `renew`: keeps the lease while the command runs.
+//! - `renew`: keeps the lease while the command runs;
+//! - `failed`: what becomes of it after a command that has failed.
 
+mod failed;
 mod renew;
 mod signals;
 
@@ -17,15 +19,17 @@ use tokio::time::{Instant, sleep};
 
 use self::renew::{Renewal, Renewer};
 use self::signals::Signals;
-use super::answer::{Asked, Refusal, Verdict};
+use super::answer::{Asked, Raw, Refusal, Verdict};
 use super::ask::{NodeArgs, WhomArgs, duration};
 use super::client::GateClient;
 use super::lease::{ANSWER, OwnerArg, action, post, seconds, user_at_host};
 use super::out::{Exit, note};
 use super::poll::{is_final, poll};
 use super::print;
+use crate::clock::{Clock, SystemClock};
 use crate::gate::lease::Action;
 use crate::gate::state::State;
+use crate::time::Mono;
 
 /// Still closed at the deadline; nothing was started.
 const CLOSED: Exit = Exit::Other(120);
@@ -42,6 +46,12 @@ const LOST: Exit = Exit::Other(125);
 
 /// The pause after a "go" that came to nothing, before it is asked for anew.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// A "go" just before the start that took longer is asked for once more: this machine may have slept
+/// while it was on its way.
+const SLOW: Duration = Duration::from_secs(3);
+/// How often it is asked for at most; a gate may be that slow by itself.
+const TRIES: u32 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes: the command's own (128 + n where signal n ended it), and for exec itself
@@ -102,7 +112,7 @@ struct Given {
 struct Ready {
     renewal: Renewal,
     /// When the renewal was asked for; the lease's time is counted from here on.
-    asked: Instant,
+    asked: Mono,
 }
 
 struct Exec {
@@ -197,13 +207,9 @@ impl Exec {
             .once(ANSWER)
             .await
             .map_err(|verdict| self.lost(granted, verdict))?;
-        let (verdict, _) = ask(0, ANSWER).await;
-        let again = self::granted(&verdict);
-        if let Some(again) = again {
-            self.heard(again, &verdict);
-        }
-        match again {
-            Some(again) if again == granted && asked.elapsed() < self.args.ttl => {
+        let verdict = self.once_more(&ask).await;
+        match self::granted(&verdict) {
+            Some(again) if again == granted && boot().since(asked) < self.args.ttl => {
                 Ok(Ready { renewal, asked })
             }
             Some(_) => Err(Verdict::Contradicts(format!(
@@ -211,6 +217,26 @@ impl Exec {
                 granted.lease
             ))),
             None => Err(verdict),
+        }
+    }
+
+    /// Asks just before the start, until an answer is young by the boot clock.
+    async fn once_more(
+        &self,
+        ask: &impl AsyncFn(u64, Duration) -> (Verdict, Option<Raw>),
+    ) -> Verdict {
+        let mut tries = 0;
+        loop {
+            let begun = boot();
+            let (verdict, _) = ask(0, ANSWER).await;
+            let Some(again) = granted(&verdict) else {
+                return verdict;
+            };
+            self.heard(again, &verdict);
+            tries += 1;
+            if boot().since(begun) <= SLOW || tries >= TRIES {
+                return verdict;
+            }
         }
     }
 
@@ -242,7 +268,8 @@ impl Exec {
         }
     }
 
-    /// Keeps the lease and passes signals on until the command ends; then gives the lease back.
+    /// Keeps the lease and passes signals on until the command ends; then gives the lease back, where that
+    /// is safe.
     async fn accompany(
         &self,
         mut child: Child,
@@ -250,6 +277,7 @@ impl Exec {
         mut signals: Signals,
     ) -> Result<Exit> {
         let pid = child.id();
+        let granted = ready.renewal.granted;
         let renewer = Renewer::start(ready.renewal, ready.asked);
         let status = loop {
             tokio::select! {
@@ -267,10 +295,7 @@ impl Exec {
             return Ok(LOST);
         }
         if code != 0 {
-            self.say(&format!(
-                "the command ended with {code}; the slot stays taken until the nodes are proven back"
-            ));
-            self.give_back().await;
+            self.failed(granted, code, &mut signals).await;
             return Ok(Exit::Other(code));
         }
         tokio::select! {
@@ -360,6 +385,11 @@ impl Exec {
             note(&format!("upgrade-gate: {what}"));
         }
     }
+}
+
+/// Now, by the clock that goes on while this machine sleeps: the gate's time goes on as well.
+fn boot() -> Mono {
+    SystemClock.now().mono
 }
 
 fn granted(verdict: &Verdict) -> Option<Granted> {

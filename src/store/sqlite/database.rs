@@ -225,16 +225,21 @@ impl Database {
         .collect()
     }
 
+    /// The name of every gate that there is something of.
+    pub(super) fn gates(&self) -> Result<Vec<String>, Trouble> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut names = self.db.prepare("SELECT name FROM gates")?;
+            names.query_map([], |row| row.get(0))?.collect()
+        };
+        read().map_err(sqlite(&self.path, "read"))
+    }
+
     /// Deletes some of what is older, or more, than is kept.
     pub(super) fn trim(&self, keep: Retention, now: Timestamp) -> Result<usize, Trouble> {
         let most = i64::try_from(keep.entries).unwrap_or(i64::MAX);
         let since = now.minus(keep.age).as_nanos();
-        let gates = || -> rusqlite::Result<Vec<String>> {
-            let mut names = self.db.prepare("SELECT name FROM gates")?;
-            names.query_map([], |row| row.get(0))?.collect()
-        };
         let mut deleted = 0;
-        for gate in gates().map_err(sqlite(&self.path, "read"))? {
+        for gate in self.gates()? {
             deleted += self
                 .db
                 .execute(

@@ -80,6 +80,15 @@ impl SqliteStore {
         }
     }
 
+    /// Every gate that something is kept of, also of those that are not configured any more.
+    pub fn gates(&mut self) -> Result<Vec<GateName>, String> {
+        let names = self.database()?.gates();
+        let names = names.map_err(|trouble| trouble.to_string())?;
+        // A name that is none was never ours.
+        let gates = names.into_iter().map(GateName::try_from);
+        Ok(gates.filter_map(Result::ok).collect())
+    }
+
     /// The database; opened where it is not, or where another file stands in its place by now.
     fn database(&mut self) -> Result<&Database, String> {
         let stale = |database: &Database| !database.is_in_place();

@@ -5,6 +5,7 @@
 //! `check`, nor after `enter`, nor after `leave`. What each one does with its default settings is
 //! written down beside it, and checked as well.
 
+mod ansible;
 mod rundeck;
 mod table;
 

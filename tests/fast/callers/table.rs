@@ -108,7 +108,7 @@ pub(super) const RECIPES: [Caller; 6] = [
         gives_up: true,
     },
     Caller {
-        name: "Ansible uri, method POST, until: r.status == 200 and r.json.open | default(false)",
+        name: "Ansible uri, method POST, failed_when: r.status != 200 or not r.json.open | default(false)",
         method: "POST",
         headers: ANSIBLE_CHANGE,
         goes_on: |outcome| {

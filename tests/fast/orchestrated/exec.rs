@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{World, code, repair, service, text};
+use super::{World, code, json, repair, service, text};
 
 /// A command that says "started" and waits for the end of its input; what it writes has to be kept.
 async fn started(world: &World, args: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
@@ -50,11 +50,19 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
         text(&ended.stderr)
     );
 
-    // Its own code is passed through, and a restart is waited for.
+    // Its own code is passed through. Nothing has gone, so that its stop may be still to come: the lease
+    // stands until somebody says that it is not.
+    let script = "exit 7";
     let failing = [
-        "exec", "--node", "2", "--wait", "60s", "--", "sh", "-c", "exit 7",
+        "exec", "--node", "2", "--owner", "ci", "--wait", "60s", "--", "sh", "-c", script,
     ];
-    assert_eq!(code(&world.run(&failing).await), 7);
+    let failed = world.run(&failing).await;
+    assert_eq!(code(&failed), 7);
+    let told = text(&failed.stderr);
+    assert!(told.contains("is NOT given back"), "{told}");
+    let other = ["enter", "--node", "3", "--owner", "you"];
+    assert_eq!(code(&world.run(&other).await), 1);
+    given_back_by_hand(&world, "2", "ci").await;
     let missing = [
         "exec",
         "--node",
@@ -93,8 +101,10 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
     tokio::spawn(async move { while let Ok(Some(_)) = notes.next_line().await {} });
     world.restart(1).await;
     world.restart(101).await;
+    until_gone(&world, 2).await;
     drop(child.stdin.take());
-    // `read` fails at the end of its input: the code is the command's, and the slot stays taken.
+    // `read` fails at the end of its input: the code is the command's. Its nodes went, so that the slot is
+    // free once they are proven back.
     let status = timeout(Duration::from_secs(60), child.wait())
         .await
         .unwrap();
@@ -102,6 +112,27 @@ async fn exec_runs_its_command_under_a_lease_and_waits_for_the_proof() {
     let open = world.run(&["wait", "--timeout", "90s"]).await;
     assert_eq!(code(&open), 0, "{}", text(&open.stderr));
     world.cluster.shutdown().await;
+}
+
+/// Waits until the gate shows that so many nodes of the one lease have gone.
+async fn until_gone(world: &World, nodes: usize) {
+    let gone = async {
+        loop {
+            let list = json(&world.done(&["lease", "list", "--json"]).await);
+            let gone = list["leases"][0]["gone"].as_array();
+            if gone.is_some_and(|gone| gone.len() == nodes) {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), gone).await.unwrap();
+}
+
+/// Somebody has seen to it that nothing goes on there any more.
+async fn given_back_by_hand(world: &World, node: &str, owner: &str) {
+    let leave = ["leave", "--node", node, "--owner", owner, "--wait", "60s"];
+    world.done(&leave).await;
 }
 
 async fn a_node_that_is_held(world: &World) {
@@ -168,7 +199,7 @@ async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
 
     let script = "trap 'echo told; exit 9' TERM; echo started; while :; do sleep 0.1; done";
     let args = [
-        "exec", "--node", "2", "--wait", "60s", "--", "sh", "-c", script,
+        "exec", "--node", "2", "--owner", "ci", "--wait", "60s", "--", "sh", "-c", script,
     ];
     let mut child = world.command(&args).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -183,6 +214,7 @@ async fn exec_starts_nothing_while_the_gate_is_held_and_passes_signals_on() {
         .await
         .unwrap();
     assert_eq!(status.unwrap().code(), Some(9));
+    given_back_by_hand(&world, "2", "ci").await;
 
     // A lease that is broken while the command runs: the command ends, and exec says 125.
     let args = [
