@@ -185,6 +185,7 @@ impl Plan {
             maker.clocks();
         }
         maker.drill.ops.sort_by_key(|(at, _)| *at);
+        let end = maker.over();
         Self {
             kind,
             spec: maker.spec,
@@ -193,7 +194,7 @@ impl Plan {
             operators: maker.operators,
             episodes: maker.drill.made,
             moods: (kind == Kind::Leases).then_some(seed),
-            end: maker.end + Duration::from_secs(5),
+            end,
         }
     }
 }
@@ -284,6 +285,16 @@ impl Maker {
                 self.something();
             }
         }
+    }
+
+    /// When it is over. A broker that was killed is fenced only with the end of its session, and from
+    /// 4.0 on back only then (KAFKA-17793): where sessions are longer than usual each stop may take so
+    /// much longer.
+    fn over(&self) -> Duration {
+        let rolls = self.operators.iter();
+        let stops = rolls.map(|roll| roll.nodes.len()).max().unwrap_or(1);
+        let stops = u32::try_from(stops).expect("few nodes");
+        self.end + Duration::from_secs(5) + layout::longer_sessions(&self.spec) * stops
     }
 
     fn something(&mut self) {
