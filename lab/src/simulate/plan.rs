@@ -183,6 +183,7 @@ impl Plan {
         maker.make(kind);
         if kind == Kind::Accidents && slant.kind.is_none() {
             maker.clocks();
+            maker.one_more_disk();
         }
         maker.drill.ops.sort_by_key(|(at, _)| *at);
         let end = maker.over();
@@ -330,6 +331,16 @@ impl Maker {
         for id in self.drill.controllers.clone() {
             self.drill.add(at, Op::NodeClock(id, -by));
         }
+    }
+
+    /// Clusters on ZooKeeper are few, and fewer lose a disk: half of these do once everything else is over.
+    fn one_more_disk(&mut self) {
+        if !self.drill.zookeeper || self.apart.between(0, 1) == 0 {
+            return;
+        }
+        let (drill, apart) = (&mut self.drill, &mut self.apart);
+        let over = drill.episode(Episode::Disk, self.end, apart);
+        self.end = over + self.slow + apart.millis(8_000, 40_000);
     }
 
     /// A moment in the middle of it.
