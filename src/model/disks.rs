@@ -10,7 +10,8 @@
 //!
 //! Assumed: a broker that cannot tell goes on (there it ends after `log.dir.failure.timeout.ms`),
 //! and 3.7 and later run with several dirs before 3.7-IV2 too (`MetadataVersionConfigValidator`
-//! refuses that).
+//! refuses that). A disk that replaces one with the metadata log of a voter comes with a copy of that log
+//! and its directory id: what becomes of a voter whose disk comes empty is told in `voters`.
 //!
 //! A disk may also be slow and fail nothing; see [`Cluster::set_disk_slow`].
 

@@ -101,6 +101,16 @@ impl Counts {
             "no ELR on 4.1 or later",
             "unclean elections",
             "short lag time",
+            "KRaft sessions of 6 s",
+            "KRaft sessions of 30 s",
+            "ZooKeeper sessions of 6 s",
+            "ZooKeeper sessions of 30 s",
+            "min ISR 1 of the brokers",
+            "min ISR 1 of a topic of three replicas",
+            "min ISR 3 of a topic of three replicas",
+            "a broker without its metadata disk",
+            "a broker on ZooKeeper without any disk",
+            "a start without a disk that it needs",
             "a broker that joins",
             "standalone exporter",
             "controllers by the brokers' word",
@@ -138,6 +148,8 @@ impl Counts {
             self.add("operator who upgrades");
         }
         self.spec(&plan.spec);
+        self.settings(&plan.spec);
+        self.disks(plan);
         let setup = &plan.setup;
         let targets = || setup.targets.values();
         let swapped = targets().any(|target| matches!(target, Target::Node(_)));
@@ -203,6 +215,51 @@ impl Counts {
         }
         if start_delay > 0 {
             self.add(format!("exporter that {}", delay_name(&delayed)));
+        }
+    }
+
+    /// Sessions and min ISR that are not the usual ones.
+    fn settings(&mut self, spec: &Spec) {
+        let settings = &spec.settings;
+        let (name, session, usual) = if spec.zookeeper {
+            ("ZooKeeper", settings.zookeeper_session_timeout, 18_000)
+        } else {
+            ("KRaft", settings.session_timeout, 9_000)
+        };
+        if session != usual {
+            self.add(format!("{name} sessions of {} s", session / 1_000));
+        }
+        if settings.min_insync_replicas == 1 {
+            self.add("min ISR 1 of the brokers");
+        }
+        let of_three = spec.topics.iter().filter(|topic| topic.replication == 3);
+        for own in of_three.filter_map(|topic| topic.min_isr) {
+            self.add(format!("min ISR {own} of a topic of three replicas"));
+        }
+    }
+
+    /// Brokers that give up for want of a disk: on KRaft of the first one, on ZooKeeper of both.
+    fn disks(&mut self, plan: &Plan) {
+        for (failed, op) in &plan.ops {
+            let Op::FailLogDir(broker, 0) = op else {
+                continue;
+            };
+            self.add(if plan.spec.zookeeper {
+                "a broker on ZooKeeper without any disk"
+            } else {
+                "a broker without its metadata disk"
+            });
+            let when = |wanted: &Op| {
+                let mut later = plan.ops.iter().filter(|(at, _)| at > failed);
+                later.find(|(_, op)| op == wanted).map(|(at, _)| *at)
+            };
+            let (starts, replaced) = (
+                when(&Op::Start(*broker)),
+                when(&Op::ReplaceLogDir(*broker, 0)),
+            );
+            if starts.is_some() && starts < replaced {
+                self.add("a start without a disk that it needs");
+            }
         }
     }
 }

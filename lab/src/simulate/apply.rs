@@ -86,8 +86,8 @@ pub fn apply(world: &World, op: &Op, cuts: &mut Cuts, oracle: &mut Oracle, now: 
         Op::MetadataLag(id, ms) => cluster
             .set_metadata_lag(id, Duration::from_millis(ms))
             .is_ok(),
-        Op::FailLogDir(id) => cluster.fail_log_dir(id, 1).is_ok(),
-        Op::ReplaceLogDir(id) => cluster.replace_log_dir(id, 1).is_ok(),
+        Op::FailLogDir(id, dir) => cluster.fail_log_dir(id, dir).is_ok(),
+        Op::ReplaceLogDir(id, dir) => cluster.replace_log_dir(id, dir).is_ok(),
         Op::Recreate => cluster.delete_topic("events").is_ok() && create(&mut cluster, "events"),
         Op::Delete(ref name) => cluster.delete_topic(name).is_ok(),
         Op::Create(ref name) => create(&mut cluster, name),

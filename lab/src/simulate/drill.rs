@@ -308,16 +308,7 @@ impl Drill {
             Episode::BlindClock => self.blind_clock(at, node, random),
             Episode::OldMetadata => self.old_metadata(at, random),
             Episode::OldIsr => self.old_isr(at, random),
-            Episode::Disk => {
-                let broker = random.pick(&self.brokers);
-                let repaired = at + random.millis(2_000, 20_000);
-                self.add(at, Op::FailLogDir(broker));
-                self.add(repaired, Op::ReplaceLogDir(broker));
-                self.add(repaired, Op::Stop(broker));
-                let over = repaired + random.millis(6_000, 12_000);
-                self.add(over, Op::Start(broker));
-                over + Duration::from_secs(5)
-            }
+            Episode::Disk => self.disk(at, random),
             Episode::Topics => {
                 if self.topics.iter().any(|name| name == "events") {
                     self.add(at, Op::Recreate);

@@ -188,7 +188,7 @@ pub struct Figures {
     /// Needless waits, those by order aside.
     pub needless: Waits,
     /// The same on stock settings: without trials whose nodes throttle the gate, need long for their
-    /// pages or are far away.
+    /// pages or are far away, or whose sessions or `replica.lag.time.max.ms` are not Kafka's own.
     pub needless_on_stock: Waits,
     /// Needless waits that the gate's users have ordered: for a longer window than its own, or while
     /// its process was stopped.
@@ -266,9 +266,9 @@ impl Figures {
     }
 }
 
-/// Needless waits where nobody throttles the gate, no node is far away and nobody has ordered them.
+/// Needless waits on stock settings that nobody has ordered.
 fn on_stock<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Waits {
-    let stock = outcomes.filter(|o| !matches!(o.kind, Kind::Throttled | Kind::Distant));
+    let stock = outcomes.filter(|o| o.is_on_stock());
     Waits::of(stock.flat_map(|o| o.waits_by_order(false)))
 }
 

@@ -1,7 +1,11 @@
 //! The cluster of a trial: nodes, topics, settings and exporters, all of it drawn from the seed.
 
+use std::time::Duration;
+
 use upgrade_gate::evidence::policy::Mode;
-use upgrade_gate::model::{Delayed, Exporter, Family, NodeSpec, Release, Roles, Spec, TopicSpec};
+use upgrade_gate::model::{
+    Delayed, Exporter, Family, NodeSpec, Release, Roles, Settings, Spec, TopicSpec,
+};
 
 use super::ops::Random;
 use super::plan::{Kind, Slant};
@@ -10,6 +14,16 @@ use super::plan::{Kind, Slant};
 const ZOOKEEPER: u64 = 15;
 /// Clusters to which a broker is added later, in percent.
 const NEWCOMER: u64 = 15;
+/// Clusters whose brokers' sessions are shorter or longer than Kafka's own, in percent.
+const OTHER_SESSIONS: u64 = 20;
+/// Those sessions, in milliseconds: what ZooKeeper's were before KIP-537 made them 18 s, and so much that
+/// a broker is back before anybody has missed it.
+const SESSIONS: [u64; 2] = [6_000, 30_000];
+/// Clusters with Kafka's own min.insync.replicas, and clusters with a topic that has one of its own, in
+/// percent each.
+const OTHER_MIN_ISR: u64 = 10;
+/// These settings are drawn apart, so that all other draws stay what they were.
+const SETTINGS: u64 = 0x5E55_1015;
 
 /// A cluster for a trial of this kind in this mode.
 pub(super) fn spec(
@@ -37,7 +51,8 @@ pub(super) fn spec(
     let otherwise = random.between(0, 3) == 0 && spec.finalized >= Release::V4_0;
     spec.elr = (spec.finalized >= Release::V4_1) != otherwise;
     // Where the trial is made for one thing, nothing else shall come between.
-    let plain = kind == Kind::Leases || slant.last || !slant.episodes.is_empty();
+    let made_for_one = slant.last || slant.idle || !slant.episodes.is_empty();
+    let plain = kind == Kind::Leases || made_for_one;
     let exporter = exporter(random);
     let newcomer = random.between(1, 100) <= NEWCOMER;
     if !plain {
@@ -46,8 +61,50 @@ pub(super) fn spec(
         if newcomer && mode.kafka() {
             spec = with_newcomer(spec);
         }
+        sessions_and_min_isr(&mut spec, &mut Random(seed ^ SETTINGS));
     }
     spec
+}
+
+/// Mostly Kafka's own sessions, and two replicas that have to be in sync of every topic with three.
+fn sessions_and_min_isr(spec: &mut Spec, random: &mut Random) {
+    let others = random.between(1, 100) <= OTHER_SESSIONS;
+    let session = random.pick(&SESSIONS);
+    if others && spec.zookeeper {
+        spec.settings.zookeeper_session_timeout = session;
+    } else if others {
+        spec.settings.session_timeout = session;
+    }
+    if random.between(1, 100) <= OTHER_MIN_ISR {
+        spec.settings.min_insync_replicas = 1;
+    }
+    let has_own = random.between(1, 100) <= OTHER_MIN_ISR;
+    let own = random.pick(&[1, 3]);
+    let mut topics = spec.topics.iter_mut().filter(|_| has_own);
+    if let Some(topic) = topics.find(|topic| topic.replication == 3) {
+        topic.min_isr = Some(own);
+    }
+}
+
+/// The brokers' sessions in such a cluster with these settings, in milliseconds.
+const fn session(spec: &Spec, settings: &Settings) -> u64 {
+    if spec.zookeeper {
+        settings.zookeeper_session_timeout
+    } else {
+        settings.session_timeout
+    }
+}
+
+/// By how much longer than Kafka's own the brokers' sessions are.
+pub(super) fn longer_sessions(spec: &Spec) -> Duration {
+    let usual = session(spec, &Settings::default());
+    Duration::from_millis(session(spec, &spec.settings).saturating_sub(usual))
+}
+
+/// Whether the times that the gate builds its window from (`gate::basis`) are Kafka's own.
+pub(super) fn has_stock_times(spec: &Spec) -> bool {
+    let times = |settings: &Settings| (session(spec, settings), settings.replica_lag_time_max);
+    times(&spec.settings) == times(&Settings::default())
 }
 
 /// Mostly three and three; some clusters are combined, larger, or on ZooKeeper.

@@ -14,6 +14,8 @@ use super::ops::{Op, Random, Right};
 const CATCH_UP: u64 = 20_000;
 /// Partitions of `orders`.
 const ORDERS: u64 = 9;
+/// Which disks fail is drawn apart, so that all other draws stay what they were.
+const DISKS: u64 = 0xD15C_FA11;
 
 impl Drill {
     /// Whether this can happen to this cluster as it is by now.
@@ -177,6 +179,34 @@ impl Drill {
         self.add(over, Op::SlowDisk(broker, 1));
         let victim = random.pick(&[broker, random.clone().pick(&self.brokers)]);
         self.mostly_down((at, over), victim, random)
+    }
+
+    /// A disk of a broker fails and is replaced. One time in three it is what Kafka gives up without
+    /// (`ReplicaManager.handleLogDirFailure`, `LogManager.handleLogDirFailure`): on KRaft the first one,
+    /// which has the metadata log, on ZooKeeper both. Two in three of those who find the process gone
+    /// start it before they look at its disks, and it gives up once more.
+    pub(super) fn disk(&mut self, at: Duration, random: &mut Random) -> Duration {
+        let broker = random.pick(&self.brokers);
+        let repaired = at + random.millis(2_000, 20_000);
+        let over = repaired + random.millis(6_000, 12_000);
+        let mut apart = Random(random.0 ^ DISKS);
+        let gives_up = apart.between(0, 2) == 0;
+        let dirs: &[u32] = match (gives_up, self.zookeeper) {
+            (false, _) => &[1],
+            (true, false) => &[0],
+            (true, true) => &[0, 1],
+        };
+        for dir in dirs {
+            self.add(at, Op::FailLogDir(broker, *dir));
+            self.add(repaired, Op::ReplaceLogDir(broker, *dir));
+        }
+        if !gives_up {
+            self.add(repaired, Op::Stop(broker));
+        } else if apart.between(0, 2) > 0 {
+            self.add(at + apart.millis(200, 1_900), Op::Start(broker));
+        }
+        self.add(over, Op::Start(broker));
+        over + Duration::from_secs(5)
     }
 
     /// A broker that was never there joins, empty; sometimes it is given something to hold.

@@ -128,10 +128,10 @@ pub enum Op {
     CatchUp(NodeId, u64),
     /// This node's copy of the metadata comes so many milliseconds late, without a sign of it.
     MetadataLag(NodeId, u64),
-    /// The disk under a broker's second log dir fails.
-    FailLogDir(NodeId),
+    /// The disk under a broker's log dir fails; the first one is 0.
+    FailLogDir(NodeId, u32),
     /// It gets a new one, which is taken into use at the next start.
-    ReplaceLogDir(NodeId),
+    ReplaceLogDir(NodeId, u32),
     /// Topic `events` is deleted and made anew.
     Recreate,
     /// A topic is deleted.

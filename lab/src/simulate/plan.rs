@@ -183,8 +183,10 @@ impl Plan {
         maker.make(kind);
         if kind == Kind::Accidents && slant.kind.is_none() {
             maker.clocks();
+            maker.one_more_disk();
         }
         maker.drill.ops.sort_by_key(|(at, _)| *at);
+        let end = maker.over();
         Self {
             kind,
             spec: maker.spec,
@@ -193,7 +195,7 @@ impl Plan {
             operators: maker.operators,
             episodes: maker.drill.made,
             moods: (kind == Kind::Leases).then_some(seed),
-            end: maker.end + Duration::from_secs(5),
+            end,
         }
     }
 }
@@ -287,6 +289,16 @@ impl Maker {
         }
     }
 
+    /// When it is over. A broker that was killed is fenced only with the end of its session, and from
+    /// 4.0 on back only then (KAFKA-17793): where sessions are longer than usual each stop may take so
+    /// much longer.
+    fn over(&self) -> Duration {
+        let rolls = self.operators.iter();
+        let stops = rolls.map(|roll| roll.nodes.len()).max().unwrap_or(1);
+        let stops = u32::try_from(stops).expect("few nodes");
+        self.end + Duration::from_secs(5) + layout::longer_sessions(&self.spec) * stops
+    }
+
     fn something(&mut self) {
         if self.random.between(0, 1) == 0 {
             self.roll();
@@ -320,6 +332,16 @@ impl Maker {
         for id in self.drill.controllers.clone() {
             self.drill.add(at, Op::NodeClock(id, -by));
         }
+    }
+
+    /// Clusters on ZooKeeper are few, and fewer lose a disk: half of these do once everything else is over.
+    fn one_more_disk(&mut self) {
+        if !self.drill.zookeeper || self.apart.between(0, 1) == 0 {
+            return;
+        }
+        let (drill, apart) = (&mut self.drill, &mut self.apart);
+        let over = drill.episode(Episode::Disk, self.end, apart);
+        self.end = over + self.slow + apart.millis(8_000, 40_000);
     }
 
     /// A moment in the middle of it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use upgrade_gate::model::{
-    Delayed, Exporter, Family, NodeId, NodeSpec, Release, Roles, Spec, TopicSpec,
+    Delayed, Exporter, Family, NodeId, NodeSpec, Release, Roles, Settings, Spec, TopicSpec,
 };
 
 use super::operator::Operator;
@@ -79,6 +79,12 @@ pub struct ClusterText {
     #[serde(default = "one")]
     log_dirs: u32,
     replica_lag_time_max: u64,
+    #[serde(default = "usual_session")]
+    session_timeout: u64,
+    #[serde(default = "usual_zookeeper_session")]
+    zookeeper_session_timeout: u64,
+    #[serde(default = "usual_min_isr")]
+    min_insync_replicas: u32,
     flat_pages: bool,
     #[serde(default)]
     dynamic_quorum: bool,
@@ -140,6 +146,18 @@ const fn one() -> u32 {
     1
 }
 
+fn usual_session() -> u64 {
+    Settings::default().session_timeout
+}
+
+fn usual_zookeeper_session() -> u64 {
+    Settings::default().zookeeper_session_timeout
+}
+
+fn usual_min_isr() -> u32 {
+    Settings::default().min_insync_replicas
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeText {
@@ -182,6 +200,9 @@ impl ClusterText {
             offsets_partitions: spec.settings.offsets_partitions,
             log_dirs: spec.settings.log_dirs,
             replica_lag_time_max: spec.settings.replica_lag_time_max,
+            session_timeout: spec.settings.session_timeout,
+            zookeeper_session_timeout: spec.settings.zookeeper_session_timeout,
+            min_insync_replicas: spec.settings.min_insync_replicas,
             flat_pages: spec.family == Family::Flat,
             dynamic_quorum: spec.dynamic_quorum,
             zookeeper: spec.zookeeper,
@@ -189,6 +210,19 @@ impl ClusterText {
             later: spec.later.iter().copied().collect(),
             elr: Some(spec.elr),
             exporter: ExporterText::of(spec.exporter),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            session_timeout: self.session_timeout,
+            zookeeper_session_timeout: self.zookeeper_session_timeout,
+            replica_lag_time_max: self.replica_lag_time_max,
+            min_insync_replicas: self.min_insync_replicas,
+            offsets_partitions: self.offsets_partitions,
+            unclean_leader_election: self.unclean_leader_election,
+            log_dirs: self.log_dirs,
+            ..Settings::default()
         }
     }
 
@@ -226,10 +260,7 @@ impl ClusterText {
         };
         spec.topics = self.topics.iter().map(topic).collect();
         spec.groups.clear();
-        spec.settings.offsets_partitions = self.offsets_partitions;
-        spec.settings.log_dirs = self.log_dirs;
-        spec.settings.unclean_leader_election = self.unclean_leader_election;
-        spec.settings.replica_lag_time_max = self.replica_lag_time_max;
+        spec.settings = self.settings();
         spec.family = if self.flat_pages {
             Family::Flat
         } else {
@@ -316,5 +347,26 @@ fn file(path: &Path, source: std::io::Error) -> RegressionError {
     RegressionError::File {
         path: path.display().to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every cluster that is drawn, and every operation.
+    #[test]
+    fn what_is_written_is_read_again() {
+        for seed in 1..=300 {
+            let order = Order::new(seed, Depth::Machine);
+            let text = serde_json::to_string(&Regression::of(&order, "")).unwrap();
+            let read: Regression = serde_json::from_str(&text).unwrap();
+            let again = read.order().unwrap().plan;
+            let plan = order.plan;
+            let (was, is) = (format!("{:?}", plan.spec), format!("{:?}", again.spec));
+            assert_eq!(is, was, "seed {seed}");
+            assert_eq!(again.ops, plan.ops, "seed {seed}");
+            assert_eq!(again.end, plan.end, "seed {seed}");
+        }
     }
 }

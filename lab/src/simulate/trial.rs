@@ -13,10 +13,11 @@ use super::collect::Gate;
 use super::course::{BY_ORDER, Course, STOPPED, Wish};
 use super::flaky::Answers;
 use super::judge::Judge;
+use super::layout;
 use super::ledger::Grants;
 use super::ops::Op;
 use super::oracle::FalseOpen;
-use super::plan::{Kind, Plan};
+use super::plan::{Kind, Plan, Slant};
 use super::probe::Probe;
 use super::rivals::{Rolled, Score, rolls};
 use super::sabotage::Sabotage;
@@ -147,6 +148,18 @@ impl Outcome {
         let waits = self.waits.iter();
         let waits = waits.filter(move |(why, _)| [BY_ORDER, STOPPED].contains(why) == by_order);
         waits.map(|(_, wait)| *wait)
+    }
+
+    /// Whether the cluster kept Kafka's own times, its nodes throttled nobody, and none was far away. Of
+    /// the cluster nothing is kept: all of it follows from the seed.
+    pub fn is_on_stock(&self) -> bool {
+        let slant = Slant {
+            kind: Some(self.kind),
+            mode: Some(self.mode),
+            ..Slant::default()
+        };
+        let is_near = !matches!(self.kind, Kind::Throttled | Kind::Distant);
+        is_near && layout::has_stock_times(&Plan::slanted(self.seed, slant).spec)
     }
 
     /// Whether it said something false: an open, or a go.
