@@ -111,7 +111,7 @@ pub(super) fn of_reply(reply: Result<GateReply, AskError>, now: Now) -> Result<C
 
 /// What is said where the engine has said nothing: what its view says of an engine that does not run
 /// (a store that cannot be read at the start), else that nothing was heard.
-fn unheard(answer: Answer<'_>, why: AskError, now: Now) -> Decision {
+pub(super) fn unheard(answer: Answer<'_>, why: AskError, now: Now) -> Decision {
     let reasons = answer.reasons();
     let stands_still = reasons.iter().any(|view| {
         let of_engine = [Reason::StoreUnavailable, Reason::EngineFailed].contains(&view.reason);

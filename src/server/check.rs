@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::app::App;
 use super::asker::Asker;
 use super::body::CheckBody;
+use super::came::unheard;
 use super::claim::resolve;
 use super::problem::Problem;
 use super::query::CheckQuery;
@@ -162,10 +163,7 @@ pub(super) fn of_engine(
             }
         }
         Ok(Answered::NoSuchNodes(strangers)) => return not_expected(answer, nodes, &strangers),
-        Err(why) => {
-            let (reason, what) = no_answer(why);
-            (nothing_known(reason, what, now), now)
-        }
+        Err(why) => (unheard(answer, why, now), now),
     };
     Ok(Verdict::on_nodes(answer, nodes, decision, evaluated))
 }

@@ -134,15 +134,10 @@ fn gate(then: Then) -> Gate {
                         numbered.as_str(),
                     )
                 }
-                Then::Shows { .. } => (
-                    "503 Service Unavailable",
-                    "Upgrade-Gate-State: closed\r\n",
-                    CLOSED,
-                ),
                 Then::IsAwayOnce | Then::IsSlowOnce => {
                     ("200 OK", "Upgrade-Gate-State: open\r\n", GO)
                 }
-                Then::SaysClosed => (
+                Then::Shows { .. } | Then::SaysClosed => (
                     "503 Service Unavailable",
                     "Upgrade-Gate-State: closed\r\n",
                     CLOSED,

@@ -137,16 +137,18 @@ impl Exec {
 
     /// The command that says what was not said.
     fn by_hand(&self) -> String {
-        let mut line = String::from("upgrade-gate leave");
         let of = [
             ("url", self.args.whom.url.to_string()),
             ("gate", self.asked.gate.to_string()),
         ];
         let owner = [("owner", self.owner.clone())];
-        for (flag, value) in of.into_iter().chain(targets(&self.asked)).chain(owner) {
-            line.push_str(&format!(" --{flag} {}", quoted(&value)));
-        }
-        line
+        let flags = of.into_iter().chain(targets(&self.asked)).chain(owner);
+        let flags = flags.map(|(flag, value)| format!("--{flag} {}", quoted(&value)));
+        let words: Vec<String> = [String::from("upgrade-gate leave")]
+            .into_iter()
+            .chain(flags)
+            .collect();
+        words.join(" ")
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use upgrade_gate::checks::finding::Subject;
 use upgrade_gate::checks::reason::Reason;
+use upgrade_gate::clock::Clock;
 use upgrade_gate::engine::handle::{Ask, Hosts};
 use upgrade_gate::evidence::ids::NodeId;
 use upgrade_gate::gate::lease::{
@@ -358,7 +359,11 @@ async fn waiting_asks_again_when_a_view_says_something_new() {
     let third = asked(&mut served).await;
     let since = moment(&third.command).since(moment(&first.command));
     assert!(since >= Duration::from_secs(2), "{since:?}");
-    third.reply.send(go()).unwrap();
+    let mut anew = go();
+    if let Reply::Go { evaluated, .. } = &mut anew {
+        *evaluated = served.clock.now();
+    }
+    third.reply.send(anew).unwrap();
     assert_eq!(caller.await.unwrap().status, 200);
 }
 

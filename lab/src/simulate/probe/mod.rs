@@ -342,7 +342,7 @@ impl Collectors {
                 tasks.bulk.tick(&mut scene);
                 tasks.topics.tick(&mut scene);
             }
-            if self.mode.jmx() {
+            if self.mode.jmx() && (!kafka || self.scraped.contains(&id)) {
                 tasks.exporter.tick(&mut scene);
             }
         }

@@ -35,6 +35,9 @@ pub(super) struct Exporter {
     state: State,
 }
 
+/// A page, and when it will be here.
+type Coming = (Mono, Result<JmxFacts, SourceFailure>);
+
 #[derive(Debug)]
 enum State {
     /// Not before the first, unless wanted; then at the second.
@@ -43,7 +46,7 @@ enum State {
         asked: Mono,
         until: Mono,
         reached: bool,
-        coming: Option<(Mono, Result<JmxFacts, SourceFailure>)>,
+        coming: Option<Box<Coming>>,
     },
 }
 
@@ -125,11 +128,11 @@ impl Exporter {
             return self.heard(scene, asked, Err(failure));
         }
         if coming.is_none() {
-            *coming = look(scene, self.node, reached);
+            *coming = look(scene, self.node, reached).map(Box::new);
         }
-        let there = |(at, _): &mut (Mono, _)| *at <= now && *at <= until;
+        let there = |page: &mut Box<Coming>| page.0 <= now && page.0 <= until;
         let late = || (now >= until).then(|| Err(failure(FailureClass::Timeout, self.node)));
-        if let Some(page) = coming.take_if(there).map(|(_, page)| page).or_else(late) {
+        if let Some(page) = coming.take_if(there).map(|page| page.1).or_else(late) {
             self.heard(scene, asked, page);
         }
     }
@@ -165,11 +168,7 @@ impl Exporter {
 
 /// The page as of now and when it will be here. A page that takes no longer than one step has
 /// come.
-fn look(
-    scene: &Scene<'_>,
-    node: NodeId,
-    reached: &mut bool,
-) -> Option<(Mono, Result<JmxFacts, SourceFailure>)> {
+fn look(scene: &Scene<'_>, node: NodeId, reached: &mut bool) -> Option<Coming> {
     if let Some(page) = scene.shared.quiet.page(scene.cluster, node) {
         return Some((scene.now, Ok(page)));
     }
