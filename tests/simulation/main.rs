@@ -31,6 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const TRIALS: u64 = 1000;
 /// By so many of them each sabotage has to be caught.
 const CAUGHT: usize = 20;
+/// By so many of them one that mode `jmx` alone can show and whose home is the collectors: with these it is tried as well.
+const CAUGHT_BY_PAGES: usize = 10;
 /// In so many of these a sound gate is looked at as well.
 const CONTROLLED: usize = 5;
 /// Trials that are kept, at least.
@@ -296,7 +298,11 @@ fn brokers_that_publish_the_metadata_late_close_the_gate() {
 
 #[test]
 fn sabotages_are_caught() {
-    let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, CAUGHT));
+    let by = |sabotage| match sabotage {
+        Sabotage::IdentityUnchecked => CAUGHT_BY_PAGES,
+        _ => CAUGHT,
+    };
+    let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, by(sabotage)));
     let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers, CAUGHT_DRIVEN));
     let all = machine.into_iter().chain(driven);
     let missed: Vec<_> = all
