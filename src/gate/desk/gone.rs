@@ -56,9 +56,8 @@ pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId, lost: bool) -> bool
     // A fenced broker leads nothing, however it answers; but it may be back since for all that those know
     // who are cut off from the controllers. On ZooKeeper a broker that is in nobody's list may be one
     // that nobody has been told of yet.
-    let fenced = snapshot.kind == ClusterKind::KRaft && is_todays(snapshot);
-    let sure = ended || fenced;
-    (role.broker || role.controller) && sure && out && unheard
+    let is_sure = || ended || (snapshot.kind == ClusterKind::KRaft && is_todays(snapshot));
+    (role.broker || role.controller) && out && unheard && is_sure()
 }
 
 /// Whether its connections were closed or are refused.
