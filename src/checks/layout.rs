@@ -104,6 +104,12 @@ impl Held<'_, '_> {
         self.counts(node) && self.row.in_sync(node) && !snapshot.down.contains(&node)
     }
 
+    /// Whether it is one by anybody's word: what must not be taken away as if it were none.
+    pub(super) fn may_be_copy(&self, snapshot: &Snapshot<'_>, node: NodeId) -> bool {
+        let is_up = !snapshot.down.contains(&node);
+        is_up && self.counts(node) && self.row.may_be_in_sync(node)
+    }
+
     /// Whether a node holds this partition or takes part in its move.
     pub(super) fn touches(&self, node: NodeId) -> bool {
         self.row.replicas.contains(&node)

@@ -42,6 +42,9 @@ pub struct MergedPartition<'a> {
     pub isr: Cow<'a, [NodeId]>,
     /// Offline by any entry of the highest epoch.
     pub offline: Cow<'a, [NodeId]>,
+    /// In sync by some entry of the highest epoch and not by every one. A copy that may be there must not be
+    /// counted on, and must not be taken away as if it were not there.
+    pub doubtful: Vec<NodeId>,
     /// How many tables have the partition; tables may differ while a topic is made or deleted.
     pub told_by: usize,
     /// Whether the entries of the highest epoch agree in leader and replicas.
@@ -140,6 +143,7 @@ impl<'a> Merged<'a> {
             replicas: first.replicas,
             isr: Cow::Borrowed(first.isr),
             offline: Cow::Borrowed(first.offline),
+            doubtful: Vec::new(),
             told_by: entries.len(),
             agreed: true,
             min_isr,
@@ -171,20 +175,33 @@ impl<'a> MergedPartition<'a> {
         if self.replicas != other.replicas {
             self.agreed = false;
         }
-        if *self.isr != *other.isr {
-            self.isr.to_mut().retain(|node| other.isr.contains(node));
+        if *self.isr == *other.isr && *self.offline == *other.offline {
+            return;
         }
+        let told = |node: &&NodeId| other.isr.contains(node) && !other.offline.contains(node);
+        let mine = self.isr.iter().filter(|node| self.in_sync(**node));
+        let theirs = other.isr.iter().filter(told);
+        let mut by_any: BTreeSet<NodeId> = mine.chain(theirs).copied().collect();
+        by_any.extend(&self.doubtful);
+        self.isr.to_mut().retain(|node| other.isr.contains(node));
         for node in other.offline {
             if !self.offline.contains(node) {
                 self.offline.to_mut().push(*node);
             }
         }
+        by_any.retain(|node| !self.in_sync(*node));
+        self.doubtful = by_any.into_iter().collect();
     }
 
     /// Whether the replica is in sync by all that is known and its broker is not known to have
     /// it offline.
     pub fn in_sync(&self, node: NodeId) -> bool {
         self.isr.contains(&node) && !self.offline.contains(&node)
+    }
+
+    /// Whether the replica is in sync by anything that is known.
+    pub fn may_be_in_sync(&self, node: NodeId) -> bool {
+        self.in_sync(node) || self.doubtful.contains(&node)
     }
 
     /// `topic-partition`, as Kafka prints it.
@@ -234,6 +251,40 @@ mod tests {
             assert_eq!(*merged.rows[0].offline, [NodeId(3)]);
             assert!(merged.rows[0].agreed);
         }
+    }
+
+    #[test]
+    fn whoever_is_in_sync_by_one_table_alone_may_be() {
+        let doubtful = |one: &PartitionTable, other: &PartitionTable| {
+            let merged = [merge(one, other), merge(other, one)];
+            let doubtful = merged.map(|merged| {
+                let row = &merged.rows[0];
+                let may_be = (1..=3).map(NodeId).filter(|node| row.may_be_in_sync(*node));
+                let may_be: Vec<_> = may_be.collect();
+                assert!(row.doubtful.iter().all(|node| !row.in_sync(*node)));
+                (row.doubtful.clone(), may_be)
+            });
+            assert_eq!(doubtful[0], doubtful[1]);
+            let [(doubtful, may_be), _] = doubtful;
+            let ids = |list: Vec<NodeId>| list.iter().map(|id| id.0).collect::<Vec<_>>();
+            (ids(doubtful), ids(may_be))
+        };
+        let full = table(1, 5, Some(1), &[1, 2, 3], &[]);
+        let short = table(1, 5, Some(1), &[1, 2], &[]);
+        assert_eq!(doubtful(&full, &full), (vec![], vec![1, 2, 3]));
+        assert_eq!(doubtful(&full, &short), (vec![3], vec![1, 2, 3]));
+        // Online by one of them.
+        let broken = table(1, 5, Some(1), &[1, 2, 3], &[3]);
+        assert_eq!(doubtful(&full, &broken), (vec![3], vec![1, 2, 3]));
+        assert_eq!(doubtful(&broken, &broken), (vec![], vec![1, 2]));
+        assert_eq!(doubtful(&broken, &short), (vec![], vec![1, 2]));
+        // Of an older epoch nothing counts.
+        let newer = table(1, 6, Some(2), &[2], &[]);
+        assert_eq!(doubtful(&full, &newer), (vec![], vec![2]));
+        // Of three tables the first and the last have it.
+        let tables = [(NodeId(1), &full), (NodeId(2), &short), (NodeId(3), &full)];
+        let merged = Merged::of(&tables, &BTreeMap::new(), &[]);
+        assert_eq!(merged.rows[0].doubtful, [NodeId(3)]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ const CAUGHT_BY_PAGES: usize = 10;
 /// In so many of these a sound gate is looked at as well.
 const CONTROLLED: usize = 5;
 /// Trials that are kept, at least.
-const REGRESSIONS: usize = 20;
+const REGRESSIONS: usize = 21;
 /// The same with the real collectors, where it can be (`Sabotage::DRIVEN`).
 const CAUGHT_DRIVEN: usize = 5;
 /// Trials of leases, and of these with the real collectors and the real engine.

@@ -159,6 +159,9 @@ pub struct Ledger {
     /// Leases that the gate has said "go" of, or has to take for such: a process that begins does not
     /// know what the one before has said.
     may_be_told: BTreeSet<LeaseId>,
+    /// Of these, which the gate may have said "go" of once before: whoever reads the first of it may be
+    /// told again.
+    again: BTreeSet<LeaseId>,
     /// The token of everybody who was told "go".
     tokens: BTreeMap<LeaseId, Token>,
     /// What came of it.
@@ -174,6 +177,7 @@ impl Ledger {
             early: BTreeSet::new(),
             repairers,
             may_be_told: BTreeSet::new(),
+            again: BTreeSet::new(),
             tokens: BTreeMap::new(),
             grants: Grants::default(),
         }
@@ -181,7 +185,11 @@ impl Ledger {
 
     /// The gate has said "go" of these; whether anybody reads it is another matter.
     pub fn said(&mut self, leases: impl IntoIterator<Item = LeaseId>) {
-        self.may_be_told.extend(leases);
+        for lease in leases {
+            if !self.may_be_told.insert(lease) {
+                self.again.insert(lease);
+            }
+        }
     }
 
     /// The gate's process is gone: of what stands the next one counts everything as told.
@@ -208,7 +216,11 @@ impl Ledger {
             return;
         }
         self.look_at_ends(outside);
-        self.count(now, told);
+        self.count(told);
+        // An answer before this one may have been lost on its way: what is out by now stops nothing.
+        if !(told.all_gone() && self.again.contains(&lease.id)) {
+            self.judge(now, told);
+        }
         // Taken over on its way to whoever asked: he and the one who repairs mean the same node.
         if outside.stored.is_some_and(|doc| is_taken_over(doc, lease)) {
             self.grants.taken_over += 1;
@@ -234,11 +246,10 @@ impl Ledger {
         self.out.insert(lease.id, lease.clone());
     }
 
-    fn count(&mut self, now: Duration, told: &Told<'_>) {
+    fn count(&mut self, told: &Told<'_>) {
         self.grants.go += 1;
         self.grants.sets += u64::from(told.lease.nodes.len() > 1);
         self.grants.repairs += u64::from(told.lease.action == Action::Repair);
-        self.judge(now, told);
     }
 
     fn judge(&mut self, now: Duration, told: &Told<'_>) {

@@ -7,6 +7,7 @@ use super::gone::is_todays;
 use super::roles::{has_in_hand, kept_role, tells_brokers};
 use super::{Awaited, Desk, Scene};
 use crate::checks::needs::list;
+use crate::checks::unheard::unheard;
 use crate::evidence::ids::{NodeId, Role};
 use crate::evidence::snapshot::{Expected, Origin, Snapshot};
 use crate::gate::event::What;
@@ -287,5 +288,5 @@ fn still_named(expected: &Expected) -> Option<&'static str> {
 /// Whether everything is told now that could still name a node: that nobody names it is shown by answers
 /// and not by their absence.
 fn tells_everybody(snapshot: &Snapshot<'_>) -> bool {
-    tells_brokers(snapshot) && is_todays(snapshot)
+    tells_brokers(snapshot) && is_todays(snapshot, &unheard(snapshot))
 }

@@ -5,6 +5,7 @@
 //! repair that needs no what-if, "go" once more) wants the node's end shown by two that do not
 //! depend on one another: [`is_gone`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::checks::unheard::unheard;
@@ -52,12 +53,14 @@ pub(super) fn is_gone(snapshot: &Snapshot<'_>, node: NodeId, lost: bool) -> bool
         return true;
     }
     let out = !role.broker || !snapshot.in_service(node);
-    let unheard = !role.controller || (ended && is_behind(snapshot, node));
+    let silent = !role.controller || (ended && is_behind(snapshot, node));
     // A fenced broker leads nothing, however it answers; but it may be back since for all that those know
     // who are cut off from the controllers. On ZooKeeper a broker that is in nobody's list may be one
     // that nobody has been told of yet.
-    let is_sure = || ended || (snapshot.kind == ClusterKind::KRaft && is_todays(snapshot));
-    (role.broker || role.controller) && out && unheard && is_sure()
+    let is_sure = || {
+        ended || (snapshot.kind == ClusterKind::KRaft && is_todays(snapshot, &unheard(snapshot)))
+    };
+    (role.broker || role.controller) && out && silent && is_sure()
 }
 
 /// Whether its connections were closed or are refused.
@@ -85,20 +88,16 @@ fn is_behind(snapshot: &Snapshot<'_>, controller: NodeId) -> bool {
 /// not everybody who tells of the cluster lags behind it. Whoever is cut off from the controllers goes on
 /// answering what was true before, and shows nothing of that itself. A broker on ZooKeeper tells no more
 /// of its own age.
-pub(super) fn is_todays(snapshot: &Snapshot<'_>) -> bool {
+///
+/// `unheard`: brokers that their cluster hears no more ([`unheard`]).
+pub(super) fn is_todays(snapshot: &Snapshot<'_>, unheard: &BTreeSet<NodeId>) -> bool {
+    let mut tell = snapshot.clusters().filter(|(_, read)| read.is_ok());
     match snapshot.kind {
         ClusterKind::ZooKeeper => is_told(snapshot),
         ClusterKind::KRaft | ClusterKind::Unknown => {
-            has_leader(snapshot) && tells_of_today(snapshot)
+            has_leader(snapshot) && tell.any(|(broker, _)| !unheard.contains(&broker))
         }
     }
-}
-
-/// Whether anybody who tells of the cluster has kept up with its metadata.
-fn tells_of_today(snapshot: &Snapshot<'_>) -> bool {
-    let unheard = unheard(snapshot);
-    let mut tell = snapshot.clusters().filter(|(_, read)| read.is_ok());
-    tell.any(|(broker, _)| !unheard.contains(&broker))
 }
 
 /// Whether anybody tells of a quorum that has a leader.

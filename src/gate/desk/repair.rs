@@ -53,11 +53,7 @@ impl Desk {
             let alive = entry.nodes.iter().filter(lives).copied().collect();
             let all = scene.seen.snapshot(scene.now, &standing.granted);
             for with_leases in [newer(&standing.granted), all] {
-                let old = of_before(&with_leases, &alive);
-                for finding in old
-                    .into_iter()
-                    .chain(made_worse(&with_leases, entry, &alive))
-                {
+                for finding in judged(&with_leases, entry, &alive) {
                     if !findings.contains(&finding) {
                         findings.push(finding);
                     }
@@ -68,37 +64,49 @@ impl Desk {
     }
 }
 
-/// What a repair makes worse by this snapshot, in which leased nodes are down. Those of its nodes that
-/// may live count as up.
-fn made_worse(snapshot: &Snapshot<'_>, entry: &Entry, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
-    // Who is to be repaired may be unheard himself, and counts as up.
+/// What speaks against a repair by this snapshot, in which leased nodes are down. Those of its nodes that
+/// may live count as up; who is to be repaired may be unheard himself.
+fn judged(snapshot: &Snapshot<'_>, entry: &Entry, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
     let unheard = unheard(snapshot);
     let others = unheard.difference(&entry.nodes).copied();
-    let judged = worse(&snapshot.with_up(alive).with_down(others), &entry.nodes);
-    judged.findings().into_iter().cloned().collect()
+    let worse = worse(&snapshot.with_up(alive).with_down(others), &entry.nodes);
+    let old = of_before(snapshot, alive, &unheard).into_iter();
+    old.chain(worse.findings().into_iter().cloned()).collect()
 }
 
 /// What shows that the tables by which these nodes are judged, which may live, may be of before. Asked of
 /// whoever may serve partitions; a controller is judged by what it answers itself.
-fn of_before(snapshot: &Snapshot<'_>, alive: &BTreeSet<NodeId>) -> Option<Finding> {
+fn of_before(
+    snapshot: &Snapshot<'_>,
+    alive: &BTreeSet<NodeId>,
+    unheard: &BTreeSet<NodeId>,
+) -> Option<Finding> {
     let serves = |node: &NodeId| {
         let role = snapshot.expected.get(node).map(|expected| expected.role);
         role.is_none_or(|role| role.broker)
     };
-    let tells = snapshot.policy.mode.kafka();
-    if !tells || is_todays(snapshot) || !alive.iter().any(serves) {
+    if !snapshot.policy.mode.kafka() || !alive.iter().any(serves) {
         return None;
     }
-    let (reason, observed) = if has_leader(snapshot) {
-        (
-            Reason::EvidenceStale,
-            "every broker that tells of the cluster lags behind its controllers",
-        )
-    } else {
+    let todays = is_todays(snapshot, unheard);
+    let tables = &snapshot.merged.sources;
+    let (reason, observed) = if !todays && !has_leader(snapshot) {
         (
             Reason::NoActiveController,
             "no broker that tells of the cluster tells of an active controller: what they tell may be old",
         )
+    } else if !todays {
+        (
+            Reason::EvidenceStale,
+            "every broker that tells of the cluster lags behind its controllers",
+        )
+    } else if tables.iter().all(|broker| unheard.contains(broker)) && !tables.is_empty() {
+        (
+            Reason::EvidenceStale,
+            "every broker that tells of partitions lags behind its controllers",
+        )
+    } else {
+        return None;
     };
     let required =
         "tables of a broker that its controllers hear; repair those first where they are out";

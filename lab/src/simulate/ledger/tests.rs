@@ -121,6 +121,35 @@ fn told_again_with_one_of_two_nodes_up_is_judged_as_everybody_is() {
 }
 
 #[test]
+fn the_first_go_that_is_read_may_not_be_the_first_that_was_said() {
+    let harm = Harm {
+        why: String::from("no controller can commit"),
+        noticed: true,
+    };
+    let first = lease(1, "one", &[1]);
+    for (restarts, says, gone, false_go) in [
+        (true, 1, &[1][..], 0),
+        (false, 2, &[1], 0),
+        // It is up: it would be stopped by this.
+        (true, 1, &[], 1),
+        (false, 1, &[1], 1),
+    ] {
+        let mut bed = Bed::new();
+        if restarts {
+            bed.doc.leases.insert(first.id, first.clone());
+            let doc = bed.doc.clone();
+            bed.ledger.gate_is_gone(Some(&doc));
+        }
+        for _ in 0..says {
+            bed.ledger.said([first.id]);
+        }
+        bed.tell(20, &first, gone, Some(&harm));
+        let grants = &bed.ledger.grants;
+        assert_eq!((grants.go, grants.false_go), (1, false_go), "{gone:?}");
+    }
+}
+
+#[test]
 fn a_true_proof_ends_a_lease() {
     for how in [End::ProvenBack, End::NeverGone] {
         let mut bed = Bed::new();

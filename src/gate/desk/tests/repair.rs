@@ -113,6 +113,44 @@ fn a_living_broker_is_not_repaired_while_a_partition_is_told_by_old_news() {
     assert!(bed.repair("ann", &[1]).is_ok());
 }
 
+/// One of the two who are asked is cut off and goes on telling that the broker is out of sync, which is back
+/// since. Found by the simulation.
+#[test]
+fn a_living_broker_that_one_table_has_in_sync_is_not_repaired_beside_nobody_else() {
+    let isr = |isr: &'static [i32]| {
+        let mut topic = SceneTopic::new("orders", 2, &[&[1, 2, 3]]);
+        topic.partitions[0].isr = isr.to_vec();
+        [topic]
+    };
+    for (one, other, may) in [
+        (&[1, 2][..], &[2, 3][..], false),
+        (&[2, 3], &[1, 2], false),
+        (&[2, 3], &[2, 3], true),
+    ] {
+        let mut bed = Bed::bare(Scene::with(&[1, 2, 3], &[101, 102, 103], isr(one).to_vec()));
+        bed.run(1);
+        bed.scene.table_of(2, &isr(other));
+        bed.tick();
+        let repair = bed.repair("ann", &[1]);
+        let why = repair.err().unwrap_or_default();
+        assert_eq!(why.is_empty(), may, "{one:?} {other:?}");
+        assert_eq!(why.contains(&Reason::WouldLoseMinIsr), !may, "{why:?}");
+    }
+}
+
+/// Who tells of the cluster has kept up, and who tells of partitions has not.
+#[test]
+fn a_living_broker_is_not_repaired_by_tables_of_the_cut_off_alone() {
+    let mut bed = Bed::new();
+    bed.scene.metric(2, Metric::MetadataLagMs, 60_000.0);
+    bed.scene
+        .fail(kafka(1), FactKind::Partitions, FailureClass::Timeout);
+    bed.tick();
+    let why = bed.repair("ann", &[3]).unwrap_err();
+    assert!(why.contains(&Reason::EvidenceStale), "{why:?}");
+    assert!(bed.repair("ann", &[102]).is_ok(), "it serves no partition");
+}
+
 /// What it hosts only the broker itself can say.
 #[test]
 fn a_living_broker_has_to_show_what_it_hosts_and_one_that_has_gone_has_not() {
