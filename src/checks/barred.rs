@@ -2,11 +2,8 @@
 //! (nothing is proved of it), and yet nobody has seen it go. A gate whose password is refused by one
 //! broker must not say that this broker's replicas are out of sync.
 
-use std::collections::BTreeMap;
-
 use super::finding::{Finding, Judged};
 use super::reason::Severity;
-use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
 
 /// A snapshot, and where nodes are barred the same moment with these up.
@@ -34,22 +31,15 @@ impl<'s, 'a> Doubt<'s, 'a> {
         }
     }
 
-    /// The same for every node's answer.
-    pub(super) fn judge_each(
-        &self,
-        judge: impl Fn(&Snapshot<'a>) -> BTreeMap<NodeId, Judged>,
-    ) -> BTreeMap<NodeId, Judged> {
-        let nodes = judge(self.snapshot);
+    /// The same for several judgements, in their order.
+    pub(super) fn judge_each(&self, judge: impl Fn(&Snapshot<'a>) -> Vec<Judged>) -> Vec<Judged> {
+        let judged = judge(self.snapshot);
         let Some(otherwise) = &self.otherwise else {
-            return nodes;
+            return judged;
         };
         let otherwise = judge(otherwise);
-        let nodes = nodes.into_iter();
-        nodes
-            .map(|(node, judged)| match otherwise.get(&node) {
-                Some(other) => (node, softened(judged, other)),
-                None => (node, judged),
-            })
+        let both = judged.into_iter().zip(&otherwise);
+        both.map(|(judged, otherwise)| softened(judged, otherwise))
             .collect()
     }
 }

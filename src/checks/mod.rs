@@ -2,7 +2,7 @@
 //! [`table`], one row per reason in [`reason`].
 //!
 //! What several checks need is beside them: [`needs`] (which evidence a row cannot do without),
-//! `layout` (partitions with their min ISR and moves), `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
+//! `layout` (partitions with their min ISR and moves), `sets` (which sets of nodes have a replica), `gauges` (numbers of JMX pages), `jmx_sums` (the cluster as the pages add it up).
 
 pub mod apart;
 pub mod barred;
@@ -38,6 +38,7 @@ mod progress;
 mod quorum;
 mod release;
 mod risk;
+mod sets;
 mod topics;
 mod unclean;
 mod unseen;

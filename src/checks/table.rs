@@ -117,7 +117,7 @@ impl Evaluation {
 
     /// Judges once more what stopping each node would do: another node counts as down.
     pub fn reconsider(&mut self, with_leases: &Snapshot<'_>) {
-        self.nodes = Doubt::of(with_leases).judge_each(what_if::every_node);
+        self.nodes = what_if::every_node(with_leases);
         self.judge_what_ifs(|row, nodes| row.complete(with_leases, what_if::all(nodes)));
     }
 
@@ -156,7 +156,7 @@ impl Evaluation {
 /// Judges a snapshot by every row of the table. `with_leases` is the same moment with every leased
 /// node counting as down: what stopping another node would do is judged on that.
 pub fn evaluate(snapshot: &Snapshot<'_>, with_leases: &Snapshot<'_>) -> Evaluation {
-    let nodes = Doubt::of(with_leases).judge_each(what_if::every_node);
+    let nodes = what_if::every_node(with_leases);
     let doubt = Doubt::of(snapshot);
     let rows: Vec<_> = TABLE
         .iter()

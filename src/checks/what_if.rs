@@ -16,6 +16,7 @@ use super::layout::{Held, Layout};
 use super::needs::{Need, list, unmet};
 use super::reason::{Reason, Severity};
 use super::risk::{Stop, severity};
+use super::sets::Sets;
 use super::unseen::unseen;
 
 /// Evidence without which nothing can be said about any node.
@@ -64,27 +65,49 @@ pub fn all(nodes: &BTreeMap<NodeId, Judged>) -> Judged {
 
 /// May these nodes stop now, all of them together?
 pub fn what_if(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
-    Doubt::of(snapshot).judge(|snapshot| stopped(snapshot, stop))
+    Doubt::of(snapshot).judge(|snapshot| {
+        let found = of_partitions(snapshot, std::slice::from_ref(stop));
+        let found = found.into_iter().map(|(_, finding)| finding);
+        judged(snapshot, &unmet(snapshot, NEEDS), stop, found)
+    })
 }
 
-fn stopped(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
+/// The same for each of these sets, with none of the others stopped, in one pass over the partitions.
+pub fn what_ifs(snapshot: &Snapshot<'_>, sets: &[BTreeSet<NodeId>]) -> Vec<Judged> {
+    Doubt::of(snapshot).judge_each(|snapshot| {
+        let unmet = unmet(snapshot, NEEDS);
+        let mut found = of_partitions(snapshot, sets).into_iter().peekable();
+        let judge = |(slot, stop)| {
+            let of_set = std::iter::from_fn(|| found.next_if(|(of, _)| *of == slot));
+            let of_set: Vec<_> = of_set.map(|(_, finding)| finding).collect();
+            judged(snapshot, &unmet, stop, of_set)
+        };
+        sets.iter().enumerate().map(judge).collect()
+    })
+}
+
+/// May this node stop now? For every expected node.
+pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
+    let nodes: Vec<NodeId> = snapshot.expected.keys().copied().collect();
+    let sets: Vec<_> = nodes.iter().map(|node| BTreeSet::from([*node])).collect();
+    nodes.into_iter().zip(what_ifs(snapshot, &sets)).collect()
+}
+
+/// All that speaks against the stop of a set of nodes, with what it does to partitions.
+fn judged(
+    snapshot: &Snapshot<'_>,
+    unmet: &[Finding],
+    stop: &BTreeSet<NodeId>,
+    of_partitions: impl IntoIterator<Item = Finding>,
+) -> Judged {
     if let Some(limited) = limited(snapshot) {
-        let set = strangers(snapshot, stop).or_else(|| too_many(snapshot, stop));
-        return Judged::from_findings(vec![set.unwrap_or(limited)]);
+        let of_set = strangers(snapshot, stop).or_else(|| too_many(snapshot, stop));
+        return Judged::from_findings(vec![of_set.unwrap_or(limited)]);
     }
-    let subject = match (stop.first(), stop.len()) {
-        (Some(node), 1) => Subject::Node(*node),
-        (Some(_) | None, _) => Subject::Cluster,
-    };
-    let mut findings = unmet(snapshot, NEEDS);
+    let mut findings = unmet.to_vec();
     findings.extend(strangers(snapshot, stop));
-    let layout = Layout::of(snapshot);
-    let mut found = Found::default();
-    for held in layout.rows(snapshot) {
-        found.weigh(snapshot, &held, stop, 0);
-    }
-    findings.extend(found.into_findings(|_| subject.clone()));
-    findings.extend(quorum(snapshot, stop, &subject));
+    findings.extend(of_partitions);
+    findings.extend(quorum(snapshot, stop, &subject(stop)));
     Judged::from_findings(findings)
 }
 
@@ -109,7 +132,8 @@ pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
             found.weigh(snapshot, &held, stop, 0);
         }
     }
-    findings.extend(found.into_findings(|_| Subject::Cluster));
+    let found = found.into_findings(|_| Subject::Cluster);
+    findings.extend(found.into_iter().map(|(_, finding)| finding));
     findings.extend(unseen(snapshot, stop));
     if stop.iter().any(|node| !snapshot.down.contains(node)) {
         findings.extend(quorum(snapshot, stop, &Subject::Cluster));
@@ -117,57 +141,37 @@ pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     Judged::from_findings(findings)
 }
 
-/// May this node stop now? For every expected node, in one pass over the partitions.
-pub fn every_node(snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Judged> {
-    let nodes = snapshot.expected.keys().copied();
-    if let Some(limited) = limited(snapshot) {
-        let limited = Judged::from_findings(vec![limited]);
-        return nodes.map(|node| (node, limited.clone())).collect();
+/// What a set of nodes is called: the node, where it is one.
+fn subject(stop: &BTreeSet<NodeId>) -> Subject {
+    match (stop.first(), stop.len()) {
+        (Some(node), 1) => Subject::Node(*node),
+        (Some(_) | None, _) => Subject::Cluster,
     }
-    let unmet = unmet(snapshot, NEEDS);
+}
+
+/// What stopping each of these sets does to partitions, in the order of their places among the sets.
+fn of_partitions(snapshot: &Snapshot<'_>, sets: &[BTreeSet<NodeId>]) -> Vec<(usize, Finding)> {
     let layout = Layout::of(snapshot);
-    let slots: Vec<NodeId> = nodes.collect();
-    let sets: Vec<_> = slots.iter().map(|node| BTreeSet::from([*node])).collect();
+    let slots = Sets::of(sets);
     let mut found = Found::default();
     for held in layout.rows(snapshot) {
-        if held.moving.is_none() && is_harmless(snapshot, &held) {
-            continue;
-        }
-        let known = |node: &NodeId| slots.binary_search(node).ok();
-        let touches = |slot: &usize| slots.get(*slot).is_some_and(|node| held.touches(*node));
-        let weigh = |slot: usize| {
-            if let Some(set) = sets.get(slot) {
-                found.weigh(snapshot, &held, set, slot);
-            }
-        };
         match held.moving {
-            // Its replicas are all that it touches.
-            None => held.row.replicas.iter().filter_map(known).for_each(weigh),
-            Some(_) => (0..slots.len()).filter(touches).for_each(weigh),
+            // Its replicas are all that it touches, and where any one of them may go only who stops
+            // several has to be looked at.
+            None => {
+                let alone = is_harmless(snapshot, &held);
+                slots.each_with(&held, alone, |slot, set| {
+                    found.weigh(snapshot, &held, set, slot);
+                });
+            }
+            Some(_) => {
+                for (slot, set) in sets.iter().enumerate() {
+                    found.weigh(snapshot, &held, set, slot);
+                }
+            }
         }
     }
-    let mut judged: BTreeMap<NodeId, Vec<Finding>> =
-        slots.iter().map(|node| (*node, unmet.clone())).collect();
-    let of_slot = |slot: usize| {
-        slots
-            .get(slot)
-            .map_or(Subject::Cluster, |n| Subject::Node(*n))
-    };
-    for finding in found.into_findings(of_slot) {
-        if let Subject::Node(node) = &finding.subject
-            && let Some(findings) = judged.get_mut(node)
-        {
-            findings.push(finding);
-        }
-    }
-    judged
-        .into_iter()
-        .map(|(node, mut findings)| {
-            let stop = BTreeSet::from([node]);
-            findings.extend(quorum(snapshot, &stop, &Subject::Node(node)));
-            (node, Judged::from_findings(findings))
-        })
-        .collect()
+    found.into_findings(|slot| sets.get(slot).map_or(Subject::Cluster, subject))
 }
 
 /// In mode `jmx` there are no partitions to look at, and it says so.
@@ -328,14 +332,14 @@ impl Found {
         }
     }
 
-    fn into_findings(self, subject: impl Fn(usize) -> Subject) -> Vec<Finding> {
+    fn into_findings(self, subject: impl Fn(usize) -> Subject) -> Vec<(usize, Finding)> {
         let rows = self.0.into_iter();
         rows.map(|((slot, reason, severity), seen)| {
             let mut finding =
                 Finding::new(reason, subject(slot), seen.first, required(reason)).at(severity);
             finding.count = seen.count;
             finding.examples = seen.examples;
-            finding
+            (slot, finding)
         })
         .collect()
     }

@@ -10,7 +10,7 @@ use crate::evidence::policy::Weight;
 use crate::evidence::scene::{Scene, ScenePartition, SceneTopic, node, nodes, set};
 
 use super::reason::{Reason, Severity};
-use super::what_if::{every_node, what_if};
+use super::what_if::{every_node, what_if, what_ifs};
 
 fn partition() -> impl Strategy<Value = ScenePartition> {
     let replicas = prop::sample::subsequence((1..=5).collect::<Vec<i32>>(), 1..=4);
@@ -119,7 +119,7 @@ fn scene_of(world: &World) -> Scene {
 }
 
 /// DESIGN 4.4 read word by word, with sets, one partition and one node at a time.
-fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
+fn naive(scene: &Scene, stop: &BTreeSet<NodeId>) -> BTreeMap<(Reason, Severity), usize> {
     let severity = |weight| match weight {
         Weight::Block => Severity::Block,
         Weight::Warn => Severity::Warn,
@@ -134,7 +134,7 @@ fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
             let moving = moves
                 .iter()
                 .find(|m| m.topic == topic.name && m.partition == index);
-            if moving.is_some() && p.replicas.contains(&stop.0) {
+            if moving.is_some() && p.replicas.iter().any(|id| stop.contains(&NodeId(*id))) {
                 add(Reason::WouldStopReassignment, Severity::Block);
             }
             let adding = moving.map_or(Vec::new(), |m| m.adding.clone());
@@ -144,7 +144,8 @@ fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
                 .filter(|id| !adding.contains(id))
                 .copied()
                 .collect();
-            if !required.contains(&stop) {
+            let stopped = required.intersection(stop).count();
+            if stopped == 0 {
                 continue;
             }
             let now: BTreeSet<NodeId> = nodes(&p.isr)
@@ -152,7 +153,7 @@ fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
                 .filter(|id| required.contains(id) && !scene.granted.contains(id))
                 .filter(|id| !p.offline.contains(&id.0))
                 .collect();
-            let left: BTreeSet<NodeId> = now.iter().filter(|id| **id != stop).copied().collect();
+            let left: BTreeSet<NodeId> = now.difference(stop).copied().collect();
             let min = usize::try_from(topic.min_isr).unwrap().min(all.len());
             let full = now == required && p.leader.is_some();
             let spare = required.len() - 1;
@@ -167,12 +168,18 @@ fn naive(scene: &Scene, stop: NodeId) -> BTreeMap<(Reason, Severity), usize> {
             } else {
                 None
             };
-            if full {
+            if full && stopped == 1 {
                 if let Some(reason) = design {
                     add(reason, structural);
                 }
                 continue;
             }
+            // Two at once are nobody's design.
+            let degraded = if stopped > 1 {
+                Severity::Block
+            } else {
+                degraded
+            };
             let severity = if design.is_some() {
                 degraded.max(structural)
             } else {
@@ -194,21 +201,34 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_pass_finds_what_the_naive_reading_finds(world in world()) {
+    fn one_pass_finds_what_the_naive_reading_finds(
+        world in world(),
+        pairs in prop::collection::vec(prop::collection::btree_set(1_i32..6, 2..4), 0..4),
+    ) {
         let scene = scene_of(&world);
         scene.snapshot(|snapshot| {
             let quorum = [Reason::WouldLoseQuorum, Reason::SingleVoter, Reason::TwoVoters];
-            for (id, judged) in every_node(snapshot) {
+            let alone = every_node(snapshot);
+            let mut sets: Vec<_> = alone.keys().map(|id| BTreeSet::from([*id])).collect();
+            // Sets that share nodes, among those of one.
+            for pair in pairs {
+                let pair: Vec<i32> = pair.into_iter().collect();
+                sets.insert(sets.len() / 2, set(&pair));
+            }
+            let judged = what_ifs(snapshot, &sets);
+            assert_eq!(judged.len(), sets.len());
+            for (stop, judged) in sets.iter().zip(judged) {
                 let seen: BTreeMap<_, _> = judged
                     .findings()
                     .iter()
                     .filter(|finding| !quorum.contains(&finding.reason))
                     .map(|finding| ((finding.reason, finding.severity), finding.count))
                     .collect();
-                assert_eq!(seen, naive(&scene, id), "node {id}");
-                let alone = what_if(snapshot, &BTreeSet::from([id]));
-                assert_eq!(alone.allows_open(), judged.allows_open());
-                assert_eq!(alone.findings().len(), judged.findings().len());
+                assert_eq!(seen, naive(&scene, stop), "nodes {stop:?}");
+                assert_eq!(what_if(snapshot, stop), judged);
+            }
+            for (id, judged) in alone {
+                assert_eq!(what_if(snapshot, &BTreeSet::from([id])), judged);
             }
         });
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::out::Exit;
 use crate::evidence::ids::NodeId;
+use crate::gate::lease::Action;
 use crate::gate::state::{GateName, State};
 use crate::server::problem::{NO_SUCH_LEASE, NOT_FOUND};
 
@@ -32,6 +33,8 @@ pub struct Asked {
     pub nodes: BTreeSet<NodeId>,
     /// The machines whose nodes would stop as well.
     pub hosts: BTreeSet<String>,
+    /// What for.
+    pub action: Action,
 }
 
 /// What a gate's answer says, as far as the command line needs it.
@@ -49,6 +52,9 @@ pub struct Body {
     /// The machines the answer is about.
     #[serde(default)]
     pub hosts: BTreeSet<String>,
+    /// What the nodes are stopped for, where the answer tells.
+    #[serde(default)]
+    pub action: Option<String>,
     /// The lease, where one is given or is over.
     #[serde(default)]
     pub lease: Option<u64>,
@@ -237,6 +243,14 @@ fn consistent(asked: &Asked, raw: &Raw, header: &str) -> Result<Body, String> {
             body.nodes
         ));
     }
+    if let Some(action) = &body.action
+        && action != asked.action.as_str()
+    {
+        return Err(format!(
+            "the answer is about a {action}, not the {} that was asked about",
+            asked.action.as_str()
+        ));
+    }
     let against = body.reasons.iter().find(|reason| reason.severity != "warn");
     if let (State::Open, Some(reason)) = (says, against) {
         return differs("there is the reason", &reason.code);
@@ -289,6 +303,7 @@ mod tests {
             gate: GateName::default(),
             nodes: nodes.iter().copied().map(NodeId).collect(),
             hosts: BTreeSet::new(),
+            action: Action::Restart,
         }
     }
 

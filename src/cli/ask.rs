@@ -9,8 +9,10 @@ use reqwest::Url;
 use super::answer::{Asked, Raw, Verdict, read};
 use super::client::{GateClient, parse_url};
 use super::credentials::CredentialArgs;
+use super::lease::action;
 use crate::config::leaf::Leaf;
 use crate::evidence::ids::NodeId;
+use crate::gate::lease::Action;
 use crate::gate::state::GateName;
 
 /// Whom to ask.
@@ -53,6 +55,15 @@ pub struct AskArgs {
     pub quiet: bool,
 }
 
+/// What the nodes would be stopped for.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ActionArg {
+    /// What for: restart, or repair (the cure of nodes that are down)
+    #[arg(long, value_parser = action(), default_value = Action::default().as_str())]
+    #[arg(hide_possible_values = true)]
+    pub action: Action,
+}
+
 /// The nodes that would stop.
 #[derive(Clone, Debug, Default, Args)]
 pub struct NodeArgs {
@@ -79,6 +90,7 @@ impl WhomArgs {
             gate: self.gate.clone(),
             nodes: nodes.nodes.iter().copied().collect(),
             hosts: nodes.hosts.iter().cloned().collect(),
+            action: Action::Restart,
         }
     }
 }
@@ -105,6 +117,9 @@ pub async fn ask(
     let mut query = targets(asked);
     if wait > 0 {
         query.push(("wait", format!("{wait}s")));
+    }
+    if asked.action != Action::Restart {
+        query.push(("action", asked.action.as_str().to_owned()));
     }
     match client
         .get(asked.gate.as_str(), "check", &query, within)

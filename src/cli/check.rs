@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::answer::{Asked, Raw, Verdict};
-use super::ask::{AskArgs, NodeArgs, ask, duration};
+use super::ask::{ActionArg, AskArgs, NodeArgs, ask, duration};
 use super::out::{Exit, note, plain};
 use super::print;
 use super::serve::{GateArgs, flag};
@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Sources;
 use crate::config::problem::ConfigError;
 use crate::config::settings::Settings;
+use crate::gate::lease::Action;
 use crate::server::body::CheckBody;
 
 /// How long a gate's answer may take.
@@ -33,6 +34,9 @@ pub struct CheckArgs {
     /// About which nodes.
     #[command(flatten)]
     pub nodes: NodeArgs,
+    /// What for.
+    #[command(flatten)]
+    pub what: ActionArg,
     /// How long the answer may take; by default 10s, without a gate the window and a minute
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
@@ -57,9 +61,18 @@ impl CheckArgs {
     /// # Errors
     /// A bad configuration, or a judgement that could not be made.
     pub async fn run(self) -> Result<Exit> {
-        let asked = self.ask.asked(&self.nodes);
+        let asked = Asked {
+            action: self.what.action,
+            ..self.ask.asked(&self.nodes)
+        };
         if self.gate.is_given() && !asked.hosts.is_empty() {
             note("error: --host is what a gate's configuration names; here give --node");
+            return Ok(Exit::Usage);
+        }
+        if self.gate.is_given() && asked.action == Action::Repair {
+            note(
+                "error: --action repair is answered by a gate that runs, by what it has seen until now",
+            );
             return Ok(Exit::Usage);
         }
         if self.data_dir.is_some() && !self.gate.is_given() {

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::answer::{Asked, Raw, Verdict, read};
-use super::ask::{AskArgs, NodeArgs, duration, targets};
+use super::ask::{ActionArg, AskArgs, NodeArgs, duration, targets};
 use super::change::{Change, change};
 use super::client::GateClient;
 use super::out::{Exit, data, plain};
@@ -113,9 +113,9 @@ pub struct EnterArgs {
     /// For how long; renew it where that is not enough
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub ttl: Duration,
-    /// What for
-    #[arg(long, value_parser = action(), default_value = Action::default().as_str())]
-    pub action: Action,
+    /// What for.
+    #[command(flatten)]
+    pub what: ActionArg,
     /// Ask again until it is "go", for so long; by default once
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
@@ -145,9 +145,13 @@ impl EnterArgs {
         let more = [
             ("owner", owner),
             ("ttl", seconds(self.ttl)),
-            ("action", String::from(self.action.as_str())),
+            ("action", String::from(self.what.action.as_str())),
         ];
-        claim(&self.ask, &self.nodes, "enter", &more, self.wait).await
+        let asked = Asked {
+            action: self.what.action,
+            ..self.ask.asked(&self.nodes)
+        };
+        claim(&self.ask, &asked, "enter", &more, self.wait).await
     }
 }
 
@@ -155,27 +159,27 @@ impl LeaveArgs {
     /// Says that the owner has finished, and asks for the proof.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let more = [("owner", self.owner.name())];
-        claim(&self.ask, &self.nodes, "leave", &more, self.wait).await
+        let asked = self.ask.asked(&self.nodes);
+        claim(&self.ask, &asked, "leave", &more, self.wait).await
     }
 }
 
 async fn claim(
     args: &AskArgs,
-    nodes: &NodeArgs,
+    asked: &Asked,
     what: &str,
     more: &[(&'static str, String)],
     wait: Option<Duration>,
 ) -> anyhow::Result<Exit> {
     let client = args.client()?;
-    let asked = args.asked(nodes);
     let (verdict, raw) = match wait {
-        None => post(&client, &asked, what, more, 0, ANSWER).await,
+        None => post(&client, asked, what, more, 0, ANSWER).await,
         Some(wait) => {
-            let once = async |keep, within| post(&client, &asked, what, more, keep, within).await;
+            let once = async |keep, within| post(&client, asked, what, more, keep, within).await;
             poll(wait, args.quiet, once).await
         }
     };
-    print::verdict(args, &asked, &verdict, raw.as_ref())?;
+    print::verdict(args, asked, &verdict, raw.as_ref())?;
     Ok(verdict.exit())
 }
 

@@ -131,6 +131,7 @@ impl Plan {
             reasons: self.reasons.clone(),
             nodes: Vec::new(),
             hosts: BTreeSet::new(),
+            action: None,
             lease: None,
             lease_nodes: None,
             told: None,

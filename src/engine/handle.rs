@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::evidence::ids::NodeId;
-use crate::gate::question::{Answered, Command, Question, Reply};
+use crate::gate::question::{Answered, Command, Question, Repair, Reply};
 use crate::gate::state::GateName;
 use crate::view::Published;
 
@@ -119,7 +119,27 @@ impl GateHandle {
         within: Duration,
         room: Room,
     ) -> Result<Answered, AskError> {
-        match self.ask_in(room, Command::Decide(question), within).await? {
+        self.verdict(Command::Decide(question), within, room).await
+    }
+
+    /// Asks the engine whether a repair may begin.
+    pub async fn decide_repair(
+        &self,
+        repair: Repair,
+        within: Duration,
+        room: Room,
+    ) -> Result<Answered, AskError> {
+        let command = Command::DecideRepair(repair);
+        self.verdict(command, within, room).await
+    }
+
+    async fn verdict(
+        &self,
+        command: Command,
+        within: Duration,
+        room: Room,
+    ) -> Result<Answered, AskError> {
+        match self.ask_in(room, command, within).await? {
             Reply::Verdict(answered) => Ok(answered),
             Reply::Verdicts(_)
             | Reply::Go { .. }

@@ -25,6 +25,7 @@ impl Refreshes {
     pub(super) fn asked(&mut self, command: &Command) {
         self.newer_than = match command {
             Command::Enter(entry) => Some(entry.asked),
+            Command::DecideRepair(repair) => Some(repair.asked),
             Command::Decide(question) => question.newer_than,
             Command::DecideEach(_) | Command::Leave { .. } | Command::Change(_) => None,
         };

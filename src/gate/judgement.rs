@@ -11,10 +11,10 @@ use super::seen::Seen;
 use super::state::State;
 use super::view::Decision;
 use super::window::{self, Window};
-use crate::checks::finding::{Finding, Subject};
+use crate::checks::finding::{Finding, Judged, Subject};
 use crate::checks::reason::Reason;
 use crate::checks::table::{Evaluation, evaluate};
-use crate::checks::what_if::what_if;
+use crate::checks::what_if::{what_if, what_ifs};
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
 use crate::time::{Human, Mono, Now};
@@ -172,7 +172,9 @@ impl Course {
         let with_leases = with_leases.as_ref().unwrap_or(&snapshot);
         let judgement = self.conclude(&snapshot, evaluate(&snapshot, with_leases), standing);
         let lacks = build::lacks_evidence(&judgement.evaluation);
-        let decision = self.of_set(now, &judgement, with_leases, standing, &question.nodes);
+        let nodes = &question.nodes;
+        let judged = (!nodes.is_empty()).then(|| what_if(with_leases, nodes));
+        let decision = self.of_set(now, &judgement, standing, nodes, judged);
         let enough = question.newer_than.is_none() || !lacks || decision.state == State::Closed;
         let evaluated = now;
         (
@@ -197,34 +199,39 @@ impl Course {
             (!standing.granted.is_empty()).then(|| seen.snapshot(now, &standing.granted));
         let with_leases = with_leases.as_ref().unwrap_or(&snapshot);
         let judgement = self.conclude(&snapshot, evaluate(&snapshot, with_leases), standing);
-        let answer = |nodes| match self.strangers(&snapshot, nodes) {
-            Some(strangers) => Answered::NoSuchNodes(strangers),
-            None => Answered::Decided {
-                decision: self.of_set(now, &judgement, with_leases, standing, nodes),
+        let answer = |(nodes, judged): (&BTreeSet<NodeId>, _)| {
+            if let Some(strangers) = self.strangers(&snapshot, nodes) {
+                return Answered::NoSuchNodes(strangers);
+            }
+            let judged = Some(judged).filter(|_| !nodes.is_empty());
+            Answered::Decided {
+                decision: self.of_set(now, &judgement, standing, nodes, judged),
                 evaluated: now,
-            },
+            }
         };
-        sets.iter().map(answer).collect()
+        let judged = what_ifs(with_leases, sets);
+        sets.iter().zip(judged).map(answer).collect()
     }
 
-    /// The verdict on "these nodes stop now"; without nodes, the one without a target.
+    /// The verdict on "these nodes stop now", of which the what-if says this; without one, the verdict
+    /// without a target.
     fn of_set(
         &self,
         now: Now,
         judgement: &Judgement,
-        with_leases: &Snapshot<'_>,
         standing: &Standing,
         nodes: &BTreeSet<NodeId>,
+        judged: Option<Judged>,
     ) -> Decision {
         let mut findings = judgement.general.clone();
-        if nodes.is_empty() {
-            findings.extend(build::what_if_findings(&judgement.evaluation));
-        } else {
-            let judged = what_if(with_leases, nodes);
-            findings.extend(judged.findings().into_iter().cloned());
-            let held = standing.of_nodes.iter();
-            let held = held.filter(|(node, _)| nodes.contains(node));
-            findings.extend(held.map(|(_, finding)| finding.clone()));
+        match judged {
+            None => findings.extend(build::what_if_findings(&judgement.evaluation)),
+            Some(judged) => {
+                findings.extend(judged.findings().into_iter().cloned());
+                let held = standing.of_nodes.iter();
+                let held = held.filter(|(node, _)| nodes.contains(node));
+                findings.extend(held.map(|(_, finding)| finding.clone()));
+            }
         }
         self.decision(now, &findings)
     }

@@ -143,6 +143,10 @@ impl Machine {
                 }
             }
             Input::Ask(ticket, Command::Decide(question)) => self.ask(now, ticket, question, out),
+            Input::Ask(ticket, Command::DecideRepair(repair)) => {
+                out.push(Effect::Refresh(Wanted::Quick));
+                self.desk.advise(now, ticket, repair);
+            }
             Input::Ask(ticket, Command::DecideEach(asked)) => sets = Some((ticket, asked)),
             Input::Ask(ticket, Command::Enter(entry)) => {
                 out.push(Effect::Refresh(Wanted::Quick));

@@ -23,6 +23,8 @@ pub struct Ticket(pub u64);
 pub enum Command {
     /// The verdict on a question that the published view does not answer.
     Decide(Question),
+    /// "May these nodes be repaired?" Nothing is taken.
+    DecideRepair(Repair),
     /// The verdict on each of these sets of nodes, all on one judgement.
     DecideEach(Vec<BTreeSet<NodeId>>),
     /// "May I stop these nodes? Then I take them."
@@ -53,6 +55,13 @@ pub struct Entry {
     pub action: Action,
     /// Only liveness, metadata and quorum asked for after this moment count: the request itself.
     pub asked: Mono,
+}
+
+impl Entry {
+    /// Whether this lease is the one that is asked for: of this owner, on exactly these nodes, for the same.
+    pub(super) fn asks_for(&self, lease: &Lease) -> bool {
+        lease.is_of(&self.owner, &self.nodes) && lease.action == self.action
+    }
 }
 
 /// A change that is answered once it is durable.
@@ -112,6 +121,15 @@ pub struct Question {
     pub nodes: BTreeSet<NodeId>,
     /// Only liveness, metadata and quorum asked for after this moment count.
     pub newer_than: Option<Mono>,
+}
+
+/// A question whether nodes that are down or sick may be repaired: whether that makes nothing worse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// The nodes; never empty.
+    pub nodes: BTreeSet<NodeId>,
+    /// Asked for after this moment by those who tell of the cluster: the request itself.
+    pub asked: Mono,
 }
 
 /// A verdict on a question, or why there can be none.

@@ -22,8 +22,9 @@ use crate::checks::finding::Subject;
 use crate::checks::reason::{Reason, Severity};
 use crate::engine::handle::{AskError, GateHandle};
 use crate::evidence::ids::NodeId;
+use crate::gate::lease::Action;
 use crate::gate::parts::ReasonView;
-use crate::gate::question::{Answered, Question};
+use crate::gate::question::{Answered, Question, Repair};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::{Answer, Decision, View};
 use crate::time::{Mono, Now};
@@ -44,6 +45,7 @@ impl App {
         query.targets.nodes = resolve(gate, &query.targets)?;
         let mut verdict = self.verdict(gate, &query, asker).await?;
         verdict.hosts.clone_from(&query.targets.hosts);
+        verdict.action = query.action;
         let now = self.state.clock.now();
         let content = match shape {
             Shape::Json => Content::json(&CheckBody::new(&verdict, now)),
@@ -106,13 +108,21 @@ impl App {
         peer: IpAddr,
     ) -> Result<Verdict, Problem> {
         if needs_engine(query) {
-            let question = Question {
-                nodes: query.targets.nodes.clone(),
-                newer_than: query.fresh.then_some(asked),
-            };
+            let nodes = query.targets.nodes.clone();
             let within = self.limits.decide;
-            let decide = |room| gate.decide(question, within, room);
-            let answered = self.heard(gate.name(), peer, decide).await;
+            let answered = match query.action {
+                Action::Restart => {
+                    let newer_than = query.fresh.then_some(asked);
+                    let question = Question { nodes, newer_than };
+                    let decide = |room| gate.decide(question, within, room);
+                    self.heard(gate.name(), peer, decide).await
+                }
+                Action::Repair => {
+                    let repair = Repair { nodes, asked };
+                    let decide = |room| gate.decide_repair(repair, within, room);
+                    self.heard(gate.name(), peer, decide).await
+                }
+            };
             let view = gate.published().load();
             let now = self.state.clock.now();
             return of_engine(view.at(now.mono), &query.targets.nodes, answered, now);
@@ -135,10 +145,10 @@ impl App {
     }
 }
 
-/// Whether the published view does not answer this: it judges each node alone, on the evidence
-/// that was there.
+/// Whether the published view does not answer this: it judges each node alone, its restart, and on the
+/// evidence that was there.
 fn needs_engine(query: &CheckQuery) -> bool {
-    query.fresh || query.targets.nodes.len() > 1
+    query.fresh || query.targets.nodes.len() > 1 || query.action == Action::Repair
 }
 
 /// What the engine's answer about these nodes means.

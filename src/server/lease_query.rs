@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::problem::Problem;
-use super::query::{Targets, closed_status, hosts, nodes, pairs, unknown, wait};
+use super::query::{Targets, action, bad, closed_status, hosts, nodes, pairs, unknown, wait};
 use crate::evidence::ids::NodeId;
 use crate::gate::lease::{
     Action, LONGEST_TTL, LeaseId, Owner, SHORTEST_TTL, Token, USUAL_TTL, is_printable,
@@ -224,10 +224,6 @@ impl Given {
     }
 }
 
-fn bad(name: &str, value: &str, wanted: &str) -> Problem {
-    Problem::bad_parameter(format!("{name}={value:?}: {wanted}"))
-}
-
 fn owner(name: &str, value: &str) -> Result<Owner, Problem> {
     Owner::try_from(value.to_owned()).map_err(|error| bad(name, value, &error.to_string()))
 }
@@ -242,13 +238,6 @@ fn reason(name: &str, value: &str) -> Result<String, Problem> {
             "say why, in 1 to 200 printable characters",
         ))
     }
-}
-
-fn action(name: &str, value: &str) -> Result<Action, Problem> {
-    [Action::Restart, Action::Repair]
-        .into_iter()
-        .find(|action| action.as_str() == value)
-        .ok_or_else(|| bad(name, value, "give restart or repair"))
 }
 
 fn number(name: &str, value: &str) -> Result<u64, Problem> {

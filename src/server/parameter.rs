@@ -176,6 +176,7 @@ impl Endpoint {
                 (P::ClosedStatus, false),
                 (P::Wait, false),
                 (P::Fresh, false),
+                (P::Action, false),
             ],
             Self::Enter => &[
                 (P::Nodes, false),

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::problem::Problem;
 use crate::evidence::ids::NodeId;
+use crate::gate::lease::Action;
 
 /// The longest a request may wait for a gate to open: below the usual 60 s of proxies.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(55);
@@ -51,6 +52,9 @@ pub struct CheckQuery {
     pub wait: Duration,
     /// Whether only evidence newer than this request counts.
     pub fresh: bool,
+    /// What the nodes would be stopped for. A repair is of named nodes, and always judged by evidence newer than
+    /// the request.
+    pub action: Action,
 }
 
 impl Default for CheckQuery {
@@ -60,6 +64,7 @@ impl Default for CheckQuery {
             closed_status: StatusCode::SERVICE_UNAVAILABLE,
             wait: Duration::ZERO,
             fresh: false,
+            action: Action::Restart,
         }
     }
 }
@@ -75,13 +80,19 @@ impl CheckQuery {
                 "closed_status" => parsed.closed_status = closed_status(&value)?,
                 "wait" => parsed.wait = wait(&value)?,
                 "fresh" => parsed.fresh = yes_or_no("fresh", &value)?,
+                "action" => parsed.action = action("action", &value)?,
                 _ => {
                     return Err(unknown(
                         &name,
-                        "check takes node, host, closed_status, wait and fresh",
+                        "check takes node, host, closed_status, wait, fresh and action",
                     ));
                 }
             }
+        }
+        if parsed.action == Action::Repair && parsed.targets.is_empty() {
+            return Err(Problem::bad_parameter(
+                "action=repair is about nodes: name them, as in node=1",
+            ));
         }
         Ok(parsed)
     }
@@ -243,6 +254,17 @@ fn yes_or_no(name: &str, value: &str) -> Result<bool, Problem> {
     }
 }
 
+pub(super) fn action(name: &str, value: &str) -> Result<Action, Problem> {
+    [Action::Restart, Action::Repair]
+        .into_iter()
+        .find(|action| action.as_str() == value)
+        .ok_or_else(|| bad(name, value, "give restart or repair"))
+}
+
+pub(super) fn bad(name: &str, value: &str, wanted: &str) -> Problem {
+    Problem::bad_parameter(format!("{name}={value:?}: {wanted}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +280,10 @@ mod tests {
         assert_eq!(read.wait, Duration::from_secs(20));
         assert!(read.fresh);
         assert_eq!(read.closed_status.as_u16(), 423);
+        assert_eq!(read.action, Action::Restart);
+        let repair = parse("host=rack1-a&action=repair").unwrap();
+        assert_eq!(repair.action, Action::Repair);
+        assert!(!repair.is_plain());
         assert_eq!(CheckQuery::parse(None), Ok(CheckQuery::default()));
         assert!(parse("").unwrap().is_plain());
     }
@@ -266,6 +292,14 @@ mod tests {
     fn a_mistyped_parameter_is_named() {
         assert!(parse("broker=1").unwrap_err().contains("\"broker\""));
         assert!(parse("node=1&node=2").unwrap_err().contains("\"node\""));
+        let any = parse("action=repair").unwrap_err();
+        assert!(any.contains("name them"), "{any}");
+        for action in ["", "Repair", "finalize", "restart,repair"] {
+            assert!(
+                parse(&format!("node=1&action={action}")).is_err(),
+                "{action}"
+            );
+        }
         for none_of_them in ["node=", "node=1,", "node=-1", "node=%2B1", "node=a", "node"] {
             assert!(parse(none_of_them).is_err(), "{none_of_them}");
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::evidence::ids::NodeId;
+use crate::gate::lease::Action;
 use crate::gate::parts::ReasonView;
 use crate::gate::state::{GateName, State};
 use crate::gate::view::{Answer, Decision};
@@ -31,6 +32,8 @@ pub(super) struct Verdict {
     pub(super) nodes: BTreeSet<NodeId>,
     /// The machines asked about.
     pub(super) hosts: BTreeSet<String>,
+    /// What the nodes would be stopped for.
+    pub(super) action: Action,
     /// What the gate does not see as it is set up, by name.
     pub(super) blind_spots: Vec<&'static str>,
     /// After how many seconds asking again makes sense; `None` when it is open.
@@ -49,6 +52,7 @@ impl Verdict {
             since: Some(answer.since()),
             nodes: BTreeSet::new(),
             hosts: BTreeSet::new(),
+            action: Action::Restart,
             blind_spots: answer.last_known().blind_spot_ids(),
             retry_after: retry_after(answer, state),
         }
@@ -69,6 +73,7 @@ impl Verdict {
             since: None,
             nodes,
             hosts: BTreeSet::new(),
+            action: Action::Restart,
             blind_spots: answer.last_known().blind_spot_ids(),
             retry_after: retry_after(answer, decision.state),
         }
@@ -91,6 +96,7 @@ impl Verdict {
             since: None,
             nodes,
             hosts: BTreeSet::new(),
+            action: Action::Restart,
             blind_spots: Vec::new(),
             retry_after: (!open).then_some(least),
         }

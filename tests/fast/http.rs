@@ -10,7 +10,7 @@ use upgrade_gate::checks::reason::Reason;
 use upgrade_gate::engine::handle::Ask;
 use upgrade_gate::evidence::ids::{NodeId, Role};
 use upgrade_gate::evidence::snapshot::ClusterKind;
-use upgrade_gate::gate::question::{Answered, Command, Question, Reply};
+use upgrade_gate::gate::question::{Answered, Command, Question, Repair, Reply};
 use upgrade_gate::gate::state::State;
 use upgrade_gate::gate::view::{Decision, View};
 use upgrade_gate::server::Limits;
@@ -311,6 +311,20 @@ async fn several_nodes_and_fresh_evidence_are_the_engines_to_answer() {
     assert_eq!(asked.newer_than, Some(START.mono));
     engine.reply.send(decided(State::Open, vec![])).unwrap();
     assert_eq!(caller.await.unwrap().status, 200);
+
+    // A repair is asked of the engine, always by newer evidence.
+    let caller = ask("node=1&action=repair");
+    let engine = served.asks.recv().await.unwrap();
+    let repair = Repair {
+        nodes: BTreeSet::from([NodeId(1)]),
+        asked: START.mono,
+    };
+    assert_eq!(engine.command, Command::DecideRepair(repair));
+    engine.reply.send(decided(State::Open, vec![])).unwrap();
+    let got = caller.await.unwrap();
+    assert_eq!(got.status, 200);
+    assert_eq!(got.json()["action"], "repair");
+    assert_eq!(got.json()["advice"], true);
 
     let caller = ask("node=1,101");
     let (_, engine) = question(&mut served).await;

@@ -29,16 +29,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Trials that drive the Machine with reports, where nobody says otherwise.
 const TRIALS: u64 = 1000;
-/// By so many of them each sabotage has to be caught.
-const CAUGHT: usize = 20;
-/// By so many of them one that mode `jmx` alone can show and whose home is the collectors: with these it is tried as well.
-const CAUGHT_BY_PAGES: usize = 10;
 /// In so many of these a sound gate is looked at as well.
 const CONTROLLED: usize = 5;
 /// Trials that are kept, at least.
 const REGRESSIONS: usize = 21;
-/// The same with the real collectors, where it can be (`Sabotage::DRIVEN`).
-const CAUGHT_DRIVEN: usize = 5;
 /// Trials of leases, and of these with the real collectors and the real engine.
 const LEASES: u64 = 100;
 const DRIVEN_LEASES: u64 = 4;
@@ -298,15 +292,11 @@ fn brokers_that_publish_the_metadata_late_close_the_gate() {
 
 #[test]
 fn sabotages_are_caught() {
-    let by = |sabotage| match sabotage {
-        Sabotage::IdentityUnchecked => CAUGHT_BY_PAGES,
-        _ => CAUGHT,
-    };
-    let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, by(sabotage)));
-    let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers, CAUGHT_DRIVEN));
+    let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine));
+    let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers));
     let all = machine.into_iter().chain(driven);
     let missed: Vec<_> = all
-        .filter(|(how, depth, by)| !is_caught(*how, *depth, *by))
+        .filter(|(how, depth)| !is_caught(*how, *depth))
         .collect();
     assert!(missed.is_empty(), "not caught by so many seeds: {missed:?}");
 }
@@ -327,7 +317,8 @@ fn is_right_when_sound(order: Order) {
 
 /// Whether so many of the trials made for it catch it; stops as soon as they do. A sound gate is right
 /// in the first of them: what fails for everybody catches nobody.
-fn is_caught(sabotage: Sabotage, depth: Depth, by: usize) -> bool {
+fn is_caught(sabotage: Sabotage, depth: Depth) -> bool {
+    let by = sabotage.wanted(depth);
     let count = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.went_wrong()).count();
     let began = Instant::now();
     let outcomes = run(

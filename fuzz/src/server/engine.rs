@@ -202,7 +202,7 @@ impl Manner {
 
 fn hoped_for(command: &Command, evaluated: Now) -> Reply {
     match command {
-        Command::Decide(_) => Reply::Verdict(open(evaluated)),
+        Command::Decide(_) | Command::DecideRepair(_) => Reply::Verdict(open(evaluated)),
         Command::DecideEach(sets) => Reply::Verdicts(vec![open(evaluated); sets.len()]),
         Command::Enter(_) => go(command, evaluated),
         Command::Leave { .. } => Reply::Over(Box::new(ended(command, End::ProvenBack))),
@@ -261,6 +261,7 @@ fn decision(state: State) -> Decision {
 fn nodes(command: &Command) -> BTreeSet<NodeId> {
     match command {
         Command::Decide(question) => question.nodes.clone(),
+        Command::DecideRepair(repair) => repair.nodes.clone(),
         Command::Enter(entry) => entry.nodes.clone(),
         Command::Leave { nodes, .. } => nodes.clone(),
         Command::DecideEach(sets) => sets.iter().flatten().copied().collect(),

@@ -41,10 +41,9 @@ pub struct Args {
     /// Break the gate, and see that the oracle notices
     #[arg(long, value_enum, default_value_t = Sabotage::None)]
     sabotage: Sabotage,
-    /// Break it in every way, one after the other, and see how soon the oracle notices each so often
-    /// (a quarter of that with the real collectors)
-    #[arg(long, value_name = "TIMES", conflicts_with = "sabotage")]
-    every_sabotage: Option<usize>,
+    /// Break it in every way, one after the other, and see how soon the oracle notices each often enough
+    #[arg(long, conflicts_with = "sabotage")]
+    every_sabotage: bool,
     /// Tell what happened in the first trial, and make no other
     #[arg(long)]
     story: bool,
@@ -261,14 +260,14 @@ impl Args {
     }
 
     /// Every way to break a gate, one after the other.
-    fn catch_each(&self, times: usize) -> Result<()> {
+    fn catch_each(&self) -> Result<()> {
         let header = Header::new("sabotages", Vec::new());
-        let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine, times));
-        let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers, times.div_ceil(4)));
+        let machine = Sabotage::ALL.map(|sabotage| (sabotage, Depth::Machine));
+        let driven = Sabotage::DRIVEN.map(|sabotage| (sabotage, Depth::Drivers));
         let mut sabotages = Vec::new();
-        for (sabotage, depth, times) in machine.into_iter().chain(driven) {
+        for (sabotage, depth) in machine.into_iter().chain(driven) {
             let seeds = self.seed..self.seed.saturating_add(self.trials);
-            let caught = Caught::of(sabotage, depth, times, seeds);
+            let caught = Caught::of(sabotage, depth, seeds);
             println!("{caught}");
             sabotages.push(caught);
         }
@@ -300,8 +299,8 @@ impl Args {
         if self.curve {
             return self.draw();
         }
-        if let Some(times) = self.every_sabotage {
-            return self.catch_each(times);
+        if self.every_sabotage {
+            return self.catch_each();
         }
         let name = match (self.depth, self.plan) {
             (Depth::Drivers, _) => "simulate-drivers",

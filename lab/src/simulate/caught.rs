@@ -42,9 +42,10 @@ pub struct Ordinary {
 }
 
 impl Caught {
-    /// Makes trials until so many have caught it, and the same number of ordinary ones as there are
-    /// seeds.
-    pub fn of(sabotage: Sabotage, depth: Depth, wanted: usize, seeds: Range<u64>) -> Self {
+    /// Makes trials until enough have caught it ([`Sabotage::wanted`]), and the same number of ordinary ones
+    /// as there are seeds.
+    pub fn of(sabotage: Sabotage, depth: Depth, seeds: Range<u64>) -> Self {
+        let wanted = sabotage.wanted(depth);
         let broken = |seed| Order::broken(seed, depth, sabotage);
         let is_wrong = |made: &[Outcome]| made.iter().filter(|o| o.went_wrong()).count();
         let made = run(seeds.clone(), broken, |made| is_wrong(made) >= 2 * wanted);

@@ -8,6 +8,7 @@ use upgrade_gate::evidence::policy::Mode;
 
 use super::drill::Episode;
 use super::plan::{Kind, Slant};
+use super::trial::Depth;
 
 /// A way to break a gate.
 #[derive(
@@ -53,6 +54,16 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
+    /// By so many trials of a thousand it has to be caught. With drivers each takes seconds; and where the
+    /// identity is checked is the collectors, so that with reports alone mode `jmx` shows it, now and then.
+    pub const fn wanted(self, depth: Depth) -> usize {
+        match (depth, self) {
+            (Depth::Drivers, _) => 5,
+            (Depth::Machine, Self::IdentityUnchecked) => 10,
+            (Depth::Machine, _) => 20,
+        }
+    }
+
     /// Every way.
     pub const ALL: [Self; 14] = [
         Self::NoWindow,

@@ -169,7 +169,10 @@ impl Saboteur {
                 how: End::ProvenBack,
                 at: now.wall,
             })),
-            Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => reply,
+            Command::Decide(_)
+            | Command::DecideRepair(_)
+            | Command::DecideEach(_)
+            | Command::Change(_) => reply,
         }
     }
 
@@ -418,7 +421,10 @@ fn as_question(command: &Command) -> Option<Command> {
             nodes: nodes.clone(),
             newer_than: None,
         },
-        Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => return None,
+        Command::Decide(_)
+        | Command::DecideRepair(_)
+        | Command::DecideEach(_)
+        | Command::Change(_) => return None,
     };
     Some(Command::Decide(question))
 }

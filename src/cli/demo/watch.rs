@@ -16,6 +16,7 @@ use super::naive::Moment;
 use super::say::{Say, Tag};
 use super::world::World;
 use crate::evidence::ids;
+use crate::gate::lease::Action;
 use crate::gate::state::{GateName, State};
 use crate::model::NodeId;
 use crate::model::serve::Live;
@@ -120,6 +121,7 @@ impl Watch {
             gate: GateName::default(),
             nodes: BTreeSet::from([ids::NodeId(node)]),
             hosts: BTreeSet::new(),
+            action: Action::Restart,
         };
         let begun = Instant::now();
         let owner = [("owner", String::from("demo"))];
@@ -181,6 +183,7 @@ impl Poller {
             gate: GateName::default(),
             nodes: BTreeSet::new(),
             hosts: BTreeSet::new(),
+            action: Action::Restart,
         };
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

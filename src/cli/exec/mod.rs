@@ -134,7 +134,10 @@ impl ExecArgs {
         };
         let exec = Exec {
             client: self.whom.client()?,
-            asked: self.whom.asked(&self.nodes),
+            asked: Asked {
+                action: self.action,
+                ..self.whom.asked(&self.nodes)
+            },
             owner,
             given: Mutex::new(None),
             args: self,

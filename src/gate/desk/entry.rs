@@ -13,7 +13,7 @@ use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::{Reason, Severity};
 use crate::gate::event::What;
 use crate::gate::lease::{Action, End, Ended, Lease, LeaseId, Owner, Stage, Token};
-use crate::gate::question::{Answered, Entry, Question, Reply};
+use crate::gate::question::{Answered, Entry, Question, Repair, Reply};
 use crate::gate::state::State;
 use crate::gate::view::Decision;
 use crate::time::{Mono, Now};
@@ -57,8 +57,8 @@ impl Desk {
     /// The lease that this owner holds on exactly these nodes.
     fn own(&self, entry: &Entry) -> Option<LeaseId> {
         let leases = self.keeper.wanted().leases.values();
-        let mut mine = leases.filter(|l| l.stage == Stage::Held);
-        mine.find(|l| l.is_of(&entry.owner, &entry.nodes) && l.action == entry.action)
+        let mut held = leases.filter(|lease| lease.stage == Stage::Held);
+        held.find(|lease| entry.asks_for(lease))
             .map(|lease| lease.id)
     }
 
@@ -73,9 +73,7 @@ impl Desk {
         let mut leases = self.keeper.wanted().leases.values().filter(is_over);
         match entry.action {
             Action::Repair => None,
-            Action::Restart => leases
-                .find(|it| it.action == entry.action && it.is_of(&entry.owner, &entry.nodes))
-                .cloned(),
+            Action::Restart => leases.find(|lease| entry.asks_for(lease)).cloned(),
         }
     }
 
@@ -96,11 +94,7 @@ impl Desk {
     fn replaced(&self, entry: &Entry) -> BTreeSet<LeaseId> {
         match entry.action {
             Action::Restart => BTreeSet::new(),
-            Action::Repair => {
-                let leases = self.leases().into_values();
-                let touched = leases.filter(|lease| !lease.nodes.is_disjoint(&entry.nodes));
-                touched.map(|lease| lease.id).collect()
-            }
+            Action::Repair => self.leases_on(&entry.nodes),
         }
     }
 
@@ -136,7 +130,13 @@ impl Desk {
                     }
                 }
             }
-            Action::Repair => Self::repair(scene, entry, &standing, over),
+            Action::Repair => {
+                let repair = Repair {
+                    nodes: entry.nodes.clone(),
+                    asked: entry.asked,
+                };
+                Self::repair(scene, &repair, &standing, over)
+            }
         }
     }
 

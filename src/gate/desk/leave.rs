@@ -92,7 +92,11 @@ impl Desk {
         let given_up = |item: &Pending| match &item.what {
             Waits::Evidence(entry) => entry.owner == *owner && entry.nodes == *nodes,
             // A lease that is decided is left by its owner like any other.
-            Waits::Grant(..) | Waits::Store(..) | Waits::End(_) | Waits::Write(_) => false,
+            Waits::Advice(_)
+            | Waits::Grant(..)
+            | Waits::Store(..)
+            | Waits::End(_)
+            | Waits::Write(_) => false,
         };
         let pending = std::mem::take(&mut self.pending);
         let (over, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(given_up);

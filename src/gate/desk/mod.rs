@@ -46,7 +46,7 @@ use super::keep::{CommitId, Keeper};
 use super::lease::{Ended, Lease, LeaseId, Stage};
 use super::machine::Effect;
 use super::parts::WindowView;
-use super::question::{Change, Changed, Entry, Refusal, Reply, Ticket};
+use super::question::{Change, Changed, Entry, Refusal, Repair, Reply, Ticket};
 use super::seen::Seen;
 use crate::checks::table::Evaluation;
 use crate::evidence::ids::{NodeId, Role};
@@ -172,6 +172,7 @@ impl Desk {
                     *id = new;
                 }
                 Waits::Evidence(_)
+                | Waits::Advice(_)
                 | Waits::Grant(..)
                 | Waits::Store(..)
                 | Waits::End(_)
@@ -192,6 +193,11 @@ impl Desk {
     /// Takes in a request for a lease.
     pub(super) fn enter(&mut self, now: Now, ticket: Ticket, entry: Entry) {
         self.wait(now, ticket, Waits::Evidence(entry));
+    }
+
+    /// Takes in a question whether a repair may begin.
+    pub(super) fn advise(&mut self, now: Now, ticket: Ticket, repair: Repair) {
+        self.wait(now, ticket, Waits::Advice(repair));
     }
 
     fn wait(&mut self, now: Now, ticket: Ticket, what: Waits) {
@@ -326,6 +332,7 @@ impl Desk {
         let reached = item.what.reached();
         let next = match item.what {
             Waits::Evidence(entry) => self.consider(scene, entry, over),
+            Waits::Advice(repair) => self.consider_repair(scene, repair, over),
             Waits::Grant(entry, lease) => {
                 self.confirm(scene, entry, lease, Patience::Both { over })
             }

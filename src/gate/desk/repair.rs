@@ -4,17 +4,49 @@ use std::collections::BTreeSet;
 
 use super::gone::{has_leader, is_todays};
 use super::sight::{Sight, unanswered};
-use super::{Desk, Scene, Standing};
+use super::waits::Waits;
+use super::{Desk, Next, Scene, Standing};
 use crate::checks::finding::{Finding, Subject};
 use crate::checks::reason::Reason;
 use crate::checks::unheard::unheard;
 use crate::checks::what_if::worse;
 use crate::evidence::ids::NodeId;
 use crate::evidence::snapshot::Snapshot;
-use crate::gate::question::Entry;
+use crate::gate::lease::LeaseId;
+use crate::gate::question::{Answered, Repair, Reply};
 use crate::gate::view::Decision;
 
 impl Desk {
+    /// Answers whether a repair may begin, as whoever takes its lease would be answered; nothing is taken.
+    pub(super) fn consider_repair(
+        &self,
+        scene: &Scene<'_, '_>,
+        repair: Repair,
+        over: bool,
+    ) -> Next {
+        if let Some(strangers) = scene.course.strangers(scene.snapshot, &repair.nodes) {
+            return Next::Answer(Reply::Verdict(Answered::NoSuchNodes(strangers)));
+        }
+        let taken_over = self.leases_on(&repair.nodes);
+        let aside = self.aside(scene.snapshot, &repair.nodes, taken_over);
+        let standing = self.standing(scene.now, &aside);
+        let (decision, enough) = Self::repair(scene, &repair, &standing, over);
+        if !enough && !over {
+            return Next::Wait(Waits::Advice(repair));
+        }
+        Next::Answer(Reply::Verdict(Answered::Decided {
+            decision,
+            evaluated: scene.now,
+        }))
+    }
+
+    /// The leases on any of these nodes, which a repair of them takes over.
+    pub(super) fn leases_on(&self, nodes: &BTreeSet<NodeId>) -> BTreeSet<LeaseId> {
+        let leases = self.leases().into_values();
+        let touched = leases.filter(|lease| !lease.nodes.is_disjoint(nodes));
+        touched.map(|lease| lease.id).collect()
+    }
+
     /// The verdict on a repair, and whether enough was asked for since the request. It may begin
     /// when it makes nothing worse: its nodes have gone, or what stopping them does is harmless. One
     /// that only counts as down, because we cannot talk to it, is judged as if it were up: it may lead.
@@ -23,17 +55,17 @@ impl Desk {
     /// in service, the one who would say so may only not have answered yet.
     pub(super) fn repair(
         scene: &Scene<'_, '_>,
-        entry: &Entry,
+        repair: &Repair,
         standing: &Standing,
         over: bool,
     ) -> (Decision, bool) {
-        let reports = scene.seen.newer_than(entry.asked);
+        let reports = scene.seen.newer_than(repair.asked);
         let newer = |granted: &_| scene.seen.snapshot_of(scene.now, granted, &reports);
         let snapshot = newer(&BTreeSet::new());
-        let sight = Sight::new(&snapshot, scene.snapshot, entry.asked);
-        let nodes = entry.nodes.iter().copied();
+        let sight = Sight::new(&snapshot, scene.snapshot, repair.asked);
+        let nodes = repair.nodes.iter().copied();
         let gone: BTreeSet<NodeId> = nodes.filter(|node| sight.is_gone(*node)).collect();
-        let all_gone = gone.len() == entry.nodes.len();
+        let all_gone = gone.len() == repair.nodes.len();
         let mut findings: Vec<Finding> = standing
             .general
             .iter()
@@ -42,7 +74,7 @@ impl Desk {
             .cloned()
             .collect();
         let holds = standing.of_nodes.iter();
-        let holds = holds.filter(|(node, _)| entry.nodes.contains(node));
+        let holds = holds.filter(|(node, _)| repair.nodes.contains(node));
         findings.extend(holds.map(|(_, finding)| finding.clone()));
         let enough = over || sight.is_heard(!all_gone);
         if !enough {
@@ -50,10 +82,10 @@ impl Desk {
         }
         if enough && !all_gone {
             let lives = |node: &&NodeId| !standing.granted.contains(node) && !gone.contains(node);
-            let alive = entry.nodes.iter().filter(lives).copied().collect();
+            let alive = repair.nodes.iter().filter(lives).copied().collect();
             let all = scene.seen.snapshot(scene.now, &standing.granted);
             for with_leases in [newer(&standing.granted), all] {
-                for finding in judged(&with_leases, entry, &alive) {
+                for finding in judged(&with_leases, repair, &alive) {
                     if !findings.contains(&finding) {
                         findings.push(finding);
                     }
@@ -66,10 +98,10 @@ impl Desk {
 
 /// What speaks against a repair by this snapshot, in which leased nodes are down. Those of its nodes that
 /// may live count as up; who is to be repaired may be unheard himself.
-fn judged(snapshot: &Snapshot<'_>, entry: &Entry, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
+fn judged(snapshot: &Snapshot<'_>, repair: &Repair, alive: &BTreeSet<NodeId>) -> Vec<Finding> {
     let unheard = unheard(snapshot);
-    let others = unheard.difference(&entry.nodes).copied();
-    let worse = worse(&snapshot.with_up(alive).with_down(others), &entry.nodes);
+    let others = unheard.difference(&repair.nodes).copied();
+    let worse = worse(&snapshot.with_up(alive).with_down(others), &repair.nodes);
     let old = of_before(snapshot, alive, &unheard).into_iter();
     old.chain(worse.findings().into_iter().cloned()).collect()
 }

@@ -2,13 +2,15 @@
 
 use crate::evidence::ids::{NodeId, Role};
 use crate::gate::lease::{Hold, Lease, LeaseId};
-use crate::gate::question::Entry;
+use crate::gate::question::{Entry, Repair};
 
 /// What a request waits for.
 #[derive(Debug)]
 pub(super) enum Waits {
     /// Evidence newer than the request.
     Evidence(Entry),
+    /// The same, for a question that takes nothing.
+    Advice(Repair),
     /// The write of this lease, and one more look after it.
     Grant(Entry, LeaseId),
     /// The same, when evidence is waited for no more.
@@ -23,7 +25,7 @@ impl Waits {
     /// How far a request for a lease has come: each step has a patience of its own.
     pub(super) const fn reached(&self) -> u8 {
         match self {
-            Self::Evidence(_) | Self::End(_) | Self::Write(_) => 0,
+            Self::Evidence(_) | Self::Advice(_) | Self::End(_) | Self::Write(_) => 0,
             Self::Grant(..) => 1,
             Self::Store(..) => 2,
         }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use super::{state_schema, words};
+use super::{action_schema, state_schema, words};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
 use crate::gate::event::{Event, What};
-use crate::gate::lease::{Action, End, LeaseId, Owner};
+use crate::gate::lease::{End, LeaseId, Owner};
 use crate::gate::state::{GateName, State};
 
 /// Some of a gate's history, the newest first.
@@ -107,10 +107,6 @@ const KINDS: [&str; 13] = [
 
 fn kind_schema(_: &mut SchemaGenerator) -> Schema {
     words(&KINDS)
-}
-
-fn action_schema(_: &mut SchemaGenerator) -> Schema {
-    words(&[Action::Restart, Action::Repair].map(Action::as_str))
 }
 
 fn how_schema(_: &mut SchemaGenerator) -> Schema {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::came::Go;
 use super::super::verdict::Verdict;
 use super::verdict::Head;
-use super::{seconds, words};
+use super::{action_schema, seconds, words};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
 use crate::gate::lease::{Action, Ended, Hold, Owner, Stage};
@@ -345,10 +345,6 @@ impl ChangedBody {
         }
         body
     }
-}
-
-fn action_schema(_: &mut SchemaGenerator) -> Schema {
-    words(&[Action::Restart, Action::Repair].map(Action::as_str))
 }
 
 fn stage_schema(_: &mut SchemaGenerator) -> Schema {

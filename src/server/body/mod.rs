@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::gate::lease::Action;
 use crate::gate::state::State;
 use crate::time::{Now, Timestamp};
 
@@ -45,6 +46,10 @@ fn wall_age(since: Timestamp, now: Now) -> f64 {
 
 fn state_schema(_: &mut SchemaGenerator) -> Schema {
     words(&State::ALL.map(State::as_str))
+}
+
+fn action_schema(_: &mut SchemaGenerator) -> Schema {
+    words(&[Action::Restart, Action::Repair].map(Action::as_str))
 }
 
 fn words(list: &[&'static str]) -> Schema {

@@ -6,12 +6,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::super::verdict::Verdict;
-use super::{seconds, state_schema, wall_age, words};
+use super::{action_schema, seconds, state_schema, wall_age, words};
 use crate::checks::finding::Subject;
 use crate::checks::reason::{Clears, Severity};
 use crate::clock::rfc3339;
 use crate::evidence::ids::NodeId;
 use crate::evidence::step::Step;
+use crate::gate::lease::Action;
 use crate::gate::parts::ReasonView;
 use crate::gate::state::{GateName, State};
 use crate::gate::view::Decision;
@@ -99,6 +100,9 @@ pub struct CheckBody {
     pub nodes: Vec<i32>,
     /// The machines asked about.
     pub hosts: Vec<String>,
+    /// `restart` or `repair`: what the nodes would be stopped for.
+    #[schemars(schema_with = "action_schema")]
+    pub action: Action,
     /// When the verdict last changed; null for a question about nodes.
     pub since: Option<String>,
     /// Since how many seconds; null for a question about nodes.
@@ -160,6 +164,7 @@ impl CheckBody {
             head: Head::new(verdict, now),
             nodes: verdict.nodes.iter().map(|node| node.0).collect(),
             hosts: verdict.hosts.iter().cloned().collect(),
+            action: verdict.action,
             since: verdict.since.map(rfc3339),
             since_seconds: verdict.since.map(|since| wall_age(since, now)),
             blind_spots: verdict.blind_spots.clone(),

@@ -81,7 +81,10 @@ async fn without_proof_at_first() -> SocketAddr {
                     asked_back = true;
                     says(State::Closed)
                 }
-                Command::Decide(_) | Command::DecideEach(_) | Command::Change(_) => {
+                Command::Decide(_)
+                | Command::DecideRepair(_)
+                | Command::DecideEach(_)
+                | Command::Change(_) => {
                     panic!("{:?} of a recipe", ask.command)
                 }
             };

@@ -133,7 +133,7 @@ async fn answered(served: &mut Served, method: &str, target: &str, reply: Reply)
     let schema = match &ask.command {
         _ if problem => schema::<ProblemBody<'static>>(),
         Command::DecideEach(_) => schema::<PlanBody>(),
-        Command::Decide(_) => schema::<CheckBody>(),
+        Command::Decide(_) | Command::DecideRepair(_) => schema::<CheckBody>(),
         Command::Enter(_) => schema::<EnterBody>(),
         Command::Leave { .. } => schema::<LeaveBody>(),
         Command::Change(_) => schema::<ChangedBody>(),

@@ -31,7 +31,7 @@ use crate::gate::event::{Event, What};
 use crate::gate::keep::CommitId;
 use crate::gate::lease::{Action, Lease, Owner, Token};
 use crate::gate::machine::{Effect, Input, Machine};
-use crate::gate::question::{Answered, Change, Command, Entry, Reply, Ticket, Unused};
+use crate::gate::question::{Answered, Change, Command, Entry, Repair, Reply, Ticket, Unused};
 use crate::gate::state::{GateName, State};
 use crate::gate::view::View;
 
@@ -228,8 +228,22 @@ impl Bed {
     }
 
     pub(super) fn repair(&mut self, name: &str, nodes: &[i32]) -> Result<Lease, Vec<Reason>> {
+        let advice = self.ask(Command::DecideRepair(Repair {
+            nodes: set(nodes),
+            asked: self.scene.now.mono,
+        }));
         let ticket = self.ask_enter(name, nodes, Action::Repair);
-        self.await_go(ticket)
+        let repair = self.await_go(ticket);
+        // Who only asks is told the same.
+        match self.await_reply(advice) {
+            Reply::Verdict(Answered::Decided { decision, .. }) => {
+                let reasons: Vec<_> = decision.reasons.iter().map(|it| it.reason).collect();
+                let is_open = decision.state == State::Open;
+                assert_eq!(is_open, repair.is_ok(), "{reasons:?} {repair:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        repair
     }
 
     pub(super) fn await_go(&mut self, ticket: Ticket) -> Result<Lease, Vec<Reason>> {
