@@ -10,8 +10,10 @@ use super::finding::{Finding, Subject};
 use super::reason::Reason;
 use super::{heartbeat, metadata};
 
-/// Nodes whose heartbeats are late, or that have not kept up with the metadata. Where the whole
-/// cluster has to be well these shut the gate by themselves; a repair asks for less.
+/// Nodes whose heartbeats are late, that have not kept up with the metadata, or of which neither is told:
+/// the leader lists a broker that does not fetch any more for five minutes (Kafka's `LeaderState`,
+/// `OBSERVER_SESSION_TIMEOUT_MS`). Where the whole cluster has to be well these shut the gate by themselves;
+/// a repair asks for less.
 pub fn unheard(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
     let judged = [heartbeat::run(snapshot), metadata::run(snapshot)];
     let findings = judged.iter().flat_map(|judged| judged.findings());
@@ -19,7 +21,12 @@ pub fn unheard(snapshot: &Snapshot<'_>) -> BTreeSet<NodeId> {
 }
 
 fn node_of(finding: &Finding) -> Option<NodeId> {
-    let is_unheard = [Reason::HeartbeatLate, Reason::MetadataLagging].contains(&finding.reason);
+    let reasons = [
+        Reason::HeartbeatLate,
+        Reason::MetadataLagging,
+        Reason::EvidenceIncomplete,
+    ];
+    let is_unheard = reasons.contains(&finding.reason);
     match &finding.subject {
         Subject::Node(node) if is_unheard => Some(*node),
         Subject::Node(_) | Subject::Cluster | Subject::Source(_) | Subject::Group(_) => None,

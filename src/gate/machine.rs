@@ -29,6 +29,12 @@ use crate::time::{Mono, Now, Timestamp};
 /// that it lives.
 const LONGEST_VALIDITY: Duration = Duration::from_secs(2);
 
+/// Where no evidence comes meanwhile it is judged anew after this, while the view before is still true. A
+/// timer is late by a millisecond: woken only at the end, the engine would leave the view expired for that long,
+/// and the window, a chain of evaluations of which each has to follow while the one before is true, would
+/// begin anew each time. With pages alone, every 5 s, it never ended.
+const RENEWAL: Duration = Duration::from_secs(1);
+
 /// How far wall and boot clock may drift apart between two steps before the wall clock counts as
 /// set by somebody.
 const CLOCK_JUMP: Duration = Duration::from_secs(1);
@@ -192,7 +198,7 @@ impl Machine {
         // wakes the engine by itself. One that is still true is repeated as soon as it is not, or
         // readers would be told that it expired.
         let expiry = if self.valid_until > last {
-            self.valid_until
+            self.valid_until.min(last.plus(RENEWAL))
         } else {
             last.plus(Duration::from_millis(100))
         };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lab::prove::cycle::Fault;
+use lab::prove::modes::gate_of_pages;
 use lab::{Release, Rules, Spec, http};
 use upgrade_gate::evidence::aggregate::Mode;
 use upgrade_gate::evidence::ids::Role;
@@ -21,6 +22,8 @@ fn kraft() {
         let spec = spec.node_rules(103, Rules::Small);
         let scene = scenario("kraft: opens on a healthy cluster", Scene::start(spec)).await;
         scenario("kraft: open to everyone who asks", scene.open_to_all()).await;
+        let name = "kraft: a gate that reads pages alone opens";
+        scenario(name, opens_by_pages(&scene)).await;
         let name = "kraft: our rules for the exporter make small pages";
         scenario(name, small_pages(&scene)).await;
         for (name, fault, limit_ms) in [
@@ -36,6 +39,18 @@ fn kraft() {
         scenario(name, scene.down_at_start()).await;
         scenario("kraft: one replica only warns", scene.single_replica()).await;
     });
+}
+
+/// Its pages are all asked for at one moment, and its window is longer than the time to the next ones.
+async fn opens_by_pages(scene: &Scene) {
+    let gate = gate_of_pages(&scene.cluster, "7s").await.expect("a gate");
+    gate.wait_open(Duration::from_secs(40)).await.expect("open");
+    let until = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < until {
+        let answer = gate.check("").await.expect("an answer");
+        assert!(answer.is_open(), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The quorum elects another leader and all partitions are well, but one more dead controller

@@ -27,7 +27,7 @@ pub mod faults;
 mod foreseen;
 pub mod gate;
 pub mod jenkins;
-mod modes;
+pub mod modes;
 pub mod openapi;
 pub mod plan;
 pub mod race;

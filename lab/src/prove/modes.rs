@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::gate::Answer;
+use super::gate::{Answer, Gate};
 use super::watch::{PATIENCE, Row, config, start, watch};
 use crate::cluster::Cluster;
 use crate::node::Node;
@@ -20,7 +20,7 @@ const CONTROLLER: NodeId = 102;
 pub(super) async fn modes(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
     for (mode, config, dead) in [
         ("kafka", kafka(cluster), BROKER),
-        ("jmx", jmx(cluster), BROKER),
+        ("jmx", jmx(cluster, super::watch::WINDOW), BROKER),
         ("via_brokers", via_brokers(kafka(cluster)), CONTROLLER),
         ("broker_pages", via_brokers(broker_pages(cluster)), BROKER),
     ] {
@@ -100,8 +100,16 @@ fn broker_pages(cluster: &Cluster) -> Value {
     config
 }
 
+/// A gate that reads nothing but pages, with a window of so long.
+///
+/// # Errors
+/// It does not start.
+pub async fn gate_of_pages(cluster: &Cluster, window: &str) -> Result<Gate> {
+    start(cluster, &jmx(cluster, window)).await
+}
+
 /// Nothing but exporters is known to the gate.
-fn jmx(cluster: &Cluster) -> Value {
+fn jmx(cluster: &Cluster, window: &str) -> Value {
     let role = |node: &Node| match (node.role().is_broker(), node.role().is_controller()) {
         (true, true) => "combined",
         (true, false) => "broker",
@@ -118,6 +126,6 @@ fn jmx(cluster: &Cluster) -> Value {
         "mode": "jmx",
         "nodes": of(&|node| role(node).to_owned()),
         "jmx": {"targets": of(&Node::jmx_url)},
-        "policy": {"window": super::watch::WINDOW},
+        "policy": {"window": window},
     }}})
 }

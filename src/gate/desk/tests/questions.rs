@@ -230,9 +230,13 @@ fn the_next_moment_is_the_first_at_which_something_changes() {
     bed.tick();
     let valid = bed.view.at(bed.mono()).last_known().valid_until;
     assert!(valid > bed.mono() && valid <= bed.mono().plus(Duration::from_secs(2)));
+    let before = bed.mono().plus(Duration::from_secs(1));
+    assert_eq!(bed.machine.next_deadline(), Some(before));
+    bed.pass(1_000);
+    bed.input(Input::Wake);
     assert_eq!(bed.machine.next_deadline(), Some(valid));
     // The window is over before the evidence is old.
-    bed.run(WINDOW - 1);
+    bed.run(WINDOW - 2);
     bed.pass(500);
     bed.input(Input::Wake);
     let left = bed.view.at(bed.mono()).last_known().window.left();
@@ -261,6 +265,29 @@ fn the_next_moment_is_the_first_at_which_something_changes() {
     assert!(matches!(renewed, Reply::Changed(_)));
     bed.run(9);
     assert_eq!(bed.machine.next_deadline(), Some(end));
+}
+
+/// Timers are late by a millisecond, and all pages may come at one moment, every 5 s. Found on real Kafka: such
+/// a gate never opened.
+#[test]
+fn the_window_outlasts_the_time_between_two_pages() {
+    let mut bed = Bed::bare(Scene::healthy_jmx());
+    bed.hear(|_, _| true);
+    for _ in 0..=WINDOW / 5 + 1 {
+        let next_page = bed.mono().plus(Duration::from_secs(5));
+        while let Some(wake) = bed.machine.next_deadline()
+            && wake < next_page
+        {
+            let late = wake.since(bed.mono()) + Duration::from_millis(1);
+            bed.pass(u64::try_from(late.as_millis()).unwrap());
+            assert!(!bed.view.at(bed.mono()).expired());
+            bed.input(Input::Wake);
+        }
+        let left = next_page.since(bed.mono());
+        bed.pass(u64::try_from(left.as_millis()).unwrap());
+        bed.hear(|_, _| true);
+    }
+    assert_eq!(bed.state(), State::Open, "{:?}", bed.reasons());
 }
 
 /// Slots that nobody asks about any more are forgotten: their last word must not count for ever.

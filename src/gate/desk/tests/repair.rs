@@ -61,6 +61,19 @@ fn a_living_broker_is_not_repaired_beside_one_that_its_cluster_has_lost() {
     }
 }
 
+/// After five minutes the leader of the quorum lists it no more.
+#[test]
+fn a_living_broker_is_not_repaired_beside_one_that_fetches_no_metadata() {
+    for (lost, may) in [(1, true), (2, false)] {
+        let mut bed = Bed::new();
+        bed.scene
+            .quorum(1, |quorum| quorum.observers.retain(|it| it.node.0 != lost));
+        bed.tick();
+        let repair = bed.repair("ann", &[1]);
+        assert_eq!(repair.is_ok(), may, "{lost} is lost: {repair:?}");
+    }
+}
+
 /// Without the right to see a topic no row tells of it: its one copy in sync may be here.
 #[test]
 fn a_living_broker_is_not_repaired_where_it_hosts_what_is_hidden() {
