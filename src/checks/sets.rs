@@ -8,7 +8,7 @@ use crate::evidence::ids::NodeId;
 
 /// Sets of nodes, by the nodes that they have.
 pub(super) struct Sets<'a> {
-    sets: &'a [BTreeSet<NodeId>],
+    all: &'a [BTreeSet<NodeId>],
     /// In order of node.
     of_node: Vec<(NodeId, usize)>,
     /// No set has more than one.
@@ -24,7 +24,7 @@ impl<'a> Sets<'a> {
         of_node.sort_unstable();
         Self {
             alone: sets.iter().all(|set| set.len() <= 1),
-            sets,
+            all: sets,
             of_node,
         }
     }
@@ -44,7 +44,7 @@ impl<'a> Sets<'a> {
             let from = self.of_node.partition_point(|(known, _)| known < node);
             let of_node = self.of_node.iter().skip(from);
             for (_, slot) in of_node.take_while(|(known, _)| known == node) {
-                let Some(set) = self.sets.get(*slot) else {
+                let Some(set) = self.all.get(*slot) else {
                     continue;
                 };
                 let mut before = replicas.iter().take(at);
