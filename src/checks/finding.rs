@@ -1,5 +1,6 @@
 //! What a check answers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::reason::{Reason, Severity};
@@ -22,6 +23,16 @@ pub enum Subject {
     Group(GroupId),
     /// A source of evidence.
     Source(SourceId),
+}
+
+impl Subject {
+    /// What a set of nodes is called: the node, where it is one.
+    pub fn of_nodes(nodes: &BTreeSet<NodeId>) -> Self {
+        match (nodes.first(), nodes.len()) {
+            (Some(node), 1) => Self::Node(*node),
+            (Some(_) | None, _) => Self::Cluster,
+        }
+    }
 }
 
 impl fmt::Display for Subject {

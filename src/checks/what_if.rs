@@ -107,7 +107,7 @@ fn judged(
     let mut findings = unmet.to_vec();
     findings.extend(strangers(snapshot, stop));
     findings.extend(of_partitions);
-    findings.extend(quorum(snapshot, stop, &subject(stop)));
+    findings.extend(quorum(snapshot, stop, &Subject::of_nodes(stop)));
     Judged::from_findings(findings)
 }
 
@@ -141,14 +141,6 @@ pub fn worse(snapshot: &Snapshot<'_>, stop: &BTreeSet<NodeId>) -> Judged {
     Judged::from_findings(findings)
 }
 
-/// What a set of nodes is called: the node, where it is one.
-fn subject(stop: &BTreeSet<NodeId>) -> Subject {
-    match (stop.first(), stop.len()) {
-        (Some(node), 1) => Subject::Node(*node),
-        (Some(_) | None, _) => Subject::Cluster,
-    }
-}
-
 /// What stopping each of these sets does to partitions, in the order of their places among the sets.
 fn of_partitions(snapshot: &Snapshot<'_>, sets: &[BTreeSet<NodeId>]) -> Vec<(usize, Finding)> {
     let layout = Layout::of(snapshot);
@@ -171,7 +163,7 @@ fn of_partitions(snapshot: &Snapshot<'_>, sets: &[BTreeSet<NodeId>]) -> Vec<(usi
             }
         }
     }
-    found.into_findings(|slot| sets.get(slot).map_or(Subject::Cluster, subject))
+    found.into_findings(|slot| sets.get(slot).map_or(Subject::Cluster, Subject::of_nodes))
 }
 
 /// In mode `jmx` there are no partitions to look at, and it says so.

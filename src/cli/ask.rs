@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reqwest::Url;
 
 use super::answer::{Asked, Raw, Verdict, read};
 use super::client::{GateClient, parse_url};
 use super::credentials::CredentialArgs;
-use super::lease::action;
 use crate::config::leaf::Leaf;
 use crate::evidence::ids::NodeId;
 use crate::gate::lease::Action;
@@ -62,6 +62,26 @@ pub struct ActionArg {
     #[arg(long, value_parser = action(), default_value = Action::default().as_str())]
     #[arg(hide_possible_values = true)]
     pub action: Action,
+}
+
+/// Reads what the nodes are stopped for.
+pub fn action() -> impl TypedValueParser<Value = Action> {
+    let values = [
+        (Action::Restart, "A restart of healthy nodes"),
+        (
+            Action::Repair,
+            "The cure of nodes that are down; takes their leases over",
+        ),
+    ];
+    let words = values.map(|(action, help)| PossibleValue::new(action.as_str()).help(help));
+    PossibleValuesParser::new(words).map(|word| {
+        let repair = word == Action::Repair.as_str();
+        if repair {
+            Action::Repair
+        } else {
+            Action::Restart
+        }
+    })
 }
 
 /// The nodes that would stop.

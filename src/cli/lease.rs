@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, Error, Subcommand};
 use reqwest::Method;
@@ -16,31 +16,11 @@ use super::client::GateClient;
 use super::out::{Exit, data, plain};
 use super::poll::poll;
 use super::print;
-use crate::gate::lease::{Action, Owner};
+use crate::gate::lease::Owner;
 use crate::gate::state::State;
 
 /// How long a request that changes something may take.
 pub const ANSWER: Duration = Duration::from_secs(15);
-
-/// Reads what the nodes are stopped for.
-pub fn action() -> impl TypedValueParser<Value = Action> {
-    let values = [
-        (Action::Restart, "A restart of healthy nodes"),
-        (
-            Action::Repair,
-            "The cure of nodes that are down; takes their leases over",
-        ),
-    ];
-    let words = values.map(|(action, help)| PossibleValue::new(action.as_str()).help(help));
-    PossibleValuesParser::new(words).map(|word| {
-        let repair = word == Action::Repair.as_str();
-        if repair {
-            Action::Repair
-        } else {
-            Action::Restart
-        }
-    })
-}
 
 /// Reads a fencing token. What is none is not shown: it may be the bearer token, which stands in
 /// `UPGRADE_GATE_TOKEN_FILE` and is easily taken for what belongs into `UPGRADE_GATE_TOKEN`.

@@ -162,7 +162,7 @@ impl Desk {
         let stuck = stuck?;
         Some(Finding::new(
             Reason::NoProgress,
-            subject(&lease.nodes),
+            Subject::of_nodes(&lease.nodes),
             format!("{measured}, for {}", Human(stuck)),
             "nearer to being back within ten minutes",
         ))
@@ -175,7 +175,7 @@ impl Desk {
         let progress = progress.map_or_else(String::new, |measured| format!(", {measured}"));
         let finding = Finding::new(
             Reason::SlotTaken,
-            subject(&lease.nodes),
+            Subject::of_nodes(&lease.nodes),
             format!(
                 "taken by {} {} ago ({}{progress})",
                 lease.owner_name(),
@@ -185,14 +185,6 @@ impl Desk {
             "no node out that is not proven back",
         );
         finding.of_many(lease.nodes.iter().map(|node| format!("node {node}")))
-    }
-}
-
-/// What a set of nodes is called: the node, where it is one.
-fn subject(nodes: &BTreeSet<NodeId>) -> Subject {
-    match (nodes.first(), nodes.len()) {
-        (Some(node), 1) => Subject::Node(*node),
-        (Some(_) | None, _) => Subject::Cluster,
     }
 }
 
